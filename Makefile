@@ -1,0 +1,40 @@
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: help demo test check bench lock clean
+
+help: ## Show what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+.venv/installed: locks/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Millstream needs Python 3.11 or 3.12; none was found on the PATH (or set PYTHON=…)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r locks/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: .venv/installed ## Payments from Kafka to tables on this machine; DATA=file.parquet replays a file
+	@$(BIN)/millstream demo $(if $(DATA),--file "$(DATA)")
+
+test: .venv/installed ## Every test
+	$(BIN)/pytest
+
+check: .venv/installed ## Format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed ## The figures of the README's Benchmarks
+	$(BIN)/python -m benchmarks
+
+lock: .venv/installed ## Renew locks/ from pyproject.toml
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	  --no-emit-find-links --extra local --group dev pyproject.toml -o locks/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-find-links -c locks/dev.txt pyproject.toml -o locks/runtime.txt
+
+clean: ## Remove the environment and what demos left
+	rm -rf .venv .local demo state tables

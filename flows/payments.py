@@ -1,0 +1,219 @@
+"""Payments: a Kafka topic of card payments to Delta tables, alerts and a dead-letter topic.
+
+Run it with ``python -m bytewax.run flows.payments -r state``.
+"""
+
+import argparse
+import gc
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import bytewax.operators as op
+import polars as pl
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+from confluent_kafka import KafkaException
+
+import schemas
+from flows import settings as settings_
+from flows.messages import alert_messages, reject_messages
+from flows.settings import Settings, SettingsError
+from flows.tables import (
+    ALERTS, BRONZE, DUPLICATES, LATE, QUARANTINE, SILVER, SILVER_COLUMNS, terminal_minute,
+    terminal_minute_table, tables,
+)  # fmt: skip
+from operators.avro import Decoder
+from operators.batches import Batch, RawBatch
+from operators.connectors import delta, kafka, recovery, redis, registry
+from operators.connectors.drain import DRAIN
+from operators.connectors.kafka_sink import KafkaSink
+from operators.connectors.kafka_source import KafkaSource
+from operators.contracts import check_payments
+from operators.records import ingested
+from operators.rejects import Breaker
+from operators.rules import RuleError, RuleSet, load_rules
+from operators.steps.decode import Contract, decode
+from operators.steps.dedup import FirstSeen, dedup
+from operators.steps.features import features
+from operators.steps.rules import detect
+from operators.steps.windows import window
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the steps of the flow work with."""
+
+    decoder: Decoder
+    contract: Contract
+    seen: FirstSeen
+    rules: RuleSet
+
+
+def build(
+    source: Source[RawBatch],
+    table_sink: Sink[Any],
+    topic_sink: Sink[Any],
+    parts: Parts,
+    settings: Settings,
+) -> Dataflow:
+    """Return the topology; `table_sink` takes (table name, rows or progress) items,
+    `topic_sink` (topic, messages or progress).
+    """  # noqa: D205 # one sentence
+    lateness = _micros(settings.allowed_lateness)
+    flow = Dataflow("payments")
+    raw = op.input("kafka", flow, source)
+    decoded = decode(
+        "decode", raw, parts.decoder, parts.contract, Breaker(settings.max_reject_ratio)
+    )
+    unique = dedup("dedup", decoded.oks, parts.seen)
+    payments = features("features", unique.firsts, _micros(settings.out_of_orderness))
+    detected = detect("rules", payments, parts.rules)
+    windows = window(
+        "terminal_minute", payments, terminal_minute(lateness), settings.key_groups
+    )
+    rejects = op.merge("rejects", decoded.rejects, detected.rejects)
+
+    names = [table.name for table in tables(lateness)]
+    rows = {
+        BRONZE.name: op.map("bronze", raw, _bronze),
+        SILVER.name: op.map("silver", payments, _silver),
+        DUPLICATES.name: unique.duplicates,
+        QUARANTINE.name: rejects,
+        ALERTS.name: detected.alerts,
+        LATE.name: windows.late,
+        terminal_minute_table(lateness).name: windows.panes,
+    }
+    progress = op.flat_map(
+        "tables_progress", payments, lambda batch: [(name, batch.progress) for name in names]
+    )
+    tagged = [
+        op.map(f"to_{name.replace('/', '_')}", stream, partial(_tag, name))
+        for name, stream in rows.items()
+    ]
+    op.output("tables", op.merge("tables_rows", progress, *tagged), table_sink)
+
+    topics = [settings.alerts_topic, settings.dlq_topic]
+    op.output(
+        "topics",
+        op.merge(
+            "topics_items",
+            op.flat_map(
+                "topics_progress", payments, lambda batch: [(name, batch.progress) for name in topics]
+            ),
+            op.map("alert_messages", detected.alerts, lambda r: (topics[0], alert_messages(r))),
+            op.map("dlq_messages", rejects, lambda r: (topics[1], reject_messages(r))),
+        ),
+        topic_sink,
+    )
+    return flow
+
+
+def _tag(name: str, rows: pl.DataFrame) -> tuple[str, pl.DataFrame]:
+    return name, rows
+
+
+def _bronze(raw: RawBatch) -> pl.DataFrame:
+    # A record without a Kafka timestamp goes to 1970, so that its partition is fixed too.
+    date = pl.col("kafka_timestamp").dt.date().fill_null(pl.date(1970, 1, 1))
+    return ingested(raw).with_columns(date.alias("ingest_date"))
+
+
+def _silver(batch: Batch) -> pl.DataFrame:
+    return batch.frame.select(
+        *SILVER_COLUMNS, pl.col("event_time").dt.date().alias("event_date")
+    )
+
+
+def _micros(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
+
+
+def flow() -> Dataflow:
+    """Return the flow with its settings from the environment and its real ends.
+
+    Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis,
+    the registry or the tables' storage are not there in time.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("millstream").setLevel(logging.INFO)
+    try:
+        settings = settings_.load()
+        rules = RuleSet(load_rules(settings.rules), SILVER_COLUMNS)
+    except (SettingsError, RuleError) as error:
+        settings_.refuse(error, 2)
+    try:
+        built = _connect(settings, rules)
+    except (
+        KafkaException, kafka.KafkaUnavailableError, redis.RedisUnavailableError,
+        registry.RegistryUnavailableError, delta.StorageUnavailableError,
+    ) as error:  # fmt: skip
+        settings_.refuse(error, 1)
+    _prepare_recovery(sys.argv[1:])
+    DRAIN.install()
+    # What is loaded by now stays: the collector need not walk it again and again.
+    gc.freeze()
+    return built
+
+
+def _connect(settings: Settings, rules: RuleSet) -> Dataflow:
+    timeout = settings.start_timeout.total_seconds()
+    partitions = kafka.wait_for_partitions(settings.kafka, settings.topic, timeout)
+    outputs = {}
+    for topic in (settings.alerts_topic, settings.dlq_topic):
+        kafka.ensure_topic(settings.kafka, topic, len(partitions))
+        outputs[topic] = kafka.wait_for_partitions(settings.kafka, topic, timeout)
+    client = redis.connect(settings.redis_url.get_secret_value(), timeout)
+    lookup = registry.open_registry(settings.schema_registry, _registry_config(settings))
+    source = KafkaSource(
+        settings.kafka,
+        settings.topic,
+        partitions,
+        start=settings.start,
+        batch_size=settings.batch_size,
+        idle_timeout=settings.idle_timeout.total_seconds(),
+        stop_at_end=settings.stop_at_end,
+        group=settings.consumer_group,
+        drain=DRAIN,
+    )
+    lateness = _micros(settings.allowed_lateness)
+    table_sink = delta.DeltaSink(
+        settings.delta_root,
+        tables(lateness),
+        flow="payments",
+        flow_version=version("millstream"),
+        partitions=[(settings.topic, partition) for partition in partitions],
+    )
+    parts = Parts(
+        Decoder(schemas.latest("payment"), lookup),
+        partial(check_payments, future_bound_us=_micros(settings.future_bound)),
+        redis.RedisFirstSeen(client, settings.topic, settings.dedup_ttl.total_seconds()),
+        rules,
+    )
+    return build(source, table_sink, KafkaSink(settings.kafka, outputs), parts, settings)
+
+
+def _registry_config(settings: Settings) -> dict[str, str]:
+    user = settings.schema_registry_user.get_secret_value()
+    return {"basic.auth.user.info": user} if user else {}
+
+
+def _prepare_recovery(arguments: Sequence[str]) -> None:
+    """Make or purge the recovery store that Bytewax was told of, before it opens it."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument(
+        "-r", "--recovery-directory", default=os.environ.get("BYTEWAX_RECOVERY_DIRECTORY")
+    )
+    parser.add_argument("-i", "--process-id", type=int, default=0)
+    known, _ = parser.parse_known_args(arguments)
+    # One process does it for all: the others wait for it before they open the store.
+    if known.recovery_directory and known.process_id == 0:
+        recovery.prepare(Path(known.recovery_directory))

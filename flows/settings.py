@@ -1,0 +1,138 @@
+"""Settings: read once from the environment, checked all at once, passed down."""
+
+import os
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "MILLSTREAM_"
+_KAFKA = f"{PREFIX}KAFKA_"
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _duration(value: Any) -> Any:
+    """Turn 500ms, 30s, 5m, 2h or 7d into a timedelta."""
+    if not isinstance(value, str):
+        return value
+    number = value.rstrip("smhd")
+    unit = _UNITS.get(value[len(number) :])
+    try:
+        if unit is None:
+            raise ValueError
+        return timedelta(seconds=float(number) * unit)
+    except ValueError:
+        raise ValueError(f"{value!r} is no duration such as 500ms, 30s, 5m, 2h or 7d") from None
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+class Settings(BaseSettings):
+    """What a payments flow needs to know; each field is MILLSTREAM_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    redis_url: SecretStr = Field(description="redis://, rediss:// or unix:// URL")
+    delta_root: str = Field(min_length=1, description="path or s3://, abfss://, gs:// URL")
+    kafka: dict[str, str] = Field(description="librdkafka settings")
+    topic: str = "payments"
+    alerts_topic: str = "payments.alerts"
+    dlq_topic: str = "payments.dlq"
+    schema_registry: str = Field("", description="http(s):// URL or a schemas folder")
+    schema_registry_user: SecretStr = SecretStr("")
+    consumer_group: str = "millstream-payments"
+    start: str | datetime = "earliest"
+    stop_at_end: bool = False
+    batch_size: int = Field(20_000, ge=1, le=1_000_000)
+    key_groups: int = Field(16, ge=1, le=256)
+    out_of_orderness: Duration = timedelta(seconds=30)
+    allowed_lateness: Duration = timedelta(0)
+    idle_timeout: Duration = timedelta(seconds=60)
+    future_bound: Duration = timedelta(minutes=5)
+    dedup_ttl: Duration = timedelta(days=7)
+    start_timeout: Duration = timedelta(seconds=60)
+    max_reject_ratio: float = Field(0.5, gt=0, le=1)
+    rules: Path = Path(__file__).parent / "rules"
+
+    @field_validator("start")
+    @classmethod
+    def _start(cls, value: str | datetime) -> str | datetime:
+        if value in ("earliest", "latest"):
+            return value
+        if isinstance(value, str):
+            try:
+                value = datetime.fromisoformat(value)
+            except ValueError:
+                raise ValueError("must be earliest, latest or an ISO 8601 time") from None
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("kafka")
+    @classmethod
+    def _kafka(cls, value: dict[str, str]) -> dict[str, str]:
+        if not value.get("bootstrap.servers"):
+            raise ValueError("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS is missing")
+        return value
+
+    @field_validator("rules")
+    @classmethod
+    def _rules(cls, value: Path) -> Path:
+        if not value.is_dir():
+            raise ValueError(f"{value} is no folder")
+        return value
+
+
+class SettingsError(ValueError):
+    """The settings cannot be used; the message names every problem."""
+
+
+def kafka_settings(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return librdkafka's settings: MILLSTREAM_KAFKA_SASL_USERNAME is sasl.username."""
+    return {
+        name[len(_KAFKA) :].lower().replace("_", "."): value
+        for name, value in environ.items()
+        if name.startswith(_KAFKA)
+    }
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings; raises SettingsError naming all that are missing or wrong."""
+    environ = os.environ if environ is None else environ
+    problems = []
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in sorted(environ):
+        if name.startswith(PREFIX) and not name.startswith(_KAFKA) and name not in known:
+            problems.append(f"{name}: there is no such setting")
+    values = {
+        name[len(PREFIX) :].lower(): value for name, value in environ.items() if name in known
+    }
+    try:
+        settings = Settings(kafka=kafka_settings(environ), **values)  # type: ignore[arg-type] # parsed
+    except ValidationError as error:
+        for each in error.errors():
+            name = PREFIX + str(each["loc"][0]).upper()
+            text = each["msg"].removeprefix("Value error, ")
+            if each["type"] == "missing":
+                text = f"is missing ({Settings.model_fields[str(each['loc'][0])].description})"
+            problems.append(text if name == f"{PREFIX}KAFKA" else f"{name}: {text}")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def refuse(problem: Exception | str, status: int) -> NoReturn:
+    """End the process with a message that a person can act on: 2 settings, 1 the world."""
+    for line in str(problem).splitlines():
+        print(f"millstream: {line}", file=sys.stderr)
+    raise SystemExit(status)

@@ -1,0 +1,10 @@
+"""Confluent-framed Avro records to columns, and a refusal for each record that is not one.
+
+`framing` finds each record's schema id, `wire` knows what well-formed bytes are, `resolve`
+reads a writer's columns as the reader's, and `decode` drives them at the speed of columns.
+"""
+
+from operators.avro.decode import Decoded, Decoder
+from operators.avro.framing import Lookup, SchemaId
+
+__all__ = ["Decoded", "Decoder", "Lookup", "SchemaId"]

@@ -1,0 +1,89 @@
+"""Batches: runs of consecutive records of one source partition, as columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Int64s = npt.NDArray[np.int64]
+Headers = Sequence[tuple[str, bytes | None]]
+
+NO_WATERMARK: Final = -(2**62)
+"""The watermark, in µs, of a partition that has shown no event time yet."""
+
+END_OF_INPUT: Final = 2**62
+"""The watermark, in µs, behind the last record of a bounded input: every window closes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far one source partition has come.
+
+    `partitions` is how many the source has, `offset` the last one accounted for (inclusive,
+    -1 before the first), `watermark` the partition's own after that offset in µs, and `idle`
+    whether the partition has had no record for the idle timeout.
+    """
+
+    topic: str
+    partition: int
+    partitions: int
+    offset: int = -1
+    watermark: int = NO_WATERMARK
+    idle: bool = False
+
+    def at(self, watermark: int) -> Self:
+        """Return the same progress with the partition's watermark, in µs, filled in."""
+        return replace(self, watermark=watermark)
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Records as consumed: one list entry per record, in offset order.
+
+    `offsets` and `timestamps` are int64 arrays of equal length n; timestamps are Kafka's, in
+    ms, -1 where the record has none. A batch with n = 0 carries progress alone.
+    """
+
+    progress: Progress
+    offsets: Int64s = field(default_factory=lambda: np.empty(0, np.int64))
+    timestamps: Int64s = field(default_factory=lambda: np.empty(0, np.int64))
+    keys: Sequence[bytes | None] = ()
+    values: Sequence[bytes | None] = ()
+    headers: Sequence[Headers | None] = ()
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Decoded records: a frame with a row per record, in offset order."""
+
+    progress: Progress
+    frame: pl.DataFrame
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+
+def merge(batches: Sequence[Batch]) -> pl.DataFrame:
+    """Return the rows of all `batches` as one frame, so that work on them is done once.
+
+    A Polars call costs 30 to 200 µs however few the rows, so what one activation brings is
+    joined before any work; `split` undoes it.
+    """
+    if len(batches) == 1:
+        return batches[0].frame
+    return pl.concat([batch.frame for batch in batches])
+
+
+def split(batches: Sequence[Batch], frame: pl.DataFrame) -> list[Batch]:
+    """Cut `frame`, whose rows are those of `merge(batches)`, back into its batches."""
+    result, start = [], 0
+    for batch in batches:
+        result.append(Batch(batch.progress, frame.slice(start, len(batch))))
+        start += len(batch)
+    return result

@@ -1,0 +1,112 @@
+"""Kafka: what the source, the sink and the tools share."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+Config = Mapping[str, str]
+"""librdkafka settings by their own names."""
+
+LOG: Final = logging.getLogger("millstream.kafka")
+
+
+class KafkaUnavailableError(RuntimeError):
+    """The brokers did not answer in time."""
+
+
+def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]:
+    """Return a topic's partitions, waiting up to `timeout` seconds for the brokers and it.
+
+    Raises KafkaUnavailableError with what to check.
+    """
+    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
+    deadline, pause, problem = time.monotonic() + timeout, 0.1, "no answer"
+    servers = config.get("bootstrap.servers", "")
+    while True:
+        try:
+            found = admin.list_topics(topic, timeout=5).topics[topic]
+            if found.error is None and found.partitions:
+                return sorted(found.partitions)
+            problem = f"topic {topic!r}: {found.error or 'no partitions'}"
+        except KafkaException as error:
+            problem = error.args[0].str()
+        if time.monotonic() + pause > deadline:
+            raise KafkaUnavailableError(
+                f"Kafka at {servers}: {problem} (tried for {timeout:.0f} s); check that the brokers "
+                f"run, MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS, and that the topic exists"
+            )
+        LOG.warning("waiting for Kafka at %s: %s", servers, problem)
+        time.sleep(pause)
+        pause = min(pause * 2, 5.0)
+
+
+def ensure_topic(config: Config, topic: str, partitions: int) -> None:
+    """Create a topic with the cluster's default replication if it does not exist.
+
+    Raises KafkaException where that is not allowed.
+    """
+    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
+    if topic in admin.list_topics(timeout=10).topics:
+        return
+    replication = min(3, len(admin.list_topics(timeout=10).brokers))
+    for future in admin.create_topics([NewTopic(topic, partitions, replication)]).values():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+
+def consumer(config: Config, **settings: Any) -> Consumer:
+    """Return a consumer that fails rather than jumps where an offset is gone.
+
+    The stock setting moves silently to the end of the topic when the offset asked for has
+    expired.
+    """
+    defaults = {
+        "group.id": "millstream",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+        "fetch.wait.max.ms": 20,
+        "queued.max.messages.kbytes": 32_768,
+        "isolation.level": "read_committed",
+    }
+    return Consumer({**defaults, **config, **settings}, logger=LOG)
+
+
+def read_to_end(
+    config: Config,
+    topic: str,
+    starts: Mapping[int, int],
+    progress: Callable[[int], None] = lambda _: None,
+    timeout: float = 60.0,
+) -> Iterator[Message]:
+    """Yield what a topic holds from the given offsets by partition to each partition's end.
+
+    The end is where the broker says so in a fetch: a look-up of the latest offset is wrong on
+    some brokers. Raises KafkaUnavailableError after `timeout` seconds without any answer.
+    """
+    client = consumer(config, **{"auto.offset.reset": "earliest"})
+    try:
+        client.assign([TopicPartition(topic, p, offset) for p, offset in starts.items()])
+        open_, heard = set(starts), time.monotonic()
+        while open_:
+            for message in client.consume(10_000, 0.2):
+                heard = time.monotonic()
+                error = message.error()
+                if error is None:
+                    yield message
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    open_.discard(message.partition())
+                else:
+                    raise KafkaException(error)
+            progress(len(open_))
+            if time.monotonic() - heard > timeout:
+                raise KafkaUnavailableError(f"no answer for {timeout:.0f} s reading {topic!r}")
+    finally:
+        client.close()

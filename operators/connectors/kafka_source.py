@@ -1,0 +1,241 @@
+"""Kafka source: batches as large as what has arrived, offsets in the snapshot."""
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, Message, TopicPartition
+
+from operators import metrics
+from operators.batches import END_OF_INPUT, Headers, Progress, RawBatch
+from operators.connectors.drain import Drain
+from operators.connectors.kafka import LOG, Config, KafkaUnavailableError, consumer
+
+STATE_VERSION: Final = 1
+_GIVE_UP_SECONDS: Final = 120.0
+
+
+class OffsetGoneError(RuntimeError):
+    """The offset to go on from is no longer in the topic, or not yet."""
+
+
+def _headers_of(message: Message) -> Headers | None:
+    try:
+        found: Headers | None = message.headers()
+        return found
+    except UnicodeDecodeError:
+        # A header's name may be any bytes; the record is still the sender's record.
+        return [("<header names that are not UTF-8>", None)]
+
+
+class EndedError(RuntimeError):
+    """Records came after an end of input that had closed every window."""
+
+
+class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
+    def __init__(
+        self, source: "KafkaSource", partition: int, state: dict[str, Any] | None
+    ) -> None:
+        self._source = source
+        self._partition = partition
+        self._down_since: float | None = None
+        self._client = consumer(
+            {**source.config, "group.id": source.group},
+            error_cb=self._on_error,
+            on_commit=self._on_commit,
+        )
+        self._next = self._first_offset() if state is None else int(state["offset"])
+        self._resumed = state is not None
+        self._was_ended = state is not None and bool(state["ended"])
+        self._client.assign([TopicPartition(source.topic, partition, self._next)])
+        # The first batch after every snapshot goes to everyone, even if it is empty.
+        self._announce = True
+        self._committable: int | None = None
+        self._armed = self._ended = False
+        self._idle = False
+        self._last_record = time.monotonic()
+        labels = (source.topic, str(partition))
+        self._records = metrics.RECORDS.labels(*labels)
+        self._lag = metrics.OFFSET_LAG.labels(*labels)
+
+    def _on_error(self, error: KafkaError) -> None:
+        LOG.warning("%s", error.str())
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and self._down_since is None:
+            self._down_since = time.monotonic()
+
+    def _on_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+        if error is not None:
+            # Only lag tools read these offsets, so that is no reason to stop.
+            LOG.warning("consumer-group offsets not committed: %s", error.str())
+
+    def _first_offset(self) -> int:
+        """Resolve where to start to a number, so that the first snapshot can hold it."""
+        start, place = self._source.start, TopicPartition(self._source.topic, self._partition)
+        if isinstance(start, datetime):
+            place.offset = int(start.timestamp() * 1000)
+            place = self._client.offsets_for_times([place], timeout=30)[0]
+            if place.offset >= 0:
+                return int(place.offset)
+            start = "latest"
+        # A fetch from either end tells its offset; a look-up may be wrong on some brokers.
+        place.offset = OFFSET_BEGINNING if start == "earliest" else OFFSET_END
+        self._client.assign([place])
+        deadline = time.monotonic() + _GIVE_UP_SECONDS
+        while time.monotonic() < deadline:
+            for message in self._client.consume(1, 0.5):
+                if message.error() is None or message.error().code() == KafkaError._PARTITION_EOF:
+                    return int(message.offset())
+                self._refuse(message)
+        raise KafkaUnavailableError(f"no answer on where {self._source.topic!r} starts")
+
+    def _refuse(self, message: Message) -> None:
+        error = message.error()
+        name = f"{self._source.topic}/{self._partition}"
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise OffsetGoneError(
+                f"{name}: offset {self._next} is not in the topic: retention has deleted it, or "
+                "the topic was made anew. Records were not skipped. Restore the topic, or start "
+                "with an empty recovery directory and tables to read what there is"
+            )
+        raise RuntimeError(f"{name}: {error.str()}")
+
+    def next_batch(self) -> Iterable[RawBatch]:
+        source = self._source
+        if self._ended:
+            raise StopIteration
+        if self._armed:
+            source.drain.stop()
+        if self._committable is not None:
+            place = TopicPartition(source.topic, self._partition, self._committable)
+            self._client.commit(offsets=[place], asynchronous=True)
+            self._committable = None
+        messages = self._client.consume(source.batch_size, 0)
+        if messages and messages[-1].error() is not None or any(m.error() for m in messages):
+            messages = self._without_events(messages)
+        now = time.monotonic()
+        if messages:
+            self._refuse_after_end()
+            self._down_since = None
+            self._last_record, was_idle, self._idle = now, self._idle, False
+        else:
+            self._check_brokers(now)
+            was_idle = self._idle
+            self._idle = now - self._last_record > source.idle_timeout
+            if not (self._announce or self._ended or self._idle != was_idle):
+                return []
+        self._announce = False
+        return [self._batch(messages)]
+
+    def _without_events(self, messages: list[Message]) -> list[Message]:
+        """Return the records alone; an end of a bounded input ends it, other events raise."""
+        for message in messages:
+            error = message.error()
+            if error is None:
+                continue
+            if error.code() != KafkaError._PARTITION_EOF:
+                self._refuse(message)
+            if self._resumed and message.offset() < self._next:
+                raise OffsetGoneError(
+                    f"{self._source.topic}/{self._partition} ends at {message.offset()}, but "
+                    f"{self._next - 1} was read before: the topic was made anew. Start with an "
+                    "empty recovery directory and tables, or restore the topic"
+                )
+            self._ended = self._source.stop_at_end
+        return [message for message in messages if message.error() is None]
+
+    def _refuse_after_end(self) -> None:
+        if self._was_ended:
+            raise EndedError(
+                f"{self._source.topic}/{self._partition} has new records, but an earlier run with "
+                "MILLSTREAM_STOP_AT_END took its end as the end of all event time and closed "
+                "every window. Start with an empty recovery directory and tables"
+            )
+
+    def _check_brokers(self, now: float) -> None:
+        if self._down_since is None or now - self._down_since < _GIVE_UP_SECONDS:
+            return
+        # No record says that the brokers are back on a quiet topic: ask.
+        self._client.list_topics(self._source.topic, timeout=10)
+        self._down_since = None
+
+    def _batch(self, messages: list[Message]) -> RawBatch:
+        source = self._source
+        n = len(messages)
+        if n:
+            self._next = messages[-1].offset() + 1
+            self._records.inc(n)
+        _, high = self._client.get_watermark_offsets(
+            TopicPartition(source.topic, self._partition), cached=True
+        )
+        if high >= 0:
+            self._lag.set(max(high - self._next, 0))
+        progress = Progress(
+            source.topic, self._partition, len(source.partitions), self._next - 1, idle=self._idle
+        )
+        if self._ended:
+            progress = progress.at(END_OF_INPUT)
+        if n == 0:
+            return RawBatch(progress)
+        try:
+            headers: Sequence[Headers | None] = [m.headers() for m in messages]
+        except UnicodeDecodeError:
+            headers = [_headers_of(m) for m in messages]
+        return RawBatch(
+            progress,
+            np.array([m.offset() for m in messages], np.int64),
+            np.array([m.timestamp()[1] for m in messages], np.int64),
+            [m.key() for m in messages],
+            [m.value() for m in messages],
+            headers,
+        )
+
+    def snapshot(self) -> dict[str, Any]:
+        self._announce = True
+        self._committable = self._next
+        self._armed = self._source.drain.requested
+        ended = self._ended or self._was_ended
+        return {"version": STATE_VERSION, "offset": self._next, "ended": ended}
+
+    def close(self) -> None:
+        self._client.close()
+
+
+class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
+    """Reads a topic, one Bytewax partition per Kafka partition, as `RawBatch` items.
+
+    Offsets live in the recovery store; those committed to the consumer group `group` are for
+    lag tools only and follow each durable epoch. A batch holds what has arrived since the
+    last call, up to `batch_size` records. `start` is where a partition without recovery state
+    begins. With `stop_at_end` the input is bounded: it ends at each partition's end.
+    `idle_timeout` is in seconds.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        topic: str,
+        partitions: Sequence[int],
+        *,
+        start: str | datetime = "earliest",
+        batch_size: int = 20_000,
+        idle_timeout: float = 60.0,
+        stop_at_end: bool = False,
+        group: str = "millstream",
+        drain: Drain,
+    ) -> None:
+        self.config, self.topic, self.partitions = config, topic, tuple(partitions)
+        self.start, self.batch_size, self.idle_timeout = start, batch_size, idle_timeout
+        self.stop_at_end, self.group, self.drain = stop_at_end, group, drain
+
+    def list_parts(self) -> list[str]:
+        """Return a name per Kafka partition; they are the keys of the recovery state."""
+        return [f"{self.topic}/{partition}" for partition in self.partitions]
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
+    ) -> StatefulSourcePartition[RawBatch, dict[str, Any]]:
+        """Open one partition at its recovered offset, or where the source starts."""
+        return _Partition(self, int(for_part.rpartition("/")[2]), resume_state)

@@ -1,0 +1,266 @@
+"""Features: what each payment looks like against its card's own past."""
+
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from operators.batches import NO_WATERMARK, Int64s
+from operators.hashing import UInt64s, hash_strings
+from operators.history import SlidingHistory, Sorted
+from operators.watermarks import PartitionWatermark
+
+Floats = npt.NDArray[np.float64]
+
+MINUTE: Final = 60_000_000
+HORIZONS: Final = {"10m": 10 * MINUTE, "1h": 60 * MINUTE, "24h": 1440 * MINUTE}
+"""The sliding features' horizons by suffix, in µs."""
+
+FORGET: Final = 90 * 1440 * MINUTE
+"""A card whose newest payment is this much event time behind, in µs, may be forgotten."""
+
+EARTH_RADIUS_M: Final = 6_371_008.8
+"""The mean radius R1 of the WGS 84 ellipsoid, in metres."""
+
+SCHEMA: Final[dict[str, pl.DataType]] = {
+    **{f"card_count_{suffix}": pl.Int64() for suffix in HORIZONS},
+    **{f"card_amount_minor_{suffix}": pl.Int64() for suffix in HORIZONS},
+    "card_payments_before": pl.Int64(),
+    "card_amount_minor_mean": pl.Float64(),
+    "card_moved_m": pl.Int64(),
+    "card_speed_kmh": pl.Int64(),
+}
+"""The columns that `CardFeatures` adds.
+
+`card_count_*` and `card_amount_minor_*` cover the card's payments in the time up to this
+one, this one included; `card_payments_before` counts all earlier ones and
+`card_amount_minor_mean` is their mean, null if there is none. `card_moved_m` is the distance
+in metres to where the card was used before (null if either place is unknown), and
+`card_speed_kmh` the speed in km/h that this takes, from one second up.
+"""
+
+
+def haversine_m(
+    latitude_1: Floats, longitude_1: Floats, latitude_2: Floats, longitude_2: Floats
+) -> Floats:
+    """Return great-circle distances in metres between points in degrees (haversine formula).
+
+    R. W. Sinnott, "Virtues of the Haversine", Sky and Telescope 68 (1984).
+    """
+    one, two = np.radians(latitude_1), np.radians(latitude_2)
+    half = np.sin((two - one) / 2) ** 2
+    turn = np.sin(np.radians(longitude_2 - longitude_1) / 2) ** 2
+    return 2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(half + np.cos(one) * np.cos(two) * turn))
+
+
+class _Cards:
+    """A row of totals per card: parallel arrays, found by a sorted index of card hashes."""
+
+    _COLUMNS: Final = {
+        "count": np.int64, "amount": np.int64, "period": np.int64,
+        "time": np.int64, "latitude": np.float64, "longitude": np.float64,
+    }  # fmt: skip
+
+    def __init__(self) -> None:
+        self.keys: UInt64s = np.empty(0, np.uint64)
+        self.slots = np.empty(0, np.int64)
+        self.size = 0
+        self.columns = {name: np.empty(0, dtype) for name, dtype in self._COLUMNS.items()}
+
+    def find(self, keys: UInt64s) -> Int64s:
+        """Return each key's slot, making one for the keys that have none; `keys` sorted."""
+        at = np.searchsorted(self.keys, keys)
+        known = np.zeros(len(keys), bool)
+        inside = at < len(self.keys)
+        known[inside] = self.keys[at[inside]] == keys[inside]
+        fresh = np.flatnonzero(~known)
+        slots = np.empty(len(keys), np.int64)
+        slots[known] = self.slots[at[known]]
+        if len(fresh):
+            slots[fresh] = np.arange(self.size, self.size + len(fresh))
+            self.keys = np.insert(self.keys, at[fresh], keys[fresh])
+            self.slots = np.insert(self.slots, at[fresh], slots[fresh])
+            self._grow(self.size + len(fresh))
+        return slots
+
+    def _grow(self, size: int) -> None:
+        if size > len(self.columns["count"]):
+            room = max(1024, 2 * size)
+            for name, column in self.columns.items():
+                larger = np.full(room, np.nan if column.dtype == np.float64 else 0, column.dtype)
+                larger[: self.size] = column[: self.size]
+                self.columns[name] = larger
+        self.size = size
+
+    def forget_before(self, period: int) -> None:
+        """Drop the cards whose last payment was before `period`."""
+        kept = np.flatnonzero(self.columns["period"][self.slots] >= period)
+        if len(kept) < len(self.keys):
+            slots = self.slots[kept]
+            self.keys = self.keys[kept]
+            self.columns = {name: column[slots] for name, column in self.columns.items()}
+            self.size = len(kept)
+            self.slots = np.arange(self.size)
+
+
+class CardFeatures:
+    """The watermark and the cards' past of one source partition.
+
+    State is kept per source partition, whose order is fixed, so that features depend neither
+    on how partitions interleave nor on batch boundaries; a topic keyed by card has each card
+    in one partition. Cards are known by the 64-bit hash of their id.
+    """
+
+    VERSION: Final = 1
+
+    def __init__(self, out_of_orderness: int) -> None:
+        """`out_of_orderness` is the watermark's bound in µs."""
+        self.watermark = PartitionWatermark(out_of_orderness)
+        self.history = SlidingHistory(list(HORIZONS.values()))
+        self._cards = _Cards()
+        self._period = NO_WATERMARK
+
+    def advance(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows, in offset order, with `watermark` and the columns of `SCHEMA`.
+
+        `watermark` is the partition's before the row, null before the first event. Needs
+        event_time, card_id, amount_minor, latitude and longitude.
+        """
+        if frame.height == 0:
+            return frame.with_columns(
+                pl.lit(None, pl.Datetime("us", "UTC")).alias("watermark"),
+                *(pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items()),
+            )
+        times = frame["event_time"].to_physical().to_numpy()
+        watermarks = self.watermark.advance(times)
+        rows = Sorted.by(hash_strings(frame["card_id"]))
+        order = rows.order
+        ordered_times, ordered_marks = times[order], watermarks[order]
+        amounts = frame["amount_minor"].to_numpy()[order]
+        sliding = self.history.advance(
+            rows, ordered_times, amounts, ordered_marks, self.watermark.current
+        )
+        columns: dict[str, npt.NDArray[Any]] = {}
+        for suffix, (count, total) in zip(HORIZONS, sliding, strict=True):
+            columns[f"card_count_{suffix}"] = count + 1
+            columns[f"card_amount_minor_{suffix}"] = total + amounts
+        places = [frame[name].to_numpy()[order] for name in ("latitude", "longitude")]
+        columns.update(self._past(rows, ordered_times, amounts, ordered_marks, *places))
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        marks = pl.Series("watermark", watermarks).set(
+            pl.Series(watermarks == NO_WATERMARK), None
+        )
+        return frame.with_columns(
+            marks.cast(pl.Datetime("us", "UTC")),
+            *(
+                pl.Series(name, columns[name][back]).fill_nan(None)
+                if dtype == pl.Float64()
+                else _nullable(name, columns[name][back])
+                for name, dtype in SCHEMA.items()
+            ),
+        )
+
+    def _past(
+        self, rows: Sorted, times: Int64s, amounts: Int64s, marks: Int64s,
+        latitude: Floats, longitude: Floats,
+    ) -> dict[str, npt.NDArray[Any]]:  # fmt: skip
+        """Return the features over a card's whole past, in sorted order; take the events."""
+        # A card is forgotten in whole periods of the watermark, judged at its next payment:
+        # a function of the data, whenever the memory is given back.
+        periods = np.where(marks == NO_WATERMARK, 0, marks // FORGET)
+        slots = self._cards.find(rows.keys)
+        old = {name: column[slots] for name, column in self._cards.columns.items()}
+        here = np.arange(len(times))
+        start = rows.starts[rows.runs]
+        breaks = np.zeros(len(times), bool)
+        breaks[1:] = periods[1:] - periods[:-1] > 1
+        breaks[rows.starts] = periods[rows.starts] - old["period"] > 1
+        breaks[rows.starts] |= old["count"] == 0
+        # The newest break at or before each row, if in its own run, is where its past begins.
+        since = np.maximum.accumulate(np.where(breaks, here, -1))
+        carried = since < start
+        begin = np.where(carried, start, since)
+        sums = np.concatenate((np.zeros(1, np.int64), np.cumsum(amounts)))
+        count = here - begin + np.where(carried, old["count"][rows.runs], 0)
+        total = sums[here] - sums[begin] + np.where(carried, old["amount"][rows.runs], 0)
+
+        placed = ~(np.isnan(latitude) | np.isnan(longitude))
+        last = np.maximum.accumulate(np.where(placed, here, -1))
+        before = np.concatenate((np.full(1, -1), last[:-1]))
+        inside = before >= begin
+        use_old = ~inside & carried
+        row = np.where(inside, before, 0)
+
+        def previous(values: npt.NDArray[Any], name: str) -> Floats:
+            stored = np.where(use_old, old[name][rows.runs], np.nan)
+            return np.where(inside, values[row], stored)
+
+        was_latitude = previous(latitude, "latitude")
+        was_time = np.where(inside, times[row], old["time"][rows.runs])
+        moved = haversine_m(
+            was_latitude, previous(longitude, "longitude"), latitude, longitude
+        )
+        metres = np.where(np.isnan(moved), -1, np.rint(np.nan_to_num(moved))).astype(np.int64)
+        seconds = np.maximum(np.abs(times - was_time) // 1_000_000, 1)
+        speed = np.where(metres < 0, -1, metres * 18 // (5 * seconds))
+
+        ends = np.append(rows.starts[1:], len(times)) - 1
+        place = np.where((last >= begin), last, -1)[ends]
+        kept = (place < 0) & carried[ends]
+        store = self._cards.columns
+        store["count"][slots] = count[ends] + 1
+        store["amount"][slots] = total[ends] + amounts[ends]
+        store["period"][slots] = periods[ends]
+        for name, values in (("latitude", latitude), ("longitude", longitude), ("time", times)):
+            empty = np.nan if values.dtype == np.float64 else 0
+            store[name][slots] = np.where(
+                place >= 0, values[place], np.where(kept, old[name], empty)
+            )
+        newest = int(periods.max())
+        if newest > self._period:
+            self._cards.forget_before(newest - 1)
+            self._period = newest
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(count > 0, total / count, np.nan)
+        return {
+            "card_payments_before": count, "card_amount_minor_mean": mean,
+            "card_moved_m": metres, "card_speed_kmh": speed,
+        }  # fmt: skip
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as builtins, for recovery."""
+        cards = self._cards
+        return {
+            "version": self.VERSION,
+            "largest": self.watermark.largest,
+            "period": self._period,
+            "history": self.history.dump(),
+            "keys": cards.keys.tobytes(),
+            **{name: column[cards.slots].tobytes() for name, column in cards.columns.items()},
+        }
+
+    @classmethod
+    def load(cls, out_of_orderness: int, state: dict[str, Any]) -> Self:
+        """Resume a dumped state; raises ValueError for one of an unknown version."""
+        if state["version"] != cls.VERSION:
+            raise ValueError(f"card features of state version {state['version']}")
+        features = cls(out_of_orderness)
+        features.watermark.largest = state["largest"]
+        features.history.load(state["history"])
+        features._period = state["period"]
+        cards = features._cards
+        cards.keys = np.frombuffer(state["keys"], np.uint64)
+        cards.size = len(cards.keys)
+        cards.slots = np.arange(cards.size)
+        cards.columns = {
+            name: np.frombuffer(state[name], dtype).copy() for name, dtype in cards._COLUMNS.items()
+        }
+        return features
+
+
+def _nullable(name: str, values: Int64s) -> pl.Series:
+    """Return a column of non-negative values in which -1 stands for null."""
+    series = pl.Series(name, values)
+    return series.set(series < 0, None) if values.min() < 0 else series

@@ -1,0 +1,241 @@
+"""Sliding history: for each event, what its key did in the time before it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.batches import NO_WATERMARK, Int64s
+from operators.hashing import UInt64s
+
+Indices = npt.NDArray[np.intp]
+
+_RECENT_MIN = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """A batch's rows ordered by (key, arrival), and where each key's run starts.
+
+    `order` maps sorted positions to rows, `starts` holds each run's first position, `runs`
+    each position's run number; `keys` is each run's key.
+    """
+
+    order: Indices
+    starts: Indices
+    runs: Indices
+    keys: UInt64s
+
+    @classmethod
+    def by(cls, keys: UInt64s) -> Self:
+        """Order n keys, shape (n,), n at least 1."""
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        new = np.empty(len(keys), bool)
+        new[0] = True
+        np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+        starts = np.flatnonzero(new)
+        return cls(order, starts, np.cumsum(new) - 1, ordered[starts])
+
+
+def _exclusive(values: Int64s) -> Int64s:
+    """Return n + 1 running totals: entry i is the sum of the first i values."""
+    return np.concatenate((np.zeros(1, np.int64), np.cumsum(values)))
+
+
+@dataclass(slots=True)
+class _Run:
+    """Past events sorted by (key, time): parallel arrays."""
+
+    keys: UInt64s
+    times: Int64s
+    amounts: Int64s
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def merge(self, other: "_Run", horizon: int) -> "_Run":
+        """Return both as one sorted run, without the events at or before `horizon`."""
+        keys = np.concatenate((self.keys, other.keys))
+        times = np.concatenate((self.times, other.times))
+        amounts = np.concatenate((self.amounts, other.amounts))
+        kept = np.flatnonzero(times > horizon)
+        kept = kept[np.lexsort((times[kept], keys[kept]))]
+        return _Run(keys[kept], times[kept], amounts[kept])
+
+    def of(self, keys: UInt64s) -> tuple[Int64s, Int64s, Int64s]:
+        """Return (position in `keys`, time, amount) of the events of the sorted `keys`."""
+        low = np.searchsorted(self.keys, keys, "left")
+        size = np.searchsorted(self.keys, keys, "right") - low
+        ends = np.cumsum(size)
+        rows = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(low - (ends - size), size)
+        return np.repeat(np.arange(len(keys)), size), self.times[rows], self.amounts[rows]
+
+
+class SlidingHistory:
+    """Counts and sums of each key's earlier events within horizons before an event.
+
+    For an event at time t with its partition's watermark w before it, and a horizon h, they
+    are over the events of its key that arrived earlier with a time in (t - h, t] and above
+    w - longest: exact for any order of arrival, and a function of the partition's records
+    alone, whatever the batches. What no later event can ask for is dropped.
+
+    Two sorted runs hold the past: each batch is merged into the recent one, which is merged
+    into the main one when it has grown to a quarter of it, so a batch does not pay for all
+    that exists.
+    """
+
+    def __init__(self, horizons: Sequence[int]) -> None:
+        """`horizons` are in µs."""
+        self.horizons = tuple(horizons)
+        self.longest = max(self.horizons)
+        self._main = _Run.empty()
+        self._recent = _Run.empty()
+
+    def __len__(self) -> int:
+        return len(self._main) + len(self._recent)
+
+    def advance(
+        self, rows: Sorted, times: Int64s, amounts: Int64s, watermarks: Int64s, after: int
+    ) -> list[tuple[Int64s, Int64s]]:
+        """Return (counts, sums) per horizon for each sorted position; then take the events.
+
+        `times`, `amounts` and `watermarks` (before each event) are in rows' sorted order,
+        shape (n,), µs; `after` is the partition's watermark behind the batch.
+        """
+        oldest = np.where(watermarks == NO_WATERMARK, NO_WATERMARK, watermarks - self.longest)
+        bounds = [np.maximum(times - horizon, oldest) for horizon in self.horizons]
+        totals = _in_batch(rows, times, amounts, bounds)
+        for run in (self._main, self._recent):
+            codes, past, past_amounts = run.of(rows.keys)
+            if len(codes) == 0:
+                continue
+            index = _Index(codes, past, rows.runs, times, bounds)
+            sums = _exclusive(past_amounts)
+            high = index.at_most(times)
+            for (count, total), low in zip(totals, bounds, strict=True):
+                begin = np.minimum(index.at_most(low), high)
+                count += high - begin
+                total += sums[high] - sums[begin]
+        self._take(rows, times, amounts, after)
+        return totals
+
+    def _take(self, rows: Sorted, times: Int64s, amounts: Int64s, after: int) -> None:
+        horizon = NO_WATERMARK if after == NO_WATERMARK else after - self.longest
+        batch = _Run(rows.keys[rows.runs], times, amounts)
+        self._recent = self._recent.merge(batch, horizon)
+        if len(self._recent) > max(_RECENT_MIN, len(self._main) // 4):
+            self._main = self._main.merge(self._recent, horizon)
+            self._recent = _Run.empty()
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as builtins."""
+        all_ = self._main.merge(self._recent, NO_WATERMARK)
+        return {
+            "keys": all_.keys.tobytes(),
+            "times": all_.times.tobytes(),
+            "amounts": all_.amounts.tobytes(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take up a dumped state."""
+        self._main = _Run(
+            np.frombuffer(state["keys"], np.uint64),
+            np.frombuffer(state["times"], np.int64),
+            np.frombuffer(state["amounts"], np.int64),
+        )
+        self._recent = _Run.empty()
+
+
+def _in_batch(
+    rows: Sorted, times: Int64s, amounts: Int64s, lows: Sequence[Int64s]
+) -> list[tuple[Int64s, Int64s]]:
+    """Return (counts, sums) per lower bound over the earlier events of the batch itself."""
+    index = _Index(rows.runs, times, rows.runs, times, lows)
+    sums = _exclusive(amounts)
+    here, first = np.arange(len(times)), rows.starts[rows.runs]
+    totals = []
+    for low in lows:
+        begin = np.minimum(np.maximum(index.at_most(low), first), here)
+        totals.append((here - begin, sums[here] - sums[begin]))
+    # Where a key's events arrive out of order its run is not sorted by time, and the search
+    # above does not hold for that key.
+    backwards = np.flatnonzero((rows.runs[1:] == rows.runs[:-1]) & (times[1:] < times[:-1]))
+    if len(backwards):
+        disordered = np.zeros(len(rows.starts), bool)
+        disordered[rows.runs[backwards]] = True
+        at = np.flatnonzero(disordered[rows.runs])
+        again = _disordered(rows.runs[at], times[at], amounts[at], [low[at] for low in lows])
+        for (count, total), (true_count, true_total) in zip(totals, again, strict=True):
+            count[at], total[at] = true_count, true_total
+    return totals
+
+
+def _disordered(
+    runs: Indices, times: Int64s, amounts: Int64s, lows: Sequence[Int64s]
+) -> list[tuple[Int64s, Int64s]]:
+    """Do the same for any order of times, in O(n log² n).
+
+    As in a merge sort: at each level every right half of a block looks up what its left half
+    holds, and over all levels each event meets each earlier one of its run once.
+    """
+    n = len(times)
+    here, ranks = np.arange(n), np.unique(times)
+    bits = len(ranks).bit_length() + 1
+    high_rank = np.searchsorted(ranks, times, "right")
+    low_ranks = [np.searchsorted(ranks, low, "right") for low in lows]
+    totals = [(np.zeros(n, np.int64), np.zeros(n, np.int64)) for _ in lows]
+    size = 1
+    while size < n:
+        block = here // (2 * size)
+        new = (block[1:] != block[:-1]) | (runs[1:] != runs[:-1])
+        base = np.concatenate((np.zeros(1, np.int64), np.cumsum(new))) << bits
+        right = (here // size) % 2 == 1
+        left = np.flatnonzero(~right)
+        left = left[np.argsort((base + high_rank)[left])]
+        keys, sums = (base + high_rank)[left], _exclusive(amounts[left])
+        high = np.searchsorted(keys, (base + high_rank)[right], "right")
+        for (count, total), low_rank in zip(totals, low_ranks, strict=True):
+            begin = np.minimum(np.searchsorted(keys, (base + low_rank)[right], "right"), high)
+            count[right] += high - begin
+            total[right] += sums[high] - sums[begin]
+        size *= 2
+    return totals
+
+
+class _Index:
+    """Finds positions in events sorted by (run, time), by one search on a joined key."""
+
+    def __init__(
+        self, codes: Int64s, times: Int64s, runs: Indices, asked: Int64s, lows: Sequence[Int64s]
+    ) -> None:
+        self._runs = runs
+        # Run and time share 63 bits, times counted from the first one asked for. Where they
+        # span too long for that, their ranks take their place.
+        base = min(int(low.min()) for low in lows)
+        base = max(base, int(times.min()) - 1)
+        span = max(int(asked.max()), int(times.max())) - base
+        self._bits = max(span.bit_length(), 1)
+        self._base = base
+        self._ranks: Int64s | None = None
+        if self._bits + int(runs[-1] + 1).bit_length() > 62:
+            self._ranks = np.unique(times)
+            self._bits = max(len(self._ranks).bit_length(), 1)
+        self._joined = self._join(codes, times)
+
+    def _join(self, codes: Int64s, times: Int64s) -> Int64s:
+        if self._ranks is not None:
+            local = np.searchsorted(self._ranks, times, "right")
+        else:
+            local = np.clip(times - self._base, 0, (1 << self._bits) - 1)
+        return (codes << self._bits) + local
+
+    def at_most(self, times: Int64s) -> Int64s:
+        """Return how many events lie before each run's or in it with a time <= `times`."""
+        return np.searchsorted(self._joined, self._join(self._runs, times), "right")

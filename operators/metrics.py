@@ -1,0 +1,36 @@
+"""Metrics: what a flow did, on Bytewax's own metrics endpoint.
+
+Bytewax serves whatever is in prometheus_client's default registry under /metrics when
+BYTEWAX_DATAFLOW_API_ENABLED is set.
+"""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECORDS: Final = Counter("millstream_records", "Records consumed.", ["topic", "partition"])
+REJECTS: Final = Counter("millstream_rejects", "Records refused.", ["stage", "code"])
+DUPLICATES: Final = Counter("millstream_duplicates", "Records seen before.")
+LATE: Final = Counter("millstream_late", "Records that were late for a window.", ["step"])
+WINDOWS: Final = Counter("millstream_windows", "Windows closed.", ["step"])
+ALERTS: Final = Counter("millstream_alerts", "Alerts raised.", ["rule"])
+WATERMARK_LAG: Final = Gauge(
+    "millstream_watermark_lag_seconds",
+    "Wall clock minus the partition's watermark.",
+    ["topic", "partition"],
+)
+OFFSET_LAG: Final = Gauge(
+    "millstream_offset_lag_records",
+    "Records between the partition's end and what was consumed.",
+    ["topic", "partition"],
+)
+COMMIT_SECONDS: Final = Histogram(
+    "millstream_commit_seconds",
+    "Time that a table's commit took.",
+    ["table"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
+)
+ROWS: Final = Counter("millstream_rows", "Rows committed.", ["table"])
+FENCED: Final = Counter(
+    "millstream_fenced_rows", "Replayed rows that a table already had.", ["table"]
+)

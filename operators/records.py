@@ -1,0 +1,87 @@
+"""Raw records as table rows: all of them as ingested, and the refused ones with the reason."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from operators.batches import Headers, Int64s, RawBatch
+from operators.rejects import Refusal
+from operators.tables import COORDINATES, TIME
+
+HEADERS: Final = pl.List(pl.Struct({"key": pl.String(), "value": pl.Binary()}))
+
+RAW_COLUMNS: Final[dict[str, pl.DataType]] = {
+    **COORDINATES,
+    "kafka_timestamp": TIME,
+    "key": pl.Binary(),
+    "value": pl.Binary(),
+    "headers": HEADERS,
+}
+
+REJECT_COLUMNS: Final[dict[str, pl.DataType]] = {
+    **COORDINATES,
+    "stage": pl.String(),
+    "code": pl.String(),
+    "message": pl.String(),
+    "schema_id": pl.String(),
+    **{name: RAW_COLUMNS[name] for name in ("kafka_timestamp", "key", "value", "headers")},
+}
+
+
+def coordinates(raw: RawBatch) -> list[pl.Series]:
+    """Return the columns of `COORDINATES` and `kafka_timestamp`, null where there is none."""
+    n = len(raw)
+    return [
+        pl.repeat(raw.progress.topic, n, dtype=pl.String(), eager=True).alias("source_topic"),
+        pl.repeat(raw.progress.partition, n, dtype=pl.Int32(), eager=True).alias(
+            "source_partition"
+        ),
+        pl.Series("source_offset", raw.offsets),
+        _times(raw.timestamps),
+    ]
+
+
+def _times(milliseconds: Int64s) -> pl.Series:
+    micros = pl.Series("kafka_timestamp", milliseconds * 1000)
+    if len(milliseconds) and milliseconds.min() < 0:
+        micros = micros.set(micros < 0, None)
+    return micros.cast(TIME)
+
+
+def _headers(headers: Sequence[Headers | None]) -> pl.Series:
+    if not any(headers):
+        return pl.Series("headers", [None] * len(headers), dtype=HEADERS)
+    rows = [h and [{"key": key, "value": value} for key, value in h] for h in headers]
+    return pl.Series("headers", rows, dtype=HEADERS)
+
+
+def ingested(raw: RawBatch) -> pl.DataFrame:
+    """Return a row per record, with `RAW_COLUMNS`."""
+    return pl.DataFrame(
+        [
+            *coordinates(raw),
+            pl.Series("key", raw.keys, dtype=pl.Binary()),
+            pl.Series("value", raw.values, dtype=pl.Binary()),
+            _headers(raw.headers),
+        ]
+    )
+
+
+def refused(raw: RawBatch, refusals: Sequence[Refusal]) -> pl.DataFrame:
+    """Return a row per refusal, with `REJECT_COLUMNS`; a refusal's row is the record's in `raw`."""
+    rows = np.array([refusal.row for refusal in refusals], np.int64)
+    part = RawBatch(
+        raw.progress,
+        raw.offsets[rows],
+        raw.timestamps[rows],
+        [raw.keys[row] for row in rows],
+        [raw.values[row] for row in rows],
+        [raw.headers[row] for row in rows],
+    )
+    why = {
+        name: pl.Series([getattr(refusal, name) for refusal in refusals], dtype=pl.String())
+        for name in ("stage", "code", "message", "schema_id")
+    }
+    return ingested(part).with_columns(**why).select(*REJECT_COLUMNS)

@@ -1,0 +1,60 @@
+"""Rules: payments to alerts, and what a rule could not be evaluated on to rejects."""
+
+from dataclasses import dataclass
+
+import bytewax.operators as op
+import polars as pl
+from bytewax.dataflow import Stream, operator
+
+from operators import metrics
+from operators.batches import Batch, merge
+from operators.records import REJECT_COLUMNS
+from operators.rules import Failure, RuleSet
+
+
+@dataclass(frozen=True)
+class RulesOut:
+    """Streams of `detect`: frames of `ALERT_COLUMNS`, and frames of `REJECT_COLUMNS`."""
+
+    alerts: Stream[pl.DataFrame]
+    rejects: Stream[pl.DataFrame]
+
+
+def _rejected(failures: list[Failure]) -> pl.DataFrame:
+    """Return a row per failure; the payment's bytes stand in bronze at the same offset."""
+    rows = [
+        failure.payment.select("source_topic", "source_partition", "source_offset").row(0, named=True)
+        | {
+            "stage": "rule",
+            "code": f"rule_failed:{failure.rule.id}",
+            "message": f"version {failure.rule.version} raised {failure.error}; "
+            "the payment itself is in silver, its bytes in bronze at the same offset",
+        }
+        for failure in failures
+    ]
+    return pl.DataFrame(rows, schema=REJECT_COLUMNS)
+
+
+@operator
+def detect(step_id: str, up: Stream[Batch], rules: RuleSet) -> RulesOut:
+    """Evaluate the rules on every payment."""
+
+    def shim(batches: list[Batch]) -> list[tuple[bool, pl.DataFrame]]:
+        verdict = rules.evaluate(merge(batches))
+        result = []
+        if verdict.alerts.height:
+            for rule, count in verdict.alerts["rule_id"].value_counts().iter_rows():
+                metrics.ALERTS.labels(rule).inc(count)
+            result.append((True, verdict.alerts))
+        if verdict.failures:
+            for failure in verdict.failures:
+                metrics.REJECTS.labels("rule", f"rule_failed:{failure.rule.id}").inc()
+            result.append((False, _rejected(verdict.failures)))
+        return result
+
+    both = op.flat_map_batch("evaluate", up, shim)
+    sides = op.branch("alert", both, lambda item: item[0])
+    return RulesOut(
+        op.map("alerts", sides.trues, lambda item: item[1]),
+        op.map("rejects", sides.falses, lambda item: item[1]),
+    )

@@ -1,0 +1,54 @@
+"""Avro schemas by record and version: ``<record>/<version>.avsc``.
+
+A published version is never edited; a change is a new version that older data resolves to.
+"""
+
+import json
+import uuid
+import zlib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+AvroSchema = dict[str, Any]
+
+
+@cache
+def versions(record: str) -> tuple[int, ...]:
+    """Return the published versions of `record`, oldest first.
+
+    Raises KeyError for a record that has none.
+    """
+    folder = files(__name__).joinpath(record)
+    if not folder.is_dir():
+        raise KeyError(record)
+    names = (entry.name for entry in folder.iterdir())
+    return tuple(sorted(int(name[:-5]) for name in names if name.endswith(".avsc")))
+
+
+@cache
+def _text(record: str, version: int) -> str:
+    return files(__name__).joinpath(record, f"{version}.avsc").read_text("utf-8")
+
+
+def load(record: str, version: int) -> AvroSchema:
+    """Return a fresh copy of one version's schema as plain JSON values."""
+    return dict(json.loads(_text(record, version)))
+
+
+def latest(record: str) -> AvroSchema:
+    """Return the newest version: the schema that every older one is read as."""
+    return load(record, versions(record)[-1])
+
+
+def local_id(record: str, version: int) -> int:
+    """Return the 4-byte id that a version has where no registry gives it one.
+
+    CRC-32 of ``record/version``, so it needs no index file and never changes.
+    """
+    return zlib.crc32(f"{record}/{version}".encode())
+
+
+def local_guid(record: str, version: int) -> uuid.UUID:
+    """Return the GUID that a version has where no registry gives it one (UUID v5)."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"millstream:{record}/{version}")
