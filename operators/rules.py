@@ -147,7 +147,9 @@ class RuleSet:
             try:
                 masks = payments.select(rule.condition for rule in self.rules)
                 hits = [rule for rule in self.rules if masks[rule.id].any()]
-                alerts = [rule.alerts(payments.filter(masks[rule.id])) for rule in hits]
+                # In one chunk: Polars 2.1 with several threads panics in format() on the
+                # filtered rows of a frame of many chunks.
+                alerts = [r.alerts(payments.filter(masks[r.id]).rechunk()) for r in hits]
             except PolarsError:
                 # Some rule fails on some payment: find which, so that all others count.
                 alerts = []
@@ -164,7 +166,7 @@ def _one_by_one(
 ) -> list[pl.DataFrame]:
     """Return the rule's alerts, halving the payments until those it fails on stand alone."""
     try:
-        return [rule.alerts(payments.filter(rule.condition))]
+        return [rule.alerts(payments.filter(rule.condition).rechunk())]
     except PolarsError as error:
         if payments.height == 1:
             failures.append(Failure(rule, payments, type(error).__name__))

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,9 @@ class Stack:
             "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
             "MILLSTREAM_REDIS_URL": self.redis_url,
             "MILLSTREAM_DELTA_ROOT": str(self.folder / "tables"),
+            # bytewax.run takes -r only together with these two.
+            "BYTEWAX_SNAPSHOT_INTERVAL": "10",
+            "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
         }
 
     def exports(self) -> str:
@@ -225,13 +228,15 @@ def _redis(folder: Path) -> tuple[Command, Ready]:
     return command, lambda port: ask(port, b"PING\r\n") == b"+PONG\r\n"
 
 
-def create_topic(bootstrap: str, name: str, partitions: int) -> bool:
+def create_topic(
+    bootstrap: str, name: str, partitions: int, settings: Mapping[str, str] | None = None
+) -> bool:
     """Create a topic unless it exists; returns whether it was created.
 
-    Raises ValueError if it exists with another number of partitions, KafkaException if the
-    broker refuses or does not answer within 10 s.
+    `settings` are further librdkafka settings. Raises ValueError if it exists with another
+    number of partitions, KafkaException if the broker refuses or does not answer within 10 s.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin = AdminClient({"log_level": 0, **(settings or {}), "bootstrap.servers": bootstrap})
     # Some brokers answer a repeated creation with success, so ask first.
     known = admin.list_topics(timeout=10).topics.get(name)
     if known is None or known.error is not None:

@@ -65,7 +65,7 @@ class Decoder:
         for schema_id, group in groups.items():
             frame, good, refused = self._decode_group(schema_id, group.bodies)
             if frame.height:
-                positions = np.array(group.rows, np.int64)
+                positions = _positions(group.rows)
                 rows.append(positions if good is None else positions[good])
                 frames.append(frame)
             refusals += [
@@ -172,6 +172,10 @@ class _Plan:
             for i, field in enumerate(self._writer.fields)
         ]
         return columns, good, refused
+
+
+def _positions(rows: list[int] | range) -> Rows:
+    return np.arange(len(rows)) if isinstance(rows, range) else np.array(rows, np.int64)
 
 
 def _concat(first: list[pl.Series], second: list[pl.Series]) -> list[pl.Series]:

@@ -23,7 +23,7 @@ ID_HEADER = "__value_schema_id"
 class Group(NamedTuple):
     """The records of a batch that one schema wrote: their positions and Avro bodies."""
 
-    rows: list[int]
+    rows: list[int] | range
     bodies: list[bytes]
 
 
@@ -39,7 +39,7 @@ def split(
         if group is not None:
             return group, []
     groups: dict[SchemaId, Group] = {}
-    by_head: dict[bytes, Group] = {}  # spares a parse per record
+    by_head: dict[bytes, tuple[list[int], list[bytes]]] = {}
     refusals = []
     for row, (value, pairs) in enumerate(zip(values, headers, strict=True)):
         if not value:
@@ -47,19 +47,19 @@ def split(
             refusals.append(Refusal(row, "decode", code, f"The value is {what}."))
             continue
         framed = _header_id(pairs) if pairs else None
-        source, body_at = (value, -1) if framed is None else (framed, 0)
+        source = value if framed is None else framed
         size = _head_size(source)
         head = source[:size]
         if len(head) < size or not size:
             where = "value" if framed is None else f"header {ID_HEADER}"
             refusals.append(_unframed(row, where, size))
             continue
-        group_of_head = by_head.get(head)
-        if group_of_head is None:
-            group_of_head = groups.setdefault(_parse(head), Group([], []))
-            by_head[head] = group_of_head
-        group_of_head.rows.append(row)
-        group_of_head.bodies.append(value[size:] if body_at else value)
+        columns = by_head.get(head)
+        if columns is None:
+            columns = by_head[head] = ([], [])
+            groups[_parse(head)] = Group(*columns)
+        columns[0].append(row)
+        columns[1].append(value[size:] if framed is None else value)
     return groups, refusals
 
 
@@ -75,7 +75,7 @@ def _single_group(values: Sequence[bytes | None]) -> dict[SchemaId, Group] | Non
     if len(head) != 5 or head[0] != 0:
         return None
     bodies = [value[5:] for value in values]  # type: ignore[index]
-    return {_parse(head): Group(list(range(len(bodies))), bodies)}
+    return {_parse(head): Group(range(len(bodies)), bodies)}
 
 
 def _head_size(source: bytes) -> int:

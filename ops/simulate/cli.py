@@ -18,7 +18,7 @@ from flows.settings import kafka_settings
 from ops.local import create_topic
 from ops.simulate.params import Params, Troubles
 from ops.simulate.produce import ProduceError, produce
-from ops.simulate.replay import replay_file
+from ops.simulate.replay import COLUMNS, replay_file
 from ops.simulate.simulation import Simulation, simulate
 
 
@@ -50,7 +50,7 @@ def add_parser(subparsers: Any) -> None:
         "--version-2-share", type=float, default=default.version_2_share, metavar="S"
     )
     size.add_argument(
-        "--file", type=Path, help="replay this parquet file instead (see the README)"
+        "--file", type=Path, help="replay this parquet file instead: " + ", ".join(COLUMNS)
     )
     size.add_argument(
         "--since", type=_instant, metavar="TIME", help="with --file: from here on"
@@ -100,8 +100,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.truth:
             simulation.truth.write_parquet(args.truth)
-        create_topic(args.bootstrap, args.topic, args.partitions)
         settings = kafka_settings(os.environ)
+        create_topic(args.bootstrap, args.topic, args.partitions, settings)
         with _bar(len(simulation.records), args.json) as progress:
             took = produce(
                 simulation, args.bootstrap, args.topic, args.rate, progress, settings
@@ -118,9 +118,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _make(args: argparse.Namespace) -> Simulation:
     if args.file:
+        if args.days is not None:
+            raise ValueError("--days is not for --file: use --since and --payments")
         if args.partitions < 1:
             raise ValueError(f"--partitions is {args.partitions}, not 1 or more")
         return replay_file(args.file, args.partitions, args.payments, args.since)
+    if args.since is not None:
+        raise ValueError("--since is only for --file")
     given = {entry.name: getattr(args, entry.name) for entry in fields(Troubles)}
     base = Troubles() if args.troubles else Troubles.none()
     troubles = replace(
@@ -144,9 +148,12 @@ def _make(args: argparse.Namespace) -> Simulation:
 
 
 def _instant(text: str) -> datetime:
-    """Return an ISO time, UTC unless it says otherwise; ValueError for anything else."""
-    time_of = datetime.fromisoformat(text)
-    return time_of if time_of.tzinfo else time_of.replace(tzinfo=UTC)
+    """Return an ISO time, UTC unless it says otherwise."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time") from None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ RECORD: Final = "payment"
 SCHEMA_HEADER: Final = "__value_schema_id"
 
 BY_ID, BY_GUID, BY_HEADER = range(3)
+_BLOCK: Final = 50_000
 
 PAYMENT_SCHEMA: Final = pl.Schema(
     {
@@ -60,7 +61,7 @@ def encode(payments: pl.DataFrame, version: int) -> pa.BinaryArray:
     text = orjson.dumps(schema).decode()
     parts = [
         part
-        for batch in table.cast(narrow).to_batches(max_chunksize=50_000)
+        for batch in table.cast(narrow).to_batches(max_chunksize=_BLOCK)
         for part in pyruhvro.serialize_record_batch(batch, text, 1)
     ]
     return pa.concat_arrays(parts) if parts else pa.array([], pa.binary())
@@ -85,6 +86,18 @@ def encode_framed(
     `version` is the schema version of each row and `framing` one of BY_ID, BY_GUID, BY_HEADER.
     """
     kind = version.astype(np.int64) * 3 + framing
+    # In blocks: fresh memory for the whole of it costs more than the encoding.
+    blocks = [
+        _encode_block(payments[at : at + _BLOCK], kind[at : at + _BLOCK])
+        for at in range(0, len(payments), _BLOCK)
+    ]
+    if not blocks:
+        return pl.Series(dtype=pl.Binary()), pl.Series(dtype=pl.Binary())
+    values, headers = zip(*blocks, strict=True)
+    return pl.concat(values), pl.concat(headers)
+
+
+def _encode_block(payments: pl.DataFrame, kind: Ints) -> tuple[pl.Series, pl.Series]:
     rows: list[Ints] = []
     values: list[pa.Array] = []
     headers: list[pa.Array] = []
@@ -95,15 +108,11 @@ def encode_framed(
         rows.append(here)
         values.append(pc.binary_join_element_wise(pa.scalar(prefix), bodies, pa.scalar(b"")))
         headers.append(pa.repeat(pa.scalar(header, pa.binary()), len(here)))
-    if not rows:
-        return pl.Series(dtype=pl.Binary()), pl.Series(dtype=pl.Binary())
     back = np.argsort(np.concatenate(rows))
-    # Positions past 2 GB of text do not fit the 32-bit offsets of the plain binary type.
-    wide = [
-        pa.concat_arrays([a.cast(pa.large_binary()) for a in part])
-        for part in (values, headers)
-    ]
-    value, header_value = (pl.Series(pl.from_arrow(column)).gather(back) for column in wide)
+    value, header_value = (
+        pl.Series(pl.from_arrow(pa.concat_arrays(column))).gather(back)
+        for column in (values, headers)
+    )
     return value, header_value
 
 

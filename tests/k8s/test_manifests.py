@@ -54,13 +54,13 @@ def instruction(name: str) -> str:
 
 def environment(secrets: dict[str, str]) -> dict[str, str]:
     """Return the container's environment, its secrets by name of the variable."""
-    settings = resources()["ConfigMap", "millstream-payments-settings"]["data"]
+    configured = resources()["ConfigMap", "millstream-payments-settings"]["data"]
     literal = {
         entry["name"]: entry["value"] for entry in container()["env"] if "value" in entry
     }
     referred = {entry["name"] for entry in container()["env"] if "valueFrom" in entry}
     assert referred == set(secrets)
-    return {**settings, **literal, **secrets}
+    return {**configured, **literal, **secrets}
 
 
 def secret_variables() -> dict[str, str]:

@@ -127,6 +127,8 @@ def test_the_command_produces_and_writes_the_truth(broker, tmp_path, capsys, mon
     [
         (["--payments", "0"], "payments is 0"),
         (["--rate", "0"], "--rate is 0"),
+        (["--file", "x.parquet", "--days", "3"], "--days is not for --file"),
+        (["--since", "2018-04-02"], "--since is only for --file"),
         (["--file", "nowhere.parquet"], "nowhere.parquet"),
         (["--late", "1.5"], "late is 1.5, not a share"),
         (["--truth", "/nowhere/at/all.parquet"], "no folder /nowhere/at"),

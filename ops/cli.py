@@ -1,0 +1,39 @@
+"""The command ``millstream``: what people run beside a flow."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+# As in flows/__init__.py this is for Polars' first import; a tool may use every core.
+os.environ.setdefault("POLARS_MAX_THREADS", str(os.cpu_count() or 1))
+
+from ops import demo, local_cli, query  # noqa: E402 # behind the setting
+from ops.simulate import cli as simulate_cli  # noqa: E402
+from ops.verify import cli as verify_cli  # noqa: E402
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser with every sub-command."""
+    top = argparse.ArgumentParser(
+        prog="millstream", description="What people run beside a Millstream flow."
+    )
+    top.add_argument("--version", action="version", version=version("millstream"))
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for module in (demo, local_cli, simulate_cli, verify_cli, query):
+        module.add_parser(commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end with its exit code."""
+    args = parser().parse_args(arguments)
+    try:
+        sys.exit(args.func(args))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Someone piped us into head; pointing stdout elsewhere keeps the exit quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,193 @@
+"""``millstream demo``: payments from Kafka to exact tables on this machine, in one command."""
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flows import settings as settings_
+from operators.connectors import registry
+from ops.local import Stack, create_topic, local_stack
+from ops.processes import ServerError
+from ops.simulate import Params, ProduceError, Simulation, produce, replay_file, simulate
+from ops.verify import Report, verify
+from ops.verify.cli import show
+
+PARTITIONS: Final = 4
+TRY: Final = (
+    "SELECT rule_id, severity, count(*) AS alerts, count(DISTINCT card_id) AS cards "
+    "FROM gold_alerts GROUP BY rule_id, severity ORDER BY alerts DESC"
+)
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command ``demo``; its `func` returns the exit code."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="payments from Kafka to tables on this machine",
+        description="Start a Kafka broker and a Redis server on this machine, simulate payments "
+        "(or replay a file), run the payments flow until it has read them all, prove its "
+        "tables, and stop everything again. Exit status 0 only if the books balance.",
+    )
+    parser.add_argument("--payments", type=int, default=200_000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--file", type=Path, metavar="PARQUET", help="replay this file instead")
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; returns 0, 1 (something failed or the books don't balance), 2 (options)."""
+    console = Console(stderr=args.json)
+    folder = args.folder.absolute()
+    try:
+        made = _records(args, console)
+        _clear(folder)
+    except (ValueError, OSError) as error:
+        settings_.refuse(error, 2)
+    try:
+        with local_stack(folder) as stack:
+            return _demo(stack, made, console, args)
+    except (ServerError, ProduceError, OSError, RuntimeError) as error:
+        settings_.refuse(error, 1)
+
+
+def _records(args: argparse.Namespace, console: Console) -> Simulation:
+    with console.status("making payments"):
+        if args.file:
+            return replay_file(args.file, PARTITIONS)
+        return simulate(Params(payments=args.payments, seed=args.seed, partitions=PARTITIONS))
+
+
+def _clear(folder: Path) -> None:
+    """Empty the folder of an earlier demo, and refuse to empty any other."""
+    mark = folder / "made-by-millstream-demo"
+    if folder.exists() and any(folder.iterdir()) and not mark.exists():
+        raise ValueError(f"{folder} is not empty and not an earlier demo's; name another --folder")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    mark.touch()
+
+
+def _demo(stack: Stack, made: Simulation, console: Console, args: argparse.Namespace) -> int:
+    environ = stack.env() | {"MILLSTREAM_STOP_AT_END": "true"}
+    settings = settings_.load(environ)
+    ids = registry.register("", {}, "payment", settings.topic)
+    console.print(f"broker {stack.bootstrap}, Redis {stack.redis_url}, schemas "
+                  + ", ".join(f"payment/{v} (id {i})" for v, i in ids.items()))  # fmt: skip
+    create_topic(stack.bootstrap, settings.topic, PARTITIONS)
+    truth = stack.folder / "truth.parquet"
+    made.truth.write_parquet(truth)
+    total = len(made.records)
+    with _bar(console) as bar:
+        produce(made, stack.bootstrap, settings.topic, progress=bar("producing", total))
+        began = time.monotonic()
+        status = _run_flow(environ, stack.folder, bar("running the flow", total))
+        took = time.monotonic() - began
+    if status:
+        console.print(f"the flow ended with status {status}; see {stack.folder / 'flow.log'}")
+        return 1
+    with console.status("verifying") as doing:
+        report = verify(settings, truth, lambda text: doing.update(text))
+    if args.json:
+        print(json.dumps(report.to_json() | {"seconds": took, "tables": settings.delta_root}, default=str))
+    else:
+        _show(report, took, settings.delta_root, console)
+    return 0 if report.ok else 1
+
+
+def _run_flow(environ: Mapping[str, str], folder: Path, progress: Callable[[int], None]) -> int:
+    """Run the flow as a process of its own; return its exit status."""
+    port = _free_port()
+    # The tool's own choice for Polars is not the flow's.
+    inherited = {k: v for k, v in os.environ.items() if k != "POLARS_MAX_THREADS"}
+    environ = {
+        **inherited,
+        **environ,
+        "BYTEWAX_DATAFLOW_API_ENABLED": "1",
+        "BYTEWAX_DATAFLOW_API_PORT": str(port),
+        "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(folder),
+    }
+    command = [sys.executable, "-m", "bytewax.run", "flows.payments", "-r", str(folder / "state")]
+    with (folder / "flow.log").open("wb") as log:
+        # From an empty folder: bytewax.run looks for the flow in the working directory first.
+        work = folder / "work"
+        work.mkdir()
+        process = subprocess.Popen(command, env=environ, cwd=work, stdout=log, stderr=log)
+        try:
+            while process.poll() is None:
+                progress(_consumed(port))
+                time.sleep(0.2)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    return process.returncode
+
+
+def _consumed(port: int) -> int:
+    """Return the records that the flow's metrics say it has read, 0 while it says nothing."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1) as page:  # noqa: S310 # our own process
+            text = page.read().decode()
+    except (urllib.error.URLError, OSError):
+        return 0
+    return sum(
+        int(sample.value)
+        for family in text_string_to_metric_families(text)
+        if family.name == "millstream_records"
+        for sample in family.samples
+        if sample.name == "millstream_records_total"
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    columns = (TextColumn("{task.description:18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+
+        def add(text: str, total: int) -> Callable[[int], None]:
+            task = progress.add_task(text, total=total)
+            return lambda done: progress.update(task, completed=done)
+
+        yield add
+
+
+def _show(report: Report, took: float, root: str, console: Console) -> None:
+    counts = report.counts
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for name in ("events", "unique", "duplicates", "rejected", "late", "windows", "alerts"):
+        table.add_row(name, f"{counts[name]:,}")
+    for rule, alerts in report.alerts.items():
+        table.add_row(f"  {rule}", f"{alerts:,}")
+    table.add_row("rate", f"{counts['events'] / took:,.0f} events/s, start-up included")
+    console.print(table)
+    show(report, console)
+    balance = "[green]The books balance.[/]" if report.ok else "[red]The books do not balance.[/]"
+    console.print(f"{balance} Tables: {root}")
+    shown = os.path.relpath(root)
+    console.print(f'Try: {os.path.relpath(Path(sys.argv[0]))} query --root {shown} "{TRY}"', soft_wrap=True)

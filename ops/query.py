@@ -1,0 +1,65 @@
+"""``millstream query``: SQL on the tables, without any other engine to install."""
+
+import argparse
+import sys
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+from rich.console import Console
+from rich.table import Table
+
+from flows import settings as settings_
+from flows.tables import tables
+from operators.connectors.delta import table_uri
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command ``query``; its `func` returns the exit code."""
+    parser = subparsers.add_parser(
+        "query",
+        help="run SQL on the tables",
+        description="Run one SQL query (DataFusion's dialect) on the tables under "
+        "MILLSTREAM_DELTA_ROOT: bronze_payments, silver_payments, silver_duplicates, "
+        "quarantine_payments, gold_alerts, gold_late, gold_terminal_minute.",
+    )
+    parser.add_argument("sql")
+    parser.add_argument("--root", help="instead of MILLSTREAM_DELTA_ROOT")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per row")
+    parser.set_defaults(func=run)
+
+
+def query(root: str, sql: str) -> pl.DataFrame:
+    """Return the result of `sql` on the tables under `root`.
+
+    Raises what DataFusion raises for SQL that it can't run, as a plain Exception.
+    """
+    engine = QueryBuilder()
+    for table in tables(0):
+        uri = table_uri(root, table.name)
+        if DeltaTable.is_deltatable(uri):
+            engine = engine.register(table.name.replace("/", "_"), DeltaTable(uri))
+    return pl.DataFrame(pl.from_arrow(pa.table(engine.execute(sql).read_all())))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the result; returns 0, 1 (the query failed) or 2 (settings)."""
+    if args.root is None:
+        try:
+            args.root = settings_.load().delta_root
+        except settings_.SettingsError as error:
+            settings_.refuse(error, 2)
+    try:
+        result = query(args.root, args.sql)
+    # The engine raises plain Exceptions for every mistake in the query.
+    except Exception as error:
+        settings_.refuse(str(error), 1)
+    if args.json:
+        sys.stdout.write(result.write_ndjson())
+        return 0
+    table = Table(*result.columns, box=None, pad_edge=False)
+    for row in result.iter_rows():
+        table.add_row(*("" if value is None else str(value) for value in row))
+    Console().print(table, highlight=False)
+    return 0

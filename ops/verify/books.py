@@ -1,0 +1,169 @@
+"""The books: where each record of the source topic went, and what was made of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+from deltalake import DeltaTable
+
+from flows.settings import Settings
+from flows.tables import (
+    ALERTS, BRONZE, DUPLICATES, LATE, QUARANTINE, SILVER, SILVER_COLUMNS, terminal_minute_table,
+)  # fmt: skip
+from operators.connectors.delta import Fence, table_uri
+from operators.connectors.kafka import wait_for_partitions
+from operators.records import REJECT_COLUMNS
+from operators.rules import ALERT_COLUMNS, RuleSet, load_rules
+from ops.verify.report import Check, Report, only_once
+from ops.verify.topics import message_ids, source_records
+from ops.verify.windows import check_windows
+
+_PLACE = ["source_partition", "source_offset"]
+_STAGES = ["decode", "contract"]
+
+
+class MissingTableError(RuntimeError):
+    """A table is not there: no flow has written under this root."""
+
+
+class _Tables:
+    """The tables, each pinned to the version it had when it was first looked at."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._handles: dict[str, DeltaTable] = {}
+
+    def handle(self, name: str) -> DeltaTable:
+        if name not in self._handles:
+            uri = table_uri(self._root, name)
+            if not DeltaTable.is_deltatable(uri):
+                raise MissingTableError(f"there is no table {uri}; has the flow run?")
+            self._handles[name] = DeltaTable(uri)
+        return self._handles[name]
+
+    def read(self, name: str, columns: list[str | pl.Expr]) -> pl.DataFrame:
+        return pl.scan_delta(self.handle(name)).select(columns).collect()
+
+
+def verify(
+    settings: Settings,
+    truth: Path | None = None,
+    told: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Read topics and tables and check that they agree; `told` hears what is being done.
+
+    `truth` is what a simulation wrote beside its topic. Raises MissingTableError, and
+    KafkaUnavailableError where the topics cannot be read.
+    """
+    tables = _Tables(settings.delta_root)
+    told("reading the source topic")
+    source = source_records(
+        settings.kafka, settings.topic, lambda n: told(f"reading the source topic: {n:,} records")
+    )
+    told("comparing bronze with the topic")
+    value_hash = pl.col("value").hash().alias("value_hash")
+    bronze = tables.read(BRONZE.name, [*_PLACE, "value"]).with_columns(value_hash).drop("value")
+    first = source.group_by("source_partition").agg(first=pl.col("source_offset").min())
+    # What retention has deleted from the topic can't be compared any more.
+    still = bronze.join(first, on="source_partition").filter(
+        pl.col("source_offset") >= pl.col("first")
+    )
+    checks = [only_once("every record of the topic is in bronze, once", source, still)]
+
+    told("looking for each record's one place")
+    silver = tables.read(SILVER.name, [*_PLACE])
+    duplicates = tables.read(DUPLICATES.name, [*_PLACE])
+    rejects = tables.read(QUARANTINE.name, [*_PLACE, "stage", "code"])
+    refused = rejects.filter(pl.col("stage").is_in(_STAGES))
+    places = {"silver": silver, "duplicates": duplicates, "quarantine": refused.select(_PLACE)}
+    placed = pl.concat(
+        [rows.with_columns(place=pl.lit(place)) for place, rows in places.items()]
+    )
+    checks.append(
+        only_once(
+            "bronze = silver + duplicates + quarantine, each record in one place",
+            bronze.select(_PLACE),
+            placed,
+        )
+    )
+    if truth is not None:
+        checks.append(_check_truth(pl.read_parquet(truth), placed))
+
+    told("working out the windows anew from silver")
+    lateness = int(settings.allowed_lateness.total_seconds() * 1e6)
+    panes = tables.handle(terminal_minute_table(lateness).name)
+    partitions = [(settings.topic, p) for p in wait_for_partitions(settings.kafka, settings.topic, 10)]
+    checks += check_windows(
+        tables.handle(SILVER.name),
+        tables.handle(LATE.name),
+        panes,
+        bound=int(settings.out_of_orderness.total_seconds() * 1e6),
+        lateness=lateness,
+        watermark=Fence("payments", partitions).read(panes).watermark,
+    )
+
+    told("evaluating the rules anew on silver")
+    alerts = tables.read(ALERTS.name, [*ALERT_COLUMNS])
+    checks += _check_alerts(settings, tables, alerts, rejects)
+    told("reading the alert and dead-letter topics")
+    checks.append(
+        only_once(
+            f"{settings.alerts_topic} holds every alert of gold/alerts, once",
+            alerts.select(id="alert_id"),
+            message_ids(settings.kafka, settings.alerts_topic),
+        )
+    )
+    checks.append(
+        only_once(
+            f"{settings.dlq_topic} holds every reject of quarantine, once",
+            _reject_ids(tables.read(QUARANTINE.name, [*REJECT_COLUMNS])),
+            message_ids(settings.kafka, settings.dlq_topic),
+        )
+    )
+    counts = {
+        "events": source.height,
+        "unique": silver.height,
+        "duplicates": duplicates.height,
+        "rejected": refused.height,
+        "late": tables.read(LATE.name, [pl.len()]).item(),
+        "windows": tables.read(terminal_minute_table(lateness).name, [pl.len()]).item(),
+        "alerts": alerts.height,
+    }
+    by_rule = alerts.group_by("rule_id").len().sort("rule_id")
+    return Report(checks, counts, dict(by_rule.iter_rows()))
+
+
+def _check_truth(truth: pl.DataFrame, placed: pl.DataFrame) -> Check:
+    expected = truth.select(
+        pl.col("partition").cast(pl.Int32).alias("source_partition"),
+        pl.col("sequence").cast(pl.Int64).alias("source_offset"),
+        "place",
+    )
+    return only_once("every record is where the simulation's truth has it", expected, placed)
+
+
+def _check_alerts(
+    settings: Settings, tables: _Tables, alerts: pl.DataFrame, rejects: pl.DataFrame
+) -> list[Check]:
+    repeated = alerts.group_by("alert_id").len("times").filter(pl.col("times") > 1)
+    rules = RuleSet(load_rules(settings.rules), SILVER_COLUMNS)
+    verdict = rules.evaluate(tables.read(SILVER.name, [*SILVER_COLUMNS]))
+    failed = rejects.filter(pl.col("stage") == "rule").select(*_PLACE, "code")
+    expected = [
+        failure.payment.select(*_PLACE, pl.lit(f"rule_failed:{failure.rule.id}").alias("code"))
+        for failure in verdict.failures
+    ]
+    return [
+        Check.of("no alert id is there twice", alerts.height, repeated),
+        only_once("gold/alerts equals the rules on silver, row for row", verdict.alerts, alerts),
+        only_once(
+            "every payment that a rule failed on is in quarantine, once",
+            pl.concat([failed.clear(), *expected]),
+            failed,
+        ),
+    ]
+
+
+def _reject_ids(rejects: pl.DataFrame) -> pl.DataFrame:
+    place = [pl.col(name).cast(pl.String) for name in ("source_topic", *_PLACE)]
+    return rejects.select(id=pl.concat_str(["code", *place], separator="/"))

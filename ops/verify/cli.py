@@ -1,0 +1,68 @@
+"""``millstream verify``."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaException
+from rich.console import Console
+from rich.table import Table
+
+from flows import settings as settings_
+from operators.connectors.kafka import KafkaUnavailableError
+from operators.rules import RuleError
+from ops.verify.books import MissingTableError, verify
+from ops.verify.report import Report
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command ``verify``; its `func` returns the exit code."""
+    parser = subparsers.add_parser(
+        "verify",
+        help="prove that the tables are exact",
+        description="Read the topics and the tables and prove the books: every record in one "
+        "place, windows and alerts as silver makes them. Needs the flow's own settings and a "
+        "flow that has stopped or caught up. Exit status 1 if anything does not hold.",
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "--truth", type=Path, metavar="PATH", help="compare with what simulate --truth wrote"
+    )
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify with the settings of the environment; returns 0, 1 (wrong) or 2 (settings)."""
+    console = Console(stderr=True)
+    try:
+        settings = settings_.load()
+        with console.status("verifying") as status:
+            report = verify(settings, args.truth, lambda text: status.update(text))
+    except settings_.SettingsError as error:
+        settings_.refuse(error, 2)
+    except (
+        MissingTableError, KafkaUnavailableError, KafkaException, RuleError, OSError,
+    ) as error:  # fmt: skip
+        settings_.refuse(error, 1)
+    if args.json:
+        json.dump(report.to_json(), sys.stdout, indent=2, default=str)
+        print()
+    else:
+        show(report, Console())
+    return 0 if report.ok else 1
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the checks, and under each that does not hold what offends against it."""
+    table = Table("", "check", "compared", "offending", box=None, pad_edge=False)
+    table.columns[2].justify = table.columns[3].justify = "right"
+    for check in report.checks:
+        mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
+        table.add_row(mark, check.name, f"{check.compared:,}", f"{check.offending:,}")
+    console.print(table)
+    for check in report.checks:
+        for row in check.examples:
+            cells = ", ".join(f"{name} {value}" for name, value in row.items())
+            console.print(f"[red]✗[/] {check.name}: {cells}", highlight=False)

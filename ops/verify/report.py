@@ -1,0 +1,73 @@
+"""What a verification found: a list of checks, each with what breaks it."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import polars as pl
+
+SHOWN: Final = 10
+"""How many offending rows a check names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One statement about the books; it holds if no row offends against it."""
+
+    name: str
+    compared: int
+    offending: int
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether the statement holds."""
+        return self.offending == 0
+
+    @classmethod
+    def of(cls, name: str, compared: int, offending: pl.DataFrame) -> "Check":
+        """Make a check from its offending rows."""
+        return cls(name, compared, offending.height, offending.head(SHOWN).to_dicts())
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All checks, and counts for a summary."""
+
+    checks: list[Check]
+    counts: dict[str, int]
+    alerts: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether every check holds."""
+        return all(check.ok for check in self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values, times as text."""
+        return {
+            "ok": self.ok,
+            "counts": self.counts,
+            "alerts": self.alerts,
+            "checks": [{"ok": check.ok, **asdict(check)} for check in self.checks],
+        }
+
+
+def only_once(name: str, expected: pl.DataFrame, actual: pl.DataFrame) -> Check:
+    """Check that two frames hold the same rows, each once, in any order.
+
+    Offending rows carry `problem`: "missing" from `actual`, "unexpected" in it, or the number
+    of times they are there.
+    """
+    keys = expected.columns
+    counts = actual.select(keys).group_by(keys).len("times")
+    missing = expected.join(counts, on=keys, how="anti", nulls_equal=True)
+    unexpected = counts.join(expected, on=keys, how="anti", nulls_equal=True)
+    repeated = counts.filter(pl.col("times") > 1)
+    offending = pl.concat(
+        [
+            missing.with_columns(problem=pl.lit("missing")),
+            unexpected.select(*keys, problem=pl.lit("unexpected")),
+            repeated.select(*keys, problem=pl.format("there {} times", "times")),
+        ]
+    )
+    return Check.of(name, expected.height, offending)

@@ -1,0 +1,47 @@
+"""What the topics hold, read to their ends."""
+
+from collections.abc import Callable
+from itertools import islice
+from typing import Final
+
+import polars as pl
+
+from operators.connectors.kafka import Config, read_to_end, wait_for_partitions
+from operators.connectors.kafka_sink import ID_HEADER
+
+Told = Callable[[int], None]
+
+_CHUNK: Final = 50_000
+PLACE: Final = {"source_partition": pl.Int32(), "source_offset": pl.Int64()}
+
+
+def source_records(config: Config, topic: str, told: Told) -> pl.DataFrame:
+    """Return partition, offset and a hash of the value (UInt64) of every record of a topic."""
+    partitions = wait_for_partitions(config, topic, 10)
+    messages = read_to_end(config, topic, dict.fromkeys(partitions, 0))
+    frames = [pl.DataFrame(schema={**PLACE, "value_hash": pl.UInt64()})]
+    read = 0
+    while chunk := list(islice(messages, _CHUNK)):
+        frames.append(
+            pl.DataFrame(
+                {
+                    "source_partition": [m.partition() for m in chunk],
+                    "source_offset": [m.offset() for m in chunk],
+                    "value_hash": pl.Series([m.value() for m in chunk], dtype=pl.Binary()).hash(),
+                },
+                schema={**PLACE, "value_hash": pl.UInt64()},
+            )
+        )
+        read += len(chunk)
+        told(read)
+    return pl.concat(frames)
+
+
+def message_ids(config: Config, topic: str) -> pl.DataFrame:
+    """Return the `id` (String) that each message of an output topic carries."""
+    partitions = wait_for_partitions(config, topic, 10)
+    ids = []
+    for message in read_to_end(config, topic, dict.fromkeys(partitions, 0)):
+        headers = dict(message.headers() or ())
+        ids.append(headers[ID_HEADER].decode() if ID_HEADER in headers else None)
+    return pl.DataFrame({"id": ids}, schema={"id": pl.String()})
