@@ -4,7 +4,6 @@ Run it with ``python -m bytewax.run flows.payments -r state``.
 """
 
 import argparse
-import gc
 import logging
 import os
 import sys
@@ -33,7 +32,7 @@ from flows.tables import (
 )  # fmt: skip
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
-from operators.connectors import delta, kafka, recovery, redis, registry
+from operators.connectors import delta, kafka, memory, recovery, redis, registry
 from operators.connectors.drain import DRAIN
 from operators.connectors.kafka_sink import KafkaSink
 from operators.connectors.kafka_source import KafkaSource
@@ -107,7 +106,9 @@ def build(
         op.merge(
             "topics_items",
             op.flat_map(
-                "topics_progress", payments, lambda batch: [(name, batch.progress) for name in topics]
+                "topics_progress",
+                payments,
+                lambda batch: [(name, batch.progress) for name in topics],
             ),
             op.map("alert_messages", detected.alerts, lambda r: (topics[0], alert_messages(r))),
             op.map("dlq_messages", rejects, lambda r: (topics[1], reject_messages(r))),
@@ -159,8 +160,7 @@ def flow() -> Dataflow:
         settings_.refuse(error, 1)
     _prepare_recovery(sys.argv[1:])
     DRAIN.install()
-    # What is loaded by now stays: the collector need not walk it again and again.
-    gc.freeze()
+    memory.settle()
     return built
 
 

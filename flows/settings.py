@@ -99,10 +99,14 @@ class SettingsError(ValueError):
 
 def kafka_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """Return librdkafka's settings: MILLSTREAM_KAFKA_SASL_USERNAME is sasl.username."""
-    return {
+    found = {
         name[len(_KAFKA) :].lower().replace("_", "."): value
         for name, value in environ.items()
         if name.startswith(_KAFKA)
+    }
+    # The one setting of librdkafka with an underscore in its own name.
+    return {
+        "log_level" if name == "log.level" else name: value for name, value in found.items()
     }
 
 

@@ -47,10 +47,23 @@ SILVER_COLUMNS: Final[dict[str, pl.DataType]] = {
 }
 
 BRONZE: Final = Table(
-    "bronze/payments", {**RAW_COLUMNS, "ingest_date": pl.Date()}, partition_by=("ingest_date",)
+    "bronze/payments",
+    {**RAW_COLUMNS, "ingest_date": pl.Date()},
+    partition_by=("ingest_date",),
+    scattered=("source_offset", "value"),
 )
 SILVER: Final = Table(
-    "silver/payments", {**SILVER_COLUMNS, "event_date": pl.Date()}, partition_by=("event_date",)
+    "silver/payments",
+    {**SILVER_COLUMNS, "event_date": pl.Date()},
+    partition_by=("event_date",),
+    scattered=(
+        "source_offset",
+        "payment_id",
+        "event_time",
+        "watermark",
+        "card_amount_minor_mean",
+        "card_moved_m",
+    ),
 )
 DUPLICATES: Final = Table("silver/duplicates", DUPLICATE_COLUMNS)
 QUARANTINE: Final = Table("quarantine/payments", REJECT_COLUMNS)

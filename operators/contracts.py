@@ -85,7 +85,7 @@ def _checks(future_bound_us: int) -> list[Check]:
             for name in ("payment_id", "card_id", "terminal_id", "customer_id")
         ),
         _optional("id_length", "device_id", "at most 128 bytes", _bytes("device_id") <= 128),
-        Check("amount_range", "amount_minor", "1 to 10**12", amount.is_between(1, 10**12)),
+        Check("amount_range", "amount_minor", "0 to 10**12", amount.is_between(0, 10**12)),
         # NaN is between no bounds: Polars sorts it above every number.
         _optional("coordinate_range", "latitude", "-90 to 90", latitude.is_between(-90, 90)),
         _optional(

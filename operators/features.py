@@ -88,7 +88,9 @@ class _Cards:
         if size > len(self.columns["count"]):
             room = max(1024, 2 * size)
             for name, column in self.columns.items():
-                larger = np.full(room, np.nan if column.dtype == np.float64 else 0, column.dtype)
+                larger = np.full(
+                    room, np.nan if column.dtype == np.float64 else 0, column.dtype
+                )
                 larger[: self.size] = column[: self.size]
                 self.columns[name] = larger
         self.size = size
@@ -169,7 +171,9 @@ class CardFeatures:
         """Return the features over a card's whole past, in sorted order; take the events."""
         # A card is forgotten in whole periods of the watermark, judged at its next payment:
         # a function of the data, whenever the memory is given back.
-        periods = np.where(marks == NO_WATERMARK, 0, marks // FORGET)
+        # The partition's first payment has no watermark before it and counts by its own.
+        marks = np.where(marks == NO_WATERMARK, times - self.watermark.bound, marks)
+        periods = marks // FORGET
         slots = self._cards.find(rows.keys)
         old = {name: column[slots] for name, column in self._cards.columns.items()}
         here = np.arange(len(times))
@@ -199,9 +203,7 @@ class CardFeatures:
 
         was_latitude = previous(latitude, "latitude")
         was_time = np.where(inside, times[row], old["time"][rows.runs])
-        moved = haversine_m(
-            was_latitude, previous(longitude, "longitude"), latitude, longitude
-        )
+        moved = haversine_m(was_latitude, previous(longitude, "longitude"), latitude, longitude)
         metres = np.where(np.isnan(moved), -1, np.rint(np.nan_to_num(moved))).astype(np.int64)
         seconds = np.maximum(np.abs(times - was_time) // 1_000_000, 1)
         speed = np.where(metres < 0, -1, metres * 18 // (5 * seconds))
@@ -235,7 +237,7 @@ class CardFeatures:
         return {
             "version": self.VERSION,
             "largest": self.watermark.largest,
-            "period": self._period,
+            "newest_period": self._period,
             "history": self.history.dump(),
             "keys": cards.keys.tobytes(),
             **{name: column[cards.slots].tobytes() for name, column in cards.columns.items()},
@@ -249,13 +251,14 @@ class CardFeatures:
         features = cls(out_of_orderness)
         features.watermark.largest = state["largest"]
         features.history.load(state["history"])
-        features._period = state["period"]
+        features._period = state["newest_period"]
         cards = features._cards
         cards.keys = np.frombuffer(state["keys"], np.uint64)
         cards.size = len(cards.keys)
         cards.slots = np.arange(cards.size)
         cards.columns = {
-            name: np.frombuffer(state[name], dtype).copy() for name, dtype in cards._COLUMNS.items()
+            name: np.frombuffer(state[name], dtype).copy()
+            for name, dtype in cards._COLUMNS.items()
         }
         return features
 

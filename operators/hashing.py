@@ -1,5 +1,6 @@
 """A hash of strings that is the same in every process, version and machine."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -36,7 +37,9 @@ def hash_strings(values: pl.Series) -> UInt64s:
     if len(arrow) == 0:
         return np.empty(0, np.uint64)
     _, offsets_buffer, data = arrow.buffers()
-    offsets = np.frombuffer(offsets_buffer, np.int64)[arrow.offset : arrow.offset + len(arrow) + 1]
+    offsets = np.frombuffer(offsets_buffer, np.int64)[
+        arrow.offset : arrow.offset + len(arrow) + 1
+    ]
     first, last = int(offsets[0]), int(offsets[-1])
     padded = np.zeros(last - first + 8, np.uint8)
     if last > first:
@@ -54,3 +57,31 @@ def hash_strings(values: pl.Series) -> UInt64s:
 def key_groups(hashes: UInt64s, groups: int) -> npt.NDArray[np.uint8]:
     """Return the key group of each hash, in [0, groups); groups is at most 256."""
     return ((hashes >> np.uint64(32)) % np.uint64(groups)).astype(np.uint8)
+
+
+def hash_columns(frame: pl.DataFrame, columns: Sequence[str]) -> UInt64s:
+    """Return a 64-bit hash of each row's values of `columns`, shape (n,).
+
+    Strings are hashed as `hash_strings` does, so one string column gives the same key groups;
+    integers, Booleans, dates and times by their physical value. A null hashes as an empty or
+    zero value: who compares keys has to compare the values too. Raises ValueError for types,
+    such as floats, that make no keys.
+    """
+    result: UInt64s | None = None
+    for name in columns:
+        values = frame[name]
+        if values.dtype == pl.String:
+            hashes = hash_strings(values.fill_null(""))
+        elif (
+            values.dtype.is_integer()
+            or values.dtype.is_temporal()
+            or values.dtype == pl.Boolean
+        ):
+            whole = values.to_physical().cast(pl.Int64).fill_null(0)
+            hashes = _mix(whole.to_numpy().view(np.uint64) + _MULTIPLY)
+        else:
+            raise ValueError(f"column {name!r} of type {values.dtype} can be no key")
+        result = hashes if result is None else _mix(result * _MULTIPLY ^ hashes)
+    if result is None:
+        raise ValueError("a key needs at least one column")
+    return result

@@ -74,7 +74,9 @@ class _Run:
         low = np.searchsorted(self.keys, keys, "left")
         size = np.searchsorted(self.keys, keys, "right") - low
         ends = np.cumsum(size)
-        rows = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(low - (ends - size), size)
+        rows = np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(
+            low - (ends - size), size
+        )
         return np.repeat(np.arange(len(keys)), size), self.times[rows], self.amounts[rows]
 
 

@@ -73,7 +73,9 @@ class Rule(BaseModel):
     def alerts(self, hits: pl.DataFrame) -> pl.DataFrame:
         """Return an alert, with `ALERT_COLUMNS`, for each of the matching payments."""
         text = re.sub(r"\{\w+\}", "{}", self.reason)
-        names = [pl.col(n).cast(pl.String).fill_null("?") for n in _PLACEHOLDER.findall(self.reason)]
+        names = [
+            pl.col(n).cast(pl.String).fill_null("?") for n in _PLACEHOLDER.findall(self.reason)
+        ]
         coordinates = [pl.col(n).cast(pl.String) for n in COORDINATES]
         made = {
             # Of the record's coordinates, so that a replay makes the same id again.
@@ -86,10 +88,24 @@ class Rule(BaseModel):
             "score": _one_row(self.score),
             "reason": pl.format(text, *names) if names else pl.lit(self.reason),
         }
-        return hits.select(
-            made.get(name, pl.col(name)).cast(dtype).alias(name)
-            for name, dtype in ALERT_COLUMNS.items()
+        return _select(
+            hits,
+            [
+                made.get(name, pl.col(name)).cast(dtype).alias(name)
+                for name, dtype in ALERT_COLUMNS.items()
+            ],
         )
+
+
+def _select(frame: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
+    """Select row by row.
+
+    Polars divides a single row by a constant, and multiplies several by its reciprocal; the
+    last bit of a score must not depend on the batch.
+    """
+    if frame.height == 1:
+        return pl.concat([frame, frame]).select(expressions).head(1)
+    return frame.select(expressions)
 
 
 def _one_row(sql: str) -> pl.Expr:
@@ -135,7 +151,9 @@ class RuleSet:
             except PolarsError as error:
                 problems.append(f"rule {rule.id}: {str(error).splitlines()[0]}")
         ids = [rule.id for rule in self.rules]
-        problems += [f"rule {i}: defined twice" for i in sorted({i for i in ids if ids.count(i) > 1})]
+        problems += [
+            f"rule {i}: defined twice" for i in sorted({i for i in ids if ids.count(i) > 1})
+        ]
         if problems:
             raise RuleError("\n".join(problems))
 
@@ -145,7 +163,7 @@ class RuleSet:
         failures: list[Failure] = []
         if payments.height and self.rules:
             try:
-                masks = payments.select(rule.condition for rule in self.rules)
+                masks = _select(payments, [rule.condition for rule in self.rules])
                 hits = [rule for rule in self.rules if masks[rule.id].any()]
                 # In one chunk: Polars 2.1 with several threads panics in format() on the
                 # filtered rows of a frame of many chunks.
@@ -166,7 +184,8 @@ def _one_by_one(
 ) -> list[pl.DataFrame]:
     """Return the rule's alerts, halving the payments until those it fails on stand alone."""
     try:
-        return [rule.alerts(payments.filter(rule.condition).rechunk())]
+        hits = _select(payments, [rule.condition])[rule.id]
+        return [rule.alerts(payments.filter(hits).rechunk())]
     except PolarsError as error:
         if payments.height == 1:
             failures.append(Failure(rule, payments, type(error).__name__))
@@ -190,7 +209,8 @@ def load_rules(folder: Path) -> list[Rule]:
             rules.append(rule)
         except ValidationError as error:
             problems += [
-                f"{path.name}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
+                f"{path.name}: {'.'.join(map(str, e['loc']))}: {e['msg']}"
+                for e in error.errors()
             ]
         except yaml.YAMLError as error:
             problems.append(f"{path.name}: {error}")

@@ -28,6 +28,8 @@ class Table:
 
     Rows "by offset" carry `COORDINATES`; rows "by window" carry `window_end` and close when
     the flow's watermark reaches it plus `lateness` µs. `STAMPS` come on top of `columns`.
+    `scattered` columns hold values that hardly repeat: a dictionary of them costs the writer a
+    third of its time and saves nothing.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Table:
     fenced: Literal["by offset", "by window"] = "by offset"
     partition_by: tuple[str, ...] = ()
     lateness: int = 0
+    scattered: tuple[str, ...] = ("source_offset", "payment_id", "event_time")
 
     @property
     def schema(self) -> dict[str, pl.DataType]:

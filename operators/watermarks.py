@@ -80,7 +80,9 @@ class FlowWatermark:
                 if progress.idle:
                     self._floors[partition] = max(min(awake), self.floor(partition))
         return {
-            "seen": [(p.topic, p.partition, p.partitions, p.watermark) for p in self._seen.values()],
+            "seen": [
+                (p.topic, p.partition, p.partitions, p.watermark) for p in self._seen.values()
+            ],
             "floors": dict(self._floors),
         }
 

@@ -44,10 +44,14 @@ def add_parser(subparsers: Any) -> None:
         "(or replay a file), run the payments flow until it has read them all, prove its "
         "tables, and stop everything again. Exit status 0 only if the books balance.",
     )
-    parser.add_argument("--payments", type=int, default=200_000, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--payments", type=int, default=200_000, metavar="N", help="default: %(default)s"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", type=Path, metavar="PARQUET", help="replay this file instead")
-    parser.add_argument("--folder", type=Path, default=Path("demo"), help="default: %(default)s")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("demo"), help="default: %(default)s"
+    )
     parser.add_argument("--json", action="store_true", help="print the summary as JSON")
     parser.set_defaults(func=run)
 
@@ -79,7 +83,9 @@ def _clear(folder: Path) -> None:
     """Empty the folder of an earlier demo, and refuse to empty any other."""
     mark = folder / "made-by-millstream-demo"
     if folder.exists() and any(folder.iterdir()) and not mark.exists():
-        raise ValueError(f"{folder} is not empty and not an earlier demo's; name another --folder")
+        raise ValueError(
+            f"{folder} is not empty and not an earlier demo's; name another --folder"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     mark.touch()
@@ -98,7 +104,7 @@ def _demo(stack: Stack, made: Simulation, console: Console, args: argparse.Names
     with _bar(console) as bar:
         produce(made, stack.bootstrap, settings.topic, progress=bar("producing", total))
         began = time.monotonic()
-        status = _run_flow(environ, stack.folder, bar("running the flow", total))
+        status = _run_flow(environ, stack.folder, total, bar("running the flow", total))
         took = time.monotonic() - began
     if status:
         console.print(f"the flow ended with status {status}; see {stack.folder / 'flow.log'}")
@@ -106,13 +112,19 @@ def _demo(stack: Stack, made: Simulation, console: Console, args: argparse.Names
     with console.status("verifying") as doing:
         report = verify(settings, truth, lambda text: doing.update(text))
     if args.json:
-        print(json.dumps(report.to_json() | {"seconds": took, "tables": settings.delta_root}, default=str))
+        print(
+            json.dumps(
+                report.to_json() | {"seconds": took, "tables": settings.delta_root}, default=str
+            )
+        )
     else:
         _show(report, took, settings.delta_root, console)
     return 0 if report.ok else 1
 
 
-def _run_flow(environ: Mapping[str, str], folder: Path, progress: Callable[[int], None]) -> int:
+def _run_flow(
+    environ: Mapping[str, str], folder: Path, total: int, progress: Callable[[int], None]
+) -> int:
     """Run the flow as a process of its own; return its exit status."""
     port = _free_port()
     # The tool's own choice for Polars is not the flow's.
@@ -124,7 +136,14 @@ def _run_flow(environ: Mapping[str, str], folder: Path, progress: Callable[[int]
         "BYTEWAX_DATAFLOW_API_PORT": str(port),
         "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(folder),
     }
-    command = [sys.executable, "-m", "bytewax.run", "flows.payments", "-r", str(folder / "state")]
+    command = [
+        sys.executable,
+        "-m",
+        "bytewax.run",
+        "flows.payments",
+        "-r",
+        str(folder / "state"),
+    ]
     with (folder / "flow.log").open("wb") as log:
         # From an empty folder: bytewax.run looks for the flow in the working directory first.
         work = folder / "work"
@@ -134,6 +153,7 @@ def _run_flow(environ: Mapping[str, str], folder: Path, progress: Callable[[int]
             while process.poll() is None:
                 progress(_consumed(port))
                 time.sleep(0.2)
+            progress(total if process.returncode == 0 else 0)
         finally:
             if process.poll() is None:
                 process.kill()
@@ -144,7 +164,7 @@ def _run_flow(environ: Mapping[str, str], folder: Path, progress: Callable[[int]
 def _consumed(port: int) -> int:
     """Return the records that the flow's metrics say it has read, 0 while it says nothing."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=1) as page:  # noqa: S310 # our own process
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:  # noqa: S310 # our own process
             text = page.read().decode()
     except (urllib.error.URLError, OSError):
         return 0
@@ -165,7 +185,12 @@ def _free_port() -> int:
 
 @contextmanager
 def _bar(console: Console) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
-    columns = (TextColumn("{task.description:18}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:18}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
 
         def add(text: str, total: int) -> Callable[[int], None]:
@@ -187,7 +212,12 @@ def _show(report: Report, took: float, root: str, console: Console) -> None:
     table.add_row("rate", f"{counts['events'] / took:,.0f} events/s, start-up included")
     console.print(table)
     show(report, console)
-    balance = "[green]The books balance.[/]" if report.ok else "[red]The books do not balance.[/]"
+    balance = (
+        "[green]The books balance.[/]" if report.ok else "[red]The books do not balance.[/]"
+    )
     console.print(f"{balance} Tables: {root}")
     shown = os.path.relpath(root)
-    console.print(f'Try: {os.path.relpath(Path(sys.argv[0]))} query --root {shown} "{TRY}"', soft_wrap=True)
+    console.print(
+        f'Try: {os.path.relpath(Path(sys.argv[0]))} query --root {shown} "{TRY}"',
+        soft_wrap=True,
+    )

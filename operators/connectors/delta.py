@@ -1,6 +1,7 @@
 """Delta sink: one commit per table and epoch, its rows and its frontier together."""
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,13 +10,20 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import DeltaError
 
 from operators import metrics
 from operators.batches import NO_WATERMARK, Progress
 from operators.connectors.durability import sync_commit
-from operators.tables import Frontier, Table, Tracker
+from operators.tables import STAMPS, Frontier, Table, Tracker
 
 LOG: Final = logging.getLogger("millstream.delta")
 
@@ -24,6 +32,16 @@ TableItem: TypeAlias = pl.DataFrame | Progress
 STATE_VERSION: Final = 1
 _ATTEMPTS: Final = 6
 _REOPEN_AFTER: Final = 50
+
+
+def _parquet(table: Table) -> WriterProperties:
+    plain = ColumnProperties(dictionary_enabled=False)
+    return WriterProperties(
+        compression="SNAPPY",
+        # A row group is held in memory, encoded and not, until it is full.
+        max_row_group_size=131_072,
+        column_properties={name: plain for name in table.scattered if name in table.columns},
+    )
 
 
 class FencedError(RuntimeError):
@@ -42,7 +60,9 @@ def table_uri(root: str, name: str) -> str:
 def open_table(root: str, table: Table) -> DeltaTable:
     """Open a table, creating it first if need be."""
     uri = table_uri(root, table.name)
-    schema = pl.DataFrame(schema=table.schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    schema = (
+        pl.DataFrame(schema=table.schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    )
     return DeltaTable.create(
         uri,
         schema,
@@ -97,6 +117,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
     def __init__(self, sink: "DeltaSink", table: Table, state: dict[str, Any] | None) -> None:
         self._sink, self._table = sink, table
         self._handle = open_table(sink.root, table)
+        self._parquet = _parquet(table)
         self._age = 0
         self._frontier = sink.fence.read(self._handle)
         self._tracker = Tracker()
@@ -140,19 +161,22 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
 
     def _write(self) -> None:
         began = time.perf_counter()
-        now = datetime.now(UTC)
-        rows = pl.concat(self._rows).with_columns(
-            pl.lit(self._sink.flow_version).alias("flow_version"),
-            pl.lit(now).cast(self._table.schema["written_at"]).alias("written_at"),
-        )
-        data = rows.select(*self._table.schema).to_arrow(compat_level=pl.CompatLevel.oldest())
+        stamps = {
+            "flow_version": pl.lit(self._sink.flow_version),
+            "written_at": pl.lit(datetime.now(UTC)).cast(STAMPS["written_at"]),
+        }
+        rows = pl.concat(self._rows).with_columns(**stamps).select(*self._table.schema)
         target = self._frontier.joined(self._tracker.frontier)
         properties = CommitProperties(app_transactions=self._sink.fence.transactions(target))
         for attempt in range(_ATTEMPTS):
             try:
                 # Through the handle whose fence was read: together an atomic compare-and-set.
                 write_deltalake(
-                    self._handle, data, mode="append", commit_properties=properties
+                    self._handle,
+                    rows,
+                    mode="append",
+                    commit_properties=properties,
+                    writer_properties=self._parquet,
                 )
                 break
             # deltalake raises plain Exceptions for many storage faults, some of them after
@@ -231,8 +255,8 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         self.root, self.flow_version = root, flow_version
         self.fence = Fence(flow, partitions)
         self._tables = {table.name: table for table in tables}
-        self._writers: list[_Writer] = []
-        self._pool: ThreadPoolExecutor | None = None
+        self._writers: dict[int, list[_Writer]] = {}
+        self._pool = ThreadPoolExecutor(4, "delta-commit")
 
     def list_parts(self) -> list[str]:
         """Return the tables' names."""
@@ -247,16 +271,15 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
     ) -> StatefulSinkPartition[TableItem, dict[str, Any]]:
         """Open a table; raises FencedError if it is behind its recovered state."""
         writer = _Writer(self, self._tables[for_part], resume_state)
-        self._writers.append(writer)
+        self._writers.setdefault(threading.get_ident(), []).append(writer)
         return writer
 
     def commit_all(self) -> None:
         """Start the commits of all this worker's tables.
 
         Bytewax takes the snapshots of a sink's partitions one after the other, when all of
-        them have all of the epoch's items.
+        them have all of the epoch's items. Other workers of this process, which are threads,
+        may not be there yet.
         """
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(4, "delta-commit")
-        for writer in self._writers:
+        for writer in self._writers[threading.get_ident()]:
             writer.begin_commit(self._pool)

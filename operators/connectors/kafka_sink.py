@@ -38,7 +38,11 @@ class DeliveryError(RuntimeError):
 
 class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
     def __init__(
-        self, config: Config, topic: str, partitions: Sequence[int], state: dict[str, Any] | None
+        self,
+        config: Config,
+        topic: str,
+        partitions: Sequence[int],
+        state: dict[str, Any] | None,
     ) -> None:
         self._topic = topic
         self._ends = {p: 0 for p in partitions}

@@ -86,7 +86,10 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         deadline = time.monotonic() + _GIVE_UP_SECONDS
         while time.monotonic() < deadline:
             for message in self._client.consume(1, 0.5):
-                if message.error() is None or message.error().code() == KafkaError._PARTITION_EOF:
+                if (
+                    message.error() is None
+                    or message.error().code() == KafkaError._PARTITION_EOF
+                ):
                     return int(message.offset())
                 self._refuse(message)
         raise KafkaUnavailableError(f"no answer on where {self._source.topic!r} starts")
@@ -173,7 +176,11 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if high >= 0:
             self._lag.set(max(high - self._next, 0))
         progress = Progress(
-            source.topic, self._partition, len(source.partitions), self._next - 1, idle=self._idle
+            source.topic,
+            self._partition,
+            len(source.partitions),
+            self._next - 1,
+            idle=self._idle,
         )
         if self._ended:
             progress = progress.at(END_OF_INPUT)

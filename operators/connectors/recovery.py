@@ -29,7 +29,9 @@ def prepare(directory: Path) -> int:
     purged = 0
     for file in files:
         with sqlite3.connect(file) as store:
-            purged += store.execute("DELETE FROM snaps WHERE snap_epoch >= ?", (resume,)).rowcount
+            purged += store.execute(
+                "DELETE FROM snaps WHERE snap_epoch >= ?", (resume,)
+            ).rowcount
         store.close()
     return purged
 

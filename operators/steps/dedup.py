@@ -52,7 +52,9 @@ def dedup_batches(batches: list[Batch], seen: FirstSeen) -> list[Batch | pl.Data
     partitions = frame["source_partition"].cast(pl.Int64).to_numpy()
     offsets = frame["source_offset"].to_numpy()
     hours = frame["event_time"].to_physical().to_numpy() // HOUR
-    first_partitions, first_offsets = seen.first(frame["payment_id"], hours, partitions, offsets)
+    first_partitions, first_offsets = seen.first(
+        frame["payment_id"], hours, partitions, offsets
+    )
     own = (first_partitions == partitions) & (first_offsets == offsets)
     if own.all():
         return list(batches)

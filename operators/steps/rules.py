@@ -23,7 +23,9 @@ class RulesOut:
 def _rejected(failures: list[Failure]) -> pl.DataFrame:
     """Return a row per failure; the payment's bytes stand in bronze at the same offset."""
     rows = [
-        failure.payment.select("source_topic", "source_partition", "source_offset").row(0, named=True)
+        failure.payment.select("source_topic", "source_partition", "source_offset").row(
+            0, named=True
+        )
         | {
             "stage": "rule",
             "code": f"rule_failed:{failure.rule.id}",

@@ -36,7 +36,7 @@ def replay_file(
     (ties as in the file), of schema version 1, framed by its id. `since` (aware) and `limit`
     choose a part: the first `limit` payments from `since` on.
 
-    Payments of nothing, which the contract forbids, are expected in quarantine by the truth.
+    Negative amounts, which the contract forbids, are expected in quarantine by the truth.
     Raises OSError if the file cannot be read and ValueError if it is not of this form.
     """
     try:
@@ -64,14 +64,14 @@ def replay_file(
     records = pl.DataFrame(
         {"partition": partition, "key": key, "value": values, "header": headers}
     )
-    free = pl.col("amount_minor") <= 0
+    negative = pl.col("amount_minor") < 0
     truth = payments.select(
         pl.Series("partition", partition), pl.Series("sequence", sequence(partition)),
         "payment_id", "event_time",
-        pl.when(free).then(pl.lit("contract")).otherwise(pl.lit("ok")).alias("kind"),
-        pl.when(free).then(pl.lit("quarantine")).otherwise(pl.lit("silver")).alias("place"),
-        pl.when(free).then(pl.lit("contract")).alias("stage"),
-        pl.when(free).then(pl.lit("amount_range")).alias("code"),
+        pl.when(negative).then(pl.lit("contract")).otherwise(pl.lit("ok")).alias("kind"),
+        pl.when(negative).then(pl.lit("quarantine")).otherwise(pl.lit("silver")).alias("place"),
+        pl.when(negative).then(pl.lit("contract")).alias("stage"),
+        pl.when(negative).then(pl.lit("amount_range")).alias("code"),
         "is_fraud", "scenario",
     )  # fmt: skip
     return Simulation(payments, records, truth)

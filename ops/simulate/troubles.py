@@ -42,7 +42,7 @@ class Breach(NamedTuple):
 
 BREACHES: Final = (
     Breach("amount_minor", -1_250, "amount_range"),
-    Breach("amount_minor", 0, "amount_range"),
+    Breach("amount_minor", 10**12 + 1, "amount_range"),
     Breach("country", "??", "country_format"),
     Breach("currency", "euro", "currency_format"),
     Breach("merchant_category", "shop", "category_format"),

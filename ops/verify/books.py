@@ -58,7 +58,9 @@ def verify(
     tables = _Tables(settings.delta_root)
     told("reading the source topic")
     source = source_records(
-        settings.kafka, settings.topic, lambda n: told(f"reading the source topic: {n:,} records")
+        settings.kafka,
+        settings.topic,
+        lambda n: told(f"reading the source topic: {n:,} records"),
     )
     told("comparing bronze with the topic")
     value_hash = pl.col("value").hash().alias("value_hash")
@@ -92,7 +94,9 @@ def verify(
     told("working out the windows anew from silver")
     lateness = int(settings.allowed_lateness.total_seconds() * 1e6)
     panes = tables.handle(terminal_minute_table(lateness).name)
-    partitions = [(settings.topic, p) for p in wait_for_partitions(settings.kafka, settings.topic, 10)]
+    partitions = [
+        (settings.topic, p) for p in wait_for_partitions(settings.kafka, settings.topic, 10)
+    ]
     checks += check_windows(
         tables.handle(SILVER.name),
         tables.handle(LATE.name),
@@ -155,7 +159,9 @@ def _check_alerts(
     ]
     return [
         Check.of("no alert id is there twice", alerts.height, repeated),
-        only_once("gold/alerts equals the rules on silver, row for row", verdict.alerts, alerts),
+        only_once(
+            "gold/alerts equals the rules on silver, row for row", verdict.alerts, alerts
+        ),
         only_once(
             "every payment that a rule failed on is in quarantine, once",
             pl.concat([failed.clear(), *expected]),

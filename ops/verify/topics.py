@@ -27,7 +27,9 @@ def source_records(config: Config, topic: str, told: Told) -> pl.DataFrame:
                 {
                     "source_partition": [m.partition() for m in chunk],
                     "source_offset": [m.offset() for m in chunk],
-                    "value_hash": pl.Series([m.value() for m in chunk], dtype=pl.Binary()).hash(),
+                    "value_hash": pl.Series(
+                        [m.value() for m in chunk], dtype=pl.Binary()
+                    ).hash(),
                 },
                 schema={**PLACE, "value_hash": pl.UInt64()},
             )

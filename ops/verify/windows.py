@@ -55,7 +55,9 @@ _TIME = pl.Datetime("us", "UTC")
 
 def _frame(query: Any) -> pl.DataFrame:
     frame = pl.DataFrame(pl.from_arrow(pa.table(query.read_all())))
-    return frame.with_columns(pl.selectors.datetime().cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
+    return frame.with_columns(
+        pl.selectors.datetime().cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    )
 
 
 def check_windows(

@@ -1,0 +1,230 @@
+"""Interval join: pairs of two streams' rows with one key and times near to each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+import polars as pl
+
+from operators.batches import NO_WATERMARK, Int64s, Progress
+from operators.joint import JointWatermark
+from operators.shelf import Shelf
+from operators.tables import TIME
+from operators.waiting import HASH, INTERNAL, TIME_US, Side, Waiting, split_woken
+
+SETTLED: Final = "settled_at"
+
+
+@dataclass(frozen=True)
+class IntervalJoin:
+    """Pairs of a left and a right row: equal keys, right.time - left.time in [lower, upper] µs.
+
+    Both bounds are inclusive. "inner" gives the pairs; "left" also the left rows without any,
+    when their interval is over. A row whose event time plus `lateness` µs is before its own
+    partition's watermark is late: it takes no part. Null keys are equal to nothing.
+
+    A result is `settled_at` the first µs behind what decides it: the later of a pair's times,
+    the interval's end of a left row alone (but no earlier than its own time). It is emitted
+    when the flow's watermark reaches `settled_at` plus `lateness`. Bounds and pairs are those
+    of Flink's IntervalJoinOperator and of the SQL interval join; Flink emits a pair at once,
+    its time the later one, and drops by the task's watermark what is late, where here the
+    record's own partition decides, so that a replay comes to the same.
+    """
+
+    left: Side
+    right: Side
+    lower: int
+    upper: int
+    how: Literal["inner", "left"] = "inner"
+    lateness: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for bounds or columns that make no join."""
+        if self.lower > self.upper:
+            raise ValueError(f"the lower bound {self.lower} is above the upper {self.upper}")
+        if self.lateness < 0:
+            raise ValueError("lateness is negative")
+        if len(self.left.by) != len(self.right.by):
+            raise ValueError("both sides need equally many key columns")
+        both = set(self.left.columns) & set(self.right.columns)
+        if both:
+            raise ValueError(f"both sides name a column {sorted(both)}")
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """The columns of a result with their types."""
+        return {**self.left.schema, **self.right.schema, SETTLED: TIME}
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """What one call of `advance` brings, either of it None.
+
+    `rows` are the results, sorted by `settled_at`, then by the left and the right row's
+    (time, partition, offset), a left row alone first; `late` are LATE_ROWS of partitions that
+    had been idle.
+    """
+
+    rows: pl.DataFrame | None
+    late: pl.DataFrame | None
+
+
+class OpenIntervals:
+    """The rows of one key group that may still find partners.
+
+    Rows wait until the flow's watermark has passed them; then each meets the other side's
+    rows that were passed before or with it, so every pair is found once, however the two
+    streams arrived. A row is dropped when nothing that is to come can be in its interval.
+    """
+
+    VERSION: Final = 1
+
+    def __init__(self, join: IntervalJoin, partitions: Mapping[str, int]) -> None:
+        """`partitions` is the number of partitions of each topic that the flow reads."""
+        self._join = join
+        self._partitions = dict(partitions)
+        self.flow = JointWatermark(partitions)
+        self._waiting = Waiting(), Waiting()
+        self._left, self._right = Shelf(matched=np.bool_), Shelf()
+        self._due = NO_WATERMARK
+
+    @property
+    def rows(self) -> int:
+        """How many rows are kept."""
+        return sum(map(len, self._waiting)) + len(self._left) + len(self._right)
+
+    def advance(
+        self, progress: list[Progress], left: pl.DataFrame | None, right: pl.DataFrame | None
+    ) -> Joined:
+        """Add keyed rows (`Side.rows`), take the partitions' progress, emit what is settled.
+
+        The rows must not be late by their own partition's watermark.
+        """
+        late = []
+        sides = ((left, self._join.left), (right, self._join.right))
+        for (rows, side), waiting in zip(sides, self._waiting, strict=True):
+            if rows is not None and rows.height:
+                floors = self.flow.floors(side.topic)
+                kept, woken = split_woken(side.topic, rows, floors, self._join.lateness)
+                waiting.add(kept)
+                if woken is not None:
+                    late.append(woken)
+        for each in progress:
+            self.flow.observe(each)
+        return Joined(self._settle(), pl.concat(late) if late else None)
+
+    def _settle(self) -> pl.DataFrame | None:
+        due = self.flow.current - self._join.lateness
+        if due <= self._due:
+            return None
+        self._due = due
+        left, right = (waiting.take(due) for waiting in self._waiting)
+        found = []
+        if right is not None:
+            # Earlier left rows; the new ones find the new right rows below.
+            found.append(self._partners_of_right(right))
+            _put(self._right, right)
+        if left is not None:
+            _put(self._left, left)
+            found.append(self._partners_of_left(left))
+        return self._results(found, due)
+
+    def _partners_of_right(self, rows: pl.DataFrame) -> tuple[Int64s, Int64s]:
+        times = rows[TIME_US].to_numpy()
+        low = self._left.bound(times - self._join.upper)
+        high = self._left.bound(times - self._join.lower, "right")
+        places, lefts = self._left.find(rows[HASH].to_numpy(), low, high)
+        return lefts, places + self._right.end
+
+    def _partners_of_left(self, rows: pl.DataFrame) -> tuple[Int64s, Int64s]:
+        times = rows[TIME_US].to_numpy()
+        low = self._right.bound(times + self._join.lower)
+        high = self._right.bound(times + self._join.upper, "right")
+        places, rights = self._right.find(rows[HASH].to_numpy(), low, high)
+        return places + self._left.end - rows.height, rights
+
+    def _results(self, found: list[tuple[Int64s, Int64s]], due: int) -> pl.DataFrame | None:
+        lefts = np.concatenate([left for left, _ in found]) if found else np.empty(0, np.int64)
+        rights = np.concatenate([right for _, right in found]) if found else lefts
+        frames, orders = [], []
+        if len(lefts):
+            frame, lefts, rights = self._pairs(lefts, rights)
+            self._left.column("matched")[lefts - self._left.first] = True
+            at = np.maximum(
+                self._left.column("time")[lefts - self._left.first],
+                self._right.column("time")[rights - self._right.first],
+            )
+            frames.append(_settled(frame, at + 1))
+            orders.append((at, lefts, rights))
+        reach = max(self._join.upper, 0)
+        if self._join.how == "left":
+            alone = self._unmatched(due - reach)
+            if len(alone):
+                at = self._left.column("time")[alone - self._left.first] + reach
+                frames.append(_settled(self._alone(alone), at + 1))
+                orders.append((at, alone, np.full(len(alone), -1)))
+        self._left.forget(due - reach)
+        self._right.forget(due + min(self._join.lower, 0))
+        rows = sum(frame.height for frame in frames)
+        if rows == 0:
+            return None
+        at, lefts, rights = (np.concatenate(part) for part in zip(*orders, strict=True))
+        return pl.concat(frames).select(*self._join.schema)[np.lexsort((rights, lefts, at))]
+
+    def _pairs(self, lefts: Int64s, rights: Int64s) -> tuple[pl.DataFrame, Int64s, Int64s]:
+        """Return the pairs' columns, without those whose keys only share a hash."""
+        left, right = self._left.payload(lefts), self._right.payload(rights)
+        equal = np.ones(len(lefts), bool)
+        for ours, theirs in zip(self._join.left.keys, self._join.right.keys, strict=True):
+            equal &= (left[ours] == right[theirs]).fill_null(False).to_numpy()
+        frame = pl.concat(
+            [left.select(*self._join.left.columns), right.select(*self._join.right.columns)],
+            how="horizontal",
+        )
+        if equal.all():
+            return frame, lefts, rights
+        return frame.filter(pl.Series(equal)), lefts[equal], rights[equal]
+
+    def _unmatched(self, before: int) -> Int64s:
+        closing = int(np.searchsorted(self._left.column("time"), before))
+        return np.flatnonzero(~self._left.column("matched")[:closing]) + self._left.first
+
+    def _alone(self, lefts: Int64s) -> pl.DataFrame:
+        nulls = [pl.lit(None, t).alias(n) for n, t in self._join.right.schema.items()]
+        return self._left.payload(lefts).select(*self._join.left.columns, *nulls)
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as builtins, for recovery; freezes the flow's watermark."""
+        return {
+            "version": self.VERSION,
+            "flow": self.flow.freeze(),
+            "due": self._due,
+            "waiting": [waiting.dump() for waiting in self._waiting],
+            "left": self._left.dump(),
+            "right": self._right.dump(),
+        }
+
+    @classmethod
+    def load(
+        cls, join: IntervalJoin, partitions: Mapping[str, int], state: Mapping[str, Any]
+    ) -> Self:
+        """Resume a dumped state; raises ValueError for one of an unknown version."""
+        if state["version"] != cls.VERSION:
+            raise ValueError(f"open intervals of state version {state['version']}")
+        opened = cls(join, partitions)
+        opened.flow = JointWatermark.thaw(partitions, state["flow"])
+        opened._due = state["due"]
+        left, right = (Waiting.load(each) for each in state["waiting"])
+        opened._waiting = left, right
+        opened._left.load(state["left"])
+        opened._right.load(state["right"])
+        return opened
+
+
+def _put(shelf: Shelf, rows: pl.DataFrame) -> None:
+    shelf.append(rows[HASH].to_numpy(), rows[TIME_US].to_numpy(), rows.drop(INTERNAL))
+
+
+def _settled(frame: pl.DataFrame, at: Int64s) -> pl.DataFrame:
+    return frame.with_columns(pl.Series(SETTLED, at).cast(TIME))

@@ -1,0 +1,169 @@
+"""Temporal join: each row with its key's version as of the row's event time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+import polars as pl
+
+from operators.batches import NO_WATERMARK, Int64s, Progress
+from operators.joins.interval import SETTLED, Joined
+from operators.joins.versions import Versions
+from operators.joint import JointWatermark
+from operators.tables import TIME
+from operators.waiting import HASH, TIME_US, Side, Waiting, split_woken
+
+
+@dataclass(frozen=True)
+class TemporalJoin:
+    """Rows of `left` with the version of `right` that was valid at their event time.
+
+    A version is valid from its `event_time` (inclusive) until the key's next one; of two with
+    the same time the later record counts. Where `deleted` names a Boolean column of `right`,
+    a true one ends the key. "left" keeps rows without a version, with nulls. A row is emitted
+    when the flow's watermark, over both topics, reaches `settled_at`, the µs behind it, plus
+    `lateness` µs: then every version up to it is known, so the answer is a function of the
+    data. Late rows and late versions take no part and are recorded.
+
+    The same as Flink SQL's event-time join FOR SYSTEM_TIME AS OF the left row's time. What
+    Kafka's compaction deleted nobody can know: earlier rows find the oldest version kept or none.
+    """
+
+    left: Side
+    right: Side
+    how: Literal["left", "inner"] = "left"
+    deleted: str | None = None
+    lateness: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for columns that make no join."""
+        if self.lateness < 0:
+            raise ValueError("lateness is negative")
+        if len(self.left.by) != len(self.right.by):
+            raise ValueError("both sides need equally many key columns")
+        both = set(self.left.columns) & set(self.right.columns)
+        if both:
+            raise ValueError(f"both sides name a column {sorted(both)}")
+
+    @property
+    def versions(self) -> Side:
+        """The right side, with `_deleted` if there is such a column."""
+        if self.deleted is None:
+            return self.right
+        columns = {**self.right.columns, "_deleted": self.deleted}
+        return Side(self.right.topic, self.right.by, columns, self.right.types)
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """The columns of a result with their types."""
+        return {**self.left.schema, **self.right.schema, SETTLED: TIME}
+
+
+class OpenVersions:
+    """The versions of one key group that rows to come may ask for, and rows not yet settled.
+
+    Per key the newest version passed by the watermark is kept and all later ones.
+    """
+
+    VERSION: Final = 1
+
+    def __init__(
+        self,
+        join: TemporalJoin,
+        partitions: Mapping[str, int],
+        versions: pl.DataFrame | None = None,
+    ) -> None:
+        """`partitions` is the number of partitions of each topic that the flow reads.
+
+        `versions` are keyed rows that are known from the start, such as a Delta table's; they
+        become part of the state, so a resumed flow goes on with those it began with.
+        """
+        self._join = join
+        self.flow = JointWatermark(partitions)
+        self._waiting, self._coming = Waiting(), Waiting()
+        self._versions = Versions(join.versions)
+        self._due = NO_WATERMARK
+        if versions is not None:
+            self._coming.add(versions)
+
+    @property
+    def rows(self) -> int:
+        """How many rows and versions are kept."""
+        return len(self._waiting) + len(self._coming) + len(self._versions)
+
+    def advance(
+        self, progress: list[Progress], left: pl.DataFrame | None, right: pl.DataFrame | None
+    ) -> Joined:
+        """Add keyed rows and versions, take the progress, and emit what is settled.
+
+        `right` is made by `TemporalJoin.versions.rows`. Neither must be late by its own
+        partition's watermark.
+        """
+        late = []
+        for rows, side, waiting in (
+            (left, self._join.left, self._waiting),
+            (right, self._join.right, self._coming),
+        ):
+            if rows is not None and rows.height:
+                floors = self.flow.floors(side.topic)
+                kept, woken = split_woken(side.topic, rows, floors, self._join.lateness)
+                waiting.add(kept)
+                if woken is not None:
+                    late.append(woken)
+        for each in progress:
+            self.flow.observe(each)
+        return Joined(self._settle(), pl.concat(late) if late else None)
+
+    def _settle(self) -> pl.DataFrame | None:
+        due = self.flow.current - self._join.lateness
+        if due <= self._due:
+            return None
+        self._due = due
+        versions = self._coming.take(due)
+        if versions is not None:
+            self._versions.append(versions)
+        rows = self._waiting.take(due)
+        result = None if rows is None else self._results(rows)
+        # No row before `due` will come, so nobody asks for what was over by then.
+        self._versions.tidy()
+        return result
+
+    def _results(self, rows: pl.DataFrame) -> pl.DataFrame | None:
+        times: Int64s = rows[TIME_US].to_numpy()
+        keys = rows.select(*self._join.left.keys)
+        found, known = self._versions.as_of(rows[HASH].to_numpy(), times, keys)
+        # By (time, partition, offset), as they were taken.
+        result = pl.concat(
+            [rows.select(*self._join.left.columns), found], how="horizontal"
+        ).with_columns(pl.Series(SETTLED, times + 1).cast(TIME))
+        if self._join.how == "inner":
+            result = result.filter(pl.Series(known))
+        return result.select(*self._join.schema) if result.height else None
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as builtins, for recovery; freezes the flow's watermark."""
+        return {
+            "version": self.VERSION,
+            "flow": self.flow.freeze(),
+            "due": self._due,
+            "waiting": self._waiting.dump(),
+            "coming": self._coming.dump(),
+            "versions": self._versions.dump(),
+        }
+
+    @classmethod
+    def load(
+        cls, join: TemporalJoin, partitions: Mapping[str, int], state: Mapping[str, Any]
+    ) -> Self:
+        """Resume a dumped state; raises ValueError for one of an unknown version."""
+        if state["version"] != cls.VERSION:
+            raise ValueError(f"open versions of state version {state['version']}")
+        opened = cls(join, partitions)
+        opened.flow = JointWatermark.thaw(partitions, state["flow"])
+        opened._due = state["due"]
+        opened._waiting = Waiting.load(state["waiting"])
+        opened._coming = Waiting.load(state["coming"])
+        if state["versions"] is not None:
+            opened._versions.load(state["versions"])
+        return opened

@@ -1,0 +1,85 @@
+"""The flow's watermark over several topics: the minimum over all of their partitions."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+from operators.batches import Progress
+from operators.watermarks import FlowWatermark
+
+
+class JointWatermark:
+    """A `FlowWatermark` over the partitions of several topics.
+
+    It stays at NO_WATERMARK until every partition of every topic was heard of. A topic whose
+    partitions are all idle stops holding the others back, as one idle partition does.
+    """
+
+    def __init__(self, partitions: Mapping[str, int]) -> None:
+        """`partitions` is the number of partitions of each topic."""
+        self._sizes = dict(partitions)
+        self._first: dict[str, int] = {}
+        total = 0
+        for topic, size in sorted(partitions.items()):
+            self._first[topic] = total
+            total += size
+        self._total = total
+        self._flow = FlowWatermark()
+
+    def observe(self, progress: Progress) -> None:
+        """Take a partition's newest progress; raises KeyError for a topic not announced."""
+        number = self._first[progress.topic] + progress.partition
+        self._flow.observe(replace(progress, partition=number, partitions=self._total))
+
+    @property
+    def current(self) -> int:
+        """The watermark in µs; NO_WATERMARK until every partition was heard of."""
+        return self._flow.current
+
+    def floors(self, topic: str) -> dict[int, int]:
+        """Return a topic's partitions that have a floor, and it in µs; see FlowWatermark."""
+        if not self._flow.floors or topic not in self._first:
+            return {}
+        first, size = self._first[topic], self._sizes[topic]
+        return {
+            number - first: floor
+            for number, floor in self._flow.floors.items()
+            if first <= number < first + size
+        }
+
+    def _place(self, number: int) -> tuple[str, int]:
+        topic = max(
+            (t for t, first in self._first.items() if first <= number and self._sizes[t]),
+            key=self._first.__getitem__,
+        )
+        return topic, number - self._first[topic]
+
+    def freeze(self) -> dict[str, Any]:
+        """Lift the idle partitions' floors and return the state; call at snapshots only."""
+        state = self._flow.freeze()
+        return {
+            "seen": [
+                (topic, self._place(number)[1], self._sizes[topic], watermark)
+                for topic, number, _, watermark in state["seen"]
+            ],
+            "floors": [(*self._place(n), floor) for n, floor in state["floors"].items()],
+        }
+
+    @classmethod
+    def thaw(cls, partitions: Mapping[str, int], state: Mapping[str, Any]) -> Self:
+        """Resume from a frozen state; no partition is idle until the source says so again."""
+        joint = cls(partitions)
+        total = joint._total
+        joint._flow = FlowWatermark.thaw(
+            {
+                "seen": [
+                    (topic, joint._first[topic] + partition, total, watermark)
+                    for topic, partition, _, watermark in state["seen"]
+                ],
+                "floors": {
+                    joint._first[topic] + partition: floor
+                    for topic, partition, floor in state["floors"]
+                },
+            }
+        )
+        return joint

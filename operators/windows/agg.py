@@ -1,0 +1,90 @@
+"""Aggregates: what a window says of its records. No result depends on their order.
+
+Nulls are left out, as in SQL: an aggregate over no value is null, a count 0.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal[
+    "count", "sum", "min", "max", "mean", "stddev", "first", "last", "distinct", "quantile"
+]
+
+EXACT_DISTINCT: Final = 1_000
+"""Up to so many different values a window's distinct count is exact by default."""
+
+EXACT_QUANTILE: Final = 1_000
+"""Up to so many values a window's quantiles are exact by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One aggregate of a window: its kind and the column it is over (none for a count).
+
+    `q` is the quantile, in (0, 1]; `exact` how many values distinct and quantile keep before
+    they become estimates.
+    """
+
+    kind: Kind
+    column: str = ""
+    q: float = 0.5
+    exact: int = EXACT_DISTINCT
+
+    def __post_init__(self) -> None:
+        if bool(self.column) == (self.kind == "count"):
+            raise ValueError(f"the aggregate {self.kind} takes {'no' if self.column else 'a'} column")
+        if not 0 < self.q <= 1:
+            raise ValueError(f"{self.q} is no quantile in (0, 1]")
+
+
+def count() -> Aggregate:
+    """Return the number of records, Int64."""
+    return Aggregate("count")
+
+
+def sum(column: str) -> Aggregate:
+    """Return the exact sum of integers (Int64, null beyond it) or decimals."""
+    return Aggregate("sum", column)
+
+
+def min(column: str) -> Aggregate:
+    """Return the smallest value, of the column's type."""
+    return Aggregate("min", column)
+
+
+def max(column: str) -> Aggregate:
+    """Return the largest value, of the column's type."""
+    return Aggregate("max", column)
+
+
+def mean(column: str) -> Aggregate:
+    """Return the exact sum of integers or decimals over their number, Float64."""
+    return Aggregate("mean", column)
+
+
+def stddev(column: str) -> Aggregate:
+    """Return the sample standard deviation of integers, Float64; null below two values.
+
+    From exact sums in 128 bits, which hold where (number x largest value)² < 1.7e38.
+    """
+    return Aggregate("stddev", column)
+
+
+def first(column: str) -> Aggregate:
+    """Return the value of the earliest record that has one: by event time, partition, offset."""
+    return Aggregate("first", column)
+
+
+def last(column: str) -> Aggregate:
+    """Return the value of the latest record that has one: by event time, partition, offset."""
+    return Aggregate("last", column)
+
+
+def distinct(column: str, exact: int = EXACT_DISTINCT) -> Aggregate:
+    """Return the number of different values, Int64; a HyperLogLog estimate beyond `exact`."""
+    return Aggregate("distinct", column, exact=exact)
+
+
+def quantile(column: str, q: float, exact: int = EXACT_QUANTILE) -> Aggregate:
+    """Return the value of rank ⌈q·n⌉ (nearest rank), Float64; beyond `exact` within 0.8 %."""
+    return Aggregate("quantile", column, q, exact)

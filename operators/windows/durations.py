@@ -1,0 +1,30 @@
+"""Durations: "30s", "5m" or "1h" as microseconds."""
+
+import re
+from datetime import timedelta
+from typing import Final
+
+Duration = str | int | timedelta
+"""A number with a unit (us, ms, s, m, h, d) as text, microseconds, or a timedelta."""
+
+_UNITS: Final = {
+    "us": 1,
+    "ms": 1_000,
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+}
+_FORM: Final = re.compile(r"(\d+)(us|ms|s|m|h|d)")
+
+
+def micros(duration: Duration) -> int:
+    """Return a duration in µs; raises ValueError for text of another form."""
+    if isinstance(duration, timedelta):
+        return duration // timedelta(microseconds=1)
+    if isinstance(duration, int):
+        return duration
+    found = _FORM.fullmatch(duration)
+    if found is None:
+        raise ValueError(f"{duration!r} is no duration such as 500ms, 30s, 5m, 1h or 7d")
+    return int(found[1]) * _UNITS[found[2]]

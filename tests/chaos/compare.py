@@ -1,0 +1,75 @@
+"""Whole tables and topics, compared row by row."""
+
+from dataclasses import dataclass, field
+
+import polars as pl
+from deltalake import DeltaTable
+
+from flows.settings import Settings
+from flows.tables import tables
+from operators.connectors.delta import table_uri
+from operators.connectors.kafka import read_to_end, wait_for_partitions
+
+_NOT_COMPARED = "written_at"
+
+
+@dataclass
+class Difference:
+    """How many rows were compared, and which are not the same."""
+
+    rows: int = 0
+    differences: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, name: str, expected: pl.DataFrame, actual: pl.DataFrame) -> None:
+        """Compare two frames as bags of rows."""
+        self.rows += expected.height
+        if expected.equals(actual):
+            return
+        key = expected.columns
+        both = pl.concat(
+            [expected.with_columns(_side=pl.lit(-1)), actual.with_columns(_side=pl.lit(1))]
+        )
+        odd = both.group_by(key).agg(pl.col("_side").sum()).filter(pl.col("_side") != 0)
+        self.differences += int(odd["_side"].abs().sum())
+        for row in odd.head(5).to_dicts():
+            times = row.pop("_side")
+            self.examples.append(f"{name}: {times:+d} {row}"[:400])
+
+
+def read_tables(settings: Settings) -> dict[str, pl.DataFrame]:
+    """Return every table of the flow by name, its rows in an order of their own."""
+    lateness = int(settings.allowed_lateness.total_seconds() * 1e6)
+    found = {}
+    for table in tables(lateness):
+        frame = pl.scan_delta(DeltaTable(table_uri(settings.delta_root, table.name))).drop(_NOT_COMPARED)
+        found[table.name] = _flat(frame.collect())
+    return found
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows sorted, nested columns as text."""
+    nested = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
+    frame = frame.with_columns(
+        *(pl.Series(name, [repr(value.to_list()) if value is not None else None for value in frame[name]],
+                    dtype=pl.String()) for name in nested)
+    )  # fmt: skip
+    return frame.sort(frame.columns, nulls_last=True)
+
+
+def read_topics(settings: Settings) -> dict[str, pl.DataFrame]:
+    """Return the alert and the dead-letter topic: each message's key, value and headers."""
+    return {topic: read_topic(settings, topic) for topic in (settings.alerts_topic, settings.dlq_topic)}
+
+
+def read_topic(settings: Settings, topic: str) -> pl.DataFrame:
+    """Return a topic's messages, sorted."""
+    partitions = wait_for_partitions(settings.kafka, topic, 10)
+    messages = [
+        (message.key(), message.value(), repr(message.headers()))
+        for message in read_to_end(settings.kafka, topic, dict.fromkeys(partitions, 0))
+    ]
+    frame = pl.DataFrame(
+        messages, {"key": pl.Binary(), "value": pl.Binary(), "headers": pl.String()}, orient="row"
+    )
+    return frame.sort(frame.columns, nulls_last=True)

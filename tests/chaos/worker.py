@@ -1,0 +1,214 @@
+"""A flow's process as the bench starts it: ``bytewax.run`` with short epochs and failpoints.
+
+Everything a fault needs inside the process is put over the connectors from here, so that
+the product has no test hooks. The environment says what:
+
+CHAOS_EPOCH     the epoch's length in seconds, fractions allowed
+CHAOS_WORKERS   threads
+CHAOS_POINT     name:count, die by SIGKILL when the named point is passed for the count-th time
+CHAOS_OSERROR   errno:rate:seed, the share of Delta writes that fail with it
+CHAOS_PACE      seconds to wait before each batch
+CHAOS_NOTES     a file to which one line is added for each thing worth counting
+"""
+
+import argparse
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+POINTS: Final = (
+    "before the commit",
+    "after the commit, before the snapshot",
+    "between two tables' commits",
+    "after the snapshot, before the recovery store's commit",
+    "mid Kafka flush",
+    "mid dedup call",
+    "mid recovery write",
+)
+
+
+def note(text: str) -> None:
+    """Add a line to the notes; one write, so it is whole whatever happens next."""
+    if path := os.environ.get("CHAOS_NOTES"):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(descriptor, f"{text}\n".encode())
+        os.close(descriptor)
+
+
+def die() -> None:
+    """End this process as `kill -9` does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+class _Point:
+    """Kills at the count-th passage of its name."""
+
+    def __init__(self) -> None:
+        name, _, count = os.environ.get("CHAOS_POINT", "").rpartition(":")
+        self.name, self._left = name, int(count or 0)
+        self._lock = threading.Lock()
+
+    def __call__(self, name: str) -> None:
+        if name != self.name:
+            return
+        with self._lock:
+            self._left -= 1
+            if self._left == 0:
+                note(f"point {name}")
+                die()
+
+
+def _around(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+    setattr(owner, name, make(getattr(owner, name)))
+
+
+def install() -> None:
+    """Put the failpoints over the connectors."""
+    from operators import metrics
+    from operators.connectors import delta, kafka_sink, kafka_source, redis
+
+    point = _Point()
+    in_order = threading.Lock()
+    refuse = _refusals()
+
+    def write(original: Any) -> Any:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            point("before the commit")
+            refuse("before")
+            if point.name != "between two tables' commits":
+                done = original(*args, **kwargs)
+            else:
+                with in_order:
+                    done = original(*args, **kwargs)
+                    point("between two tables' commits")
+            note("commit")
+            refuse("after")
+            point("after the commit, before the snapshot")
+            return done
+
+        return wrapped
+
+    _around(delta, "write_deltalake", write)
+
+    def snapshot(original: Any) -> Any:
+        def wrapped(self: Any) -> Any:
+            state = original(self)
+            point("after the snapshot, before the recovery store's commit")
+            if point.name == "mid recovery write":
+                # The last of the sink's snapshots is followed by the store's own writes.
+                point("mid recovery write")
+            return state
+
+        return wrapped
+
+    _around(delta._Writer, "snapshot", snapshot)
+
+    class Producer(kafka_sink.Producer):  # type: ignore[misc,valid-type]
+        def flush(self, *args: Any) -> Any:
+            if point.name == "mid Kafka flush":
+                self.poll(0.002)
+            point("mid Kafka flush")
+            return super().flush(*args)
+
+    kafka_sink.Producer = Producer
+
+    def first(original: Any) -> Any:
+        def wrapped(self: Any, ids: Any, hours: Any, partitions: Any, offsets: Any) -> Any:
+            half = len(ids) // 2
+            if point.name == "mid dedup call" and half:
+                original(self, ids[:half], hours[:half], partitions[:half], offsets[:half])
+                point("mid dedup call")
+            return original(self, ids, hours, partitions, offsets)
+
+        return wrapped
+
+    _around(redis.RedisFirstSeen, "first", first)
+
+    pace = float(os.environ.get("CHAOS_PACE", "0"))
+    started = False
+
+    def next_batch(original: Any) -> Any:
+        def wrapped(self: Any) -> Any:
+            nonlocal started
+            if not started:
+                started = True
+                note(f"started {os.getpid()}")
+            if pace:
+                time.sleep(pace)
+            return original(self)
+
+        return wrapped
+
+    _around(kafka_source._Partition, "next_batch", next_batch)
+
+    fenced = metrics.FENCED.labels
+
+    def labels(table: str) -> Any:
+        child = fenced(table)
+
+        class Counted:
+            def inc(self, n: float) -> None:
+                note(f"fenced {table} {n:.0f}")
+                child.inc(n)
+
+        return Counted()
+
+    metrics.FENCED.labels = labels  # type: ignore[method-assign]
+
+
+def _refusals() -> Callable[[str], None]:
+    """Return what makes a share of the Delta writes fail, before or after they land."""
+    error, _, rest = os.environ.get("CHAOS_OSERROR", "").partition(":")
+    if not error:
+        return lambda _: None
+    rate, seed = rest.split(":")
+    luck, lock = random.Random(int(seed) + os.getpid()), threading.Lock()
+
+    def refuse(when: str) -> None:
+        with lock:
+            hit = luck.random() < float(rate) / 2
+        if hit:
+            note(f"refused {when}")
+            raise OSError(int(error), os.strerror(int(error)), f"{when} the commit")
+
+    return refuse
+
+
+def main() -> None:
+    """Run the flow as ``bytewax.run`` would."""
+    import flows  # noqa: F401 # sets what must be set before Polars is imported
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-r", "--recovery-directory")
+    parser.add_argument("-i", "--process-id", type=int)
+    parser.add_argument("-a", "--addresses")
+    args = parser.parse_args()
+    install()
+
+    from bytewax.recovery import RecoveryConfig
+    from bytewax.run import cli_main
+
+    from flows.payments import flow
+
+    built = flow()
+    cli_main(
+        built,
+        workers_per_process=int(os.environ.get("CHAOS_WORKERS", "1")),
+        process_id=args.process_id,
+        addresses=args.addresses.split(";") if args.addresses else None,
+        epoch_interval=timedelta(seconds=float(os.environ.get("CHAOS_EPOCH", "1"))),
+        recovery_config=RecoveryConfig(args.recovery_directory, timedelta(0)),
+    )
+    note("done")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""What all faults share: servers, one seeded topic with every trouble, the reference tables."""
+
+import contextlib
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from confluent_kafka.admin import AdminClient
+from redis import Redis as Client
+
+from flows import settings as settings_
+from flows.settings import Settings
+from operators.connectors import registry
+from ops.simulate import Params, Simulation, Troubles, produce, simulate
+from ops.verify import Report, verify
+from tests.chaos.compare import Difference, read_tables, read_topics
+from tests.chaos.flow import Flow, Shape
+from tests.servers import kafka as kafka_server
+from tests.servers import redis as redis_server
+
+PARTITIONS: Final = 4
+
+TROUBLES: Final = Troubles(
+    out_of_order=0.05, late=0.03, duplicate=0.05, malformed=0.01, truncated=0.01,
+    truncated_frame=0.005, bad_magic=0.005, unknown_schema=0.01, bad_utf8=0.005, null=0.01,
+    empty=0.005, contract=0.02,
+)  # fmt: skip
+
+
+class ChaosError(RuntimeError):
+    """The flow did what no fault explains; the message has the end of its log."""
+
+
+@dataclass
+class Result:
+    """What a fault's runs came to."""
+
+    fault: str
+    times: int = 0
+    runs: int = 0
+    commits: int = 0
+    replays: int = 0
+    fenced: int = 0
+    rows: int = 0
+    differences: int = 0
+    seconds: float = 0.0
+    said: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether every run was exact."""
+        return self.differences == 0 and not self.problems
+
+    def count(self, flow: Flow) -> None:
+        """Add what a flow's processes noted."""
+        flow.notes.update()
+        self.runs += 1
+        self.commits += flow.notes.commits
+        self.replays += len(flow.notes.replays)
+        self.fenced += flow.notes.fenced
+
+    def compared(self, difference: Difference) -> None:
+        """Add a comparison."""
+        self.rows += difference.rows
+        self.differences += difference.differences
+        self.problems += difference.examples
+
+
+class World:
+    """Servers with a topic on them, and what the flow makes of it when nothing goes wrong."""
+
+    def __init__(
+        self, folder: Path, bootstrap: str, redis: redis_server.Redis, seed: int, payments: int,
+        cluster: kafka_server.Kafka | None = None,
+    ) -> None:  # fmt: skip
+        self.folder, self.bootstrap, self.redis = folder, bootstrap, redis
+        self.cluster = cluster
+        self.seed, self.luck = seed, random.Random(seed)
+        self.topic = f"payments-{os.getpid()}-{folder.name}"
+        self._flows = 0
+        registry.register("", {}, "payment", self.topic)
+        kafka_server.create_topic(bootstrap, self.topic, PARTITIONS)
+        self.made = make(seed, payments)
+        produce(self.made, bootstrap, self.topic)
+        self.made.truth.write_parquet(folder / "truth.parquet")
+
+    def environ(self, name: str, root: str | None = None, topic: str | None = None) -> dict[str, str]:
+        """Return the settings of a flow called `name`."""
+        return {
+            "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
+            "MILLSTREAM_REDIS_URL": self.redis.url,
+            "MILLSTREAM_DELTA_ROOT": root or str(self.folder / name / "tables"),
+            "MILLSTREAM_TOPIC": topic or self.topic,
+            "MILLSTREAM_ALERTS_TOPIC": f"{self.topic}.{name}.alerts",
+            "MILLSTREAM_DLQ_TOPIC": f"{self.topic}.{name}.dlq",
+            "MILLSTREAM_CONSUMER_GROUP": f"{self.topic}.{name}",
+            "MILLSTREAM_STOP_AT_END": "true",
+        }
+
+    def flow(self, label: str, root: str | None = None, **more: str) -> Flow:
+        """Return a fresh flow: no tables, no recovery store, Redis without data."""
+        self._flows += 1
+        name = f"{self._flows:04}-{label.replace(' ', '-')}"
+        with contextlib.closing(Client.from_url(self.redis.url)) as client:
+            client.flushall()
+        return Flow(self.folder / name, {**self.environ(name, root), **more})
+
+    @cached_property
+    def reference(self) -> dict[str, pl.DataFrame]:
+        """The tables and topics of an undisturbed run, proven by `verify`."""
+        flow = self.flow("reference")
+        flow.start(Shape(batch=20_000, epoch=10))
+        codes = flow.wait(120)
+        if codes != [0]:
+            raise ChaosError(f"the undisturbed run ended with {codes}:\n{flow.said()}")
+        report = self.verify(flow)
+        if not report.ok:
+            raise ChaosError(f"the undisturbed run is wrong: {report.to_json()}")
+        return self._read(flow)
+
+    def verify(self, flow: Flow) -> Report:
+        """Run `millstream verify` on a flow's tables and topics."""
+        return verify(self.settings(flow), self.folder / "truth.parquet")
+
+    def settings(self, flow: Flow) -> Settings:
+        """Return a flow's settings."""
+        return settings_.load(flow.environ)
+
+    def _read(self, flow: Flow) -> dict[str, pl.DataFrame]:
+        settings = self.settings(flow)
+        topics = read_topics(settings)
+        return read_tables(settings) | {
+            "alert topic": topics[settings.alerts_topic],
+            "dead-letter topic": topics[settings.dlq_topic],
+        }
+
+    def compare(self, flow: Flow, result: Result, *, topics: bool = True) -> None:
+        """Compare a flow's tables and topics with the reference."""
+        difference = Difference()
+        actual = self._read(flow)
+        for name, expected in self.reference.items():
+            if topics or not name.endswith("topic"):
+                difference.add(name, expected, actual[name])
+        result.count(flow)
+        result.compared(difference)
+
+    def finish(self, flow: Flow, result: Result, shape: Shape | None = None, **chaos: str) -> bool:
+        """Run a flow to its end without faults; notes a problem where that fails."""
+        flow.start(shape or Shape.draw(self.luck), **chaos)
+        codes = flow.wait(180)
+        if codes is None:
+            flow.kill()
+        if codes is None or any(codes):
+            result.problems.append(f"ended with {codes}: {flow.said()}")
+            return False
+        return True
+
+    def drop(self, flow: Flow, result: Result) -> None:
+        """Remove what a flow wrote, unless something was wrong with it."""
+        if result.problems:
+            return
+        shutil.rmtree(flow.folder, ignore_errors=True)
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
+        names = [flow.environ[f"MILLSTREAM_{kind}_TOPIC"] for kind in ("ALERTS", "DLQ")]
+        for future in admin.delete_topics(names).values():
+            with contextlib.suppress(Exception):
+                future.result(10)
+
+
+def make(seed: int, payments: int, partitions: int = PARTITIONS) -> Simulation:
+    """Return the records of a topic with every trouble."""
+    return simulate(
+        Params(
+            payments=payments, seed=seed, partitions=partitions, customers=800, terminals=400,
+            radius=10, troubles=TROUBLES,
+        )
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def world(folder: Path, seed: int, payments: int, brokers: int = 1) -> Iterator[World]:
+    """Run a world for the length of a block; with several brokers they can be killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        cluster = None
+        if brokers > 1:
+            cluster = stack.enter_context(kafka_server.kafka(folder / "kafka", brokers))
+            servers = cluster.bootstrap
+        else:
+            servers = stack.enter_context(kafka_server.bootstrap(folder / "kafka"))
+        redis = stack.enter_context(redis_server.redis(folder))
+        yield World(folder, servers, redis, seed, payments, cluster)

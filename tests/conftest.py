@@ -1,0 +1,28 @@
+"""What the tests share: Polars as the flows set it up, Hypothesis's profile, a local stack."""
+
+from collections.abc import Iterator
+
+import pytest
+
+# First of all, as it sets how many threads Polars starts when it is imported.
+import flows  # noqa: F401
+from hypothesis import HealthCheck, settings
+
+from ops.local import Stack, local_stack
+
+settings.register_profile(
+    "millstream",
+    deadline=None,
+    max_examples=60,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("millstream")
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """A broker and a Redis of our own, for the whole session."""
+    with local_stack() as running:
+        yield running
