@@ -31,8 +31,13 @@ ALERT_COLUMNS: Final[dict[str, pl.DataType]] = {
 
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 _NOT_OF_ONE_ROW: Final = re.compile(
-    r'"(Agg|Over|Window|Rolling|SubPlan|Len|Gather|Filter|Sort|Rank|Shift|Diff|Cum\w+)"'
+    r'"(Agg|Over|Window|Rolling|SubPlan|Len|Gather|Filter|Sort|Rank|Shift|Diff|Cum\w+|'
+    r'Quantile|Correlation|Explode)"'
 )
+_CLOCK: Final = re.compile(
+    r"\b(now\s*\(|current_(date|time|timestamp)\b|localtime(stamp)?\b)", re.IGNORECASE
+)
+_TEXT: Final = re.compile(r"'[^']*'")
 
 
 class RuleError(ValueError):
@@ -85,7 +90,7 @@ class Rule(BaseModel):
             "rule_id": pl.lit(self.id),
             "rule_version": pl.lit(self.version),
             "severity": pl.lit(self.severity),
-            "score": _one_row(self.score),
+            "score": _one_row(self.score).cast(pl.Float64).round(2),
             "reason": pl.format(text, *names) if names else pl.lit(self.reason),
         }
         return _select(
@@ -100,12 +105,14 @@ class Rule(BaseModel):
 def _select(frame: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
     """Select row by row.
 
-    Polars divides a single row by a constant, and multiplies several by its reciprocal; the
-    last bit of a score must not depend on the batch.
+    Polars divides a single value by a constant, be it a frame's one row or a chunk's, and
+    multiplies several by its reciprocal; the last bit of a score must not depend on the batch.
     """
     if frame.height == 1:
-        return pl.concat([frame, frame]).select(expressions).head(1)
-    return frame.select(expressions)
+        # Made of series: Polars keeps a row that is repeated by itself as the single value.
+        twice = pl.DataFrame([s.clone().append(s) for s in frame]).rechunk()
+        return twice.select(expressions).head(1)
+    return frame.rechunk().select(expressions)
 
 
 def _one_row(sql: str) -> pl.Expr:
@@ -114,6 +121,8 @@ def _one_row(sql: str) -> pl.Expr:
     if _NOT_OF_ONE_ROW.search(expression.meta.serialize(format="json")):
         # What a payment's rule says must not depend on its batch.
         raise PolarsError(f"{sql!r} looks at more than one payment; use the feature columns")
+    if _CLOCK.search(_TEXT.sub("", sql)):
+        raise PolarsError(f"{sql!r} looks at the clock; a replay would say something else")
     return expression
 
 
@@ -212,7 +221,7 @@ def load_rules(folder: Path) -> list[Rule]:
                 f"{path.name}: {'.'.join(map(str, e['loc']))}: {e['msg']}"
                 for e in error.errors()
             ]
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             problems.append(f"{path.name}: {error}")
     if not rules and not problems:
         problems.append(f"no rules (*.yaml) in {folder}")

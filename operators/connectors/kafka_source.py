@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, Message, T
 from operators import metrics
 from operators.batches import END_OF_INPUT, Headers, Progress, RawBatch
 from operators.connectors.drain import Drain
-from operators.connectors.kafka import LOG, Config, KafkaUnavailableError, consumer
+from operators.connectors.kafka import LOG, Config, consumer
 
 STATE_VERSION: Final = 1
 _GIVE_UP_SECONDS: Final = 120.0
@@ -47,10 +47,12 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             error_cb=self._on_error,
             on_commit=self._on_commit,
         )
-        self._next = self._first_offset() if state is None else int(state["offset"])
-        self._resumed = state is not None
+        # The next offset to read; None until the broker has said where the start is.
+        self._next: int | None = None if state is None else state["offset"]
+        self._resumed = self._next is not None
         self._was_ended = state is not None and bool(state["ended"])
-        self._client.assign([TopicPartition(source.topic, partition, self._next)])
+        begin = self._begin() if self._next is None else self._next
+        self._client.assign([TopicPartition(source.topic, partition, begin)])
         # The first batch after every snapshot goes to everyone, even if it is empty.
         self._announce = True
         self._committable: int | None = None
@@ -71,28 +73,15 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             # Only lag tools read these offsets, so that is no reason to stop.
             LOG.warning("consumer-group offsets not committed: %s", error.str())
 
-    def _first_offset(self) -> int:
-        """Resolve where to start to a number, so that the first snapshot can hold it."""
-        start, place = self._source.start, TopicPartition(self._source.topic, self._partition)
+    def _begin(self) -> int:
+        """Return the offset, or the name of an end, where a partition without state starts."""
+        start = self._source.start
         if isinstance(start, datetime):
+            place = TopicPartition(self._source.topic, self._partition)
             place.offset = int(start.timestamp() * 1000)
-            place = self._client.offsets_for_times([place], timeout=30)[0]
-            if place.offset >= 0:
-                return int(place.offset)
-            start = "latest"
-        # A fetch from either end tells its offset; a look-up may be wrong on some brokers.
-        place.offset = OFFSET_BEGINNING if start == "earliest" else OFFSET_END
-        self._client.assign([place])
-        deadline = time.monotonic() + _GIVE_UP_SECONDS
-        while time.monotonic() < deadline:
-            for message in self._client.consume(1, 0.5):
-                if (
-                    message.error() is None
-                    or message.error().code() == KafkaError._PARTITION_EOF
-                ):
-                    return int(message.offset())
-                self._refuse(message)
-        raise KafkaUnavailableError(f"no answer on where {self._source.topic!r} starts")
+            found = int(self._client.offsets_for_times([place], timeout=30)[0].offset)
+            return found if found >= 0 else OFFSET_END
+        return OFFSET_BEGINNING if start == "earliest" else OFFSET_END
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
@@ -140,7 +129,10 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
                 continue
             if error.code() != KafkaError._PARTITION_EOF:
                 self._refuse(message)
-            if self._resumed and message.offset() < self._next:
+            if self._next is None:
+                # What the name of an end stands for has to be a number in the snapshot.
+                self._next = message.offset()
+            elif self._resumed and message.offset() < self._next:
                 raise OffsetGoneError(
                     f"{self._source.topic}/{self._partition} ends at {message.offset()}, but "
                     f"{self._next - 1} was read before: the topic was made anew. Start with an "
@@ -170,16 +162,17 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if n:
             self._next = messages[-1].offset() + 1
             self._records.inc(n)
+        following = self._next or 0
         _, high = self._client.get_watermark_offsets(
             TopicPartition(source.topic, self._partition), cached=True
         )
         if high >= 0:
-            self._lag.set(max(high - self._next, 0))
+            self._lag.set(max(high - following, 0))
         progress = Progress(
             source.topic,
             self._partition,
             len(source.partitions),
-            self._next - 1,
+            following - 1,
             idle=self._idle,
         )
         if self._ended:
