@@ -1,0 +1,1 @@
+"""What the README's Benchmarks quotes; ``python -m benchmarks`` runs it all."""

@@ -7,13 +7,13 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import bytewax.operators as op
 import polars as pl
@@ -27,12 +27,21 @@ from flows import settings as settings_
 from flows.messages import alert_messages, reject_messages
 from flows.settings import Settings, SettingsError
 from flows.tables import (
-    ALERTS, BRONZE, DUPLICATES, LATE, QUARANTINE, SILVER, SILVER_COLUMNS, terminal_minute,
-    terminal_minute_table, tables,
+    ALERTS,
+    BRONZE,
+    DUPLICATES,
+    LATE,
+    QUARANTINE,
+    SILVER,
+    SILVER_COLUMNS,
+    WINDOWED,
+    tables,
+    windowed_table,
 )  # fmt: skip
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
 from operators.connectors import delta, kafka, memory, recovery, redis, registry
+from operators.connectors.committed import CommittedIds
 from operators.connectors.drain import DRAIN
 from operators.connectors.kafka_sink import KafkaSink
 from operators.connectors.kafka_source import KafkaSource
@@ -45,6 +54,8 @@ from operators.steps.dedup import FirstSeen, dedup
 from operators.steps.features import features
 from operators.steps.rules import detect
 from operators.steps.windows import window
+
+_EPOCH: Final = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -76,9 +87,10 @@ def build(
     unique = dedup("dedup", decoded.oks, parts.seen)
     payments = features("features", unique.firsts, _micros(settings.out_of_orderness))
     detected = detect("rules", payments, parts.rules)
-    windows = window(
-        "terminal_minute", payments, terminal_minute(lateness), settings.key_groups
-    )
+    windows = {
+        name: window(name, payments, windows_of(lateness), settings.key_groups)
+        for name, windows_of in WINDOWED.items()
+    }
     rejects = op.merge("rejects", decoded.rejects, detected.rejects)
 
     names = [table.name for table in tables(lateness)]
@@ -88,8 +100,8 @@ def build(
         DUPLICATES.name: unique.duplicates,
         QUARANTINE.name: rejects,
         ALERTS.name: detected.alerts,
-        LATE.name: windows.late,
-        terminal_minute_table(lateness).name: windows.panes,
+        LATE.name: op.merge("late", *(each.late for each in windows.values())),
+        **{windowed_table(name, lateness).name: w.panes for name, w in windows.items()},
     }
     progress = op.flat_map(
         "tables_progress", payments, lambda batch: [(name, batch.progress) for name in names]
@@ -123,15 +135,15 @@ def _tag(name: str, rows: pl.DataFrame) -> tuple[str, pl.DataFrame]:
 
 
 def _bronze(raw: RawBatch) -> pl.DataFrame:
+    rows = ingested(raw)
+    day = rows["kafka_timestamp"].cast(pl.Date).alias("ingest_date")
     # A record without a Kafka timestamp goes to 1970, so that its partition is fixed too.
-    date = pl.col("kafka_timestamp").dt.date().fill_null(pl.date(1970, 1, 1))
-    return ingested(raw).with_columns(date.alias("ingest_date"))
+    return rows.hstack([day.fill_null(_EPOCH) if day.null_count() else day])
 
 
 def _silver(batch: Batch) -> pl.DataFrame:
-    return batch.frame.select(
-        *SILVER_COLUMNS, pl.col("event_time").dt.date().alias("event_date")
-    )
+    rows = batch.frame[list(SILVER_COLUMNS)]
+    return rows.hstack([rows["event_time"].cast(pl.Date).alias("event_date")])
 
 
 def _micros(duration: timedelta) -> int:
@@ -155,10 +167,13 @@ def flow() -> Dataflow:
         built = _connect(settings, rules)
     except (
         KafkaException, kafka.KafkaUnavailableError, redis.RedisUnavailableError,
-        registry.RegistryUnavailableError, delta.StorageUnavailableError,
+        registry.RegistryUnavailableError, delta.StorageUnavailableError, delta.FencedError,
     ) as error:  # fmt: skip
         settings_.refuse(error, 1)
-    _prepare_recovery(sys.argv[1:])
+    try:
+        _prepare_recovery(sys.argv[1:])
+    except recovery.InUseError as error:
+        settings_.refuse(error, 1)
     DRAIN.install()
     memory.settle()
     return built
@@ -192,13 +207,35 @@ def _connect(settings: Settings, rules: RuleSet) -> Dataflow:
         flow_version=version("millstream"),
         partitions=[(settings.topic, partition) for partition in partitions],
     )
+    ends = kafka.end_offsets(settings.kafka, settings.topic, partitions, timeout)
+    _refuse_shorter_topic(CommittedIds(settings.delta_root, BRONZE.name, table_sink.fence), ends)
     parts = Parts(
         Decoder(schemas.latest("payment"), lookup),
         partial(check_payments, future_bound_us=_micros(settings.future_bound)),
-        redis.RedisFirstSeen(client, settings.topic, settings.dedup_ttl.total_seconds()),
+        redis.RedisFirstSeen(
+            client,
+            settings.topic,
+            settings.dedup_ttl.total_seconds(),
+            CommittedIds(settings.delta_root, SILVER.name, table_sink.fence),
+        ),
         rules,
     )
     return build(source, table_sink, KafkaSink(settings.kafka, outputs), parts, settings)
+
+
+def _refuse_shorter_topic(bronze: CommittedIds, ends: Mapping[int, int]) -> None:
+    """Refuse a topic that ends before what the tables hold: their fences would drop it all."""
+    gone = [
+        f"partition {partition} ends at {ends[partition]}, but offset {offset} is in bronze"
+        for partition, offset in bronze.committed().items()
+        if partition in ends and offset >= ends[partition]
+    ]
+    if gone:
+        raise delta.FencedError(
+            f"the topic was made anew ({'; '.join(gone)}): its records would be taken for those "
+            "that the tables already have. Name another MILLSTREAM_DELTA_ROOT or "
+            "MILLSTREAM_TOPIC, or remove the tables, and start with an empty recovery directory"
+        )
 
 
 def _registry_config(settings: Settings) -> dict[str, str]:

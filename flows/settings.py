@@ -24,8 +24,11 @@ def _duration(value: Any) -> Any:
     try:
         if unit is None:
             raise ValueError
-        return timedelta(seconds=float(number) * unit)
-    except ValueError:
+        duration = timedelta(seconds=float(number) * unit)
+        if duration < timedelta(0):
+            raise ValueError
+        return duration
+    except (ValueError, OverflowError):
         raise ValueError(f"{value!r} is no duration such as 500ms, 30s, 5m, 2h or 7d") from None
 
 
@@ -40,9 +43,13 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(description="redis://, rediss:// or unix:// URL")
     delta_root: str = Field(min_length=1, description="path or s3://, abfss://, gs:// URL")
     kafka: dict[str, str] = Field(description="librdkafka settings")
-    topic: str = "payments"
-    alerts_topic: str = "payments.alerts"
-    dlq_topic: str = "payments.dlq"
+    topic: str = Field("payments", min_length=1)
+    alerts_topic: str = Field("payments.alerts", min_length=1)
+    dlq_topic: str = Field("payments.dlq", min_length=1)
+    chargebacks_topic: str = Field("chargebacks", min_length=1)
+    chargebacks_within: Duration = timedelta(days=120)
+    chargebacks_out_of_orderness: Duration = timedelta(hours=1)
+    chargebacks_idle_timeout: Duration = timedelta(days=1)
     schema_registry: str = Field("", description="http(s):// URL or a schemas folder")
     schema_registry_user: SecretStr = SecretStr("")
     consumer_group: str = "millstream-payments"
@@ -58,6 +65,11 @@ class Settings(BaseSettings):
     start_timeout: Duration = timedelta(seconds=60)
     max_reject_ratio: float = Field(0.5, gt=0, le=1)
     rules: Path = Path(__file__).parent / "rules"
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[Any, ...]:
+        """Take what `load` was given alone, not what else the process's environment has."""
+        return (sources["init_settings"],)
 
     @field_validator("start")
     @classmethod
@@ -114,7 +126,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings; raises SettingsError naming all that are missing or wrong."""
     environ = os.environ if environ is None else environ
     problems = []
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} - {PREFIX + "KAFKA"}
     for name in sorted(environ):
         if name.startswith(PREFIX) and not name.startswith(_KAFKA) and name not in known:
             problems.append(f"{name}: there is no such setting")

@@ -11,9 +11,7 @@ from operators.rules import ALERT_COLUMNS
 from operators.steps.dedup import DUPLICATE_COLUMNS
 from operators.steps.windows import LATE_COLUMNS
 from operators.tables import COORDINATES, TIME, Table
-from operators.windows import Aggregate, Windows
-
-_MINUTE: Final = 60_000_000
+from operators.windows import Windows, agg, session, sliding, tumbling
 
 _TYPES: Final[dict[str, pl.DataType]] = {
     "string": pl.String(),
@@ -73,32 +71,71 @@ LATE: Final = Table("gold/late", LATE_COLUMNS)
 
 def terminal_minute(lateness: int) -> Windows:
     """Return what is aggregated per terminal and minute; `lateness` in µs."""
-    return Windows(
-        by=("terminal_id",),
-        size=_MINUTE,
-        lateness=lateness,
-        aggregates={
-            "payments": Aggregate("count"),
-            "amount_minor_sum": Aggregate("sum", "amount_minor"),
-            "amount_minor_max": Aggregate("max", "amount_minor"),
-            "cards": Aggregate("distinct", "card_id"),
+    aggregates = {
+        "payments": agg.count(),
+        "amount_minor_sum": agg.sum("amount_minor"),
+        "amount_minor_max": agg.max("amount_minor"),
+        "cards": agg.distinct("card_id"),
+    }
+    return Windows(("terminal_id",), tumbling("1m"), aggregates, lateness)
+
+
+def category_hour(lateness: int) -> Windows:
+    """Return what is aggregated per category and country every 5 min; `lateness` in µs."""
+    aggregates = {
+        "payments": agg.count(),
+        "amount_minor_sum": agg.sum("amount_minor"),
+        "amount_minor_max": agg.max("amount_minor"),
+        "cards": agg.distinct("card_id", exact=10_000),
+    }
+    by = ("merchant_category", "country")
+    return Windows(by, sliding("1h", every="5m"), aggregates, lateness)
+
+
+def card_sessions(lateness: int) -> Windows:
+    """Return what is aggregated per card and session, gap 30 min; `lateness` in µs."""
+    aggregates = {
+        "payments": agg.count(),
+        "amount_minor_sum": agg.sum("amount_minor"),
+        "amount_minor_max": agg.max("amount_minor"),
+        "terminals": agg.distinct("terminal_id"),
+        "first_payment_id": agg.first("payment_id"),
+        "last_payment_id": agg.last("payment_id"),
+    }
+    return Windows(("card_id",), session("30m"), aggregates, lateness)
+
+
+WINDOWED: Final = {
+    "terminal_minute": terminal_minute,
+    "category_hour": category_hour,
+    "card_sessions": card_sessions,
+}
+"""The windows by the name of their step and their gold table, given the lateness in µs."""
+
+
+def windowed_table(name: str, lateness: int) -> Table:
+    """Return the table of the windows of this name; `lateness` in µs."""
+    windows = WINDOWED[name](lateness)
+    texts = {key: SILVER_COLUMNS[key] for key in windows.by}
+    columns: dict[str, pl.DataType] = {
+        **texts,
+        "window_start": TIME,
+        "window_end": TIME,
+        "revision": pl.Int32(),
+        **{
+            column: pl.Int64() if each.kind != "first" and each.kind != "last" else pl.String()
+            for column, each in windows.aggregates.items()
         },
-    )
+    }
+    return Table(f"gold/{name}", columns, fenced="by window", closes="closes")
 
 
 def terminal_minute_table(lateness: int) -> Table:
     """Return the table of `terminal_minute`."""
-    columns: dict[str, pl.DataType] = {
-        "terminal_id": pl.String(),
-        "window_start": TIME,
-        "window_end": TIME,
-        **{name: pl.Int64() for name in terminal_minute(lateness).aggregates},
-    }
-    return Table("gold/terminal_minute", columns, fenced="by window", lateness=lateness)
+    return windowed_table("terminal_minute", lateness)
 
 
 def tables(lateness: int) -> list[Table]:
     """Return every table of the flow; `lateness` is the windows' in µs."""
-    return [
-        BRONZE, SILVER, DUPLICATES, QUARANTINE, ALERTS, LATE, terminal_minute_table(lateness)
-    ]  # fmt: skip
+    windowed = [windowed_table(name, lateness) for name in WINDOWED]
+    return [BRONZE, SILVER, DUPLICATES, QUARANTINE, ALERTS, LATE, *windowed]

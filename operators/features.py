@@ -51,7 +51,10 @@ def haversine_m(
     one, two = np.radians(latitude_1), np.radians(latitude_2)
     half = np.sin((two - one) / 2) ** 2
     turn = np.sin(np.radians(longitude_2 - longitude_1) / 2) ** 2
-    return 2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(half + np.cos(one) * np.cos(two) * turn))
+    metres: Floats = 2 * EARTH_RADIUS_M * np.arcsin(
+        np.sqrt(half + np.cos(one) * np.cos(two) * turn)
+    )
+    return metres
 
 
 class _Cards:
@@ -151,17 +154,14 @@ class CardFeatures:
         columns.update(self._past(rows, ordered_times, amounts, ordered_marks, *places))
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        marks = pl.Series("watermark", watermarks).set(
-            pl.Series(watermarks == NO_WATERMARK), None
-        )
-        return frame.with_columns(
-            marks.cast(pl.Datetime("us", "UTC")),
-            *(
-                pl.Series(name, columns[name][back]).fill_nan(None)
-                if dtype == pl.Float64()
-                else _nullable(name, columns[name][back])
-                for name, dtype in SCHEMA.items()
-            ),
+        # hstack, as with_columns would hand the columns to another thread and wait for it.
+        return frame.hstack(
+            [
+                _nullable("watermark", watermarks, watermarks == NO_WATERMARK).cast(
+                    pl.Datetime("us", "UTC")
+                ),
+                *(_feature(name, columns[name][back]) for name in SCHEMA),
+            ]
         )
 
     def _past(
@@ -263,7 +263,14 @@ class CardFeatures:
         return features
 
 
-def _nullable(name: str, values: Int64s) -> pl.Series:
-    """Return a column of non-negative values in which -1 stands for null."""
+def _feature(name: str, values: npt.NDArray[Any]) -> pl.Series:
+    """Return a column in which NaN, or -1 where counts and distances are 0 and up, is null."""
+    unknown = np.isnan(values) if values.dtype == np.float64 else values < 0
+    return _nullable(name, values, unknown)
+
+
+def _nullable(
+    name: str, values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_]
+) -> pl.Series:
     series = pl.Series(name, values)
-    return series.set(series < 0, None) if values.min() < 0 else series
+    return series.set(pl.Series(unknown), None) if unknown.any() else series

@@ -45,6 +45,18 @@ def _exclusive(values: Int64s) -> Int64s:
     return np.concatenate((np.zeros(1, np.int64), np.cumsum(values)))
 
 
+def _out_of_order(keys: UInt64s, times: Int64s) -> Indices:
+    """Return the positions of the sorted keys whose times do not ascend."""
+    back = np.flatnonzero((keys[1:] == keys[:-1]) & (times[1:] < times[:-1]))
+    if len(back) == 0:
+        return back
+    wrong = np.unique(keys[back])
+    low, high = np.searchsorted(keys, wrong), np.searchsorted(keys, wrong, "right")
+    size = high - low
+    ends = np.cumsum(size)
+    return np.arange(int(ends[-1])) + np.repeat(low - (ends - size), size)
+
+
 @dataclass(slots=True)
 class _Run:
     """Past events sorted by (key, time): parallel arrays."""
@@ -63,11 +75,17 @@ class _Run:
     def merge(self, other: "_Run", horizon: int) -> "_Run":
         """Return both as one sorted run, without the events at or before `horizon`."""
         keys = np.concatenate((self.keys, other.keys))
-        times = np.concatenate((self.times, other.times))
+        arrived = np.concatenate((self.times, other.times))
         amounts = np.concatenate((self.amounts, other.amounts))
-        kept = np.flatnonzero(times > horizon)
-        kept = kept[np.lexsort((times[kept], keys[kept]))]
-        return _Run(keys[kept], times[kept], amounts[kept])
+        kept = np.flatnonzero(arrived > horizon)
+        # Timsort finds that there are two sorted runs of keys, and merges them in one pass.
+        order = kept[np.argsort(keys[kept], kind="stable")]
+        keys, times = keys[order], arrived[order]
+        again = _out_of_order(keys, times)
+        if len(again):
+            order[again] = order[again[np.lexsort((times[again], keys[again]))]]
+            times[again] = arrived[order[again]]
+        return _Run(keys, times, amounts[order])
 
     def of(self, keys: UInt64s) -> tuple[Int64s, Int64s, Int64s]:
         """Return (position in `keys`, time, amount) of the events of the sorted `keys`."""

@@ -27,7 +27,10 @@ class JointWatermark:
         self._flow = FlowWatermark()
 
     def observe(self, progress: Progress) -> None:
-        """Take a partition's newest progress; raises KeyError for a topic not announced."""
+        """Take a partition's newest progress, before any of its rows are judged.
+
+        Raises KeyError for a topic not announced.
+        """
         number = self._first[progress.topic] + progress.partition
         self._flow.observe(replace(progress, partition=number, partitions=self._total))
 
@@ -63,6 +66,7 @@ class JointWatermark:
                 for topic, number, _, watermark in state["seen"]
             ],
             "floors": [(*self._place(n), floor) for n, floor in state["floors"].items()],
+            "current": state["current"],
         }
 
     @classmethod
@@ -80,6 +84,7 @@ class JointWatermark:
                     joint._first[topic] + partition: floor
                     for topic, partition, floor in state["floors"]
                 },
+                "current": state["current"],
             }
         )
         return joint

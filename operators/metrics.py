@@ -4,13 +4,20 @@ Bytewax serves whatever is in prometheus_client's default registry under /metric
 BYTEWAX_DATAFLOW_API_ENABLED is set.
 """
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
 RECORDS: Final = Counter("millstream_records", "Records consumed.", ["topic", "partition"])
 REJECTS: Final = Counter("millstream_rejects", "Records refused.", ["stage", "code"])
 DUPLICATES: Final = Counter("millstream_duplicates", "Records seen before.")
+DEDUP_REFILLED: Final = Counter(
+    "millstream_dedup_refilled_ids", "Ids given back to a Redis that had lost them."
+)
+DEDUP_DOUBTFUL: Final = Counter(
+    "millstream_dedup_doubtful", "Payments that may be in silver twice after Redis lost its data."
+)
 LATE: Final = Counter("millstream_late", "Records that were late for a window.", ["step"])
 WINDOWS: Final = Counter("millstream_windows", "Windows closed.", ["step"])
 ALERTS: Final = Counter("millstream_alerts", "Alerts raised.", ["rule"])
@@ -34,3 +41,15 @@ ROWS: Final = Counter("millstream_rows", "Rows committed.", ["table"])
 FENCED: Final = Counter(
     "millstream_fenced_rows", "Replayed rows that a table already had.", ["table"]
 )
+STATE_ROWS: Final = Gauge("millstream_state_rows", "Rows of state.", ["step", "key"])
+STATE_BYTES: Final = Gauge(
+    "millstream_state_bytes", "Size of the state when it was last snapshotted.", ["step", "key"]
+)
+
+
+def observe_state(step: str, key: str, rows: int, state: Mapping[str, Any]) -> None:
+    """Show the rows and bytes of a step's state for one state key, as it is snapshotted."""
+    STATE_ROWS.labels(step, key).set(rows)
+    STATE_BYTES.labels(step, key).set(
+        sum(len(value) for value in state.values() if isinstance(value, bytes))
+    )

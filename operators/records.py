@@ -13,6 +13,8 @@ from operators.tables import COORDINATES, TIME
 
 HEADERS: Final = pl.List(pl.Struct({"key": pl.String(), "value": pl.Binary()}))
 
+_LATEST_MS: Final = 253_402_300_799_999  # 9999-12-31, the last day that Python knows
+
 RAW_COLUMNS: Final[dict[str, pl.DataType]] = {
     **COORDINATES,
     "kafka_timestamp": TIME,
@@ -32,27 +34,29 @@ REJECT_COLUMNS: Final[dict[str, pl.DataType]] = {
 
 
 def coordinates(raw: RawBatch) -> list[pl.Series]:
-    """Return the columns of `COORDINATES` and `kafka_timestamp`, null where there is none."""
+    """Return the columns of `COORDINATES` and `kafka_timestamp`, null where it is no time."""
     n = len(raw)
+    topic = pl.Series("source_topic", [raw.progress.topic])
+    partition = pl.Series("source_partition", [raw.progress.partition], pl.Int32())
     return [
-        pl.repeat(raw.progress.topic, n, dtype=pl.String(), eager=True).alias("source_topic"),
-        pl.repeat(raw.progress.partition, n, dtype=pl.Int32(), eager=True).alias(
-            "source_partition"
-        ),
+        topic.new_from_index(0, n),
+        partition.new_from_index(0, n),
         pl.Series("source_offset", raw.offsets),
         _times(raw.timestamps),
     ]
 
 
 def _times(milliseconds: Int64s) -> pl.Series:
-    micros = pl.Series("kafka_timestamp", milliseconds * 1000)
-    if len(milliseconds) and milliseconds.min() < 0:
-        micros = micros.set(micros < 0, None)
+    # A producer may send any 64-bit number; what is no time of a calendar, Delta panics on.
+    known = (milliseconds >= 0) & (milliseconds <= _LATEST_MS)
+    micros = pl.Series("kafka_timestamp", np.where(known, milliseconds, 0) * 1000)
+    if not known.all():
+        micros = micros.set(pl.Series(~known), None)
     return micros.cast(TIME)
 
 
 def _headers(headers: Sequence[Headers | None]) -> pl.Series:
-    if not any(headers):
+    if headers.count(None) == len(headers):
         return pl.Series("headers", [None] * len(headers), dtype=HEADERS)
     # Through Arrow's layout, so that only the headers themselves are looped over.
     sizes = [len(h) if h else 0 for h in headers]
@@ -83,7 +87,7 @@ def ingested(raw: RawBatch) -> pl.DataFrame:
 
 
 def refused(raw: RawBatch, refusals: Sequence[Refusal]) -> pl.DataFrame:
-    """Return a row per refusal, with `REJECT_COLUMNS`; a refusal's row is the record's in `raw`."""
+    """Return a row per refusal, with `REJECT_COLUMNS`; refusals' rows are those of `raw`."""
     rows = np.array([refusal.row for refusal in refusals], np.int64)
     part = RawBatch(
         raw.progress,
@@ -93,8 +97,8 @@ def refused(raw: RawBatch, refusals: Sequence[Refusal]) -> pl.DataFrame:
         [raw.values[row] for row in rows],
         [raw.headers[row] for row in rows],
     )
-    why = {
-        name: pl.Series([getattr(refusal, name) for refusal in refusals], dtype=pl.String())
+    why = [
+        pl.Series(name, [getattr(refusal, name) for refusal in refusals], dtype=pl.String())
         for name in ("stage", "code", "message", "schema_id")
-    }
-    return ingested(part).with_columns(**why).select(*REJECT_COLUMNS)
+    ]
+    return ingested(part).hstack(why)[list(REJECT_COLUMNS)]

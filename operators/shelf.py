@@ -58,7 +58,12 @@ class Shelf:
         if size == 0:
             return first
         self._make_room(size)
-        added: dict[str, Array] = {"key": keys, "time": times, "alive": np.ones(size, bool), **columns}
+        added: dict[str, Array] = {
+            "key": keys,
+            "time": times,
+            "alive": np.ones(size, bool),
+            **columns,
+        }
         for name, array in self._arrays.items():
             array[self._tail : self._tail + size] = added.get(name, 0)
         self._tail += size
@@ -87,7 +92,7 @@ class Shelf:
     def find(
         self, keys: UInt64s, low: Int64s | None, high: Int64s | None
     ) -> tuple[Int64s, Int64s]:
-        """Return (position in `keys`, id) of the living rows of each key with id in [low, high).
+        """Return (position in `keys`, id) of each key's living rows with an id in [low, high).
 
         None stands for no bound.
         """

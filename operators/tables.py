@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Progress
+from operators.joint import JointWatermark
 from operators.watermarks import FlowWatermark
 
 TIME: Final = pl.Datetime("us", "UTC")
@@ -26,8 +28,8 @@ STAMPS: Final[dict[str, pl.DataType]] = {"flow_version": pl.String(), "written_a
 class Table:
     """A table: its name under the root, its columns in order, and how rows are fenced.
 
-    Rows "by offset" carry `COORDINATES`; rows "by window" carry `window_end` and close when
-    the flow's watermark reaches it plus `lateness` µs. `STAMPS` come on top of `columns`.
+    Rows "by offset" carry `COORDINATES`; rows "by window" carry a time, `closes`, and come
+    when the flow's watermark reaches it plus `lateness` µs. `STAMPS` come on top of `columns`.
     `scattered` columns hold values that hardly repeat: a dictionary of them costs the writer a
     third of its time and saves nothing.
     """
@@ -37,6 +39,7 @@ class Table:
     fenced: Literal["by offset", "by window"] = "by offset"
     partition_by: tuple[str, ...] = ()
     lateness: int = 0
+    closes: str = "window_end"
     scattered: tuple[str, ...] = ("source_offset", "payment_id", "event_time")
 
     @property
@@ -70,31 +73,49 @@ class Frontier:
         if table.fenced == "by window":
             if self.watermark == NO_WATERMARK:
                 return rows
-            closes = pl.col("window_end").to_physical() + table.lateness
-            return rows.filter(closes > self.watermark)
+            closes = rows[table.closes].to_physical().to_numpy() + table.lateness
+            new = closes > self.watermark
+            return rows if new.all() else rows.filter(pl.Series(new))
         if not self.offsets:
             return rows
-        topics = rows["source_topic"].unique().to_list()
+        # In NumPy: each of Polars' filters would wait for another thread, for every table and
+        # batch, and nearly always to keep all rows.
+        partitions, offsets = (
+            rows[name].to_numpy() for name in ("source_partition", "source_offset")
+        )
+        fence = np.full(rows.height, -1)
+        topics = {topic for topic, _ in self.offsets}
+        of_topic = {topic: (rows["source_topic"] == topic).to_numpy() for topic in topics}
         for (topic, partition), offset in self.offsets.items():
-            if topic not in topics:
-                continue
-            mine = (pl.col("source_topic") == topic) & (pl.col("source_partition") == partition)
-            rows = rows.filter(~(mine & (pl.col("source_offset") <= offset)))
-        return rows
+            fence[of_topic[topic] & (partitions == partition)] = offset
+        new = offsets > fence
+        return rows if new.all() else rows.filter(pl.Series(new))
 
 
 class Tracker:
     """Turns the sources' progress into the frontier of the epoch that is under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: Mapping[str, int] | None = None) -> None:
+        """`partitions` is each topic's number of partitions; needed if there are several."""
         self.offsets: dict[tuple[str, int], int] = {}
-        self.flow = FlowWatermark()
+        self._partitions = dict(partitions or {})
+        self.flow: JointWatermark | FlowWatermark = (
+            JointWatermark(partitions) if partitions else FlowWatermark()
+        )
 
     def observe(self, progress: Progress) -> None:
         """Take a partition's progress."""
         if progress.offset >= 0:
             self.offsets[progress.topic, progress.partition] = progress.offset
         self.flow.observe(progress)
+
+    def resume(self, flow: Mapping[str, Any]) -> None:
+        """Take up the frozen state of `flow`."""
+        self.flow = (
+            JointWatermark.thaw(self._partitions, flow)
+            if self._partitions
+            else FlowWatermark.thaw(flow)
+        )
 
     @property
     def frontier(self) -> Frontier:

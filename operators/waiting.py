@@ -61,7 +61,7 @@ class Side:
             pl.col("event_time").to_physical().alias(TIME_US),
             pl.col("source_partition").cast(pl.Int32).alias(PARTITION),
             pl.col("source_offset").cast(pl.Int64).alias(OFFSET),
-            *(pl.col(column).alias(name) for name, column in (self.columns | keys).items()),
+            *(pl.col(column).alias(name) for name, column in {**self.columns, **keys}.items()),
         )
 
 
@@ -165,4 +165,4 @@ def as_ipc(frames: Sequence[pl.DataFrame]) -> bytes | None:
 
 def from_ipc(state: bytes) -> pl.DataFrame:
     """Return the rows of an Arrow IPC file."""
-    return pl.read_ipc(state, memory_map=False)
+    return pl.read_ipc(state)

@@ -47,10 +47,22 @@ class FlowWatermark:
     def __init__(self) -> None:
         self._seen: dict[int, Progress] = {}
         self._floors: dict[int, int] = {}
+        self._entry = NO_WATERMARK
 
     def observe(self, progress: Progress) -> None:
-        """Take a partition's newest progress."""
+        """Take a partition's newest progress, before any of its rows are judged.
+
+        A partition that was added to the topic joins at the watermark of the snapshot that
+        the flow resumed from: what had closed by then stays closed.
+        """
+        if self._entry != NO_WATERMARK and progress.partition not in self._seen:
+            self._floors[progress.partition] = max(self._entry, self.floor(progress.partition))
         self._seen[progress.partition] = progress
+
+    @property
+    def _complete(self) -> bool:
+        """Whether every partition was heard of; a topic may have grown since some were."""
+        return len(self._seen) >= max((p.partitions for p in self._seen.values()), default=1)
 
     def floor(self, partition: int) -> int:
         """Return the watermark in µs that a partition woken from idleness has to respect."""
@@ -67,15 +79,14 @@ class FlowWatermark:
     @property
     def current(self) -> int:
         """The flow's watermark in µs; NO_WATERMARK until every partition was heard of."""
-        if not self._seen or len(self._seen) < next(iter(self._seen.values())).partitions:
+        if not self._complete:
             return NO_WATERMARK
         return min(map(self._of, self._seen.values()))
 
     def freeze(self) -> dict[str, Any]:
         """Lift the idle partitions' floors and return the state; call at snapshots only."""
         awake = [self._of(p) for p in self._seen.values() if not p.idle]
-        everyone = self._seen and len(self._seen) >= next(iter(self._seen.values())).partitions
-        if awake and everyone:
+        if awake and self._complete:
             for partition, progress in self._seen.items():
                 if progress.idle:
                     self._floors[partition] = max(min(awake), self.floor(partition))
@@ -84,6 +95,7 @@ class FlowWatermark:
                 (p.topic, p.partition, p.partitions, p.watermark) for p in self._seen.values()
             ],
             "floors": dict(self._floors),
+            "current": self.current,
         }
 
     @classmethod
@@ -93,6 +105,7 @@ class FlowWatermark:
         for topic, partition, partitions, watermark in state["seen"]:
             flow.observe(Progress(topic, partition, partitions, watermark=watermark))
         flow._floors.update(state["floors"])
+        flow._entry = state.get("current", NO_WATERMARK)
         return flow
 
 

@@ -37,3 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Someone piped us into head; pointing stdout elsewhere keeps the exit quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

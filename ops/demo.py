@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -23,7 +22,7 @@ from rich.table import Table
 from flows import settings as settings_
 from operators.connectors import registry
 from ops.local import Stack, create_topic, local_stack
-from ops.processes import ServerError
+from ops.processes import ServerError, free_port
 from ops.simulate import Params, ProduceError, Simulation, produce, replay_file, simulate
 from ops.verify import Report, verify
 from ops.verify.cli import show
@@ -126,7 +125,7 @@ def _run_flow(
     environ: Mapping[str, str], folder: Path, total: int, progress: Callable[[int], None]
 ) -> int:
     """Run the flow as a process of its own; return its exit status."""
-    port = _free_port()
+    port = free_port()
     # The tool's own choice for Polars is not the flow's.
     inherited = {k: v for k, v in os.environ.items() if k != "POLARS_MAX_THREADS"}
     environ = {
@@ -175,12 +174,6 @@ def _consumed(port: int) -> int:
         for sample in family.samples
         if sample.name == "millstream_records_total"
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # First of all, as it sets how many threads Polars starts when it is imported.
 import flows  # noqa: F401
-from hypothesis import HealthCheck, settings
-
 from ops.local import Stack, local_stack
 
 settings.register_profile(

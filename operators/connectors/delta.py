@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from deltalake.exceptions import DeltaError
 
 from operators import metrics
 from operators.batches import NO_WATERMARK, Progress
-from operators.connectors.durability import sync_commit
+from operators.connectors.durability import sync_commit, sync_table
 from operators.tables import STAMPS, Frontier, Table, Tracker
 
 LOG: Final = logging.getLogger("millstream.delta")
@@ -72,6 +73,21 @@ def open_table(root: str, table: Table) -> DeltaTable:
     )
 
 
+def _restored_to(table: DeltaTable) -> int | None:
+    """Return the version that a table was restored to after its newest rows were written."""
+    limit = 10
+    while True:
+        commits = table.history(limit)
+        for commit in commits:
+            if commit.get("operation") == "RESTORE":
+                return int(commit["operationParameters"]["version"])
+            if commit.get("operation") == "WRITE":
+                return None
+        if len(commits) < limit:
+            return None
+        limit *= 10
+
+
 class Fence:
     """Reads and writes a table's frontier: `txn` actions committed together with the rows.
 
@@ -117,23 +133,47 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
     def __init__(self, sink: "DeltaSink", table: Table, state: dict[str, Any] | None) -> None:
         self._sink, self._table = sink, table
         self._handle = open_table(sink.root, table)
+        sync_table(self._handle)
         self._parquet = _parquet(table)
         self._age = 0
         self._frontier = sink.fence.read(self._handle)
-        self._tracker = Tracker()
+        self._refuse_restored()
+        self._tracker = Tracker(sink.partitions)
         if state is not None:
             self._check_against(state)
-            self._tracker.flow = self._tracker.flow.thaw(state["flow"])
+            self._tracker.resume(state["flow"])
         self._rows: list[pl.DataFrame] = []
         self._commit: Future[None] | None = None
         self._fenced = metrics.FENCED.labels(table.name)
 
+    def _refuse_restored(self) -> None:
+        """Refuse a table whose rows were rolled back while its fence was not.
+
+        That is what a restore does, unless it writes the older version's fence as well.
+        """
+        version = _restored_to(self._handle)
+        if version is None:
+            return
+        try:
+            then = self._sink.fence.read(DeltaTable(self._handle.table_uri, version=version))
+        except (DeltaError, OSError):
+            then = Frontier()
+        if then != self._frontier:
+            raise FencedError(
+                f"table {self._table.name} was restored to its version {version}: its rows "
+                "went back, but not the offsets that it accounts for, so what it has lost "
+                "would never be written again. Delete this table and the recovery directory: "
+                "the flow then reads the topic from the start and adds to each table only what "
+                "it lacks"
+            )
+
     def _check_against(self, state: dict[str, Any]) -> None:
         """Refuse a table that is behind what the recovery store knows it committed."""
+        reached = self._frontier.offsets
         behind = [
-            f"{topic}/{partition}: {offset} committed, table at {self._frontier.offsets.get((topic, partition))}"
+            f"{topic}/{partition}: {offset} committed, table at {reached.get((topic, partition))}"
             for topic, partition, offset in state["offsets"]
-            if self._frontier.offsets.get((topic, partition), -1) < offset
+            if reached.get((topic, partition), -1) < offset
         ]
         if behind:
             raise FencedError(
@@ -254,6 +294,7 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         """`partitions` are the source's (topic, partition) pairs."""
         self.root, self.flow_version = root, flow_version
         self.fence = Fence(flow, partitions)
+        self.partitions = Counter(topic for topic, _ in partitions)
         self._tables = {table.name: table for table in tables}
         self._writers: dict[int, list[_Writer]] = {}
         self._pool = ThreadPoolExecutor(4, "delta-commit")

@@ -26,8 +26,8 @@ def sync_commit(table: DeltaTable) -> None:
     if url.scheme not in ("", "file"):
         return
     root = Path(unquote(url.path))
-    log = root / "_delta_log"
-    commit = log / f"{table.version():020}.json"
+    log, version = root / "_delta_log", f"{table.version():020}"
+    commit = log / f"{version}.json"
     folders = {root, log}
     for line in commit.read_text("utf-8").splitlines():
         added = json.loads(line).get("add")
@@ -36,5 +36,22 @@ def sync_commit(table: DeltaTable) -> None:
             _sync(path)
             folders.add(path.parent)
     _sync(commit)
+    checkpoint = log / f"{version}.checkpoint.parquet"
+    if checkpoint.exists():
+        _sync(checkpoint)
+        _sync(log / "_last_checkpoint")
     for folder in folders:
         _sync(folder)
+
+
+def sync_table(table: DeltaTable) -> None:
+    """Flush a local table that may be new: its newest commit, and that its folder exists."""
+    sync_commit(table)
+    url = urlparse(table.table_uri)
+    if url.scheme not in ("", "file"):
+        return
+    for folder in Path(unquote(url.path)).parents:
+        try:
+            _sync(folder)
+        except PermissionError:
+            return  # not ours to read, so not made by us

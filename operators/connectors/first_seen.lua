@@ -1,32 +1,50 @@
--- For each bucket (KEYS) and each id in it: keep the coordinates of the first record that
--- carried the id, and answer with those of every id that another record carried first.
--- ARGV: time to live in ms, then per bucket the ids' lengths (1 byte each), the ids, the
+-- For each bucket and each id in it: keep the coordinates of the first record that carried the
+-- id, and answer with those of every id that another record carried first.
+-- KEYS: where the generation is kept, then the buckets. ARGV: the generation that the caller
+-- has joined, time to live in ms, then per bucket the ids' lengths (1 byte each), the ids, the
 -- records' coordinates (12 bytes each: partition and offset, big-endian) and their rows
 -- (4 bytes each).
-local found = {}
-for b, key in ipairs(KEYS) do
-  local lengths, ids = ARGV[4 * b - 2], ARGV[4 * b - 1]
-  local places, rows = ARGV[4 * b], ARGV[4 * b + 1]
-  local at = 1
-  for i = 1, #lengths do
-    local size = string.byte(lengths, i)
-    local id = string.sub(ids, at, at + size - 1)
-    at = at + size
-    local own = string.sub(places, 12 * i - 11, 12 * i)
-    if redis.call('HSETNX', key, id, own) == 0 then
-      local first = redis.call('HGET', key, id)
-      if first ~= own then
-        local partition, offset = struct.unpack('>I4>I8', first)
-        local own_partition, own_offset = struct.unpack('>I4>I8', own)
-        if partition == own_partition and own_offset < offset then
-          -- Only after this store was emptied: the earlier record of a partition is first.
-          redis.call('HSET', key, id, own)
-        else
-          found[#found + 1] = string.sub(rows, 4 * i - 3, 4 * i) .. first
+-- Answer: false if that is not the generation, or not of this life of the server; else what
+-- was found (row and coordinates, 16 bytes each), then per bucket 1, or 0 for one that is not
+-- whole (its field "", which no id is, does not name the generation) and was left alone.
+local info = redis.pcall('INFO', 'server')
+local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or 'unknown'
+local generation = redis.call('GET', KEYS[1])
+if generation ~= ARGV[1] or string.sub(generation, 1, #run) ~= run then
+  return false
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local found, answer = {}, { '' }
+for b = 2, #KEYS do
+  local key = KEYS[b]
+  if redis.call('HGET', key, '') ~= generation then
+    answer[b] = 0
+  else
+    answer[b] = 1
+    local at = 4 * b - 5
+    local lengths, ids, places, rows = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+    local from = 1
+    for i = 1, #lengths do
+      local size = string.byte(lengths, i)
+      local id = string.sub(ids, from, from + size - 1)
+      from = from + size
+      local own = string.sub(places, 12 * i - 11, 12 * i)
+      if redis.call('HSETNX', key, id, own) == 0 then
+        local first = redis.call('HGET', key, id)
+        if first ~= own then
+          local partition, offset = struct.unpack('>I4>I8', first)
+          local own_partition, own_offset = struct.unpack('>I4>I8', own)
+          if partition == own_partition and own_offset < offset then
+            -- Of one partition the earlier record is first, in whatever order they come.
+            redis.call('HSET', key, id, own)
+          else
+            found[#found + 1] = string.sub(rows, 4 * i - 3, 4 * i) .. first
+          end
         end
       end
     end
+    redis.call('PEXPIRE', key, ARGV[2])
   end
-  redis.call('PEXPIRE', key, ARGV[1])
 end
-return table.concat(found)
+answer[1] = table.concat(found)
+return answer

@@ -2,10 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 Config = Mapping[str, str]
@@ -28,7 +28,7 @@ def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]
     servers = config.get("bootstrap.servers", "")
     while True:
         try:
-            found = admin.list_topics(topic, timeout=5).topics[topic]
+            found = admin.list_topics(topic, timeout=min(5, max(timeout / 4, 0.2))).topics[topic]
             if found.error is None and found.partitions:
                 return sorted(found.partitions)
             problem = f"topic {topic!r}: {found.error or 'no partitions'}"
@@ -36,8 +36,8 @@ def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]
             problem = error.args[0].str()
         if time.monotonic() + pause > deadline:
             raise KafkaUnavailableError(
-                f"Kafka at {servers}: {problem} (tried for {timeout:.0f} s); check that the brokers "
-                f"run, MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS, and that the topic exists"
+                f"Kafka at {servers}: {problem} (tried for {timeout:.0f} s); check that the "
+                "brokers run, MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS, and that the topic exists"
             )
         LOG.warning("waiting for Kafka at %s: %s", servers, problem)
         time.sleep(pause)
@@ -61,6 +61,15 @@ def ensure_topic(config: Config, topic: str, partitions: int) -> None:
                 raise
 
 
+def headers_of(message: Message) -> dict[str, bytes]:
+    """Return a message's headers, the last of each name; those without a value are left out.
+
+    Raises UnicodeDecodeError for a name that is not UTF-8.
+    """
+    pairs: Any = message.headers() or ()
+    return {name: value for name, value in pairs if value is not None}
+
+
 def consumer(config: Config, **settings: Any) -> Consumer:
     """Return a consumer that fails rather than jumps where an offset is gone.
 
@@ -77,6 +86,32 @@ def consumer(config: Config, **settings: Any) -> Consumer:
         "isolation.level": "read_committed",
     }
     return Consumer({**defaults, **config, **settings}, logger=LOG)
+
+
+def end_offsets(
+    config: Config, topic: str, partitions: Sequence[int], timeout: float
+) -> dict[int, int]:
+    """Return each partition's end, the offset of the next record to come.
+
+    As a fetch from the end tells it, see `read_to_end`. Raises KafkaUnavailableError after
+    `timeout` seconds.
+    """
+    client = consumer(config)
+    try:
+        client.assign([TopicPartition(topic, p, OFFSET_END) for p in partitions])
+        ends: dict[int, int] = {}
+        deadline = time.monotonic() + timeout
+        while len(ends) < len(partitions):
+            if time.monotonic() > deadline:
+                raise KafkaUnavailableError(f"no answer on where {topic!r} ends")
+            for message in client.consume(1_000, 0.1):
+                error = message.error()
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
+                ends.setdefault(message.partition(), message.offset())
+        return ends
+    finally:
+        client.close()
 
 
 def read_to_end(

@@ -1,17 +1,18 @@
 """Kafka sink: every message once, without transactions, by what is already in the topic."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from operators.batches import Progress
-from operators.connectors.kafka import LOG, Config, read_to_end
+from operators.connectors.kafka import LOG, Config, headers_of, read_to_end
 
 ID_HEADER: Final = "millstream.id"
 SOURCE_HEADER: Final = "millstream.source"
+LEFT_OUT_HEADER: Final = "millstream.value_left_out"
 STATE_VERSION: Final = 1
 _FLUSH_SECONDS: Final = 60.0
 
@@ -45,7 +46,7 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
         state: dict[str, Any] | None,
     ) -> None:
         self._topic = topic
-        self._ends = {p: 0 for p in partitions}
+        self._ends = dict.fromkeys(partitions, 0)
         if state is not None:
             self._ends.update({int(p): offset for p, offset in state["ends"].items()})
         # Where the next start reads from: it moves on only when no message behind it can be
@@ -64,8 +65,8 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
 
     def _remember(self, message: Message) -> None:
         self._ends[message.partition()] = message.offset() + 1
-        headers = dict(message.headers() or ())
         try:
+            headers = headers_of(message)
             topic, partition, offset = headers[SOURCE_HEADER].decode().rsplit("/", 2)
             self._sent[headers[ID_HEADER].decode()] = topic, int(partition), int(offset)
         except (KeyError, ValueError, AttributeError):
@@ -87,18 +88,22 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
             (ID_HEADER, message.id.encode()),
             (SOURCE_HEADER, "/".join(map(str, message.source)).encode()),
         ]
+        value = message.value
         while True:
             try:
                 self._producer.produce(
-                    self._topic,
-                    message.value,
-                    message.key,
-                    headers=headers,
-                    on_delivery=self._delivered,
+                    self._topic, value, message.key, headers=headers, on_delivery=self._delivered
                 )
                 return
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE or value is None:
+                    raise
+                # A record as large as the broker takes, and our headers on top: without this
+                # it would stop the flow at every start.
+                value = None
+                headers.append((LEFT_OUT_HEADER, b"larger than message.max.bytes"))
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
@@ -131,7 +136,7 @@ class KafkaSink(FixedPartitionedSink[KafkaItem, dict[str, Any]]):
     topic keeps a message for longer than an outage. Each topic belongs to one worker.
     """
 
-    def __init__(self, config: Config, topics: dict[str, Sequence[int]]) -> None:
+    def __init__(self, config: Config, topics: Mapping[str, Sequence[int]]) -> None:
         """`topics` maps each topic to its partitions."""
         self._config, self._topics = config, topics
 

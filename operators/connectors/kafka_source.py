@@ -16,6 +16,7 @@ from operators.connectors.kafka import LOG, Config, consumer
 
 STATE_VERSION: Final = 1
 _GIVE_UP_SECONDS: Final = 120.0
+_DOUBT_SECONDS: Final = 2.0
 
 
 class OffsetGoneError(RuntimeError):
@@ -49,7 +50,8 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         )
         # The next offset to read; None until the broker has said where the start is.
         self._next: int | None = None if state is None else state["offset"]
-        self._resumed = self._next is not None
+        # Whether the broker has shown that it has the offset to go on from.
+        self._place_known = self._next is None
         self._was_ended = state is not None and bool(state["ended"])
         begin = self._begin() if self._next is None else self._next
         self._client.assign([TopicPartition(source.topic, partition, begin)])
@@ -58,7 +60,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._committable: int | None = None
         self._armed = self._ended = False
         self._idle = False
-        self._last_record = time.monotonic()
+        self._opened = self._last_record = time.monotonic()
         labels = (source.topic, str(partition))
         self._records = metrics.RECORDS.labels(*labels)
         self._lag = metrics.OFFSET_LAG.labels(*labels)
@@ -81,7 +83,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             place.offset = int(start.timestamp() * 1000)
             found = int(self._client.offsets_for_times([place], timeout=30)[0].offset)
             return found if found >= 0 else OFFSET_END
-        return OFFSET_BEGINNING if start == "earliest" else OFFSET_END
+        return int(OFFSET_BEGINNING if start == "earliest" else OFFSET_END)
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
@@ -105,15 +107,17 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             self._client.commit(offsets=[place], asynchronous=True)
             self._committable = None
         messages = self._client.consume(source.batch_size, 0)
-        if messages and messages[-1].error() is not None or any(m.error() for m in messages):
+        if (messages and messages[-1].error() is not None) or any(m.error() for m in messages):
             messages = self._without_events(messages)
         now = time.monotonic()
         if messages:
             self._refuse_after_end()
+            self._place_known = True
             self._down_since = None
             self._last_record, was_idle, self._idle = now, self._idle, False
         else:
             self._check_brokers(now)
+            self._check_place(now)
             was_idle = self._idle
             self._idle = now - self._last_record > source.idle_timeout
             if not (self._announce or self._ended or self._idle != was_idle):
@@ -132,14 +136,26 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             if self._next is None:
                 # What the name of an end stands for has to be a number in the snapshot.
                 self._next = message.offset()
-            elif self._resumed and message.offset() < self._next:
-                raise OffsetGoneError(
-                    f"{self._source.topic}/{self._partition} ends at {message.offset()}, but "
-                    f"{self._next - 1} was read before: the topic was made anew. Start with an "
-                    "empty recovery directory and tables, or restore the topic"
-                )
+            self._place_known = True
             self._ended = self._source.stop_at_end
         return [message for message in messages if message.error() is None]
+
+    def _check_place(self, now: float) -> None:
+        """Refuse a topic that ends before the offset to go on from, where a broker does not.
+
+        Kafka says that such an offset is out of range; some brokers just send nothing, and
+        go on from there when a new topic has grown that long.
+        """
+        if self._place_known or now - self._opened < _DOUBT_SECONDS:
+            return
+        place = TopicPartition(self._source.topic, self._partition)
+        _, end = self._client.get_watermark_offsets(place, cached=True)
+        if self._next is not None and 0 <= end < self._next:
+            raise OffsetGoneError(
+                f"{self._source.topic}/{self._partition} ends at {end}, but {self._next - 1} "
+                "was read before: the topic was made anew. Start with an empty recovery directory "
+                "and tables, or restore the topic"
+            )
 
     def _refuse_after_end(self) -> None:
         if self._was_ended:

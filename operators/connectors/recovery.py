@@ -1,13 +1,48 @@
 """Recovery store: made where it is missing, purged of what a crash left half done."""
 
+import fcntl
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from bytewax.recovery import init_db_dir
 
 PARTITIONS: Final = 1
+_LOCK_SECONDS: Final = 5.0
+
+_held: dict[Path, IO[str]] = {}
+
+
+class InUseError(RuntimeError):
+    """Another process of this machine uses the recovery store."""
+
+
+def hold(directory: Path) -> None:
+    """Keep a recovery store for this process for as long as it lives.
+
+    A process that was killed a moment ago is waited for. Raises InUseError.
+    """
+    where = directory.resolve()
+    if where in _held:
+        return
+    file = (where / "lock").open("a")
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                file.close()
+                raise InUseError(
+                    f"the recovery directory {directory} is in use: another copy of this flow "
+                    "runs. Stop one of them"
+                ) from None
+            time.sleep(0.1)
+        else:
+            _held[where] = file
+            return
 
 
 def prepare(directory: Path) -> int:
@@ -16,9 +51,10 @@ def prepare(directory: Path) -> int:
     Bytewax writes an epoch's snapshots before it marks the epoch as done. After a crash in
     between they stay, and a later resume could load them for a key that was not touched
     since. So rows at or past the epoch that a resume starts from are deleted; this needs all
-    processes of the flow to be stopped.
+    processes of the flow to be stopped. Raises InUseError if another copy of it runs.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    hold(directory)
     files = sorted(directory.glob("part-*.sqlite3"))
     if not files:
         init_db_dir(directory, PARTITIONS)

@@ -1,9 +1,13 @@
 """Redis: which record carried an event's id first."""
 
 import logging
+import secrets
+import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +19,16 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from operators import metrics
 from operators.batches import Int64s
 
 LOG: Final = logging.getLogger("millstream.redis")
 
 _IDS_A_CALL: Final = 5_000
+_CALLS_A_ROUND_TRIP: Final = 20
+_KEPT: Final = 200_000
+_HOURS_AHEAD: Final = 24
+_TRIES: Final = 20
 _PLACE: Final = np.dtype([("partition", ">u4"), ("offset", ">u8")])
 _FOUND: Final = np.dtype([("row", ">u4"), ("partition", ">u4"), ("offset", ">u8")])
 
@@ -28,17 +37,17 @@ class RedisUnavailableError(RuntimeError):
     """Redis did not answer in time."""
 
 
-def connect(url: str, timeout: float) -> "Redis[bytes]":
+def connect(url: str, timeout: float) -> Redis:
     """Return a client once Redis answers; raises RedisUnavailableError after `timeout` s."""
     retry = Retry(ExponentialBackoff(cap=5, base=0.1), retries=12)
-    client: Redis[bytes] = Redis.from_url(
+    client: Redis = Redis.from_url(
         url,
         socket_timeout=10,
         socket_connect_timeout=5,
         retry=retry,
         retry_on_error=[RedisConnectionError, RedisTimeoutError],
     )
-    probe: Redis[bytes] = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+    probe: Redis = Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
     deadline, pause = time.monotonic() + timeout, 0.1
     while True:
         try:
@@ -58,79 +67,289 @@ def connect(url: str, timeout: float) -> "Redis[bytes]":
             probe.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """First records: ids of 1 to 255 bytes, event hours since 1970, coordinates; n of each."""
+
+    ids: pl.Series
+    hours: Int64s
+    partitions: Int64s
+    offsets: Int64s
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> "Seen":
+        """Return those that a mask of shape (n,) picks."""
+        if mask.all():
+            return self
+        return Seen(
+            self.ids.filter(pl.Series(mask)),
+            self.hours[mask],
+            self.partitions[mask],
+            self.offsets[mask],
+        )
+
+
+class History(Protocol):
+    """What is known for ever: the first records that a table has committed."""
+
+    def committed(self) -> Mapping[int, int]:
+        """Return by partition the last offset that the table accounts for."""
+        ...
+
+    def newest(self) -> int | None:
+        """Return the newest event hour in the table, or one past it; None if it is empty."""
+        ...
+
+    def first(self, hours: Sequence[int]) -> Iterator[Seen]:
+        """Yield the first records of these event hours."""
+        ...
+
+    def latest(self) -> Iterator[Seen]:
+        """Yield the first records of at least the last two commits."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """Ids and coordinates as the scripts take them, sorted by hour."""
+
+    hours: Int64s
+    lengths: npt.NDArray[np.uint8]
+    ends: Int64s
+    text: memoryview
+    places: npt.NDArray[Any]
+    rows: npt.NDArray[Any]
+
+    @classmethod
+    def of(cls, seen: Seen) -> Self:
+        n = len(seen)
+        ids, hours, partitions, offsets = seen.ids, seen.hours, seen.partitions, seen.offsets
+        rows = np.arange(n)
+        if n > 1 and (np.diff(hours) < 0).any():
+            rows = np.argsort(hours, kind="stable")
+            ids, hours = ids[rows], hours[rows]
+            partitions, offsets = partitions[rows], offsets[rows]
+        arrow = ids.to_arrow(compat_level=pl.CompatLevel.oldest())
+        _, buffer, data = arrow.buffers()
+        ends = np.frombuffer(buffer, np.int64)[arrow.offset : arrow.offset + n + 1]
+        places = np.empty(n, _PLACE)
+        places["partition"], places["offset"] = partitions, offsets
+        lengths = np.diff(ends).astype(np.uint8)
+        return cls(hours, lengths, ends, memoryview(data), places, rows.astype(">u4"))
+
+    def calls(self) -> Iterator[list[tuple[int, list[bytes]]]]:
+        """Yield per call each hour with its lengths, ids, coordinates and rows.
+
+        At least one call, if with no hour.
+        """
+        if len(self.hours) == 0:
+            yield []
+        for start in range(0, len(self.hours), _IDS_A_CALL):
+            stop = min(start + _IDS_A_CALL, len(self.hours))
+            cuts = start + 1 + np.flatnonzero(np.diff(self.hours[start:stop]))
+            bounds = [start, *cuts.tolist(), stop]
+            yield [
+                (
+                    int(self.hours[low]),
+                    [
+                        self.lengths[low:high].tobytes(),
+                        bytes(self.text[self.ends[low] : self.ends[high]]),
+                        self.places[low:high].tobytes(),
+                        self.rows[low:high].tobytes(),
+                    ],
+                )
+                for low, high in zip(bounds[:-1], bounds[1:], strict=True)
+            ]
+
+
 class RedisFirstSeen:
     """Keeps the coordinates of the first record of each (id, event hour).
 
     A plain SET NX would drop every replayed record; by its coordinates a record recognises
     itself. Ids are bucketed by event hour, a hash per bucket, so that a bucket expires as a
     whole, `ttl` seconds after the last record for it. A batch is one round trip.
+
+    Redis is a cache here, and what it says counts only while it is known to be whole. All
+    processes of a flow join a generation, which ends when the server loses its data or its
+    life: each gives the new one what it has seen since the last commit, and a bucket is filled
+    from `history` before its first use. What a process could not give because it died as well
+    is in the last commits, which every process gives when it joins its first generation. So a
+    loss costs time and no exactness but in one case, which is counted and logged: two records
+    of one id in partitions of different processes, both later than the last commit, with the
+    loss between them. The server must not evict keys.
     """
 
-    def __init__(self, client: "Redis[bytes]", name: str, ttl: float) -> None:
+    def __init__(
+        self, client: Redis, name: str, ttl: float, history: History | None = None
+    ) -> None:
         """`name` sets flows apart that share a Redis."""
         self._client = client
-        # Braces: in a cluster all buckets of a flow live in one slot, as one script needs.
+        # Braces: in a cluster all keys of a flow live in one slot, as one script needs.
         self._prefix = f"millstream:{{{name}}}:first:"
         self._ttl = int(ttl * 1000)
-        self._script = files(__package__).joinpath("first_seen.lua").read_text("utf-8")
+        self._history = history
+        folder = files(__package__)
+        # Whole scripts each time: their text is small beside the ids, and a Redis that was
+        # restarted needs no second round trip to be given them again.
+        self._script = folder.joinpath("first_seen.lua").read_text("utf-8")
+        self._refill = folder.joinpath("refill.lua").read_text("utf-8")
+        self._generation = b""
+        self._recent: list[Seen] = []
+        self._trim_at = _KEPT
+        # Threads of one process share its memory of what it has seen.
+        self._lock = threading.Lock()
 
     def first(
         self, ids: pl.Series, hours: Int64s, partitions: Int64s, offsets: Int64s
     ) -> tuple[Int64s, Int64s]:
         """Return (partition, offset) of each id's first record; ids of 1 to 255 bytes.
 
-        Raises RedisUnavailableError when retries with backoff are used up.
+        To be called once an epoch at least, if with no ids, so that a loss is noticed before
+        the next commit. Raises RedisUnavailableError when retries with backoff are used up.
         """
-        n = len(ids)
-        order = np.argsort(hours, kind="stable")
-        if n > 1 and (np.diff(hours) < 0).any():
-            ids, hours = ids[order], hours[order]
-            partitions, offsets = partitions[order], offsets[order]
-        else:
-            order = np.arange(n)
-        arrow = ids.to_arrow(compat_level=pl.CompatLevel.oldest())
-        _, offsets_buffer, data = arrow.buffers()
-        ends = np.frombuffer(offsets_buffer, np.int64)[arrow.offset : arrow.offset + n + 1]
-        text = memoryview(data)
-        lengths = np.diff(ends).astype(np.uint8)
-        places = np.empty(n, _PLACE)
-        places["partition"], places["offset"] = partitions, offsets
-        rows = np.arange(n, dtype=">u4")
+        packed = _Packed.of(Seen(ids, hours, partitions, offsets))
         first_partitions, first_offsets = partitions.copy(), offsets.copy()
-        with self._client.pipeline(transaction=False) as calls:
-            for start in range(0, n, _IDS_A_CALL):
-                stop = min(start + _IDS_A_CALL, n)
-                keys, arguments = self._call(
-                    start, stop, hours, lengths, ends, text, places, rows
-                )
-                # The whole script each time: its text is small beside the ids, and a Redis
-                # that was restarted needs no second round trip to be given it again.
-                calls.eval(self._script, len(keys), *keys, *arguments)
+        with self._lock:
             try:
-                answers: list[Any] = calls.execute()
+                found = self._first(packed)
             except RedisError as error:
                 raise RedisUnavailableError(f"Redis: {error}") from error
-        found = np.frombuffer(b"".join(answers), _FOUND)
-        first_partitions[found["row"]] = found["partition"]
-        first_offsets[found["row"]] = found["offset"]
-        back_partitions, back_offsets = np.empty_like(partitions), np.empty_like(offsets)
-        back_partitions[order], back_offsets[order] = first_partitions, first_offsets
-        return back_partitions, back_offsets
+            first_partitions[found["row"]] = found["partition"]
+            first_offsets[found["row"]] = found["offset"]
+            own = (first_partitions == partitions) & (first_offsets == offsets)
+            self._remember(Seen(ids, hours, partitions, offsets).where(own))
+        return first_partitions, first_offsets
 
-    def _call(
-        self, start: int, stop: int, hours: Int64s, lengths: npt.NDArray[np.uint8],
-        ends: Int64s, text: memoryview, places: npt.NDArray[Any], rows: npt.NDArray[Any],
-    ) -> tuple[list[str], list[Any]]:  # fmt: skip
-        """Return the script's keys and arguments for rows [start, stop), sorted by hour."""
-        cuts = start + 1 + np.flatnonzero(np.diff(hours[start:stop]))
-        bounds = [start, *cuts.tolist(), stop]
-        keys, arguments = [], [self._ttl]
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True):
-            keys.append(f"{self._prefix}{hours[low]}")
-            arguments += [
-                lengths[low:high].tobytes(),
-                bytes(text[ends[low] : ends[high]]),
-                places[low:high].tobytes(),
-                rows[low:high].tobytes(),
-            ]
-        return keys, arguments
+    def _first(self, packed: _Packed) -> npt.NDArray[Any]:
+        """Ask until all buckets are whole: coordinates make a repeated question harmless."""
+        for _ in range(_TRIES):
+            answers = self._ask(packed)
+            if answers is None:
+                self._join()
+                continue
+            found, broken = answers
+            if not broken:
+                return found
+            self._fill(broken)
+        raise RedisUnavailableError("Redis loses its data again and again")
+
+    def _key(self, hour: int) -> str:
+        return f"{self._prefix}{hour}"
+
+    @property
+    def _generation_key(self) -> str:
+        return f"{self._prefix}generation"
+
+    def _ask(self, packed: _Packed) -> tuple[npt.NDArray[Any], list[int]] | None:
+        """Return what others carried first, and the hours not whole; None for a new generation."""
+        asked: list[list[int]] = []
+        with self._client.pipeline(transaction=False) as calls:
+            for call in packed.calls():
+                hours = [hour for hour, _ in call]
+                keys = [self._generation_key, *map(self._key, hours)]
+                parts = [part for _, each in call for part in each]
+                calls.eval(self._script, len(keys), *keys, self._generation, self._ttl, *parts)
+                asked.append(hours)
+            answers: list[Any] = calls.execute()
+        if any(answer is None for answer in answers):
+            return None
+        broken = {
+            hour
+            for hours, (_, *whole) in zip(asked, answers, strict=True)
+            for hour, is_whole in zip(hours, whole, strict=True)
+            if not is_whole
+        }
+        return np.frombuffer(b"".join(answer[0] for answer in answers), _FOUND), sorted(broken)
+
+    def _remember(self, seen: Seen) -> None:
+        """Keep what no table holds yet; forget what the history has committed by now."""
+        if self._history is None:
+            return
+        if len(seen):
+            self._recent.append(seen)
+        if sum(map(len, self._recent)) < self._trim_at:
+            return
+        done = self._history.committed()
+        kept = []
+        for each in self._recent:
+            reached = np.full(int(each.partitions.max()) + 1, -1)
+            for partition, offset in done.items():
+                if partition < len(reached):
+                    reached[partition] = offset
+            left = each.where(each.offsets > reached[each.partitions])
+            if len(left):
+                kept.append(left)
+        self._recent = kept
+        self._trim_at = max(_KEPT, 2 * sum(map(len, kept)))
+
+    def _join(self) -> None:
+        """Join the server's generation, or start one, and give it what may be missing."""
+        name = secrets.token_hex(8)
+        generation: bytes = self._client.eval(
+            self._refill, 1, self._generation_key, "join", self._ttl, name
+        )
+        first_time = not self._generation
+        self._generation = generation
+        given: list[Seen] = []
+        if first_time and self._history is not None:
+            given = list(self._history.latest())
+        old = self._put("committed", given)
+        doubtful = self._put("seen", self._recent)
+        if old is None or doubtful is None:
+            return  # lost again: the next question says so
+        if not first_time:
+            count = sum(map(len, self._recent))
+            metrics.DEDUP_REFILLED.inc(count)
+            LOG.warning("Redis lost its data; it was given the %d newest ids again", count)
+        if doubtful:
+            metrics.DEDUP_DOUBTFUL.inc(doubtful)
+            LOG.error(
+                "%d payments may be in silver twice: Redis lost its data between two records "
+                "that came to different processes in one epoch", doubtful,
+            )  # fmt: skip
+
+    def _fill(self, hours: list[int]) -> None:
+        """Make the buckets of these hours whole."""
+        began, history = time.monotonic(), self._history
+        newest = history.newest() if history else None
+        old = [hour for hour in hours if newest is not None and hour <= newest]
+        if len(old) < len(hours):
+            # Time goes on: a stretch of hours that have no record yet costs one look.
+            hours = [*hours, *range(hours[-1] + 1, hours[-1] + 1 + _HOURS_AHEAD)]
+        count = 0
+        for part in history.first(old) if history and old else ():
+            count += len(part)
+            if self._put("committed", [part]) is None:
+                return
+        mine = [each.where(np.isin(each.hours, hours)) for each in self._recent]
+        if self._put("seen", mine) is None:
+            return
+        keys = [self._generation_key, *map(self._key, hours)]
+        self._client.eval(self._refill, len(keys), *keys, "whole", self._ttl, self._generation)
+        if count:
+            metrics.DEDUP_REFILLED.inc(count)
+            took = time.monotonic() - began
+            LOG.warning("Redis lacked %d ids of %d hours: filled from the table in %.1f s",
+                        count, len(old), took)  # fmt: skip
+
+    def _put(self, step: str, parts: Sequence[Seen]) -> int | None:
+        """Put records in; return how many clashed, None if the generation has gone."""
+        clashes = 0
+        for part in parts:
+            calls = list(_Packed.of(part).calls()) if len(part) else []
+            for start in range(0, len(calls), _CALLS_A_ROUND_TRIP):
+                with self._client.pipeline(transaction=False) as pipeline:
+                    for call in calls[start : start + _CALLS_A_ROUND_TRIP]:
+                        keys = [self._generation_key, *(self._key(hour) for hour, _ in call)]
+                        each = [part for _, parts in call for part in parts[:3]]
+                        pipeline.eval(
+                            self._refill, len(keys), *keys, step, self._ttl, self._generation, *each
+                        )
+                    answers: list[int | None] = pipeline.execute()
+                for answer in answers:
+                    if answer is None:
+                        return None
+                    clashes += answer
+        return clashes

@@ -1,6 +1,7 @@
 """Joins of streams by key and event time."""
 
-from operators.joins.interval import IntervalJoin, Joined, OpenIntervals
-from operators.joins.temporal import OpenVersions, TemporalJoin
+from operators.joins.interval import OpenIntervals
+from operators.joins.spec import IntervalJoin, Joined, TemporalJoin
+from operators.joins.temporal import OpenVersions
 
 __all__ = ["IntervalJoin", "Joined", "OpenIntervals", "OpenVersions", "TemporalJoin"]

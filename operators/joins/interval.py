@@ -1,73 +1,17 @@
 """Interval join: pairs of two streams' rows with one key and times near to each other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s, Progress
+from operators.joins.spec import SETTLED, IntervalJoin, Joined
 from operators.joint import JointWatermark
 from operators.shelf import Shelf
 from operators.tables import TIME
-from operators.waiting import HASH, INTERNAL, TIME_US, Side, Waiting, split_woken
-
-SETTLED: Final = "settled_at"
-
-
-@dataclass(frozen=True)
-class IntervalJoin:
-    """Pairs of a left and a right row: equal keys, right.time - left.time in [lower, upper] µs.
-
-    Both bounds are inclusive. "inner" gives the pairs; "left" also the left rows without any,
-    when their interval is over. A row whose event time plus `lateness` µs is before its own
-    partition's watermark is late: it takes no part. Null keys are equal to nothing.
-
-    A result is `settled_at` the first µs behind what decides it: the later of a pair's times,
-    the interval's end of a left row alone (but no earlier than its own time). It is emitted
-    when the flow's watermark reaches `settled_at` plus `lateness`. Bounds and pairs are those
-    of Flink's IntervalJoinOperator and of the SQL interval join; Flink emits a pair at once,
-    its time the later one, and drops by the task's watermark what is late, where here the
-    record's own partition decides, so that a replay comes to the same.
-    """
-
-    left: Side
-    right: Side
-    lower: int
-    upper: int
-    how: Literal["inner", "left"] = "inner"
-    lateness: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for bounds or columns that make no join."""
-        if self.lower > self.upper:
-            raise ValueError(f"the lower bound {self.lower} is above the upper {self.upper}")
-        if self.lateness < 0:
-            raise ValueError("lateness is negative")
-        if len(self.left.by) != len(self.right.by):
-            raise ValueError("both sides need equally many key columns")
-        both = set(self.left.columns) & set(self.right.columns)
-        if both:
-            raise ValueError(f"both sides name a column {sorted(both)}")
-
-    @property
-    def schema(self) -> dict[str, pl.DataType]:
-        """The columns of a result with their types."""
-        return {**self.left.schema, **self.right.schema, SETTLED: TIME}
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """What one call of `advance` brings, either of it None.
-
-    `rows` are the results, sorted by `settled_at`, then by the left and the right row's
-    (time, partition, offset), a left row alone first; `late` are LATE_ROWS of partitions that
-    had been idle.
-    """
-
-    rows: pl.DataFrame | None
-    late: pl.DataFrame | None
+from operators.waiting import HASH, INTERNAL, TIME_US, Waiting, split_woken
 
 
 class OpenIntervals:
@@ -101,6 +45,8 @@ class OpenIntervals:
 
         The rows must not be late by their own partition's watermark.
         """
+        for each in progress:
+            self.flow.observe(each)
         late = []
         sides = ((left, self._join.left), (right, self._join.right))
         for (rows, side), waiting in zip(sides, self._waiting, strict=True):
@@ -110,8 +56,6 @@ class OpenIntervals:
                 waiting.add(kept)
                 if woken is not None:
                     late.append(woken)
-        for each in progress:
-            self.flow.observe(each)
         return Joined(self._settle(), pl.concat(late) if late else None)
 
     def _settle(self) -> pl.DataFrame | None:

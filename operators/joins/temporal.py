@@ -1,63 +1,16 @@
 """Temporal join: each row with its key's version as of the row's event time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
-import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s, Progress
-from operators.joins.interval import SETTLED, Joined
+from operators.joins.spec import SETTLED, Joined, TemporalJoin
 from operators.joins.versions import Versions
 from operators.joint import JointWatermark
 from operators.tables import TIME
-from operators.waiting import HASH, TIME_US, Side, Waiting, split_woken
-
-
-@dataclass(frozen=True)
-class TemporalJoin:
-    """Rows of `left` with the version of `right` that was valid at their event time.
-
-    A version is valid from its `event_time` (inclusive) until the key's next one; of two with
-    the same time the later record counts. Where `deleted` names a Boolean column of `right`,
-    a true one ends the key. "left" keeps rows without a version, with nulls. A row is emitted
-    when the flow's watermark, over both topics, reaches `settled_at`, the µs behind it, plus
-    `lateness` µs: then every version up to it is known, so the answer is a function of the
-    data. Late rows and late versions take no part and are recorded.
-
-    The same as Flink SQL's event-time join FOR SYSTEM_TIME AS OF the left row's time. What
-    Kafka's compaction deleted nobody can know: earlier rows find the oldest version kept or none.
-    """
-
-    left: Side
-    right: Side
-    how: Literal["left", "inner"] = "left"
-    deleted: str | None = None
-    lateness: int = 0
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for columns that make no join."""
-        if self.lateness < 0:
-            raise ValueError("lateness is negative")
-        if len(self.left.by) != len(self.right.by):
-            raise ValueError("both sides need equally many key columns")
-        both = set(self.left.columns) & set(self.right.columns)
-        if both:
-            raise ValueError(f"both sides name a column {sorted(both)}")
-
-    @property
-    def versions(self) -> Side:
-        """The right side, with `_deleted` if there is such a column."""
-        if self.deleted is None:
-            return self.right
-        columns = {**self.right.columns, "_deleted": self.deleted}
-        return Side(self.right.topic, self.right.by, columns, self.right.types)
-
-    @property
-    def schema(self) -> dict[str, pl.DataType]:
-        """The columns of a result with their types."""
-        return {**self.left.schema, **self.right.schema, SETTLED: TIME}
+from operators.waiting import HASH, TIME_US, Waiting, split_woken
 
 
 class OpenVersions:
@@ -100,6 +53,8 @@ class OpenVersions:
         `right` is made by `TemporalJoin.versions.rows`. Neither must be late by its own
         partition's watermark.
         """
+        for each in progress:
+            self.flow.observe(each)
         late = []
         for rows, side, waiting in (
             (left, self._join.left, self._waiting),
@@ -111,8 +66,6 @@ class OpenVersions:
                 waiting.add(kept)
                 if woken is not None:
                     late.append(woken)
-        for each in progress:
-            self.flow.observe(each)
         return Joined(self._settle(), pl.concat(late) if late else None)
 
     def _settle(self) -> pl.DataFrame | None:

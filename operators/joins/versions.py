@@ -51,7 +51,8 @@ class Versions:
             self._frames = [pl.concat(self._frames, rechunk=True)]
         schema = {n: t for n, t in self._side.schema.items() if n != "_deleted"}
         nothing = pl.select(
-            pl.repeat(None, len(times), dtype=dtype).alias(name) for name, dtype in schema.items()
+            pl.repeat(None, len(times), dtype=dtype).alias(name)
+            for name, dtype in schema.items()
         )
         if not self._frames:
             return nothing, np.zeros(len(times), bool)

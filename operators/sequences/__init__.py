@@ -1,4 +1,4 @@
-"""Sequences: ordered patterns over one key's events within a time (complex event processing)."""
+"""Sequences: ordered patterns over one key's events within a time (CEP)."""
 
 from operators.sequences.matching import Matched, OpenMatches
 from operators.sequences.pattern import Absence, Sequence, SequenceError, Step

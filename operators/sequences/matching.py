@@ -10,10 +10,9 @@ import polars as pl
 from operators.batches import NO_WATERMARK, Int64s, Progress
 from operators.joint import JointWatermark
 from operators.sequences.pattern import MARKS, Sequence
-from operators.sequences.runs import Runs
-from operators.sequences.steps import Candidates, walk
+from operators.sequences.results import apart, results
+from operators.sequences.walk import UNSET, Candidates, Runs, breaks, walk
 from operators.shelf import Shelf
-from operators.tables import TIME
 from operators.waiting import HASH, INTERNAL, TIME_US, Waiting, split_woken
 
 
@@ -32,7 +31,7 @@ class Matched:
 class OpenMatches:
     """The matches of one key group that have begun, and events not yet passed.
 
-    State is an open match per start, with the events it has taken: nothing per key. Keys are
+    State is an open match per start and the events it has taken: nothing per key. Keys are
     told apart by their 64-bit hash; two of a million share one with a probability of 3e-8.
     """
 
@@ -44,11 +43,15 @@ class OpenMatches:
         self.flow = JointWatermark(partitions)
         self._waiting = Waiting()
         self._events = Shelf()
-        taken = {f"event_{i}": np.int64 for i in range(len(sequence.steps))}
+        taken: dict[str, type[np.generic]] = dict.fromkeys(self._names, np.int64)
         self._open = Shelf(step=np.int64, **taken)
-        # Complete, but for the absence that must follow.
+        # Complete, but for the absence that must follow; by the last event's time.
         self._held = Shelf(**taken)
         self._due = NO_WATERMARK
+
+    @property
+    def _names(self) -> list[str]:
+        return [f"event_{i}" for i in range(len(self._sequence.steps))]
 
     @property
     def rows(self) -> int:
@@ -60,14 +63,14 @@ class OpenMatches:
 
         The rows must not be late by their own partition's watermark.
         """
+        for each in progress:
+            self.flow.observe(each)
         late = None
         if rows is not None and rows.height:
             topic = self._sequence.side.topic
             floors = self.flow.floors(topic)
             rows, late = split_woken(topic, rows, floors, self._sequence.lateness)
             self._waiting.add(rows)
-        for each in progress:
-            self.flow.observe(each)
         return Matched(self._settle(), late)
 
     def _settle(self) -> pl.DataFrame | None:
@@ -75,74 +78,126 @@ class OpenMatches:
         if due <= self._due:
             return None
         self._due = due
-        absent = self._sequence.absent
         events = self._waiting.take(due)
-        complete = None if events is None else self._match(events)
-        if absent is None:
-            result = None if complete is None else self._skipped(complete)
-        else:
-            result = self._unbroken(due - absent.within)
-        rows = None if result is None or len(result) == 0 else self._rows(result)
+        taken = np.empty((0, len(self._names)), np.int64)
+        if events is not None:
+            taken = self._match(events)
+        absence = 1
+        if self._sequence.absent is not None:
+            absence = self._sequence.absent.within
+            taken = self._unbroken(due - absence + 1)
+        if self._sequence.matches == "skip_past_last" and len(taken):
+            taken = self._skip(taken)
+        rows = None
+        if len(taken):
+            rows = results(self._sequence, self._events, taken, absence)
+        self._held.forget(due - absence + 1)
         self._open.forget(due - self._sequence.within + 1)
-        reach = self._sequence.within + (absent.within if absent else 0)
-        self._events.forget(due - reach)
+        self._events.forget(due - self._sequence.within - absence)
         return rows
 
-    def _match(self, events: pl.DataFrame) -> Int64s | None:
+    def _match(self, events: pl.DataFrame) -> Int64s:
         """Move every open match on; return the events of the complete, shape (m, steps)."""
         keys, marks = events[HASH].to_numpy(), events[MARKS].to_numpy()
         runs = Runs.by(keys, events[TIME_US].to_numpy(), marks)
         places, ids = self._open.find(runs.rows.keys, None, None)
-        old = Candidates.resumed(self._open, ids, places, runs, len(self._sequence.steps))
-        candidates = walk(self._sequence, runs, old)
-        self._keep(events, runs, candidates)
-        complete = candidates.complete
+        old = Candidates.resumed(self._open, ids, places, runs, len(self._names))
+        moved = walk(self._sequence, runs, old)
         if self._sequence.absent is not None:
-            self._hold(runs, candidates, complete)
-            self._break(runs)
-            complete = complete[:0]
-        if len(ids):
-            moved = candidates.alive[: len(ids)] & ~candidates.done[: len(ids)]
-            at = ids - self._open.first
-            self._open.kill(ids[~moved])
-            self._open.column("step")[at] = candidates.step[: len(ids)]
-            for i in range(len(self._sequence.steps)):
-                self._open.column(f"event_{i}")[at] = candidates.taken[: len(ids), i]
-        self._begin(runs, candidates, len(ids))
-        return candidates.taken[complete] if len(complete) else None
+            self._break(runs, moved)
+        self._keep(events, runs, moved)
+        complete = moved.complete
+        going_on = moved.alive & ~complete
+        self._update(moved, ids, going_on[: len(ids)])
+        self._begin(runs, moved, np.flatnonzero(going_on[len(ids) :]) + len(ids))
+        done = np.flatnonzero(complete)
+        if self._sequence.absent is None:
+            return moved.taken[done]
+        done = done[np.argsort(moved.taken[done, -1], kind="stable")]
+        last = runs.times[moved.at[done] - 1]
+        held = dict(zip(self._names, moved.taken[done].T, strict=True))
+        self._held.append(runs.rows.keys[moved.run[done]], last, None, **held)
+        return moved.taken[:0]
 
-    def _keep(self, events: pl.DataFrame, runs: Runs, candidates: Candidates) -> None:
+    def _break(self, runs: Runs, moved: Candidates) -> None:
+        """End the held matches, and those complete by now, that the absence's event breaks."""
+        places, ids = self._held.find(runs.rows.keys, None, None)
+        last = self._held.column("time")[ids - self._held.first]
+        broken = breaks(self._sequence, runs, places, runs.rows.starts[places], last)
+        self._held.kill(ids[broken])
+        done = np.flatnonzero(moved.complete)
+        at = moved.at[done]
+        broken = breaks(self._sequence, runs, moved.run[done], at, runs.times[at - 1])
+        moved.alive[done[broken]] = False
+
+    def _keep(self, events: pl.DataFrame, runs: Runs, moved: Candidates) -> None:
         """Keep the events that matches have taken; turn positions in the batch into ids."""
-        fresh = candidates.fresh
-        taken = np.unique(runs.rows.order[candidates.taken[fresh]])
-        if len(taken) == 0:
+        fresh = (moved.taken < 0) & (moved.taken != UNSET) & moved.alive[:, None]
+        rows = runs.rows.order[~moved.taken[fresh]]
+        kept = np.unique(rows)
+        if len(kept) == 0:
             return
-        kept = events[taken]
+        frame = events[kept]
         first = self._events.append(
-            kept[HASH].to_numpy(), kept[TIME_US].to_numpy(), kept.drop(*INTERNAL, MARKS)
+            frame[HASH].to_numpy(), frame[TIME_US].to_numpy(), frame.drop(*INTERNAL, MARKS)
         )
-        ids = np.full(events.height, -1, np.int64)
-        ids[taken] = np.arange(first, first + len(taken))
-        candidates.taken[fresh] = ids[runs.rows.order[candidates.taken[fresh]]]
+        moved.taken[fresh] = np.searchsorted(kept, rows) + first
 
-    def _begin(self, runs: Runs, candidates: Candidates, old: int) -> None:
-        new = np.flatnonzero(candidates.alive & ~candidates.done)
-        new = new[new >= old]
-        new = new[np.argsort(candidates.taken[new, 0])]
-        taken = {f"event_{i}": candidates.taken[new, i] for i in range(len(self._sequence.steps))}
-        keys = runs.rows.keys[candidates.run[new]]
-        self._open.append(keys, candidates.began[new], None, step=candidates.step[new], **taken)
+    def _update(self, moved: Candidates, ids: Int64s, going_on: np.ndarray[Any, Any]) -> None:
+        self._open.kill(ids[~going_on])
+        at = ids - self._open.first
+        self._open.column("step")[at] = moved.step[: len(ids)]
+        for i, name in enumerate(self._names):
+            self._open.column(name)[at] = moved.taken[: len(ids), i]
 
-    def _hold(self, runs: Runs, candidates: Candidates, complete: Int64s) -> None:
-        complete = complete[np.argsort(candidates.taken[complete, -1], kind="stable")]
-        taken = {f"event_{i}": each for i, each in enumerate(candidates.taken[complete].T)}
-        last = runs.times[candidates.at[complete] - 1]
-        self._held.append(runs.rows.keys[candidates.run[complete]], last, None, **taken)
+    def _begin(self, runs: Runs, moved: Candidates, new: Int64s) -> None:
+        new = new[np.argsort(moved.taken[new, 0])]
+        taken = dict(zip(self._names, moved.taken[new].T, strict=True))
+        keys = runs.rows.keys[moved.run[new]]
+        self._open.append(keys, moved.began[new], None, step=moved.step[new], **taken)
 
-    def _break(self, runs: Runs) -> None: ...
+    def _unbroken(self, before: int) -> Int64s:
+        """Return the held matches whose last event is before a time and that nothing broke."""
+        due = int(np.searchsorted(self._held.column("time"), before))
+        alive = np.flatnonzero(self._held.column("alive")[:due])
+        columns = [self._held.column(name)[alive] for name in self._names]
+        taken: Int64s = np.stack(columns, axis=1)
+        return taken
 
-    def _unbroken(self, before: int) -> Int64s: ...
+    def _skip(self, taken: Int64s) -> Int64s:
+        """Return the matches that no earlier one overlaps, and end those begun in them."""
+        keys = self._events.column("key")[taken[:, 0] - self._events.first]
+        rows = apart(keys, taken[:, 0], taken[:, -1])
+        for shelf in (self._open, self._held):
+            places, ids = shelf.find(keys[rows], None, None)
+            first = shelf.column("event_0")[ids - shelf.first]
+            shelf.kill(ids[first <= taken[rows, -1][places]])
+        kept: Int64s = taken[rows]
+        return kept
 
-    def _skipped(self, complete: Int64s) -> Int64s: ...
+    def dump(self) -> dict[str, Any]:
+        """Return the state as builtins, for recovery; freezes the flow's watermark."""
+        return {
+            "version": self.VERSION,
+            "flow": self.flow.freeze(),
+            "due": self._due,
+            "waiting": self._waiting.dump(),
+            "events": self._events.dump(),
+            "open": self._open.dump(),
+            "held": self._held.dump(),
+        }
 
-    def _rows(self, taken: Int64s) -> pl.DataFrame: ...
+    @classmethod
+    def load(
+        cls, sequence: Sequence, partitions: Mapping[str, int], state: Mapping[str, Any]
+    ) -> Self:
+        """Resume a dumped state; raises ValueError for one of an unknown version."""
+        if state["version"] != cls.VERSION:
+            raise ValueError(f"open matches of state version {state['version']}")
+        opened = cls(sequence, partitions)
+        opened.flow = JointWatermark.thaw(partitions, state["flow"])
+        opened._due = state["due"]
+        opened._waiting = Waiting.load(state["waiting"])
+        for name in ("events", "open", "held"):
+            getattr(opened, f"_{name}").load(state[name])
+        return opened

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal
 
-import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 
 from operators.batches import Int64s
-from operators.rules import one_row
+from operators.expressions import one_row
+from operators.index import Mask
 from operators.tables import TIME
 from operators.waiting import Side
 
@@ -127,33 +127,37 @@ class Sequence:
         """Whether some step is strict, so that events meeting nothing matter too."""
         return any(step.strict for step in self.steps)
 
-    def where(self, marks: Int64s, step: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def where(self, marks: Int64s, step: int) -> Mask:
         """Tell for each event whether it meets a step's `where`."""
         return self._bit(marks, step)
 
-    def unless(
-        self, marks: Int64s, step: int
-    ) -> np.ndarray[tuple[int], np.dtype[np.bool_]] | None:
+    def unless(self, marks: Int64s, step: int) -> Mask | None:
         """Tell for each event whether it meets a step's `unless`; None without one."""
         if not self.steps[step].unless:
             return None
         earlier = sum(1 for each in self.steps[:step] if each.unless)
         return self._bit(marks, len(self.steps) + earlier)
 
-    def absence(self, marks: Int64s) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def absence(self, marks: Int64s) -> Mask:
         """Tell for each event whether it is one that must not happen."""
         return self._bit(marks, len(self._conditions) - 1)
 
     @staticmethod
-    def _bit(marks: Int64s, bit: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        return (marks >> bit) & 1 == 1
+    def _bit(marks: Int64s, bit: int) -> Mask:
+        met: Mask = (marks >> bit) & 1 == 1
+        return met
 
     def rows(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the events that matter as keyed rows with MARKS.
 
         Raises PolarsError if a condition fails on some event.
         """
-        marked = frame.with_columns(self.marks)
+        if frame.height == 1:
+            # Polars divides a single row by a constant and multiplies several by its
+            # reciprocal; what a condition says must not depend on the batch.
+            marked = pl.concat([frame, frame]).with_columns(self.marks).head(1)
+        else:
+            marked = frame.with_columns(self.marks)
         if not self.strict:
             marked = marked.filter(pl.col(MARKS) != 0)
         rows = self.side.rows(marked)

@@ -1,0 +1,1 @@
+"""Bytewax operators around the pure core; no network."""

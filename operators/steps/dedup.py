@@ -44,17 +44,16 @@ class DedupOut:
     duplicates: Stream[pl.DataFrame]
 
 
-def dedup_batches(batches: list[Batch], seen: FirstSeen) -> list[Batch | pl.DataFrame]:
+def dedup_batches(
+    batches: list[Batch], seen: FirstSeen, id_column: str = "payment_id"
+) -> list[Batch | pl.DataFrame]:
     """Return the batches without duplicates, and a frame of these if there are any."""
     frame = merge(batches)
-    if frame.height == 0:
-        return list(batches)
+    # Also with no rows, once an epoch: the store has to notice in time if it lost its data.
     partitions = frame["source_partition"].cast(pl.Int64).to_numpy()
     offsets = frame["source_offset"].to_numpy()
     hours = frame["event_time"].to_physical().to_numpy() // HOUR
-    first_partitions, first_offsets = seen.first(
-        frame["payment_id"], hours, partitions, offsets
-    )
+    first_partitions, first_offsets = seen.first(frame[id_column], hours, partitions, offsets)
     own = (first_partitions == partitions) & (first_offsets == offsets)
     if own.all():
         return list(batches)
@@ -70,15 +69,21 @@ def dedup_batches(batches: list[Batch], seen: FirstSeen) -> list[Batch | pl.Data
         mask = keep.slice(start, len(batch))
         firsts.append(Batch(batch.progress, batch.frame.filter(mask)))
         start += len(batch)
-    return [*firsts, duplicates.select(*DUPLICATE_COLUMNS)]
+    columns = (id_column if name == "payment_id" else name for name in DUPLICATE_COLUMNS)
+    return [*firsts, duplicates.select(*columns)]
 
 
 @operator
-def dedup(step_id: str, up: Stream[Batch], seen: FirstSeen) -> DedupOut:
-    """Pass on the first record of each payment; a replayed record recognises itself."""
+def dedup(
+    step_id: str, up: Stream[Batch], seen: FirstSeen, id_column: str = "payment_id"
+) -> DedupOut:
+    """Pass on the first record of each `id_column`; a replayed record recognises itself.
+
+    The duplicates have that column in place of `payment_id`.
+    """
 
     def shim(batches: list[Batch]) -> list[Batch | pl.DataFrame]:
-        result = dedup_batches(batches, seen)
+        result = dedup_batches(batches, seen, id_column)
         for item in result:
             if isinstance(item, pl.DataFrame):
                 metrics.DUPLICATES.inc(item.height)

@@ -1,5 +1,6 @@
 """Windows: records to their key groups, panes out when the flow's watermark passes."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,20 +11,41 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 
 from operators import metrics
-from operators.batches import NO_WATERMARK, Batch, Progress, merge
-from operators.hashing import hash_strings, key_groups
+from operators.batches import Batch, Progress, merge
+from operators.hashing import key_groups
+from operators.metrics import observe_state
 from operators.tables import COORDINATES, TIME
-from operators.windows import OpenWindows, Windows, as_times
+from operators.windows import (
+    Aggregate,
+    Duration,
+    Intake,
+    Session,
+    Sliding,
+    Windows,
+    Work,
+    as_times,
+    hash_keys,
+    load_panes,
+    micros,
+    new_panes,
+)  # fmt: skip
 
 LATE_COLUMNS: Final[dict[str, pl.DataType]] = {
     **COORDINATES,
     "payment_id": pl.String(),
     "terminal_id": pl.String(),
     "event_time": TIME,
+    "step": pl.String(),
     "window_start": TIME,
     "window_end": TIME,
     "watermark": TIME,
+    "lateness_us": pl.Int64(),
 }
+"""A row for each window that a record missed; `lateness_us` is how far the record's event time
+was behind the watermark that it was judged by."""
+
+_TOLD: Final = [*COORDINATES, "payment_id", "terminal_id", "event_time", "watermark"]
+_LATE: Final = "late"
 
 
 @dataclass(frozen=True)
@@ -36,90 +58,168 @@ class WindowOut:
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """What one activation brings to a key group: everyone's progress, and its own rows."""
+    """What an activation brings to a key group: everyone's progress, and its own rows."""
 
+    group: str
     progress: list[Progress]
     rows: pl.DataFrame | None
 
 
-def _late(rows: pl.DataFrame) -> pl.DataFrame:
-    return as_times(rows).select(*LATE_COLUMNS)
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What an intake has for the panes of a slot, whose key is `key`."""
+
+    key: str
+    work: Work
+
+
+_Item = tuple[str, _Slice | _Task | pl.DataFrame]
+
+
+def late_rows(step: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return `Judged.late` as rows of `LATE_COLUMNS`; columns that it lacks are null."""
+    behind = pl.col("watermark") - pl.col("event_time").to_physical()
+    rows = as_times(rows).with_columns(
+        pl.lit(step).alias("step"),
+        behind.alias("lateness_us"),
+        pl.col("watermark").cast(TIME),
+        *(
+            pl.lit(None, t).alias(n)
+            for n, t in LATE_COLUMNS.items()
+            if n not in (*rows.columns, "step", "lateness_us")
+        ),
+    )
+    return rows.select(*LATE_COLUMNS)
 
 
 def assign(
-    batches: list[Batch], windows: Windows, groups: int
+    batches: list[Batch], windows: Windows, groups: int, step: str = ""
 ) -> list[tuple[str, _Slice | pl.DataFrame]]:
     """Return a slice for each key group, and under the key "late" what is late.
 
-    The key group is that of the first `by` column. Every group gets every partition's
-    progress, so that a key that falls silent still closes.
+    Every group gets every partition's progress, so that a key that falls silent still closes.
     """
     progress = [batch.progress for batch in batches]
-    empty: list[tuple[str, _Slice | pl.DataFrame]] = [
-        (str(group), _Slice(progress, None)) for group in range(groups)
+    result: list[tuple[str, _Slice | pl.DataFrame]] = [
+        (str(group), _Slice(str(group), progress, None)) for group in range(groups)
     ]
     frame = merge(batches)
     if frame.height == 0:
-        return empty
-    needed = {*windows.inputs, *LATE_COLUMNS} - {"window_start", "window_end"}
-    rows = windows.assign(frame.select(sorted(needed)))
-    watermark = rows["watermark"].to_physical().fill_null(NO_WATERMARK)
-    late = rows["closes"] <= watermark
-    result = empty
-    if late.any():
-        result.append(("late", _late(rows.filter(late))))
-        rows = rows.filter(~late)
-    group = key_groups(hash_strings(rows[windows.by[0]]), groups)
+        return result
+    needed = {*windows.inputs, *_TOLD}
+    judged = windows.judge(frame.select(name for name in frame.columns if name in needed))
+    rows = judged.rows
+    if judged.late is not None:
+        result.append((_LATE, late_rows(step, judged.late)))
+    group = key_groups(hash_keys(rows, list(windows.by)), groups)
     rows = rows[np.argsort(group, kind="stable")]
     start = 0
     for index, size in enumerate(np.bincount(group, minlength=groups)):
         if size:
-            result[index] = (str(index), _Slice(progress, rows.slice(start, size)))
+            result[index] = (str(index), _Slice(str(index), progress, rows.slice(start, size)))
         start += int(size)
     return result
 
 
-class _GroupLogic(StatefulBatchLogic[_Slice, tuple[bool, pl.DataFrame], dict[str, Any]]):
-    def __init__(self, windows: Windows, state: dict[str, Any] | None) -> None:
-        self._open = OpenWindows(windows) if state is None else OpenWindows.load(windows, state)
+class _IntakeLogic(StatefulBatchLogic[_Slice, _Item, dict[str, Any]]):
+    def __init__(self, step: str, windows: Windows, state: dict[str, Any] | None) -> None:
+        self._step, self._windows, self._group = step, windows, ""
+        self._intake = Intake(windows) if state is None else Intake.load(windows, state)
 
-    def on_batch(self, values: list[_Slice]) -> tuple[list[tuple[bool, pl.DataFrame]], bool]:
+    def on_batch(self, values: list[_Slice]) -> tuple[list[_Item], bool]:
+        self._group = values[0].group
         rows = [each.rows for each in values if each.rows is not None]
         progress = [each for value in values for each in value.progress]
         joined = rows[0] if len(rows) == 1 else pl.concat(rows) if rows else None
-        closed = self._open.advance(progress, joined)
-        result = []
-        if closed.panes is not None:
-            result.append((True, closed.panes))
-        if closed.late is not None:
-            result.append((False, _late(closed.late)))
+        work, late = self._intake.advance(progress, joined)
+        result: list[_Item] = []
+        for each in work:
+            key = self._group if self._windows.slots == 1 else f"{self._group}/{each.slot}"
+            result.append((key, _Task(key, each)))
+        if late is not None:
+            result.append((_LATE, late_rows(self._step, late)))
         return result, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> dict[str, Any]:
-        return self._open.dump()
+        state = self._intake.dump()
+        observe_state(f"{self._step}.intake", self._group, self._intake.rows, state)
+        return state
+
+
+class _PanesLogic(StatefulBatchLogic[_Task, pl.DataFrame, dict[str, Any]]):
+    def __init__(self, step: str, windows: Windows, state: dict[str, Any] | None) -> None:
+        self._step, self._key = step, ""
+        self._panes = new_panes(windows) if state is None else load_panes(windows, state)
+
+    def on_batch(self, values: list[_Task]) -> tuple[list[pl.DataFrame], bool]:
+        self._key = values[0].key
+        made = [self._panes.advance(v.work.rows, v.work.watermark) for v in values]
+        empty = self._panes.rows == 0
+        if empty:
+            observe_state(f"{self._step}.panes", self._key, 0, {})
+        # What holds nothing leaves nothing behind.
+        return [as_times(panes) for panes in made if panes is not None], empty
+
+    def snapshot(self) -> dict[str, Any]:
+        state = self._panes.dump()
+        observe_state(f"{self._step}.panes", self._key, self._panes.rows, state)
+        return state
 
 
 @operator
 def window(step_id: str, up: Stream[Batch], windows: Windows, groups: int) -> WindowOut:
     """Aggregate records in `windows`, keyed by key group."""
 
-    def is_slice(item: tuple[str, _Slice | pl.DataFrame]) -> bool:
-        return item[0] != "late"
+    def is_late(item: _Item) -> bool:
+        return item[0] == _LATE
 
     def count(items: list[pl.DataFrame], counter: Any) -> list[pl.DataFrame]:
-        counter.labels(step_id).inc(sum(frame.height for frame in items))
+        counter.labels(name).inc(sum(frame.height for frame in items))
         return items
 
-    assigned = op.flat_map_batch("assign", up, lambda batches: assign(batches, windows, groups))
-    sides = op.branch("in_time", assigned, is_slice)
-    keyed: Any = sides.trues
-    closed = op.stateful_batch("open", keyed, lambda state: _GroupLogic(windows, state))
-    results = op.branch("closed", op.key_rm("pane", closed), lambda item: item[0])
-    panes = op.map("panes", results.trues, lambda item: item[1])
-    woken = op.map("woken", results.falses, lambda item: item[1])
-    too_late: Stream[Any] = op.map("late", sides.falses, lambda item: item[1])
-    late = op.merge("all_late", too_late, woken)
-    return WindowOut(
-        op.flat_map_batch("count_panes", panes, lambda items: count(items, metrics.WINDOWS)),
-        op.flat_map_batch("count_late", late, lambda items: count(items, metrics.LATE)),
+    name = step_id.rpartition(".")[2]
+    assigned = op.flat_map_batch(
+        "assign", up, lambda batches: assign(batches, windows, groups, name)
     )
+    judged = op.branch("judged", assigned, is_late)
+    slices: Any = judged.falses
+    taken = op.stateful_batch("intake", slices, lambda s: _IntakeLogic(name, windows, s))
+    woken = op.branch("woken", op.key_rm("work", taken), is_late)
+    work: Any = woken.falses
+    panes = op.stateful_batch("panes", work, lambda s: _PanesLogic(name, windows, s))
+    late: Stream[Any] = op.merge("late", judged.trues, woken.trues)
+    return WindowOut(
+        op.flat_map_batch(
+            "count_panes", op.key_rm("pane", panes), lambda items: count(items, metrics.WINDOWS)
+        ),
+        op.flat_map_batch(
+            "count_late",
+            op.map("late_rows", late, lambda item: item[1]),
+            lambda items: count(items, metrics.LATE),
+        ),
+    )
+
+
+def aggregate(
+    step_id: str,
+    up: Stream[Batch],
+    *,
+    by: Sequence[str],
+    window: Sliding | Session,
+    aggs: Mapping[str, Aggregate],
+    lateness: Duration = 0,
+    revisions: int = 1,
+    early: Duration = 0,
+    groups: int = 16,
+) -> WindowOut:
+    """Aggregate records per window and value of the `by` columns.
+
+    For example ``aggregate("per_terminal", up, by=["terminal_id"], window=tumbling("1m"),
+    aggs={"payments": agg.count()})``. See `Windows` for what the panes hold; `groups` is the
+    number of key groups, which a running flow keeps.
+    """
+    windows = Windows(tuple(by), window, aggs, micros(lateness), revisions, micros(early))
+    return _window(step_id, up, windows, groups)
+
+
+_window = window

@@ -32,7 +32,9 @@ class Aggregate:
 
     def __post_init__(self) -> None:
         if bool(self.column) == (self.kind == "count"):
-            raise ValueError(f"the aggregate {self.kind} takes {'no' if self.column else 'a'} column")
+            raise ValueError(
+                f"the aggregate {self.kind} takes {'no' if self.column else 'a'} column"
+            )
         if not 0 < self.q <= 1:
             raise ValueError(f"{self.q} is no quantile in (0, 1]")
 
@@ -71,12 +73,12 @@ def stddev(column: str) -> Aggregate:
 
 
 def first(column: str) -> Aggregate:
-    """Return the value of the earliest record that has one: by event time, partition, offset."""
+    """Return the value of the earliest record that has one (event time, partition, offset)."""
     return Aggregate("first", column)
 
 
 def last(column: str) -> Aggregate:
-    """Return the value of the latest record that has one: by event time, partition, offset."""
+    """Return the value of the latest record that has one (event time, partition, offset)."""
     return Aggregate("last", column)
 
 

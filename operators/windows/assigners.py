@@ -62,17 +62,17 @@ Assigner = Sliding | Session
 
 
 def tumbling(size: Duration, *, offset: Duration = 0) -> Sliding:
-    """Return windows that follow each other: tumbling("1m")."""
+    """Return windows that follow each other, as in `tumbling("1m")`."""
     return Sliding(micros(size), micros(size), micros(offset))
 
 
 def sliding(size: Duration, *, every: Duration, offset: Duration = 0) -> Sliding:
-    """Return windows that overlap: sliding("1h", every="5m")."""
+    """Return windows that overlap, as in `sliding("1h", every="5m")`."""
     return Sliding(micros(size), micros(every), micros(offset))
 
 
 def session(gap: Duration, *, step: Duration | None = None) -> Session:
-    """Return sessions that end after `gap` without a record: session("30m").
+    """Return sessions that end after `gap` without a record, as in `session("30m")`.
 
     A session is emitted at the first multiple of `step` (by default a sixth of the gap) at or
     after its end: the larger the step, the less work per record.

@@ -8,7 +8,15 @@ from deltalake import DeltaTable
 
 from flows.settings import Settings
 from flows.tables import (
-    ALERTS, BRONZE, DUPLICATES, LATE, QUARANTINE, SILVER, SILVER_COLUMNS, terminal_minute_table,
+    ALERTS,
+    BRONZE,
+    DUPLICATES,
+    LATE,
+    QUARANTINE,
+    SILVER,
+    SILVER_COLUMNS,
+    WINDOWED,
+    windowed_table,
 )  # fmt: skip
 from operators.connectors.delta import Fence, table_uri
 from operators.connectors.kafka import wait_for_partitions
@@ -93,17 +101,18 @@ def verify(
 
     told("working out the windows anew from silver")
     lateness = int(settings.allowed_lateness.total_seconds() * 1e6)
-    panes = tables.handle(terminal_minute_table(lateness).name)
     partitions = [
         (settings.topic, p) for p in wait_for_partitions(settings.kafka, settings.topic, 10)
     ]
+    panes = {name: tables.handle(windowed_table(name, lateness).name) for name in WINDOWED}
+    fence = Fence("payments", partitions)
     checks += check_windows(
         tables.handle(SILVER.name),
         tables.handle(LATE.name),
         panes,
         bound=int(settings.out_of_orderness.total_seconds() * 1e6),
         lateness=lateness,
-        watermark=Fence("payments", partitions).read(panes).watermark,
+        watermarks={name: fence.read(handle).watermark for name, handle in panes.items()},
     )
 
     told("evaluating the rules anew on silver")
@@ -130,7 +139,10 @@ def verify(
         "duplicates": duplicates.height,
         "rejected": refused.height,
         "late": tables.read(LATE.name, [pl.len()]).item(),
-        "windows": tables.read(terminal_minute_table(lateness).name, [pl.len()]).item(),
+        "windows": sum(
+            tables.read(windowed_table(name, lateness).name, [pl.len()]).item()
+            for name in WINDOWED
+        ),
         "alerts": alerts.height,
     }
     by_rule = alerts.group_by("rule_id").len().sort("rule_id")

@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from operators.connectors.kafka import Config, read_to_end, wait_for_partitions
+from operators.connectors.kafka import Config, headers_of, read_to_end, wait_for_partitions
 from operators.connectors.kafka_sink import ID_HEADER
 
 Told = Callable[[int], None]
@@ -44,6 +44,6 @@ def message_ids(config: Config, topic: str) -> pl.DataFrame:
     partitions = wait_for_partitions(config, topic, 10)
     ids = []
     for message in read_to_end(config, topic, dict.fromkeys(partitions, 0)):
-        headers = dict(message.headers() or ())
-        ids.append(headers[ID_HEADER].decode() if ID_HEADER in headers else None)
+        id_ = headers_of(message).get(ID_HEADER)
+        ids.append(None if id_ is None else id_.decode())
     return pl.DataFrame({"id": ids}, schema={"id": pl.String()})

@@ -30,7 +30,7 @@ class Shape:
         """Draw one at random: mostly one process, sometimes up to `largest`."""
         processes = luck.choice([1, 1, 2, largest])
         threads = luck.choice([1, 1, 1, 2, 4]) if processes == 1 else 1
-        return cls(processes, threads, luck.choice([50, 200, 700, 3000]), luck.choice([0.05, 0.1, 0.2, 0.5]))
+        return cls(processes, threads, luck.choice([20, 50, 200, 1000]), luck.choice([0.05, 0.1, 0.2, 0.5]))
 
     def __str__(self) -> str:
         return f"{self.processes}x{self.threads}, {self.batch} a batch, {self.epoch} s epochs"

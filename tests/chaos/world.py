@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -50,6 +51,8 @@ class Result:
     rows: int = 0
     differences: int = 0
     seconds: float = 0.0
+    longest: float = 0.0
+    detail: Counter[str] = field(default_factory=Counter)
     said: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 

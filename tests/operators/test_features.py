@@ -1,5 +1,6 @@
 import math
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -9,7 +10,13 @@ from hypothesis import strategies as st
 
 from operators.batches import NO_WATERMARK
 from operators.features import (
-    EARTH_RADIUS_M, FORGET, HORIZONS, MINUTE, SCHEMA, CardFeatures, haversine_m,
+    EARTH_RADIUS_M,
+    FORGET,
+    HORIZONS,
+    MINUTE,
+    SCHEMA,
+    CardFeatures,
+    haversine_m,
 )  # fmt: skip
 
 EPOCH = int(datetime(2024, 5, 1, tzinfo=UTC).timestamp()) * 1_000_000
@@ -22,7 +29,14 @@ INPUT = {
     "latitude": pl.Float64,
     "longitude": pl.Float64,
 }
-PLACES = [(None, None), (50.85, 4.35), (38.72, -9.14), (-89.9, 179.99), (50.8503, 4.3503), (0.0, -180.0)]
+PLACES = [
+    (None, None),
+    (50.85, 4.35),
+    (38.72, -9.14),
+    (-89.9, 179.99),
+    (50.8503, 4.3503),
+    (0.0, -180.0),
+]
 
 
 def frame_of(rows) -> pl.DataFrame:
@@ -97,7 +111,7 @@ def run(rows, cuts=(), reload_at=()) -> pl.DataFrame:
     features = CardFeatures(BOUND)
     bounds = sorted({0, len(rows), *(c for c in cuts if c < len(rows))})
     frames = []
-    for number, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (a, b) in enumerate(pairwise(bounds)):
         frames.append(features.advance(frame_of(rows[a:b])))
         if number in reload_at:
             features = CardFeatures.load(BOUND, features.dump())
@@ -105,7 +119,11 @@ def run(rows, cuts=(), reload_at=()) -> pl.DataFrame:
 
 
 def columns(frame: pl.DataFrame) -> list[dict]:
-    return frame.with_columns(pl.col("watermark").to_physical()).select("watermark", *SCHEMA).to_dicts()
+    return (
+        frame.with_columns(pl.col("watermark").to_physical())
+        .select("watermark", *SCHEMA)
+        .to_dicts()
+    )
 
 
 cuts = st.lists(st.integers(1, 40), max_size=6)
@@ -122,8 +140,10 @@ def test_a_dumped_state_goes_on_as_if_nothing_had_happened(rows, at, reloads):
     again = run(rows, at, reloads)
     assert again.equals(whole)
     # Bit by bit, so that a replay's silver equals the first.
-    assert again["card_amount_minor_mean"].reinterpret(signed=False).equals(
-        whole["card_amount_minor_mean"].reinterpret(signed=False)
+    assert (
+        again["card_amount_minor_mean"]
+        .reinterpret(signed=False)
+        .equals(whole["card_amount_minor_mean"].reinterpret(signed=False))
     )
 
 
@@ -134,8 +154,10 @@ def test_one_payment_a_batch_is_the_same_as_one_batch(rows):
 
 def test_thousands_of_cards_and_batches_are_the_same_as_one_batch():
     random = np.random.default_rng(5)
-    n = 6_000
-    times = EPOCH + np.cumsum(random.integers(0, 30_000_000, n)) + random.integers(-BOUND, BOUND, n)
+    n = 3_000
+    times = (
+        EPOCH + np.cumsum(random.integers(0, 30_000_000, n)) + random.integers(-BOUND, BOUND, n)
+    )
     rows = [
         (int(t), f"card-{c}", int(a), *PLACES[p])
         for t, c, a, p in zip(
@@ -144,7 +166,7 @@ def test_thousands_of_cards_and_batches_are_the_same_as_one_batch():
         )
     ]  # fmt: skip
     whole = run(rows)
-    assert run(rows, range(0, n, 250), reload_at=range(0, 24, 5)).equals(whole)
+    assert run(rows, range(0, n, 250), reload_at=range(0, 12, 5)).equals(whole)
     for i in (0, 1, 77, 2_500, n - 1):
         assert columns(whole[i : i + 1]) == brute_force(rows[: i + 1])[-1:]
 
@@ -178,7 +200,9 @@ def test_a_card_is_forgotten_between_one_and_two_periods_after_its_last_payment(
 def test_a_forgotten_card_takes_no_memory():
     features = CardFeatures(BOUND)
     for year in range(12):
-        rows = [(EPOCH + year * 4 * FORGET + i, f"{year}/{i}", 1, None, None) for i in range(50)]
+        rows = [
+            (EPOCH + year * 4 * FORGET + i, f"{year}/{i}", 1, None, None) for i in range(50)
+        ]
         features.advance(frame_of(rows))
         features.advance(frame_of([(EPOCH + (year * 4 + 3) * FORGET, "x", 1, None, None)] * 2))
     assert len(features.dump()["keys"]) // 8 < 60

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,7 +29,9 @@ def events(draw, horizons=HORIZONS, max_size=60):
         step = draw(
             st.one_of(
                 st.integers(-3, 5),
-                st.sampled_from([0, 1, -1, *horizons, *(-h for h in horizons), horizons[0] + 1]),
+                st.sampled_from(
+                    [0, 1, -1, *horizons, *(-h for h in horizons), horizons[0] + 1]
+                ),
                 st.sampled_from([YEAR, 10 * YEAR, -YEAR]) if far else st.just(0),
             )
         )
@@ -57,14 +61,18 @@ def run(rows, bound, cuts, horizons=HORIZONS, reload_at=()):
     history, watermark = SlidingHistory(horizons), PartitionWatermark(bound)
     result = []
     bounds = sorted({0, len(rows), *(c for c in cuts if c < len(rows))})
-    for number, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (a, b) in enumerate(pairwise(bounds)):
         part = rows[a:b]
         times = np.array([t for _, t, _ in part], np.int64)
         marks = watermark.advance(times)
         order = Sorted.by(np.array([k for k, _, _ in part], np.uint64))
         amounts = np.array([x for _, _, x in part], np.int64)
         totals = history.advance(
-            order, times[order.order], amounts[order.order], marks[order.order], watermark.current
+            order,
+            times[order.order],
+            amounts[order.order],
+            marks[order.order],
+            watermark.current,
         )
         back = np.argsort(order.order)
         columns = [(count[back].tolist(), total[back].tolist()) for count, total in totals]

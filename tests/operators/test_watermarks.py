@@ -180,4 +180,29 @@ def test_a_thawed_watermark_is_the_frozen_one_and_a_replay_moves_it_the_same(pla
 def test_states_are_builtins(mark):
     flow = flow_of(at(0, mark, idle=True), at(1, mark))
     state = flow.freeze()
-    assert state == {"seen": [("t", 0, 2, mark), ("t", 1, 2, mark)], "floors": {0: mark}}
+    assert state == {
+        "seen": [("t", 0, 2, mark), ("t", 1, 2, mark)], "floors": {0: mark}, "current": mark
+    }  # fmt: skip
+
+
+def test_a_partition_that_was_added_joins_at_the_snapshot_that_the_flow_resumed_from():
+    old = flow_of(at(0, 500), at(1, 700))
+    state = old.freeze()
+
+    def resumed() -> FlowWatermark:
+        flow = FlowWatermark.thaw(state)
+        for partition, mark in ((0, 500), (1, 700)):
+            flow.observe(Progress("t", partition, 3, watermark=mark))
+        return flow
+
+    flow = resumed()
+    # The third was not heard of, so nothing closes; what had closed by 500 stays closed.
+    assert flow.current == NO_WATERMARK
+    flow.observe(Progress("t", 2, 3, watermark=100))
+    assert (flow.floor(2), flow.floors, flow.current) == (500, {2: 500}, 500)
+    # Also after another crash, from before its first snapshot and from behind it.
+    again = resumed()
+    again.observe(Progress("t", 2, 3, watermark=650))
+    assert again.floor(2) == 500
+    later = FlowWatermark.thaw(flow.freeze())
+    assert (later.floor(2), later.current) == (500, 500)

@@ -1,0 +1,57 @@
+"""The whole payments flow: events per CPU-second, wall rate and peak memory."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from ops.local import Stack, create_topic, local_stack
+from ops.simulate import Params, produce, simulate
+
+
+def run_flow(stack: Stack, **settings: str) -> dict[str, float]:
+    """Run the flow to the end of its topic; return CPU and wall seconds and peak MiB."""
+    with tempfile.TemporaryDirectory() as work:
+        environ = {**os.environ, **stack.env(), "MILLSTREAM_STOP_AT_END": "true", **settings}
+        command = [sys.executable, "-m", "bytewax.run", "flows.payments", "-r", f"{work}/state"]
+        began = time.monotonic()
+        process = subprocess.Popen(command, env=environ, cwd=work)
+        # Of this process alone, by the system's own accounting.
+        _, status, used = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(f"the flow ended with {os.waitstatus_to_exitcode(status)}")
+    return {
+        "wall_s": time.monotonic() - began,
+        "cpu_s": used.ru_utime + used.ru_stime,
+        "peak_mib": used.ru_maxrss / 1024,
+    }
+
+
+def whole_flow(payments: int, cards: int, interval: int) -> dict[str, Any]:
+    """Run the flow on a topic of `payments`, all sinks on, Redis on; then on an empty one."""
+    made = simulate(Params(payments=payments, customers=cards))
+    with local_stack() as stack:
+        for topic in ("payments", "empty"):
+            create_topic(stack.bootstrap, topic, 4)
+        produce(made, stack.bootstrap, "payments")
+        tables = Path(stack.env()["MILLSTREAM_DELTA_ROOT"])
+        every = {"BYTEWAX_SNAPSHOT_INTERVAL": str(interval)}
+        full = run_flow(stack, **every)
+        idle = run_flow(
+            stack, MILLSTREAM_TOPIC="empty", MILLSTREAM_DELTA_ROOT=f"{tables}-empty", **every
+        )
+    events = len(made.records)
+    return {
+        "events": events,
+        "cards": cards,
+        "epoch_s": interval,
+        "events_per_cpu_s": events / full["cpu_s"],
+        "events_per_cpu_s_without_start": events / (full["cpu_s"] - idle["cpu_s"]),
+        "events_per_s": events / full["wall_s"],
+        "start_cpu_s": idle["cpu_s"],
+        "start_wall_s": idle["wall_s"],
+        "peak_mib": full["peak_mib"],
+    }

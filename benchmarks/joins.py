@@ -1,0 +1,111 @@
+"""Joins and sequences by the number of live keys; ``python -m benchmarks.joins``."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from benchmarks.keyed import Stream, Worker, figures, rate
+from operators.batches import Batch, Progress
+from operators.joins import IntervalJoin, OpenIntervals, OpenVersions, TemporalJoin
+from operators.sequences import OpenMatches, Sequence, Step
+from operators.steps import joins, sequences
+from operators.tables import TIME
+from operators.waiting import Side
+
+KEYS: Final = (1_000, 20_000, 200_000, 1_000_000)
+BATCH: Final = 20_000
+TIMED: Final = 2_000_000
+BOUND: Final = 1_000
+
+_TYPES: Final[dict[str, pl.DataType]] = {
+    "card_id": pl.String(), "payment_id": pl.Int64(), "amount": pl.Int64(),
+}  # fmt: skip
+
+
+def events(topic: str, keys: int, start: int, seed: int) -> Batch:
+    """Return BATCH records, one a µs from `start` on, over so many keys."""
+    rng = np.random.default_rng(seed)
+    numbers = np.arange(start, start + BATCH)
+    times = numbers + rng.integers(0, BOUND, BATCH)
+    names = pl.Series("card_id", rng.integers(0, keys, BATCH)).cast(pl.String)
+    largest = np.maximum.accumulate(times)
+    before = np.append(largest[:1], largest[:-1])
+    frame = pl.DataFrame(
+        {
+            "source_topic": pl.repeat(topic, BATCH, eager=True),
+            "source_partition": pl.zeros(BATCH, pl.Int32, eager=True),
+            "source_offset": numbers,
+            "card_id": "card-" + names.str.zfill(12),
+            "payment_id": numbers,
+            "amount": rng.integers(0, 100, BATCH),
+            "event_time": pl.Series(times).cast(TIME),
+            "watermark": pl.Series(before - BOUND).cast(TIME),
+        }
+    )
+    mark = int(largest[-1]) - BOUND
+    return Batch(Progress(topic, 0, 1, int(numbers[-1]), mark), frame)
+
+
+def batches(topics: list[str], keys: int, first: int, last: int) -> Iterator[list[Batch]]:
+    """Yield activations that bring a batch of each topic."""
+    for start in range(first, last, BATCH):
+        yield [events(topic, keys, start, 31 * start + i) for i, topic in enumerate(topics)]
+
+
+def _run(name: str, keys: int, worker: Worker, topics: list[str], span: int) -> dict[str, Any]:
+    warm = max(span, keys) + 5 * BATCH
+    timed = batches(topics, keys, warm, warm + TIMED // len(topics))
+    found = rate(worker, batches(topics, keys, 0, warm), timed)
+    return figures(name, keys, worker, found)
+
+
+def interval_join(keys: int) -> dict[str, Any]:
+    """Pair events of two topics; each side keeps about one row per key."""
+    left = Side("l", ("card_id",), {"card_id": "card_id", "payment_id": "payment_id"}, _TYPES)
+    right = Side("r", ("card_id",), {"chargeback_id": "payment_id", "amount": "amount"}, _TYPES)
+    join = IntervalJoin(left, right, -keys // 2, keys // 2, "left")
+    worker = Worker(
+        lambda: joins._Group(OpenIntervals(join, {"l": 1, "r": 1})),
+        {"l": Stream(left.rows), "r": Stream(right.rows, 1)},
+    )
+    return _run("interval join", keys, worker, ["l", "r"], keys)
+
+
+def temporal_join(keys: int) -> dict[str, Any]:
+    """Enrich events from a table that changes as often as there are events."""
+    left = Side("l", ("card_id",), {"card_id": "card_id", "payment_id": "payment_id"}, _TYPES)
+    right = Side("r", ("card_id",), {"version": "payment_id", "limit": "amount"}, _TYPES)
+    join = TemporalJoin(left, right)
+    worker = Worker(
+        lambda: joins._Group(OpenVersions(join, {"l": 1, "r": 1})),
+        {"l": Stream(left.rows), "r": Stream(join.versions.rows, 1)},
+    )
+    return _run("temporal join", keys, worker, ["l", "r"], 2 * keys)
+
+
+def sequence(keys: int) -> dict[str, Any]:
+    """Find small, small, big; a fifth of the events begins a match."""
+    side = Side("p", ("card_id",), {"payment_id": "payment_id", "amount": "amount"}, _TYPES)
+    small, big = "amount < 20", "amount >= 95"
+    steps = Step("first", small), Step("second", small), Step("big", big)
+    pattern = Sequence("small_small_big", side, steps, within=5 * keys)
+    worker = Worker(
+        lambda: sequences._Group(OpenMatches(pattern, {"p": 1})), {"p": Stream(pattern.rows)}
+    )
+    return _run("sequence", keys, worker, ["p"], 5 * keys)
+
+
+def by_keys(keys: tuple[int, ...] = KEYS) -> dict[str, Any]:
+    """Return every figure."""
+    found: dict[str, Any] = {}
+    for bench in (interval_join, temporal_join, sequence):
+        for size in keys:
+            found |= bench(size)
+    return found
+
+
+if __name__ == "__main__":
+    for figure, value in by_keys().items():
+        print(f"{figure:55}{value:>14,.2f}", flush=True)

@@ -1,0 +1,200 @@
+"""Event-time operators at 1 k to 1 M live keys: events per CPU-second, and their snapshots.
+
+``python -m benchmarks.windows [--json] [--keys 1000 …] [--only tumbling …]``
+
+Each operator gets batches of 20,000 records, made beforehand, of keys drawn uniformly, all
+at the same rate of event time whatever the keys, and runs as in a flow of 16 key groups,
+without Bytewax around it. Text keys; Polars with one thread, as in the flow.
+"""
+
+import argparse
+import json
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+os.environ.setdefault("POLARS_MAX_THREADS", "1")
+
+import numpy as np  # behind the setting
+import polars as pl
+
+from operators.batches import Batch, Progress
+from operators.features import CardFeatures
+from operators.steps.windows import assign
+from operators.tables import TIME
+from operators.windows import (
+    Intake,
+    Panes,
+    Sessions,
+    Windows,
+    agg,
+    new_panes,
+    session,
+    sliding,
+    tumbling,
+)
+
+GROUPS = 16
+BATCH = 20_000
+EPOCHS = 20
+BOUND = 30_000_000
+AGGREGATES = {
+    "payments": agg.count(),
+    "amount_sum": agg.sum("amount_minor"),
+    "amount_max": agg.max("amount_minor"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator, how many records to feed it, and how many come per second of event time."""
+
+    windows: Windows | None
+    events: int
+    rate: int
+
+
+CASES = {
+    "tumbling": Case(Windows(("card_id",), tumbling("1m"), AGGREGATES), 5_000_000, 40_000),
+    "sliding": Case(
+        Windows(("card_id",), sliding("1h", every="5m"), AGGREGATES), 10_000_000, 2_000
+    ),
+    "session": Case(Windows(("card_id",), session("30m"), AGGREGATES), 8_000_000, 2_000),
+    "ten features": Case(None, 4_000_000, 46),
+}
+
+
+def batches(keys: int, events: int, rate: int, first: int = 0) -> Iterator[Batch]:
+    """Yield batches of records with `rate` of them per second of event time, up to 20 s early."""
+    rng = np.random.default_rng(first)
+    names = pl.Series([f"card-{n:012d}" for n in range(keys)])
+    for start in range(first, first + events, BATCH):
+        offsets = np.arange(start, min(start + BATCH, first + events))
+        times = offsets * 1_000_000 // rate + 1_750_000_000_000_000
+        watermark = max(int(times[0]) - BOUND, 0)
+        frame = pl.DataFrame(
+            {
+                "source_topic": pl.repeat("payments", len(offsets), eager=True),
+                "source_partition": pl.zeros(len(offsets), pl.Int32, eager=True),
+                "source_offset": offsets,
+                "card_id": names[rng.integers(0, keys, len(offsets))],
+                "event_time": times - rng.integers(0, 20_000_000, len(offsets)),
+                "amount_minor": rng.integers(1, 100_000, len(offsets)),
+                "latitude": rng.uniform(-60, 60, len(offsets)),
+                "longitude": rng.uniform(-180, 180, len(offsets)),
+                "watermark": np.full(len(offsets), watermark),
+            }
+        ).with_columns(pl.col("event_time", "watermark").cast(TIME))
+        after = int(times[-1]) - BOUND
+        yield Batch(Progress("payments", 0, 1, int(offsets[-1]), after), frame)
+
+
+class Groups:
+    """An operator's key groups, as its Bytewax steps run them."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+        self.intakes = [Intake(windows) for _ in range(GROUPS)]
+        self.panes: dict[tuple[int, int], Panes | Sessions] = {}
+        self.touched: set[tuple[int, int]] = set()
+        self.emitted = 0
+
+    def feed(self, batch: Batch) -> None:
+        for key, item in assign([batch], self.windows, GROUPS):
+            if isinstance(item, pl.DataFrame):
+                continue
+            group = int(key)
+            for work in self.intakes[group].advance(item.progress, item.rows)[0]:
+                place = group, work.slot
+                panes = self.panes.setdefault(place, new_panes(self.windows))
+                made = panes.advance(work.rows, work.watermark)
+                self.emitted += 0 if made is None else made.height
+                self.touched.add(place)
+
+    def snapshot(self) -> int:
+        """Snapshot what was touched since the last one, as Bytewax does; return its bytes."""
+        states: list[Any] = [intake.dump() for intake in self.intakes]
+        states += [self.panes[place].dump() for place in self.touched]
+        self.touched.clear()
+        return sum(len(pickle.dumps(state)) for state in states)
+
+    def whole(self) -> int:
+        """Snapshot everything; return its bytes."""
+        self.touched.update(self.panes)
+        return self.snapshot()
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Return the CPU seconds that `work` takes, and its result."""
+    began = time.process_time()
+    result = work()
+    return time.process_time() - began, result
+
+
+def measure(name: str, keys: int, scale: float) -> dict[str, Any]:
+    """Return the figures of one operator at so many keys."""
+    case = CASES[name]
+    events = max(int(case.events * scale), 10 * BATCH)
+    spent, groups = 0.0, None if case.windows is None else Groups(case.windows)
+    features = CardFeatures(BOUND)
+    for batch in batches(keys, events, case.rate):
+        bare = batch.frame.drop("watermark")
+        if groups is not None:
+            spent += timed(lambda g=groups, b=batch: g.feed(b))[0]  # type: ignore[misc]
+        else:
+            spent += timed(lambda f=bare: features.advance(f))[0]  # type: ignore[misc]
+    row: dict[str, Any] = {
+        "operator": name, "keys": keys, "events": events, "per_cpu_s": events / spent,
+    }  # fmt: skip
+    if groups is None:
+        seconds, state = timed(features.dump)
+        return row | {"all_s": seconds, "all_mb": len(pickle.dumps(state)) / 1e6}
+    seconds, size = timed(groups.whole)
+    row |= {"emitted": groups.emitted, "all_s": seconds, "all_mb": size / 1e6}
+    # Epochs in which 1,000 records come; the first one still hands on what was held before.
+    spent, total = 0.0, 0
+    for epoch in range(EPOCHS + 1):
+        for batch in batches(keys, 1_000, case.rate, events + 1_000 * epoch):
+            groups.feed(batch)
+        seconds, size = timed(groups.snapshot)
+        if epoch:
+            spent, total = spent + seconds, total + size
+    return row | {"epoch_s": spent / EPOCHS, "epoch_mb": total / EPOCHS / 1e6}
+
+
+def main() -> None:
+    """Measure, print a line per figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--keys", type=int, nargs="+", default=[1_000, 20_000, 200_000, 1_000_000]
+    )
+    parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--scale", type=float, default=1.0, help="of the number of events")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    found = []
+    for name in args.only:
+        for keys in args.keys:
+            row = measure(name, keys, args.scale)
+            found.append(row)
+            if not args.json:
+                print(
+                    f"{name:13} {keys:9,} keys {row['per_cpu_s']:12,.0f} events/CPU-s  "
+                    f"snapshot of all {row['all_mb']:6.1f} MB in {row['all_s']:5.2f} s"
+                    + (
+                        f", with 1,000 records an epoch {row['epoch_mb']:6.2f} MB in "
+                        f"{row['epoch_s'] * 1000:4.0f} ms; {row['emitted']:,} panes"
+                        if "epoch_mb" in row
+                        else ""
+                    ),
+                    flush=True,
+                )
+    if args.json:
+        print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""Chargebacks: two Kafka topics to a table of what became of each payment.
+
+Run it with ``python -m bytewax.run flows.chargebacks -r chargebacks-state``.
+"""
+
+import logging
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import bytewax.operators as op
+import polars as pl
+from bytewax.dataflow import Dataflow, Stream
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+from confluent_kafka import KafkaException
+
+import schemas
+from flows import settings as settings_
+from flows.outcomes import (
+    DUPLICATES,
+    LATE,
+    QUARANTINE,
+    SILVER,
+    SILVER_COLUMNS,
+    outcome_join,
+    outcomes_table,
+    tables,
+)  # fmt: skip
+from flows.payments import _prepare_recovery, _registry_config
+from flows.settings import Settings, SettingsError
+from operators.avro import Decoder
+from operators.batches import Batch, RawBatch
+from operators.connectors import delta, kafka, memory, redis, registry
+from operators.connectors.drain import DRAIN
+from operators.connectors.kafka_source import KafkaSource
+from operators.contracts import check_chargebacks, check_payments
+from operators.rejects import Breaker
+from operators.steps.decode import Contract, decode
+from operators.steps.dedup import FirstSeen, dedup
+from operators.steps.joins import interval_join
+from operators.steps.watermarks import watermarks
+
+
+@dataclass(frozen=True)
+class Input:
+    """One of the two topics: where its records come from and what makes them good ones."""
+
+    source: Source[RawBatch]
+    decoder: Decoder
+    contract: Contract
+    seen: FirstSeen
+    partitions: int
+
+
+def build(
+    payments: Input, chargebacks: Input, table_sink: Sink[Any], settings: Settings
+) -> Dataflow:
+    """Return the topology; `table_sink` takes (table name, rows or progress) items.
+
+    Payments that are refused or repeated go nowhere here: the payments flow keeps them.
+    """
+    join = outcome_join(
+        settings.topic,
+        settings.chargebacks_topic,
+        _micros(settings.chargebacks_within),
+        _micros(settings.allowed_lateness),
+    )
+    flow = Dataflow("chargebacks")
+
+    def read(
+        name: str, of: Input, id_column: str, bound: timedelta
+    ) -> tuple[Stream[Batch], Any, Any]:
+        raw = op.input(f"{name}_kafka", flow, of.source)
+        breaker = Breaker(settings.max_reject_ratio)
+        decoded = decode(f"{name}_decode", raw, of.decoder, of.contract, breaker)
+        unique = dedup(f"{name}_dedup", decoded.oks, of.seen, id_column)
+        marked = watermarks(f"{name}_watermarks", unique.firsts, _micros(bound))
+        return marked, decoded.rejects, unique.duplicates
+
+    paid, _, _ = read("payments", payments, "payment_id", settings.out_of_orderness)
+    charged, rejects, duplicates = read(
+        "chargebacks", chargebacks, "chargeback_id", settings.chargebacks_out_of_orderness
+    )
+    partitions = {
+        settings.topic: payments.partitions,
+        settings.chargebacks_topic: chargebacks.partitions,
+    }
+    joined = interval_join("outcomes", paid, charged, join, partitions, settings.key_groups)
+    rows = {
+        SILVER.name: op.map("silver", charged, _silver),
+        DUPLICATES.name: duplicates,
+        QUARANTINE.name: rejects,
+        LATE.name: joined.late,
+        outcomes_table(join).name: joined.rows,
+    }
+    names = [table.name for table in tables(join)]
+    progress = op.flat_map(
+        "tables_progress",
+        op.merge("progress", paid, charged),
+        lambda batch: [(name, batch.progress) for name in names],
+    )
+    tagged = [
+        op.map(f"to_{name.replace('/', '_')}", stream, partial(_tag, name))
+        for name, stream in rows.items()
+    ]
+    op.output("tables", op.merge("tables_rows", progress, *tagged), table_sink)
+    return flow
+
+
+def _tag(name: str, rows: pl.DataFrame) -> tuple[str, pl.DataFrame]:
+    return name, rows
+
+
+def _silver(batch: Batch) -> pl.DataFrame:
+    date = pl.col("event_time").dt.date().alias("event_date")
+    return batch.frame.select(*SILVER_COLUMNS, date)
+
+
+def _micros(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
+
+
+def flow() -> Dataflow:
+    """Return the flow with its settings from the environment and its real ends.
+
+    Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis,
+    the registry or the tables' storage are not there in time.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("millstream").setLevel(logging.INFO)
+    try:
+        settings = settings_.load()
+    except SettingsError as error:
+        settings_.refuse(error, 2)
+    if settings.topic == settings.chargebacks_topic:
+        settings_.refuse("MILLSTREAM_CHARGEBACKS_TOPIC: is the payments' topic", 2)
+    try:
+        built = _connect(settings)
+    except (
+        KafkaException, kafka.KafkaUnavailableError, redis.RedisUnavailableError,
+        registry.RegistryUnavailableError, delta.StorageUnavailableError,
+    ) as error:  # fmt: skip
+        settings_.refuse(error, 1)
+    _prepare_recovery(sys.argv[1:])
+    DRAIN.install()
+    memory.settle()
+    return built
+
+
+def _connect(settings: Settings) -> Dataflow:
+    timeout = settings.start_timeout.total_seconds()
+    client = redis.connect(settings.redis_url.get_secret_value(), timeout)
+    lookup = registry.open_registry(settings.schema_registry, _registry_config(settings))
+    places: list[tuple[str, int]] = []
+
+    def connect(topic: str, record: str, check: Any, idle_timeout: timedelta) -> Input:
+        partitions = kafka.wait_for_partitions(settings.kafka, topic, timeout)
+        places.extend((topic, partition) for partition in partitions)
+        source = KafkaSource(
+            settings.kafka,
+            topic,
+            partitions,
+            start=settings.start,
+            batch_size=settings.batch_size,
+            idle_timeout=idle_timeout.total_seconds(),
+            stop_at_end=settings.stop_at_end,
+            group=f"{settings.consumer_group}-outcomes",
+            drain=DRAIN,
+        )
+        # Ids of this flow's own: what the payments flow has seen says nothing about it.
+        seen = redis.RedisFirstSeen(
+            client, f"outcomes/{topic}", settings.dedup_ttl.total_seconds()
+        )
+        contract = partial(check, future_bound_us=_micros(settings.future_bound))
+        decoder = Decoder(schemas.latest(record), lookup)
+        return Input(source, decoder, contract, seen, len(partitions))
+
+    payments = connect(settings.topic, "payment", check_payments, settings.idle_timeout)
+    # Chargebacks are few and come late: a partition that is quiet for a minute has only none.
+    chargebacks = connect(
+        settings.chargebacks_topic,
+        "chargeback",
+        check_chargebacks,
+        settings.chargebacks_idle_timeout,
+    )
+    join = outcome_join(
+        settings.topic,
+        settings.chargebacks_topic,
+        _micros(settings.chargebacks_within),
+        _micros(settings.allowed_lateness),
+    )
+    sink = delta.DeltaSink(
+        settings.delta_root,
+        tables(join),
+        flow="chargebacks",
+        flow_version=version("millstream"),
+        partitions=places,
+    )
+    return build(payments, chargebacks, sink, settings)

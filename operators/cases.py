@@ -1,0 +1,109 @@
+"""Cases: a rule's examples, run as the flow would run the payments they describe."""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import polars as pl
+
+import schemas
+from operators.avro import Decoder
+from operators.features import CardFeatures
+from operators.rules import Case, Rule, RuleError, RuleSet
+from operators.tables import COORDINATES, TIME
+
+START: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
+"""When the first payment of a case takes place."""
+
+DEFAULTS: Final[dict[str, Any]] = {
+    "card_id": "card-1",
+    "customer_id": "customer-1",
+    "terminal_id": "terminal-1",
+    "amount_minor": 1_000,
+    "currency": "EUR",
+    "merchant_category": "5411",
+    "country": "BE",
+    "channel": "POS",
+}
+"""What a case's payment is like where it does not say; other fields have their schema's."""
+
+_OUT_OF_ORDERNESS: Final = 30_000_000
+_AFTER: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
+
+
+def _after(text: str) -> timedelta:
+    """Read a time such as 8m59s or 3h; raises ValueError for text of another form."""
+    found = _AFTER.fullmatch(text)
+    if found is None or not text:
+        raise ValueError(f"after: {text!r} is no time such as 30s, 8m59s, 3h or 1d12h")
+    days, hours, minutes, seconds, millis = (int(part or 0) for part in found.groups())
+    return timedelta(days, seconds, 0, millis, minutes, hours)
+
+
+def payments(case: Case) -> pl.DataFrame:
+    """Return a case's payments with the schema's fields, coordinates and the Kafka time.
+
+    Raises ValueError for a field that payments don't have or a value that is none of its.
+    """
+    schema = schemas.latest("payment")
+    fields = {field["name"]: field for field in schema["fields"]}
+    # The decoder knows what columns a schema makes; it is given nothing to look up.
+    types = Decoder(schema, lambda _: {}).decode([], []).frame.schema
+    rows = []
+    for offset, given in enumerate(case.payments):
+        stated = {k: v for k, v in given.items() if k != "after"}
+        unknown = sorted(stated.keys() - fields.keys() | stated.keys() & {"event_time"})
+        if unknown:
+            raise ValueError(f"payment {offset + 1}: {', '.join(unknown)}: no field of a case")
+        time = START + _after(str(given.get("after", "0s")))
+        rows.append(
+            {name: field.get("default") for name, field in fields.items()}
+            | DEFAULTS
+            | {"payment_id": f"payment-{offset + 1}", "event_time": time}
+            | stated
+            | {"source_topic": "case", "source_partition": 0, "source_offset": offset}
+            | {"kafka_timestamp": time}
+        )
+    columns = {**COORDINATES, "kafka_timestamp": TIME, **types}
+    try:
+        return pl.DataFrame(rows, schema=columns)
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+
+
+def run_case(rule: Rule, case: Case) -> list[int]:
+    """Return which of the case's payments, counted from 1, raise an alert.
+
+    Raises RuleError for a rule that cannot be used, that fails on one of the payments, or
+    that says of a payment alone other than of the same payment among others.
+    """
+    frame = CardFeatures(_OUT_OF_ORDERNESS).advance(payments(case))
+    rules = RuleSet([rule], dict(frame.schema))
+    together = rules.evaluate(frame)
+    for failure in together.failures:
+        number = failure.payment["source_offset"][0] + 1
+        raise RuleError(f"rule {rule.id}, {case.name}: payment {number}: {failure.error}")
+    alone = [rules.evaluate(frame[i]).alerts for i in range(frame.height)]
+    if not pl.concat(alone).equals(together.alerts):
+        raise RuleError(f"rule {rule.id}, {case.name}: it depends on more than one payment")
+    return [offset + 1 for offset in together.alerts["source_offset"]]
+
+
+def failing(rules: Iterable[Rule]) -> list[str]:
+    """Return what is wrong with the cases of rules, a line for each that does not hold."""
+    problems = []
+    for rule in rules:
+        for case in rule.cases:
+            try:
+                alerts = run_case(rule, case)
+            except RuleError as error:
+                problems.append(str(error))
+            except ValueError as error:
+                problems.append(f"rule {rule.id}, {case.name}: {error}")
+            else:
+                if alerts != case.alerts:
+                    problems.append(
+                        f"rule {rule.id}, {case.name}: alerts at {alerts}, not {case.alerts}"
+                    )
+    return problems

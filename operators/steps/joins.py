@@ -1,0 +1,148 @@
+"""Joins: two streams of records to their key groups, results out when the watermark passes."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import bytewax.operators as op
+import polars as pl
+from bytewax.dataflow import Stream, operator
+
+from operators.batches import Batch, Progress
+from operators.hashing import key_groups
+from operators.joins import IntervalJoin, Joined, OpenIntervals, OpenVersions, TemporalJoin
+from operators.steps.keyed import GroupLogic, Keyed, KeyedOut, route, settle
+from operators.waiting import HASH, Side
+
+
+class _Group(GroupLogic):
+    def __init__(self, open_: OpenIntervals | OpenVersions) -> None:
+        self._open = open_
+
+    def advance(
+        self, group: int, progress: list[Progress], rows: Mapping[int, pl.DataFrame]
+    ) -> Joined:
+        return self._open.advance(progress, rows.get(0), rows.get(1))
+
+    def snapshot(self) -> dict[str, Any]:
+        return self._open.dump()
+
+
+class _Enriched(GroupLogic):
+    """A key group of a table known from the start: its versions come with its number."""
+
+    def __init__(self, open_: OpenVersions, versions: pl.DataFrame | None, groups: int) -> None:
+        self._open, self._versions, self._groups = open_, versions, groups
+
+    def advance(
+        self, group: int, progress: list[Progress], rows: Mapping[int, pl.DataFrame]
+    ) -> Joined:
+        mine, self._versions = self._versions, None
+        if mine is not None:
+            groups = key_groups(mine[HASH].to_numpy(), self._groups)
+            mine = mine.filter(pl.Series(groups == group))
+        return self._open.advance(progress, rows.get(0), mine)
+
+    def snapshot(self) -> dict[str, Any]:
+        return self._open.dump()
+
+
+@operator
+def interval_join(
+    step_id: str,
+    left: Stream[Batch],
+    right: Stream[Batch],
+    join: IntervalJoin,
+    partitions: Mapping[str, int],
+    groups: int,
+) -> KeyedOut:
+    """Pair records of two topics; `partitions` is each topic's number of partitions.
+
+    Records need `watermark`, their partition's before them. Raises ValueError if both sides
+    are one topic: its progress would come with the first side's records and close what the
+    second's still need.
+    """
+    _check(join, partitions)
+
+    def build(state: dict[str, Any] | None) -> _Group:
+        if state is None:
+            return _Group(OpenIntervals(join, partitions))
+        return _Group(OpenIntervals.load(join, partitions, state))
+
+    both = _both(left, right, join.left, join.right, join.lateness, groups)
+    return settle("join", both, build)
+
+
+@operator
+def temporal_join(
+    step_id: str,
+    left: Stream[Batch],
+    right: Stream[Batch],
+    join: TemporalJoin,
+    partitions: Mapping[str, int],
+    groups: int,
+) -> KeyedOut:
+    """Give each record of `left` the version of `right` as of its event time.
+
+    As `interval_join` else.
+    """
+    _check(join, partitions)
+
+    def build(state: dict[str, Any] | None) -> _Group:
+        if state is None:
+            return _Group(OpenVersions(join, partitions))
+        return _Group(OpenVersions.load(join, partitions, state))
+
+    both = _both(left, right, join.left, join.versions, join.lateness, groups)
+    return settle("join", both, build)
+
+
+@operator
+def enrich(
+    step_id: str,
+    up: Stream[Batch],
+    join: TemporalJoin,
+    versions: pl.DataFrame,
+    partitions: Mapping[str, int],
+    groups: int,
+) -> KeyedOut:
+    """Give each record the version as of its event time in a table known from the start.
+
+    `versions` has the columns that `join.right` names, `event_time` (valid from) and
+    coordinates: a Delta table at one of its versions, say. It becomes part of the state, so a
+    resumed flow goes on with the table it began with and a replay comes to the same rows.
+    """
+    known = join.versions.rows(versions)
+
+    def build(state: dict[str, Any] | None) -> _Enriched:
+        if state is None:
+            return _Enriched(OpenVersions(join, partitions), known, groups)
+        return _Enriched(OpenVersions.load(join, partitions, state), None, groups)
+
+    rows = partial(route, make=join.left.rows, groups=groups, lateness=join.lateness)
+    return settle("join", op.flat_map_batch("left", up, rows), build)
+
+
+def _both(
+    left: Stream[Batch],
+    right: Stream[Batch],
+    ours: Side,
+    theirs: Side,
+    lateness: int,
+    groups: int,
+) -> Stream[Keyed]:
+    lefts = partial(route, make=ours.rows, groups=groups, lateness=lateness)
+    rights = partial(route, make=theirs.rows, groups=groups, lateness=lateness, side=1)
+    return op.merge(
+        "both",
+        op.flat_map_batch("left", left, lefts),
+        op.flat_map_batch("right", right, rights),
+    )
+
+
+def _check(join: IntervalJoin | TemporalJoin, partitions: Mapping[str, int]) -> None:
+    if join.left.topic == join.right.topic:
+        raise ValueError(f"both sides of the join read {join.left.topic!r}")
+    missing = {join.left.topic, join.right.topic} - set(partitions)
+    if missing:
+        raise ValueError(f"the partitions of {sorted(missing)} are not given")

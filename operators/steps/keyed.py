@@ -1,0 +1,147 @@
+"""Keyed rows on their way to their key groups, every partition's progress with them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeAlias
+
+import bytewax.operators as op
+import numpy as np
+import polars as pl
+from bytewax.dataflow import Stream, operator
+from bytewax.operators import StatefulBatchLogic
+
+from operators import metrics
+from operators.batches import NO_WATERMARK, Batch, Progress, merge
+from operators.hashing import key_groups
+from operators.waiting import HASH, LATE_ROWS, OFFSET, PARTITION
+
+LATE: Final = "late"
+"""The key of late rows, which no key group has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What one activation brings to a key group: everyone's progress, and its own rows.
+
+    `side` tells the streams of a join apart: 0 is the left or only one.
+    """
+
+    group: int
+    side: int
+    progress: list[Progress]
+    rows: pl.DataFrame | None
+
+
+Keyed: TypeAlias = tuple[str, Slice | pl.DataFrame]
+
+
+def route(
+    batches: list[Batch],
+    make: Callable[[pl.DataFrame], pl.DataFrame],
+    groups: int,
+    lateness: int,
+    side: int = 0,
+) -> list[Keyed]:
+    """Return a slice for each key group, and under the key LATE the late rows if there are any.
+
+    `make` turns records into keyed rows, whose order and number may differ. Records need
+    `watermark`; one whose time plus `lateness` µs is before it is late. Every group gets every
+    partition's progress, so that a key that falls silent still settles.
+    """
+    progress = [batch.progress for batch in batches]
+    result: list[Keyed] = [
+        (str(group), Slice(group, side, progress, None)) for group in range(groups)
+    ]
+    frame = merge(batches)
+    if frame.height == 0:
+        return result
+    marks = frame["watermark"].to_physical().fill_null(NO_WATERMARK)
+    late = frame["event_time"].to_physical() + lateness < marks
+    if late.any():
+        result.append((LATE, _late(frame.filter(late), make)))
+        frame = frame.filter(~late)
+    rows = make(frame)
+    group = key_groups(rows[HASH].to_numpy(), groups)
+    rows = rows[np.argsort(group, kind="stable")]
+    start = 0
+    for index, size in enumerate(np.bincount(group, minlength=groups).tolist()):
+        if size:
+            mine = rows.slice(start, size)
+            result[index] = (str(index), Slice(index, side, progress, mine))
+        start += size
+    return result
+
+
+def _late(frame: pl.DataFrame, make: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
+    """Return late records as LATE_ROWS, without those that keyed rows leave out."""
+    places = {"source_partition": PARTITION, "source_offset": OFFSET}
+    return frame.select(*LATE_ROWS).join(
+        make(frame), left_on=list(places), right_on=list(places.values()), how="semi"
+    )
+
+
+@dataclass(frozen=True)
+class KeyedOut:
+    """Streams of a keyed step: frames of results, and frames of LATE_ROWS."""
+
+    rows: Stream[pl.DataFrame]
+    late: Stream[pl.DataFrame]
+
+
+class Results(Protocol):
+    """What a key group's operator brings."""
+
+    @property
+    def rows(self) -> pl.DataFrame | None:
+        """Results."""
+
+    @property
+    def late(self) -> pl.DataFrame | None:
+        """LATE_ROWS."""
+
+
+class GroupLogic(StatefulBatchLogic[Slice, tuple[bool, pl.DataFrame], dict[str, Any]], ABC):
+    """A key group's operator, given all that one activation brings at once."""
+
+    @abstractmethod
+    def advance(
+        self, group: int, progress: list[Progress], rows: Mapping[int, pl.DataFrame]
+    ) -> Results:
+        """Take progress and the rows of each side that has any."""
+
+    def on_batch(self, values: list[Slice]) -> tuple[list[tuple[bool, pl.DataFrame]], bool]:
+        """Advance once by all slices; a true item holds results, a false one late rows."""
+        progress = [each for value in values for each in value.progress]
+        rows: dict[int, list[pl.DataFrame]] = {}
+        for value in values:
+            if value.rows is not None:
+                rows.setdefault(value.side, []).append(value.rows)
+        joined = {side: pl.concat(frames) for side, frames in rows.items()}
+        found = self.advance(values[0].group, progress, joined)
+        items = ((True, found.rows), (False, found.late))
+        return [(k, f) for k, f in items if f is not None], StatefulBatchLogic.RETAIN
+
+
+@operator
+def settle(
+    step_id: str, keyed: Stream[Any], build: Callable[[dict[str, Any] | None], GroupLogic]
+) -> KeyedOut:
+    """Run a key group's operator on what `route` made; `build` makes or resumes it."""
+
+    def count(items: list[pl.DataFrame]) -> list[pl.DataFrame]:
+        metrics.LATE.labels(step_id.rpartition(".")[0]).inc(sum(f.height for f in items))
+        return items
+
+    sides = op.branch("in_time", keyed, lambda item: item[0] != LATE)
+    settled = op.stateful_batch("groups", sides.trues, build)
+    results = op.branch("settled", op.key_rm("result", settled), lambda item: item[0])
+    late = op.merge(
+        "all_late",
+        op.map("late", sides.falses, lambda item: item[1]),
+        op.map("woken", results.falses, lambda item: item[1]),
+    )
+    return KeyedOut(
+        op.map("rows", results.trues, lambda item: item[1]),
+        op.flat_map_batch("count_late", late, count),
+    )

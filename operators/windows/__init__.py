@@ -1,0 +1,25 @@
+"""Windows: keyed aggregates over spans of event time, emitted when the watermark passes."""
+
+from operators.windows import agg
+from operators.windows.agg import Aggregate
+from operators.windows.assigners import Session, Sliding, session, sliding, tumbling
+from operators.windows.durations import Duration, micros
+from operators.windows.intake import Intake, Work
+from operators.windows.opened import (
+    Closed,
+    OpenWindows,
+    as_times,
+    load_panes,
+    new_panes,
+    newest,
+)  # fmt: skip
+from operators.windows.panes import Panes
+from operators.windows.partials import InexactError
+from operators.windows.sessions import Sessions, hash_keys
+from operators.windows.spec import Judged, Windows
+
+__all__ = [
+    "Aggregate", "Closed", "Duration", "InexactError", "Intake", "Judged", "OpenWindows",
+    "Panes", "Session", "Sessions", "Sliding", "Windows", "Work", "agg", "as_times",
+    "hash_keys", "load_panes", "micros", "new_panes", "newest", "session", "sliding", "tumbling",
+]  # fmt: skip

@@ -1,0 +1,167 @@
+"""Intake: the front of a key group, which holds new records and knows the time."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any, Final, Self
+
+import numpy as np
+import polars as pl
+
+from operators.batches import NO_WATERMARK, Progress
+from operators.watermarks import FlowWatermark
+from operators.windows.spec import Windows
+from operators.windows.store import Frame, from_ipc, to_ipc
+
+_HELD_MIN: Final = 2_048
+_HELD_MAX: Final = 131_072
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a slot has to do: take rows, then bring its panes up to a watermark in µs."""
+
+    slot: int
+    rows: pl.DataFrame | None
+    watermark: int | None
+
+
+class Intake:
+    """Holds a key group's newest records back and hands them on in large runs.
+
+    What it hands them to is large and changes seldom; a recovery store that writes a state
+    anew whenever it is touched so writes what has changed, and everything only now and then:
+    of N rows there and n new ones in an epoch about √(2·N·n) are written.
+    """
+
+    VERSION: Final = 2
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+        self.flow = FlowWatermark()
+        self._held: list[pl.DataFrame] = []
+        self.rows = 0
+        self._since: int | None = None
+        self._dues: dict[int, set[int]] = {}
+        self._behind: Counter[int] = Counter()
+        self._fresh = 0
+        self._room = _HELD_MAX
+
+    def advance(self, progress: list[Progress], rows: Frame) -> tuple[list[Work], Frame]:
+        """Take judged rows and the partitions' progress; return work, and what came late.
+
+        Late here are records of partitions that slept while the flow's watermark went on:
+        frames as `Judged.late`.
+        """
+        late = None
+        for each in progress:
+            self.flow.observe(each)
+        if rows is not None and rows.height:
+            rows, late = self._woken(rows)
+            if rows.height:
+                since = int(rows["since"].min())  # type: ignore[arg-type] # never null
+                self._since = since if self._since is None else min(since, self._since)
+                self._held.append(rows.select(*self._windows.inputs, "slice", "since"))
+                self.rows += rows.height
+                self._fresh += rows.height
+        watermark = self.flow.current
+        if watermark >= self._next_due():
+            return self._hand_on(watermark), late
+        return self._hand_on(None) if self.rows > self._room else [], late
+
+    def _next_due(self) -> int:
+        dues = [min(dues) for dues in self._dues.values()]
+        if self._since is not None:
+            dues.append(self._since)
+        return min(dues, default=2**63)
+
+    def _woken(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Frame]:
+        """Judge the rows of partitions that slept by the watermark that they wake up to."""
+        if not self.flow.floors:
+            return rows, None
+        floors = rows["source_partition"].replace_strict(
+            dict(self.flow.floors), default=NO_WATERMARK, return_dtype=pl.Int64
+        )
+        marks = rows["watermark"].to_physical().fill_null(NO_WATERMARK)
+        if not (floors > marks).any():
+            return rows, None
+        # Those that missed a window by their own watermark have been told as late for it.
+        known = self._windows.judge(rows.drop("slice", "since")).late
+        judged = self._windows.judge(
+            rows.drop("slice", "since"), np.maximum(floors.to_numpy(), marks.to_numpy())
+        )
+        late = judged.late
+        if late is not None and known is not None:
+            place = ["source_partition", "source_offset", "window_start"]
+            late = late.join(known.select(place), on=place, how="anti")
+        return judged.rows, late if late is not None and late.height else None
+
+    def _hand_on(self, watermark: int | None) -> list[Work]:
+        slots: dict[int, pl.DataFrame] = {}
+        if self._held:
+            rows = pl.concat(self._held)
+            self._held, self.rows, self._since = [], 0, None
+            slots = self._split(rows)
+        work = []
+        for slot in sorted({*slots, *self._dues}):
+            dues = self._dues.get(slot, set())
+            due = watermark is not None and bool(dues) and min(dues) <= watermark
+            if due or slot in slots:
+                work.append(Work(slot, slots.get(slot), watermark if due else None))
+        if watermark is not None:
+            self._forget(watermark)
+        return work
+
+    def _split(self, rows: pl.DataFrame) -> dict[int, pl.DataFrame]:
+        """Note when the rows will be asked for, and return them by slot."""
+        for slice_, count in rows["slice"].value_counts().iter_rows():
+            dues = self._windows.dues(slice_)
+            slot = slice_ // self._windows.window.slice % self._windows.slots
+            self._dues.setdefault(slot, set()).update(dues)
+            self._behind[dues[-1]] += count
+        if self._windows.slots == 1:
+            return {0: rows}
+        by_slot = rows.with_columns(slot=self._windows.slot(pl.col("slice"))).partition_by(
+            "slot", as_dict=True, include_key=False
+        )
+        return {int(str(slot)): part for (slot,), part in by_slot.items()}
+
+    def _forget(self, watermark: int) -> None:
+        for slot, dues in list(self._dues.items()):
+            self._dues[slot] = {due for due in dues if due > watermark}
+            if not self._dues[slot]:
+                del self._dues[slot]
+        for due in [due for due in self._behind if due <= watermark]:
+            del self._behind[due]
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as builtins, for recovery; freezes the flow's watermark."""
+        if len(self._held) > 1:
+            self._held = [pl.concat(self._held)]
+        live = sum(self._behind.values())
+        self._room = min(max(isqrt(2 * live * self._fresh), _HELD_MIN), _HELD_MAX)
+        self._fresh = 0
+        return {
+            "version": self.VERSION,
+            "flow": self.flow.freeze(),
+            "rows": to_ipc(self._held[0]) if self._held else None,
+            "dues": {slot: sorted(dues) for slot, dues in self._dues.items()},
+            "behind": dict(self._behind),
+        }
+
+    @classmethod
+    def load(cls, windows: Windows, state: Mapping[str, Any]) -> Self:
+        """Resume a dumped state; raises ValueError for one of an unknown version."""
+        if state["version"] != cls.VERSION:
+            raise ValueError(f"windows of state version {state['version']}")
+        intake = cls(windows)
+        intake.flow = FlowWatermark.thaw(state["flow"])
+        intake._dues = {slot: set(dues) for slot, dues in state["dues"].items()}
+        intake._behind = Counter(state["behind"])
+        rows = from_ipc(state["rows"])
+        if rows is not None:
+            intake._held = [rows]
+            intake.rows = rows.height
+            intake._since = int(rows["since"].min())  # type: ignore[arg-type] # never null
+        return intake

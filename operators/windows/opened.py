@@ -1,0 +1,96 @@
+"""Open windows: one key group's intake and panes together, without an engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import polars as pl
+
+from operators.batches import Progress
+from operators.windows.assigners import Session
+from operators.windows.intake import Intake
+from operators.windows.panes import Panes
+from operators.windows.sessions import Sessions
+from operators.windows.spec import Windows
+from operators.windows.store import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What one call of `OpenWindows.advance` brings; either may be None.
+
+    `panes` has a row per pane in no order, with the columns of `as_times` of `Panes.advance`;
+    `late` are records as in `Judged.late`, of partitions that had been idle.
+    """
+
+    panes: pl.DataFrame | None
+    late: pl.DataFrame | None
+
+
+def as_times(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with `window_start` and `window_end` as UTC times."""
+    return frame.with_columns(
+        pl.col("window_start", "window_end").cast(pl.Datetime("us", "UTC"))
+    )
+
+
+def new_panes(windows: Windows) -> Panes | Sessions:
+    """Return what puts windows of this kind together."""
+    return Sessions(windows) if isinstance(windows.window, Session) else Panes(windows)
+
+
+def load_panes(windows: Windows, state: Mapping[str, Any]) -> Panes | Sessions:
+    """Resume dumped panes; raises ValueError for a state of an unknown version."""
+    kind = Sessions if isinstance(windows.window, Session) else Panes
+    return kind.load(windows, state)
+
+
+def newest(panes: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    """Return the newest revision of each window alone."""
+    keys = [*by, "window_start", "window_end"]
+    return panes.filter(pl.col("revision") == pl.col("revision").max().over(keys))
+
+
+class OpenWindows:
+    """The open windows of one key group, for tests and for use without Bytewax."""
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+        self._intake = Intake(windows)
+        self._slots: dict[int, Panes | Sessions] = {}
+
+    @property
+    def rows(self) -> int:
+        """How many rows and partials are kept."""
+        return self._intake.rows + sum(slot.rows for slot in self._slots.values())
+
+    def advance(self, progress: list[Progress], rows: Frame) -> Closed:
+        """Add judged rows, take the partitions' progress, and emit what is due.
+
+        `rows` are those of `Windows.judge`, with the record's coordinates and watermark.
+        """
+        work, late = self._intake.advance(progress, rows)
+        panes = []
+        for each in work:
+            slot = self._slots.setdefault(each.slot, new_panes(self._windows))
+            made = slot.advance(each.rows, each.watermark)
+            if made is not None:
+                panes.append(made)
+            if slot.rows == 0:
+                del self._slots[each.slot]
+        return Closed(as_times(pl.concat(panes)) if panes else None, late)
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as builtins, for recovery; freezes the flow's watermark."""
+        slots = {slot: panes.dump() for slot, panes in self._slots.items()}
+        return {"intake": self._intake.dump(), "slots": slots}
+
+    @classmethod
+    def load(cls, windows: Windows, state: Mapping[str, Any]) -> Self:
+        """Resume a dumped state; raises ValueError for one of an unknown version."""
+        opened = cls(windows)
+        opened._intake = Intake.load(windows, state["intake"])
+        opened._slots = {
+            slot: load_panes(windows, panes) for slot, panes in state["slots"].items()
+        }
+        return opened

@@ -1,0 +1,199 @@
+"""Windows: what is aggregated, and the rules by which records belong to windows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from operators.batches import NO_WATERMARK, Int64s
+from operators.windows.agg import Aggregate
+from operators.windows.assigners import Assigner, Session, Sliding
+from operators.windows.partials import ORDER
+
+_SLOTS: Final = 32
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Records that count, with their `slice` and `since`, and those that came too late.
+
+    `late` has a row for each window that a record missed: the record's columns, and
+    `window_start`, `window_end` and the `watermark` that it was judged by, in µs. A record of
+    sliding windows can be late for some and in time for others.
+    """
+
+    rows: pl.DataFrame
+    late: pl.DataFrame | None
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Aggregates of the records of each window and value of the `by` columns.
+
+    A pane of a window holds the records before which the watermark of their own partition
+    had not reached the time at which the pane is due. That is a function of the data; the
+    flow's watermark, which passes that time when all of them are there, decides when the pane
+    is emitted, nothing else. Panes are due
+
+    - at the window's end: revision 0;
+    - in `revisions` equal steps of the `lateness` behind the end: revision 1, 2, …, for the
+      keys alone that have records which came in that step;
+    - every `early` from the window's start on, if given: revision -n to -1, for the keys
+      alone that have new records.
+
+    So the highest revision is the newest, and below 0 is early. A record before which its
+    partition's watermark had reached the window's end plus the lateness is late.
+
+    Sessions have no early panes and revision 0 alone, emitted behind the lateness; there a
+    record is late if the watermark of its partition before it had reached its own time plus
+    the lateness, so that no record that counts can change a session that was emitted. With a
+    lateness of the gap that is Beam's rule: a record is dropped once [time, time + gap) has
+    expired.
+
+    `lateness` and `early` are in µs.
+    """
+
+    by: tuple[str, ...]
+    window: Assigner
+    aggregates: Mapping[str, Aggregate]
+    lateness: int = 0
+    revisions: int = 1
+    early: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.by or self.lateness < 0 or self.revisions < 1 or self.early < 0:
+            raise ValueError("windows need a key, lateness and early >= 0, revisions >= 1")
+        if isinstance(self.window, Session) and (self.early or self.revisions > 1):
+            raise ValueError("sessions have one pane: no early panes, no revisions")
+
+    @property
+    def sliding(self) -> Sliding:
+        """The assigner of windows that are no sessions."""
+        if not isinstance(self.window, Sliding):
+            raise TypeError("these windows are sessions")
+        return self.window
+
+    @property
+    def session(self) -> Session:
+        """The assigner of sessions."""
+        if not isinstance(self.window, Session):
+            raise TypeError("these windows are no sessions")
+        return self.window
+
+    @cached_property
+    def inputs(self) -> list[str]:
+        """The columns that a row keeps while its window is open."""
+        columns = [a.column for a in self.aggregates.values() if a.column]
+        if isinstance(self.window, Session):
+            columns.append("event_time")
+        if any(a.kind in ("first", "last") for a in self.aggregates.values()):
+            columns += ORDER
+        return list(dict.fromkeys([*self.by, *columns]))
+
+    @cached_property
+    def panes(self) -> list[tuple[int, int]]:
+        """The (revision, time due behind the window's start in µs) of a window's panes."""
+        if isinstance(self.window, Session):
+            return [(0, 0)]
+        size = self.window.size
+        early = range(self.early, size, self.early) if self.early else range(0)
+        steps = range(1, self.revisions + 1 if self.lateness else 1)
+        return [
+            *((place - len(early), due) for place, due in enumerate(early)),
+            (0, size),
+            *((step, size + self.lateness * step // self.revisions) for step in steps),
+        ]
+
+    @cached_property
+    def slots(self) -> int:
+        """Into how many parts a key group's panes are split, each with a state of its own."""
+        return _SLOTS if self.lateness and self._tumbles else 1
+
+    @property
+    def _tumbles(self) -> bool:
+        return not isinstance(self.window, Session) and self.window.tumbles
+
+    def slot(self, slices: pl.Expr) -> pl.Expr:
+        """Return the slot of each slice."""
+        return slices // self.window.slice % self.slots
+
+    def first_start(self, slices: Int64s) -> Int64s:
+        """Return the start of the first window that holds each slice."""
+        window = self.sliding
+        earliest = slices + (window.slice - window.size)
+        return earliest + (window.offset - earliest) % window.every
+
+    def last_start(self, slices: Int64s) -> Int64s:
+        """Return the start of the last window that holds each slice."""
+        window = self.sliding
+        return slices - (slices - window.offset) % window.every
+
+    def dues(self, slice_: int) -> list[int]:
+        """Return the times in µs when the records of a slice may be asked for or dropped."""
+        window = self.window
+        if isinstance(window, Session):
+            # A session closes at the first multiple of the step at or after its end, which is
+            # in the slice's span plus the gap.
+            first = slice_ + -(-window.gap // window.step) * window.step + self.lateness
+            return [first, first + window.step]
+        at = np.array([slice_])
+        starts = range(
+            int(self.first_start(at)[0]), int(self.last_start(at)[0]) + 1, window.every
+        )
+        return sorted({start + due for start in starts for _, due in self.panes})
+
+    def judge(self, frame: pl.DataFrame, marks: Int64s | None = None) -> Judged:
+        """Tell the records that count from the late ones; needs `event_time`, `watermark`.
+
+        `marks` stand for the watermarks before the records, in µs, if given. A record counts
+        in the panes of its slice that are due at or after its `since`.
+        """
+        times = frame["event_time"].to_physical().to_numpy()
+        if marks is None:
+            marks = frame["watermark"].to_physical().fill_null(NO_WATERMARK).to_numpy()
+        window = self.window
+        if isinstance(window, Session):
+            slices = times - times % window.step
+            since = slices + (window.step + self.lateness)
+            missed = (times + self.lateness <= marks).astype(np.int64)
+            begins, ends, every, kept = times, times + window.gap, 0, missed == 0
+        else:
+            slices = times - (times - window.offset) % window.slice
+            begins, every = self.first_start(slices), window.every
+            span = window.size + self.lateness
+            last = self.last_start(slices)
+            missed = np.maximum((np.minimum(last, marks - span) - begins) // every + 1, 0)
+            since = self._since(begins, marks)
+            ends, kept = begins + window.size, last > marks - span
+        rows = frame.with_columns(pl.Series("slice", slices), pl.Series("since", since))
+        if not missed.any():
+            return Judged(rows, None)
+        at = np.repeat(np.arange(len(times)), missed)
+        place = np.arange(len(at)) - np.repeat(np.cumsum(missed) - missed, missed)
+        late = frame[at].with_columns(
+            pl.Series("window_start", begins[at] + place * every),
+            pl.Series("window_end", ends[at] + place * every),
+            pl.Series("watermark", marks[at]),
+        )
+        return Judged(rows.filter(kept), late)
+
+    def _since(self, begins: Int64s, marks: Int64s) -> Int64s:
+        """Return the first due time behind each record's watermark."""
+        first = self.panes[0][1]
+        since = begins + first
+        behind = np.flatnonzero(marks >= since)
+        if len(behind):
+            dues = np.array([due for _, due in self.panes])
+            # Windows that overlap are due on one grid, at the same times of every period.
+            period, phase = self.sliding.every, self.sliding.offset
+            base, marks = begins[behind], marks[behind]
+            if not self._tumbles:
+                dues = np.unique((dues + phase) % period)
+                base = marks - marks % period
+                dues = np.append(dues, dues[0] + period)
+            place = np.searchsorted(dues, marks - base, "right")
+            since[behind] = base + dues[np.minimum(place, len(dues) - 1)]
+        return since

@@ -1,0 +1,38 @@
+"""The short form of the chaos bench: a few of each fault; `make chaos` has hundreds."""
+
+import pytest
+
+from tests.chaos import faults
+from tests.chaos.world import Result, World, world
+from tests.servers import kafka, redis
+
+_MISSING = kafka.missing() or redis.missing()
+pytestmark = pytest.mark.skipif(_MISSING is not None, reason=str(_MISSING))
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory) -> World:
+    with world(tmp_path_factory.mktemp("chaos"), seed=1, payments=1_500) as running:
+        assert running.reference["silver/payments"].height > 1_000
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("fault", "times"),
+    [
+        (faults.kill, 8),
+        (faults.sigterm, 2),
+        (faults.redis_emptied, 3),
+        (faults.disk, 3),
+        (faults.two_copies, 1),
+        (faults.partitions_added, 1),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_tables_and_topics_are_those_of_an_undisturbed_run(here, fault, times):
+    result = Result(fault.__name__)
+    fault(here, result, times)
+    assert not result.problems
+    assert result.differences == 0
+    assert result.times >= times
+    assert result.rows > 1_000

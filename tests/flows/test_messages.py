@@ -1,0 +1,84 @@
+import json
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+
+from flows.messages import alert_messages, reject_messages
+from operators.batches import Progress, RawBatch
+from operators.records import REJECT_COLUMNS, refused
+from operators.rejects import Refusal
+from operators.rules import ALERT_COLUMNS
+
+ALERT = {
+    "alert_id": "velocity@1/payments/2/17", "rule_id": "velocity", "rule_version": 1,
+    "payment_id": "p-1", "card_id": "kärte",
+    "event_time": datetime(2024, 5, 1, 12, 0, 0, 123456, UTC),
+    "severity": "high", "score": 75.5, "reason": "5 payments", "source_topic": "payments",
+    "source_partition": 2, "source_offset": 17,
+}  # fmt: skip
+
+
+def alerts(**changes) -> pl.DataFrame:
+    return pl.DataFrame([ALERT | changes], schema=ALERT_COLUMNS)
+
+
+def test_an_alert_is_json_keyed_by_its_card_with_its_id_and_its_record():
+    (message,) = alert_messages(alerts())
+    assert message.id == "velocity@1/payments/2/17"
+    assert message.source == ("payments", 2, 17)
+    assert message.key == "kärte".encode()
+    assert message.headers == ()
+    assert json.loads(message.value) == ALERT | {"event_time": "2024-05-01T12:00:00.123456Z"}
+
+
+def test_a_score_that_json_has_no_number_for_is_null():
+    for score in (float("nan"), float("inf"), None):
+        assert json.loads(alert_messages(alerts(score=score))[0].value)["score"] is None
+
+
+def test_no_alerts_and_no_rejects_are_no_messages():
+    assert alert_messages(alerts().clear()) == []
+    assert reject_messages(pl.DataFrame(schema=REJECT_COLUMNS)) == []
+
+
+def rejects(stamp=1_714_564_800_123, headers=(("h", b"\xff"), ("none", None)), schema_id="7"):
+    raw = RawBatch(
+        Progress("payments", 2, 4, 17), np.array([17]), np.array([stamp]),
+        [b"key"], [b"\0value"], [headers and list(headers)],
+    )  # fmt: skip
+    return refused(raw, [Refusal(0, "decode", "truncated", "3 bytes left", schema_id)])
+
+
+def test_a_reject_goes_out_as_it_came_with_the_reason_in_headers():
+    (message,) = reject_messages(rejects())
+    assert (message.key, message.value) == (b"key", b"\0value")
+    assert message.id == "truncated/payments/2/17"
+    assert message.source == ("payments", 2, 17)
+    assert message.headers[:2] == (("h", b"\xff"), ("none", None))
+    assert dict(message.headers[2:]) == {
+        "__connect.errors.topic": b"payments",
+        "__connect.errors.partition": b"2",
+        "__connect.errors.offset": b"17",
+        "__connect.errors.connector.name": b"millstream",
+        "__connect.errors.stage": b"DECODE",
+        "__connect.errors.class.name": b"truncated",
+        "__connect.errors.exception.message": b"3 bytes left",
+        "millstream.stage": b"decode",
+        "millstream.code": b"truncated",
+        "millstream.schema_id": b"7",
+        "millstream.timestamp": b"2024-05-01T12:00:00.123000+00:00",
+    }
+
+
+def test_what_a_record_does_not_have_is_empty():
+    (message,) = reject_messages(rejects(stamp=2**63 - 1, headers=None, schema_id=None))
+    found = dict(message.headers)
+    assert found["millstream.schema_id"] == found["millstream.timestamp"] == b""
+    assert len(message.headers) == 11
+
+
+def test_two_reasons_for_one_record_are_two_messages():
+    frame = pl.concat([rejects(), rejects().with_columns(code=pl.lit("rule_failed:velocity"))])
+    ids = [message.id for message in reject_messages(frame)]
+    assert len(set(ids)) == 2

@@ -1,0 +1,143 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flows.settings import Settings, SettingsError, kafka_settings, load, refuse
+
+NEEDED = {
+    "MILLSTREAM_REDIS_URL": "redis://:secret@localhost:6379/0",
+    "MILLSTREAM_DELTA_ROOT": "/data/tables",
+    "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": "localhost:9092",
+}
+
+
+def problems(**changes: str) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        load(NEEDED | {f"MILLSTREAM_{name}": value for name, value in changes.items()})
+    return str(raised.value).splitlines()
+
+
+def test_three_settings_are_enough():
+    settings = load(NEEDED)
+    assert settings.kafka == {"bootstrap.servers": "localhost:9092"}
+    assert settings.delta_root == "/data/tables"
+    assert settings.allowed_lateness == timedelta(0)
+    assert settings.out_of_orderness == timedelta(seconds=30)
+    assert (settings.rules / "velocity.yaml").is_file()
+
+
+def test_all_that_is_missing_is_named_at_once():
+    with pytest.raises(SettingsError) as raised:
+        load({})
+    assert str(raised.value).splitlines() == [
+        "MILLSTREAM_REDIS_URL: is missing (redis://, rediss:// or unix:// URL)",
+        "MILLSTREAM_DELTA_ROOT: is missing (path or s3://, abfss://, gs:// URL)",
+        "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS is missing",
+    ]
+
+
+def test_all_that_is_wrong_is_named_at_once(tmp_path):
+    found = problems(
+        BATCH_SIZE="many", KEY_GROUPS="257", REDIS_URL="localhost", START="yesterday",
+        IDLE_TIMEOUT="60", MAX_REJECT_RATIO="0", STOP_AT_END="perhaps", TOPIC="",
+        RULES=str(tmp_path / "nowhere"), BATCHSIZE="5", DELTA_ROT="x",
+    )  # fmt: skip
+    assert [line.split(":")[0].removeprefix("MILLSTREAM_") for line in found] == [
+        "BATCHSIZE", "DELTA_ROT",
+        "REDIS_URL", "TOPIC", "START", "STOP_AT_END", "BATCH_SIZE", "KEY_GROUPS",
+        "IDLE_TIMEOUT", "MAX_REJECT_RATIO", "RULES",
+    ]  # fmt: skip
+    assert found[:2] == [
+        "MILLSTREAM_BATCHSIZE: there is no such setting",
+        "MILLSTREAM_DELTA_ROT: there is no such setting",
+    ]
+
+
+def test_no_problem_shows_a_secret():
+    assert "secret" not in "".join(problems(REDIS_URL="http://:secret@localhost"))
+    assert "secret" not in repr(load(NEEDED))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("500ms", timedelta(milliseconds=500)),
+        ("30s", timedelta(seconds=30)),
+        ("5m", timedelta(minutes=5)),
+        ("2h", timedelta(hours=2)),
+        ("7d", timedelta(days=7)),
+        ("1.5h", timedelta(minutes=90)),
+        ("0s", timedelta(0)),
+    ],
+)
+def test_durations(text, expected):
+    assert load(NEEDED | {"MILLSTREAM_DEDUP_TTL": text}).dedup_ttl == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "30", "s", "5 minutes", "-5s", "5sm", "infs", "nand", "1e12d", "PT5M", "5M", "1h30m"],
+)
+def test_what_is_no_duration_is_refused(text):
+    (problem,) = problems(OUT_OF_ORDERNESS=text)
+    assert problem.startswith(f"MILLSTREAM_OUT_OF_ORDERNESS: {text!r} is no duration such as")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("earliest", "earliest"),
+        ("latest", "latest"),
+        ("2024-05-01", datetime(2024, 5, 1, tzinfo=UTC)),
+        ("2024-05-01T12:30:00+02:00", datetime(2024, 5, 1, 10, 30, tzinfo=UTC)),
+        ("2024-05-01T12:30:00Z", datetime(2024, 5, 1, 12, 30, tzinfo=UTC)),
+    ],
+)
+def test_where_to_start(text, expected):
+    assert load(NEEDED | {"MILLSTREAM_START": text}).start == expected
+
+
+def test_every_kafka_name_is_librdkafkas_own():
+    environ = {
+        "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": "b:9092",
+        "MILLSTREAM_KAFKA_SASL_USERNAME": "me",
+        "MILLSTREAM_KAFKA_SSL_CA_LOCATION": "/ca.pem",
+        "MILLSTREAM_KAFKA_LOG_LEVEL": "3",
+        "KAFKA_OTHER": "no",
+    }
+    assert kafka_settings(environ) == {
+        "bootstrap.servers": "b:9092",
+        "sasl.username": "me",
+        "ssl.ca.location": "/ca.pem",
+        "log_level": "3",
+    }
+
+
+def test_kafka_without_a_name_is_no_setting():
+    assert problems(KAFKA="{}") == ["MILLSTREAM_KAFKA: there is no such setting"]
+
+
+def test_only_what_is_given_counts(monkeypatch):
+    monkeypatch.setenv("MILLSTREAM_TOPIC", "from-the-environment")
+    monkeypatch.setenv("MILLSTREAM_BATCH_SIZE", "5")
+    assert load(NEEDED).topic == "payments"
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+    assert load().topic == "from-the-environment"
+    assert load().batch_size == 5
+
+
+def test_settings_do_not_change():
+    with pytest.raises(ValueError, match="frozen"):
+        load(NEEDED).topic = "other"
+
+
+def test_every_setting_can_be_given_by_its_name():
+    assert all(name == name.lower() for name in Settings.model_fields)
+
+
+def test_refusing_prints_every_line_and_ends_with_the_status(capsys):
+    with pytest.raises(SystemExit) as raised:
+        refuse(SettingsError("one\ntwo"), 2)
+    assert raised.value.code == 2
+    assert capsys.readouterr().err == "millstream: one\nmillstream: two\n"

@@ -1,0 +1,326 @@
+"""Against the local broker."""
+
+import itertools
+import time
+from datetime import UTC, datetime
+
+import pytest
+from bytewax.inputs import AbortExecution
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from operators.batches import END_OF_INPUT, NO_WATERMARK
+from operators.connectors.drain import Drain
+from operators.connectors.kafka_source import EndedError, KafkaSource, OffsetGoneError
+from ops.local import create_topic
+
+_names = (f"source-{i}" for i in itertools.count())
+
+
+@pytest.fixture
+def topic(stack) -> str:
+    name = next(_names)
+    create_topic(stack.bootstrap, name, 2)
+    return name
+
+
+@pytest.fixture
+def send(stack, topic):
+    producer = Producer({"bootstrap.servers": stack.bootstrap, "linger.ms": 0})
+
+    def send(*values: bytes | None, partition: int = 0, **more):
+        for value in values:
+            producer.produce(topic, value, partition=partition, **more)
+        assert producer.flush(10) == 0
+
+    return send
+
+
+@pytest.fixture
+def open_part(stack, topic):
+    parts = []
+
+    def open_part(state=None, partition=0, **settings):
+        config = {"bootstrap.servers": stack.bootstrap}
+        source = KafkaSource(config, topic, [0, 1], **{"drain": Drain()} | settings)
+        parts.append(source.build_part("in", f"{topic}/{partition}", state))
+        return parts[-1]
+
+    yield open_part
+    for part in parts:
+        part.close()
+
+
+def poll(part, done, seconds=5.0) -> list:
+    """Call the partition as Bytewax does until what came suffices."""
+    found, deadline = [], time.monotonic() + seconds
+    while not done(found):
+        assert time.monotonic() < deadline, found
+        found += part.next_batch()
+        time.sleep(0.002)
+    return found
+
+
+def values(batches) -> list:
+    return [value for batch in batches for value in batch.values]
+
+
+def read(part, n: int) -> list:
+    return poll(part, lambda found: sum(map(len, found)) >= n)
+
+
+def read_all(part) -> list:
+    """Call a partition of a bounded input until it has no more."""
+    found, deadline = [], time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            found += part.next_batch()
+        except StopIteration:
+            return found
+        time.sleep(0.002)
+    raise AssertionError(found)
+
+
+def test_records_come_as_they_are_in_batches_with_their_offsets(topic, send, open_part):
+    send(
+        b"0",
+        b"1",
+        key=b"k",
+        headers=[("h", b"\xff"), ("none", None)],
+        timestamp=1_700_000_000_000,
+    )
+    send(None, b"")
+    batches = read(open_part(), 4)
+    assert values(batches) == [b"0", b"1", None, b""]
+    assert [int(o) for b in batches for o in b.offsets] == [0, 1, 2, 3]
+    assert [k for b in batches for k in b.keys] == [b"k", b"k", None, None]
+    headers = [h for b in batches for h in b.headers]
+    assert headers[:2] == [[("h", b"\xff"), ("none", None)]] * 2
+    assert headers[2:] == [None, None]
+    stamps = [int(t) for b in batches for t in b.timestamps]
+    assert stamps[:2] == [1_700_000_000_000] * 2
+    last = batches[-1].progress
+    assert (last.topic, last.partition, last.partitions, last.offset) == (topic, 0, 2, 3)
+    assert last.watermark == NO_WATERMARK
+    assert not last.idle
+
+
+def test_a_batch_is_what_has_arrived_up_to_its_size(send, open_part):
+    send(*[b"x"] * 25)
+    part = open_part(batch_size=10)
+    sizes = [len(batch) for batch in read(part, 25) if len(batch)]
+    assert sum(sizes) == 25
+    assert max(sizes) <= 10
+
+
+def test_a_resumed_partition_goes_on_behind_its_snapshot(send, open_part):
+    send(b"0", b"1", b"2")
+    part = open_part(batch_size=2)
+    assert values(read(part, 2)) == [b"0", b"1"]
+    state = part.snapshot()
+    assert state == {"version": 1, "offset": 2, "ended": False}
+    read(part, 1)
+    assert values(read(open_part(state), 1)) == [b"2"]
+
+
+def test_the_first_call_behind_a_snapshot_brings_a_batch_even_if_empty(send, open_part):
+    send(b"0")
+    part = open_part(idle_timeout=1e6)
+    read(part, 1)
+    for _ in range(2):
+        part.snapshot()
+        (heartbeat,) = part.next_batch()
+        assert len(heartbeat) == 0
+        assert heartbeat.progress.offset == 0
+        assert poll(part, lambda _: True) == []
+        assert [list(part.next_batch()) for _ in range(3)] == [[]] * 3
+
+
+def test_a_partition_without_any_record_announces_itself(open_part):
+    part = open_part(partition=1)
+    (batch,) = poll(part, bool)
+    assert (batch.progress.partition, batch.progress.offset, len(batch)) == (1, -1, 0)
+
+
+def test_latest_starts_behind_what_is_there_and_keeps_its_place(send, open_part):
+    send(b"old", b"older")
+    part = open_part(start="latest")
+    poll(part, lambda _: part.snapshot()["offset"] is not None)
+    state = part.snapshot()
+    assert state["offset"] == 2
+    # What comes while the flow is down is not skipped by the next start.
+    send(b"new")
+    again = open_part(state, start="latest")
+    assert values(read(again, 1)) == [b"new"]
+
+
+def test_a_time_that_no_record_has_reached_is_the_end(send, open_part, monkeypatch):
+    # The local broker cannot look offsets up by time, so what it would answer is played.
+    send(b"0", b"1", b"2")
+    monkeypatch.setattr("operators.connectors.kafka_source.consumer", Timed)
+    early = open_part(start=datetime(2024, 1, 1, tzinfo=UTC))
+    assert values(read(early, 2)) == [b"1", b"2"]
+    late = open_part(start=datetime(2099, 1, 1, tzinfo=UTC))
+    poll(late, lambda _: late.snapshot()["offset"] is not None)
+    assert late.snapshot()["offset"] == 3
+
+
+class Timed:
+    """A consumer that finds offset 1 for a time of 2024, and none for any later one."""
+
+    def __init__(self, config, **settings) -> None:
+        from operators.connectors.kafka import consumer
+
+        self._real = consumer(config, **settings)
+
+    def __getattr__(self, name):
+        return getattr(self._real, name)
+
+    def offsets_for_times(self, places, timeout):
+        (place,) = places
+        found = 1 if place.offset == 1_704_067_200_000 else -1
+        return [TopicPartition(place.topic, place.partition, found)]
+
+
+def test_a_bounded_input_ends_at_the_end(send, open_part):
+    send(b"0", b"1")
+    part = open_part(stop_at_end=True)
+    batches = read_all(part)
+    assert values(batches) == [b"0", b"1"]
+    assert batches[-1].progress.watermark == END_OF_INPUT
+    assert part.snapshot() == {"version": 1, "offset": 2, "ended": True}
+
+
+def test_an_empty_bounded_input_ends_too(open_part):
+    part = open_part(stop_at_end=True, partition=1)
+    batches = read_all(part)
+    assert batches[-1].progress.watermark == END_OF_INPUT
+    assert batches[-1].progress.offset == -1
+
+
+@pytest.mark.parametrize("stop_at_end", [True, False])
+def test_records_behind_an_end_that_closed_every_window_are_refused(
+    send, open_part, stop_at_end
+):
+    send(b"0")
+    part = open_part(stop_at_end=True)
+    poll(part, lambda found: found and found[-1].progress.watermark == END_OF_INPUT)
+    state = part.snapshot()
+    quiet = open_part(state, stop_at_end=True)
+    poll(quiet, lambda found: found and found[-1].progress.watermark == END_OF_INPUT)
+    assert quiet.snapshot() == state, "nothing new, so it has ended again"
+    send(b"1")
+    with pytest.raises(EndedError, match="new records"):
+        read(open_part(state, stop_at_end=stop_at_end), 1)
+
+
+def test_an_offset_beyond_the_end_is_an_error_and_nothing_is_skipped(
+    send, open_part, monkeypatch
+):
+    # The local broker does not say that an offset is out of range.
+    monkeypatch.setattr("operators.connectors.kafka_source._DOUBT_SECONDS", 0.1)
+    send(b"0")
+    with pytest.raises(OffsetGoneError, match="empty recovery directory"):
+        read(open_part({"version": 1, "offset": 50, "ended": False}), 1)
+
+
+class Refusal:
+    """What librdkafka reports where Kafka has no such offset."""
+
+    def __init__(self, code: int) -> None:
+        self._error = KafkaError(code)
+
+    def error(self):
+        return self._error
+
+
+@pytest.mark.parametrize(
+    "code", [KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE]
+)
+def test_an_offset_that_retention_has_deleted_is_an_error(open_part, code):
+    part = open_part({"version": 1, "offset": 5, "ended": False})
+    with pytest.raises(OffsetGoneError, match=r"offset 5 is not in the topic.*not skipped"):
+        part._without_events([Refusal(code)])
+
+
+def test_any_other_error_stops_the_flow_so_that_it_resumes(open_part):
+    part = open_part({"version": 1, "offset": 5, "ended": False})
+    with pytest.raises(RuntimeError, match=r"source-\d+/0: "):
+        part._without_events([Refusal(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+
+
+def test_a_partition_that_has_no_record_for_the_timeout_is_idle_until_one_comes(
+    send, open_part
+):
+    send(b"0")
+    part = open_part(idle_timeout=0.1)
+    read(part, 1)
+    (batch,) = poll(part, bool)
+    assert batch.progress.idle
+    assert len(batch) == 0
+    assert list(part.next_batch()) == [], "it is said once"
+    part.snapshot()
+    assert next(iter(part.next_batch())).progress.idle
+    send(b"1")
+    assert not read(part, 1)[-1].progress.idle
+
+
+def test_when_asked_to_stop_it_does_so_behind_the_next_snapshot(send, open_part):
+    drain = Drain()
+    send(b"0")
+    part = open_part(drain=drain)
+    read(part, 1)
+    drain.requested = True
+    list(part.next_batch())
+    assert part.snapshot()["offset"] == 1
+    with pytest.raises(AbortExecution):
+        part.next_batch()
+
+
+def test_the_group_learns_of_an_epoch_when_it_is_durable(stack, topic, send, open_part):
+    def committed() -> int:
+        return client.committed([TopicPartition(topic, 0)], 5)[0].offset
+
+    client = Consumer({"bootstrap.servers": stack.bootstrap, "group.id": "tools"})
+    send(b"0", b"1")
+    part = open_part(group="tools")
+    read(part, 2)
+    part.snapshot()
+    assert committed() < 0
+    poll(part, lambda _: committed() == 2)
+    client.close()
+
+
+class Odd:
+    """A message with a header whose name is not UTF-8, which no Python producer can send."""
+
+    def __init__(self, offset: int, *, odd: bool) -> None:
+        self._offset, self._odd = offset, odd
+
+    def offset(self):
+        return self._offset
+
+    def timestamp(self):
+        return (1, 5)
+
+    def key(self):
+        return None
+
+    def value(self):
+        return b"v"
+
+    def headers(self):
+        if self._odd:
+            b"\xff".decode()
+        return [("h", b"1")]
+
+
+def test_header_names_that_are_not_utf8_cost_no_record(open_part):
+    batch = open_part()._batch([Odd(7, odd=False), Odd(8, odd=True)])
+    assert list(batch.headers) == [[("h", b"1")], [("<header names that are not UTF-8>", None)]]
+    assert values([batch]) == [b"v", b"v"]
+    assert batch.progress.offset == 8
+
+
+def test_parts_are_named_by_topic_and_partition(stack, topic):
+    source = KafkaSource({}, topic, [0, 1, 11], drain=Drain())
+    assert source.list_parts() == [f"{topic}/0", f"{topic}/1", f"{topic}/11"]

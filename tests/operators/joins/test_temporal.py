@@ -1,0 +1,142 @@
+from typing import Any
+
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from operators.batches import Progress
+from operators.joins import OpenVersions, TemporalJoin, versions
+from operators.waiting import Side
+from tests.operators.streams import (
+    TYPES,
+    Event,
+    bounds,
+    check_timing,
+    events,
+    frame,
+    partitions,
+    run,
+)
+
+LEFT = Side("l", ("key",), {"lk": "key", "lv": "value", "lt": "event_time"}, TYPES)
+RIGHT = Side("r", ("key",), {"rv": "value", "rt": "event_time"}, TYPES)
+
+joins = st.builds(
+    lambda how, deleted, lateness: TemporalJoin(LEFT, RIGHT, how, deleted, lateness),
+    st.sampled_from(["inner", "left"]), st.sampled_from([None, "gone"]), st.integers(0, 4),
+)  # fmt: skip
+bounds_ = st.tuples(bounds, bounds)
+
+
+def oracle(
+    lefts: list[Event], rights: list[Event], join: TemporalJoin
+) -> list[tuple[Any, ...]]:
+    rows = []
+    for left in lefts:
+        known = [r for r in rights if r.key == left.key and r.time <= left.time]
+        version = max(known, key=lambda r: r.order, default=None)
+        if version is not None and join.deleted and version.value < 0:
+            version = None
+        if version is not None:
+            found = (version.value, version.time)
+        elif join.how == "left":
+            found = (None, None)
+        else:
+            continue
+        rows.append((left.key, left.value, left.time, *found, left.time + 1))
+    return sorted(rows, key=repr)
+
+
+def actual(out: Any) -> list[tuple[Any, ...]]:
+    table = out.table()
+    if table is None:
+        return []
+    assert list(table.columns) == ["lk", "lv", "lt", "rv", "rt", "settled_at"]
+    times = [pl.col(name).to_physical() for name in ("lt", "rt", "settled_at")]
+    return sorted(table.with_columns(times).rows(), key=repr)
+
+
+def joined(
+    join: TemporalJoin, left: Any, right: Any, bounds: Any, seed: int, **how: Any
+) -> Any:
+    sides = {"l": join.left, "r": join.versions}
+    sizes = {"l": len(left), "r": len(right)}
+    return run(
+        {"l": (left, bounds[0]), "r": (right, bounds[1])},
+        lambda: OpenVersions(join, sizes),
+        lambda state: OpenVersions.load(join, sizes, state),
+        lambda topic, of: sides[topic].rows(of),
+        lambda state, progress, rows: state.advance(progress, rows.get("l"), rows.get("r")),
+        seed,
+        lateness=join.lateness,
+        **how,
+    )
+
+
+def negative(right: Any) -> Any:
+    """Values below zero are deletions."""
+    return [[(time, key, value - 1) for time, key, value in records] for records in right]
+
+
+@settings(max_examples=120)
+@given(joins, partitions(), partitions(), bounds_, st.integers(), st.booleans())
+def test_every_row_finds_the_version_of_its_time(join, left, right, bounds, seed, tidy):
+    versions._TIDY_MIN, usual = (0 if tidy else versions._TIDY_MIN), versions._TIDY_MIN
+    try:
+        right = negative(right)
+        out = joined(join, left, right, bounds, seed)
+    finally:
+        versions._TIDY_MIN = usual
+    lefts, rights = events("l", left, bounds[0]), events("r", right, bounds[1])
+    assert sorted(out.late) == sorted(e.place for e in lefts + rights if e.late(join.lateness))
+    in_time = [[e for e in side if not e.late(join.lateness)] for side in (lefts, rights)]
+    assert actual(out) == oracle(*in_time, join)
+    check_timing(out, join.lateness)
+
+
+@settings(max_examples=40)
+@given(joins, partitions(), partitions(), bounds_, st.integers())
+def test_with_idle_partitions_every_record_takes_part_or_is_late(
+    join, left, right, bounds, seed
+):
+    out = joined(join, left, right, bounds, seed, idle=True)
+    lefts, rights = events("l", left, bounds[0]), events("r", right, bounds[1])
+    assert len(set(out.late)) == len(out.late)
+    in_time = [[e for e in side if e.place not in set(out.late)] for side in (lefts, rights)]
+    assert actual(out) == oracle(*in_time, join)
+    check_timing(out, join.lateness)
+
+
+@settings(max_examples=40)
+@given(partitions(), partitions(most=1), st.integers())
+def test_versions_known_from_the_start_need_no_watermark(left, right, seed):
+    join = TemporalJoin(LEFT, RIGHT)
+    rows = join.versions.rows(frame(events("r", right, 0)))
+    sizes = {"l": len(left)}
+    out = run(
+        {"l": (left, 3)},
+        lambda: OpenVersions(join, sizes, rows),
+        lambda state: OpenVersions.load(join, sizes, state),
+        lambda _, of: LEFT.rows(of),
+        lambda state, progress, rows: state.advance(progress, rows.get("l"), None),
+        seed,
+    )
+    lefts = [e for e in events("l", left, 3) if not e.late(0)]
+    assert actual(out) == oracle(lefts, events("r", right, 0), join)
+
+
+def test_state_keeps_one_version_per_key(monkeypatch):
+    monkeypatch.setattr(versions, "_TIDY_MIN", 100)
+    join = TemporalJoin(LEFT, RIGHT)
+    state = OpenVersions(join, {"l": 1, "r": 1})
+    for start in range(0, 6_000, 200):
+        part = [[(start + t, "ab"[t % 2], t) for t in range(200)]]
+        progress = [Progress(topic, 0, 1, start, start + 199) for topic in "lr"]
+        state.advance(progress, None, RIGHT.rows(frame(events("r", part, 0))))
+    assert state.rows <= 300
+    left = LEFT.rows(frame(events("l", [[(6_000, "a", 1), (6_001, "b", 2)]], 0)))
+    progress = [Progress(topic, 0, 1, 6_000, 7_000) for topic in "lr"]
+    found = state.advance(progress, left, None).rows
+    assert found is not None
+    # The last of the values 0 to 199, which went to the keys in turn.
+    assert found.select("lk", "rv").rows() == [("a", 198), ("b", 199)]

@@ -1,0 +1,49 @@
+"""The demo, as a newcomer runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data" / "card-transactions-2018-q2.parquet"
+
+
+def _demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ops.cli", "demo", "--folder", str(folder), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+
+
+def test_the_demo_balances(tmp_path: Path) -> None:
+    run = _demo(tmp_path / "demo", "--payments", "20000", "--json")
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout)
+    assert report["ok"]
+    assert report["counts"]["events"] > 20_000
+
+
+def test_a_folder_that_is_not_a_demos_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    run = _demo(tmp_path)
+    assert run.returncode == 2
+    assert "not an earlier demo's" in run.stderr
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_file_that_is_no_payments_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "no.parquet").write_text("no")
+    run = _demo(tmp_path / "demo", "--file", str(tmp_path / "no.parquet"))
+    assert run.returncode == 2
+    assert "no.parquet" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.skipif(not DATA.exists(), reason=f"the public data set is not at {DATA}")
+def test_the_public_data_set_runs_through_whole(tmp_path: Path) -> None:
+    run = _demo(tmp_path / "demo", "--file", str(DATA), "--json")
+    assert run.returncode == 0, run.stderr
+    report = json.loads(run.stdout)
+    assert report["ok"]
+    assert report["counts"]["unique"] == report["counts"]["events"] == 872_795

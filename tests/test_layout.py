@@ -1,0 +1,91 @@
+"""The repository's own rules: who imports whom, how long a file gets, what ships."""
+
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("flows", "operators", "schemas", "ops")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_imports_point_one_way():
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_pure_module_is_under_the_contract_of_purity():
+    (contract,) = (
+        each
+        for each in PROJECT["tool"]["importlinter"]["contracts"]
+        if each["type"] == "forbidden"
+    )
+    names = {
+        path.stem
+        for path in (ROOT / "operators").iterdir()
+        if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.stem != "__init__"
+    }
+    pure = names - {"connectors", "steps", "metrics"}
+    assert set(contract["source_modules"]) == {f"operators.{name}" for name in pure}
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "benchmarks"])
+def test_no_file_is_too_long_to_read(package):
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for path in (ROOT / package).rglob("*.py")
+        if (lines := len(path.read_text("utf-8").splitlines())) > 400
+    }
+    assert long == {}
+
+
+def test_only_the_tests_root_is_a_package_of_that_name():
+    # tests/operators/__init__.py would make `import operators` find the tests.
+    shadows = [
+        package for package in PACKAGES if (ROOT / "tests" / package / "__init__.py").exists()
+    ]
+    assert shadows == []
+    for package in PACKAGES:
+        for folder in {path.parent for path in (ROOT / package).rglob("*.py")}:
+            assert (folder / "__init__.py").exists(), f"{folder} ships no package"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> set[str]:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [
+        Path(sys.executable).with_name("hatchling"),
+        "build",
+        "-t",
+        "wheel",
+        "-d",
+        folder,
+    ]
+    subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    (built,) = folder.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        return set(archive.namelist())
+
+
+@pytest.mark.parametrize(
+    "pattern", ["flows/rules/*.yaml", "schemas/*/*.avsc", "operators/**/*.lua", "**/*.py"]
+)
+def test_the_wheel_has_every_file_that_the_code_reads(wheel, pattern):
+    expected = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.relative_to(ROOT).match(pattern) and "__pycache__" not in path.parts
+    }
+    assert expected
+    assert expected <= wheel
+
+
+def test_the_wheel_has_nothing_else(wheel):
+    tops = {name.split("/")[0] for name in wheel}
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
