@@ -103,6 +103,7 @@ class Groups:
         self.emitted = 0
 
     def feed(self, batch: Batch) -> None:
+        """Take a batch through the operator."""
         for key, item in assign([batch], self.windows, GROUPS):
             if isinstance(item, pl.DataFrame):
                 continue

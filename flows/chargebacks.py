@@ -30,8 +30,8 @@ from flows.outcomes import (
     outcomes_table,
     tables,
 )  # fmt: skip
-from flows.payments import _prepare_recovery, _registry_config
 from flows.settings import Settings, SettingsError
+from flows.starting import prepare_recovery, registry_config
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
 from operators.connectors import delta, kafka, memory, redis, registry
@@ -145,7 +145,7 @@ def flow() -> Dataflow:
         registry.RegistryUnavailableError, delta.StorageUnavailableError,
     ) as error:  # fmt: skip
         settings_.refuse(error, 1)
-    _prepare_recovery(sys.argv[1:])
+    prepare_recovery(sys.argv[1:])
     DRAIN.install()
     memory.settle()
     return built
@@ -154,7 +154,7 @@ def flow() -> Dataflow:
 def _connect(settings: Settings) -> Dataflow:
     timeout = settings.start_timeout.total_seconds()
     client = redis.connect(settings.redis_url.get_secret_value(), timeout)
-    lookup = registry.open_registry(settings.schema_registry, _registry_config(settings))
+    lookup = registry.open_registry(settings.schema_registry, registry_config(settings))
     places: list[tuple[str, int]] = []
 
     def connect(topic: str, record: str, check: Any, idle_timeout: timedelta) -> Input:

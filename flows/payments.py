@@ -3,16 +3,13 @@
 Run it with ``python -m bytewax.run flows.payments -r state``.
 """
 
-import argparse
 import logging
-import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final
 
 import bytewax.operators as op
@@ -26,6 +23,7 @@ import schemas
 from flows import settings as settings_
 from flows.messages import alert_messages, reject_messages
 from flows.settings import Settings, SettingsError
+from flows.starting import prepare_recovery, registry_config
 from flows.tables import (
     ALERTS,
     BRONZE,
@@ -171,7 +169,7 @@ def flow() -> Dataflow:
     ) as error:  # fmt: skip
         settings_.refuse(error, 1)
     try:
-        _prepare_recovery(sys.argv[1:])
+        prepare_recovery(sys.argv[1:])
     except recovery.InUseError as error:
         settings_.refuse(error, 1)
     DRAIN.install()
@@ -187,7 +185,7 @@ def _connect(settings: Settings, rules: RuleSet) -> Dataflow:
         kafka.ensure_topic(settings.kafka, topic, len(partitions))
         outputs[topic] = kafka.wait_for_partitions(settings.kafka, topic, timeout)
     client = redis.connect(settings.redis_url.get_secret_value(), timeout)
-    lookup = registry.open_registry(settings.schema_registry, _registry_config(settings))
+    lookup = registry.open_registry(settings.schema_registry, registry_config(settings))
     source = KafkaSource(
         settings.kafka,
         settings.topic,
@@ -208,7 +206,9 @@ def _connect(settings: Settings, rules: RuleSet) -> Dataflow:
         partitions=[(settings.topic, partition) for partition in partitions],
     )
     ends = kafka.end_offsets(settings.kafka, settings.topic, partitions, timeout)
-    _refuse_shorter_topic(CommittedIds(settings.delta_root, BRONZE.name, table_sink.fence), ends)
+    _refuse_shorter_topic(
+        CommittedIds(settings.delta_root, BRONZE.name, table_sink.fence), ends
+    )
     parts = Parts(
         Decoder(schemas.latest("payment"), lookup),
         partial(check_payments, future_bound_us=_micros(settings.future_bound)),
@@ -236,21 +236,3 @@ def _refuse_shorter_topic(bronze: CommittedIds, ends: Mapping[int, int]) -> None
             "that the tables already have. Name another MILLSTREAM_DELTA_ROOT or "
             "MILLSTREAM_TOPIC, or remove the tables, and start with an empty recovery directory"
         )
-
-
-def _registry_config(settings: Settings) -> dict[str, str]:
-    user = settings.schema_registry_user.get_secret_value()
-    return {"basic.auth.user.info": user} if user else {}
-
-
-def _prepare_recovery(arguments: Sequence[str]) -> None:
-    """Make or purge the recovery store that Bytewax was told of, before it opens it."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument(
-        "-r", "--recovery-directory", default=os.environ.get("BYTEWAX_RECOVERY_DIRECTORY")
-    )
-    parser.add_argument("-i", "--process-id", type=int, default=0)
-    known, _ = parser.parse_known_args(arguments)
-    # One process does it for all: the others wait for it before they open the store.
-    if known.recovery_directory and known.process_id == 0:
-        recovery.prepare(Path(known.recovery_directory))

@@ -1,10 +1,10 @@
 """The payments flow's tables and windows."""
 
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
-import schemas
+from flows.columns import record_columns
 from operators.features import SCHEMA as FEATURES
 from operators.records import RAW_COLUMNS, REJECT_COLUMNS
 from operators.rules import ALERT_COLUMNS
@@ -13,33 +13,10 @@ from operators.steps.windows import LATE_COLUMNS
 from operators.tables import COORDINATES, TIME, Table
 from operators.windows import Windows, agg, session, sliding, tumbling
 
-_TYPES: Final[dict[str, pl.DataType]] = {
-    "string": pl.String(),
-    "long": pl.Int64(),
-    "int": pl.Int32(),
-    "double": pl.Float64(),
-    "boolean": pl.Boolean(),
-    "enum": pl.String(),
-    "timestamp-micros": TIME,
-}
-
-
-def _column(avro: Any) -> pl.DataType:
-    if isinstance(avro, list):
-        return _column(next(branch for branch in avro if branch != "null"))
-    if isinstance(avro, dict):
-        return _TYPES[avro.get("logicalType") or avro["type"]]
-    return _TYPES[avro]
-
-
-PAYMENT_COLUMNS: Final[dict[str, pl.DataType]] = {
-    field["name"]: _column(field["type"]) for field in schemas.latest("payment")["fields"]
-}
-
 SILVER_COLUMNS: Final[dict[str, pl.DataType]] = {
     **COORDINATES,
     "kafka_timestamp": TIME,
-    **PAYMENT_COLUMNS,
+    **record_columns("payment"),
     "watermark": TIME,
     **FEATURES,
 }

@@ -54,7 +54,8 @@ def _out_of_order(keys: UInt64s, times: Int64s) -> Indices:
     low, high = np.searchsorted(keys, wrong), np.searchsorted(keys, wrong, "right")
     size = high - low
     ends = np.cumsum(size)
-    return np.arange(int(ends[-1])) + np.repeat(low - (ends - size), size)
+    positions: Indices = np.arange(int(ends[-1])) + np.repeat(low - (ends - size), size)
+    return positions
 
 
 @dataclass(slots=True)

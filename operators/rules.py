@@ -12,6 +12,7 @@ import yaml
 from polars.exceptions import PolarsError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from operators.expressions import one_row, select_rows
 from operators.tables import COORDINATES
 
 Severity = Literal["low", "medium", "high", "critical"]
@@ -30,14 +31,6 @@ ALERT_COLUMNS: Final[dict[str, pl.DataType]] = {
 }
 
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
-_NOT_OF_ONE_ROW: Final = re.compile(
-    r'"(Agg|Over|Window|Rolling|SubPlan|Len|Gather|Filter|Sort|Rank|Shift|Diff|Cum\w+|'
-    r'Quantile|Correlation|Explode)"'
-)
-_CLOCK: Final = re.compile(
-    r"\b(now\s*\(|current_(date|time|timestamp)\b|localtime(stamp)?\b)", re.IGNORECASE
-)
-_TEXT: Final = re.compile(r"'[^']*'")
 
 
 class RuleError(ValueError):
@@ -73,7 +66,7 @@ class Rule(BaseModel):
     @cached_property
     def condition(self) -> pl.Expr:
         """The condition; null (something it needs is unknown) is no match."""
-        return _one_row(self.when).fill_null(False).alias(self.id)
+        return one_row(self.when).fill_null(False).alias(self.id)
 
     def alerts(self, hits: pl.DataFrame) -> pl.DataFrame:
         """Return an alert, with `ALERT_COLUMNS`, for each of the matching payments."""
@@ -90,40 +83,16 @@ class Rule(BaseModel):
             "rule_id": pl.lit(self.id),
             "rule_version": pl.lit(self.version),
             "severity": pl.lit(self.severity),
-            "score": _one_row(self.score).cast(pl.Float64).round(2),
+            "score": one_row(self.score).cast(pl.Float64).round(2),
             "reason": pl.format(text, *names) if names else pl.lit(self.reason),
         }
-        return _select(
+        return select_rows(
             hits,
             [
                 made.get(name, pl.col(name)).cast(dtype).alias(name)
                 for name, dtype in ALERT_COLUMNS.items()
             ],
         )
-
-
-def _select(frame: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataFrame:
-    """Select row by row.
-
-    Polars divides a single value by a constant, be it a frame's one row or a chunk's, and
-    multiplies several by its reciprocal; the last bit of a score must not depend on the batch.
-    """
-    if frame.height == 1:
-        # Made of series: Polars keeps a row that is repeated by itself as the single value.
-        twice = pl.DataFrame([s.clone().append(s) for s in frame]).rechunk()
-        return twice.select(expressions).head(1)
-    return frame.rechunk().select(expressions)
-
-
-def _one_row(sql: str) -> pl.Expr:
-    """Return the expression, which may only look at one row; raises PolarsError if not."""
-    expression = pl.sql_expr(sql)
-    if _NOT_OF_ONE_ROW.search(expression.meta.serialize(format="json")):
-        # What a payment's rule says must not depend on its batch.
-        raise PolarsError(f"{sql!r} looks at more than one payment; use the feature columns")
-    if _CLOCK.search(_TEXT.sub("", sql)):
-        raise PolarsError(f"{sql!r} looks at the clock; a replay would say something else")
-    return expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +141,7 @@ class RuleSet:
         failures: list[Failure] = []
         if payments.height and self.rules:
             try:
-                masks = _select(payments, [rule.condition for rule in self.rules])
+                masks = select_rows(payments, [rule.condition for rule in self.rules])
                 hits = [rule for rule in self.rules if masks[rule.id].any()]
                 # In one chunk: Polars 2.1 with several threads panics in format() on the
                 # filtered rows of a frame of many chunks.
@@ -193,7 +162,7 @@ def _one_by_one(
 ) -> list[pl.DataFrame]:
     """Return the rule's alerts, halving the payments until those it fails on stand alone."""
     try:
-        hits = _select(payments, [rule.condition])[rule.id]
+        hits = select_rows(payments, [rule.condition])[rule.id]
         return [rule.alerts(payments.filter(hits).rechunk())]
     except PolarsError as error:
         if payments.height == 1:

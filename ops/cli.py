@@ -9,9 +9,9 @@ from importlib.metadata import version
 # As in flows/__init__.py this is for Polars' first import; a tool may use every core.
 os.environ.setdefault("POLARS_MAX_THREADS", str(os.cpu_count() or 1))
 
-from ops import demo, local_cli, query  # noqa: E402 # behind the setting
-from ops.simulate import cli as simulate_cli  # noqa: E402
-from ops.verify import cli as verify_cli  # noqa: E402
+from ops import demo, local_cli, query  # behind the setting
+from ops.simulate import cli as simulate_cli
+from ops.verify import cli as verify_cli
 
 
 def parser() -> argparse.ArgumentParser:

@@ -30,6 +30,19 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(func=run)
 
 
+def newest_view(name: str, columns: list[str]) -> str:
+    """Return SQL for a view of `name`_revisions with the newest revision of each window alone.
+
+    The window's columns are those before `revision`.
+    """
+    window = ", ".join(columns[: columns.index("revision")])
+    newest = f"max(revision) OVER (PARTITION BY {window})"
+    return (
+        f"CREATE VIEW {name} AS SELECT * EXCEPT (newest) FROM "  # noqa: S608 # our own names
+        f"(SELECT *, {newest} AS newest FROM {name}_revisions) WHERE revision = newest"
+    )
+
+
 def query(root: str, sql: str) -> pl.DataFrame:
     """Return the result of `sql` on the tables under `root`.
 
@@ -38,8 +51,14 @@ def query(root: str, sql: str) -> pl.DataFrame:
     engine = QueryBuilder()
     for table in tables(0):
         uri = table_uri(root, table.name)
-        if DeltaTable.is_deltatable(uri):
-            engine = engine.register(table.name.replace("/", "_"), DeltaTable(uri))
+        if not DeltaTable.is_deltatable(uri):
+            continue
+        name = table.name.replace("/", "_")
+        if "revision" not in table.columns:
+            engine = engine.register(name, DeltaTable(uri))
+            continue
+        engine = engine.register(f"{name}_revisions", DeltaTable(uri))
+        engine.execute(newest_view(name, list(table.columns)))
     return pl.DataFrame(pl.from_arrow(pa.table(engine.execute(sql).read_all())))
 
 

@@ -1,7 +1,7 @@
 """What a table has committed, for those who have lost their own memory of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -50,7 +50,8 @@ class CommittedIds:
         if "max.event_time" not in files.columns or files["max.event_time"].null_count():
             # Files without statistics: their days still bound them.
             day = files["partition.event_date"].cast(pl.Date).max()
-            return (day - _EPOCH.date()).days * 24 + 24  # type: ignore[operator] # a date
+            days: date = day  # type: ignore[assignment] # the column is of dates
+            return (days - _EPOCH.date()).days * 24 + 24
         # Statistics are cut to milliseconds, which moves no time into another hour.
         newest = files["max.event_time"].cast(pl.Datetime("us", "UTC")).to_physical().max()
         return int(newest) // _HOUR  # type: ignore[arg-type] # a number

@@ -5,7 +5,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, NewTopic
 
 Config = Mapping[str, str]
@@ -28,7 +35,9 @@ def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]
     servers = config.get("bootstrap.servers", "")
     while True:
         try:
-            found = admin.list_topics(topic, timeout=min(5, max(timeout / 4, 0.2))).topics[topic]
+            found = admin.list_topics(topic, timeout=min(5, max(timeout / 4, 0.2))).topics[
+                topic
+            ]
             if found.error is None and found.partitions:
                 return sorted(found.partitions)
             problem = f"topic {topic!r}: {found.error or 'no partitions'}"
@@ -93,7 +102,7 @@ def end_offsets(
 ) -> dict[int, int]:
     """Return each partition's end, the offset of the next record to come.
 
-    As a fetch from the end tells it, see `read_to_end`. Raises KafkaUnavailableError after
+    As the answer to a fetch tells it, see `read_to_end`. Raises KafkaUnavailableError after
     `timeout` seconds.
     """
     client = consumer(config)
@@ -108,7 +117,8 @@ def end_offsets(
                 error = message.error()
                 if error is not None and error.code() != KafkaError._PARTITION_EOF:
                     raise KafkaException(error)
-                ends.setdefault(message.partition(), message.offset())
+                place = TopicPartition(topic, message.partition())
+                _, ends[message.partition()] = client.get_watermark_offsets(place, cached=True)
         return ends
     finally:
         client.close()

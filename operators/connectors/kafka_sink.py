@@ -92,7 +92,11 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
         while True:
             try:
                 self._producer.produce(
-                    self._topic, value, message.key, headers=headers, on_delivery=self._delivered
+                    self._topic,
+                    value,
+                    message.key,
+                    headers=headers,
+                    on_delivery=self._delivered,
                 )
                 return
             except BufferError:

@@ -1,18 +1,19 @@
 """Recovery store: made where it is missing, purged of what a crash left half done."""
 
 import fcntl
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from bytewax.recovery import init_db_dir
 
 PARTITIONS: Final = 1
 _LOCK_SECONDS: Final = 5.0
 
-_held: dict[Path, IO[str]] = {}
+_held: dict[Path, int] = {}
 
 
 class InUseError(RuntimeError):
@@ -27,14 +28,14 @@ def hold(directory: Path) -> None:
     where = directory.resolve()
     if where in _held:
         return
-    file = (where / "lock").open("a")
+    file = os.open(where / "lock", os.O_CREAT | os.O_RDWR, 0o644)
     deadline = time.monotonic() + _LOCK_SECONDS
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             if time.monotonic() > deadline:
-                file.close()
+                os.close(file)
                 raise InUseError(
                     f"the recovery directory {directory} is in use: another copy of this flow "
                     "runs. Stop one of them"

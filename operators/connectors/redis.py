@@ -1,5 +1,6 @@
 """Redis: which record carried an event's id first."""
 
+import itertools
 import logging
 import secrets
 import threading
@@ -160,7 +161,7 @@ class _Packed:
                         self.rows[low:high].tobytes(),
                     ],
                 )
-                for low, high in zip(bounds[:-1], bounds[1:], strict=True)
+                for low, high in itertools.pairwise(bounds)
             ]
 
 
@@ -345,7 +346,13 @@ class RedisFirstSeen:
                         keys = [self._generation_key, *(self._key(hour) for hour, _ in call)]
                         each = [part for _, parts in call for part in parts[:3]]
                         pipeline.eval(
-                            self._refill, len(keys), *keys, step, self._ttl, self._generation, *each
+                            self._refill,
+                            len(keys),
+                            *keys,
+                            step,
+                            self._ttl,
+                            self._generation,
+                            *each,
                         )
                     answers: list[int | None] = pipeline.execute()
                 for answer in answers:

@@ -9,7 +9,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from operators.batches import Int64s
-from operators.expressions import one_row
+from operators.expressions import one_row, select_rows
 from operators.index import Mask
 from operators.tables import TIME
 from operators.waiting import Side
@@ -152,12 +152,7 @@ class Sequence:
 
         Raises PolarsError if a condition fails on some event.
         """
-        if frame.height == 1:
-            # Polars divides a single row by a constant and multiplies several by its
-            # reciprocal; what a condition says must not depend on the batch.
-            marked = pl.concat([frame, frame]).with_columns(self.marks).head(1)
-        else:
-            marked = frame.with_columns(self.marks)
+        marked = frame.hstack(select_rows(frame, [self.marks]))
         if not self.strict:
             marked = marked.filter(pl.col(MARKS) != 0)
         rows = self.side.rows(marked)

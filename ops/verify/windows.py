@@ -145,7 +145,7 @@ def check_windows(
     """
     engine = QueryBuilder().register("silver", silver).register("late", late)
     seen = f"seen AS ({_SEEN.format(bound=bound)})"
-    rows = _frame(engine.execute(f"WITH {seen} SELECT * FROM seen"))
+    rows = _frame(engine.execute(f"WITH {seen} SELECT * FROM seen"))  # noqa: S608 # our own words
     wrong = rows.filter(~pl.col("watermark").eq_missing(pl.col("derived")))
     checks = [
         Check.of(

@@ -22,11 +22,15 @@ _THREE = "broker of three killed"
 def main() -> int:
     """Run the bench; returns 0 (all exact), 1 (differences) or 2 (it cannot run here)."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--kills", type=int, default=500, help="kills; other faults in proportion")
+    parser.add_argument(
+        "--kills", type=int, default=500, help="kills; other faults in proportion"
+    )
     parser.add_argument("--minutes", type=float, help="begin no further fault after this long")
     parser.add_argument("--payments", type=int, default=6_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", action="append", metavar="TEXT", help="faults with this in their name")
+    parser.add_argument(
+        "--only", action="append", metavar="TEXT", help="faults with this in their name"
+    )
     parser.add_argument("--folder", type=Path, help="keep everything here")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     args = parser.parse_args()
@@ -39,7 +43,9 @@ def main() -> int:
         folder = args.folder or Path(temporary)
         results = _run(args, folder.absolute(), console)
     if args.json:
-        json.dump([asdict(result) | {"ok": result.ok} for result in results], sys.stdout, indent=2)
+        json.dump(
+            [asdict(result) | {"ok": result.ok} for result in results], sys.stdout, indent=2
+        )
         print()
     else:
         console.print(table(results))
@@ -87,7 +93,15 @@ def table(results: list[Result]) -> Table:
     """Return what is printed."""
     shown = Table(box=None, pad_edge=False)
     shown.add_column("fault")
-    for name in ("times", "runs", "commits", "epochs replayed", "rows fenced", "rows compared", "differences"):
+    for name in (
+        "times",
+        "runs",
+        "commits",
+        "epochs replayed",
+        "rows fenced",
+        "rows compared",
+        "differences",
+    ):
         shown.add_column(name, justify="right")
     for r in results:
         numbers = (r.times, r.runs, r.commits, r.replays, r.fenced, r.rows, r.differences)

@@ -42,7 +42,9 @@ def read_tables(settings: Settings) -> dict[str, pl.DataFrame]:
     lateness = int(settings.allowed_lateness.total_seconds() * 1e6)
     found = {}
     for table in tables(lateness):
-        frame = pl.scan_delta(DeltaTable(table_uri(settings.delta_root, table.name))).drop(_NOT_COMPARED)
+        frame = pl.scan_delta(DeltaTable(table_uri(settings.delta_root, table.name))).drop(
+            _NOT_COMPARED
+        )
         found[table.name] = _flat(frame.collect())
     return found
 
@@ -59,7 +61,10 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
 
 def read_topics(settings: Settings) -> dict[str, pl.DataFrame]:
     """Return the alert and the dead-letter topic: each message's key, value and headers."""
-    return {topic: read_topic(settings, topic) for topic in (settings.alerts_topic, settings.dlq_topic)}
+    return {
+        topic: read_topic(settings, topic)
+        for topic in (settings.alerts_topic, settings.dlq_topic)
+    }
 
 
 def read_topic(settings: Settings, topic: str) -> pl.DataFrame:
@@ -70,6 +75,8 @@ def read_topic(settings: Settings, topic: str) -> pl.DataFrame:
         for message in read_to_end(settings.kafka, topic, dict.fromkeys(partitions, 0))
     ]
     frame = pl.DataFrame(
-        messages, {"key": pl.Binary(), "value": pl.Binary(), "headers": pl.String()}, orient="row"
+        messages,
+        {"key": pl.Binary(), "value": pl.Binary(), "headers": pl.String()},
+        orient="row",
     )
     return frame.sort(frame.columns, nulls_last=True)

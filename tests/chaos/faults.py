@@ -5,25 +5,20 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-from confluent_kafka import Consumer, TopicPartition
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
-from flows.tables import BRONZE, LATE, SILVER, terminal_minute_table
-from operators.connectors.delta import Fence, table_uri
+from flows.tables import BRONZE, SILVER, terminal_minute_table
+from operators.connectors.delta import table_uri
 from ops.simulate import produce
 from ops.verify import verify
-from tests.chaos.compare import Difference
 from tests.chaos.flow import Flow, Shape
 from tests.chaos.maintenance import Maintenance
 from tests.chaos.worker import POINTS
-from tests.chaos.world import PARTITIONS, ChaosError, Result, World, make
+from tests.chaos.world import Result, World, make
 from tests.servers import kafka as kafka_server
 from tests.servers import s3 as s3_server
 
@@ -40,7 +35,9 @@ def kill(world: World, result: Result, times: int) -> None:
     shapes: set[str] = set()
     while result.times < times and not result.problems:
         flow = world.flow("kill")
-        with Maintenance(flow.environ["MILLSTREAM_DELTA_ROOT"], luck.randrange(2**31)) as upkeep:
+        with Maintenance(
+            flow.environ["MILLSTREAM_DELTA_ROOT"], luck.randrange(2**31)
+        ) as upkeep:
             while True:
                 shape = Shape.draw(luck)
                 shapes.add(str(shape))
@@ -158,7 +155,9 @@ def brokers(world: World, result: Result, times: int) -> None:
         _until_done(world, flow, result, shape)
 
 
-def _until_done(world: World, flow: Flow, result: Result, shape: Shape, restarts: int = 10, **chaos: str) -> None:
+def _until_done(
+    world: World, flow: Flow, result: Result, shape: Shape, restarts: int = 10, **chaos: str
+) -> None:
     """Wait for the end, restarting the flow as a supervisor would; then compare."""
     for _ in range(restarts):
         codes = flow.wait(_GIVE_UP)
@@ -303,7 +302,13 @@ def two_copies(world: World, result: Result, times: int) -> None:
 def recovery_lost(world: World, result: Result, times: int) -> None:
     """The recovery store deleted, or restored from earlier; a table deleted or restored."""
     luck = world.luck
-    cases = ("store deleted", "store restored", "table deleted", "table restored", "table and store")
+    cases = (
+        "store deleted",
+        "store restored",
+        "table deleted",
+        "table restored",
+        "table and store",
+    )
     while result.times < times and not result.problems:
         case = cases[result.times % len(cases)]
         flow = world.flow("recovery")
@@ -381,7 +386,9 @@ def partitions_added(world: World, result: Result, times: int) -> None:
             report = verify(world.settings(flow))
             result.rows += sum(check.compared for check in report.checks)
             result.differences += sum(check.offending for check in report.checks)
-            result.problems += [f"{c.name}: {c.examples[:2]}" for c in report.checks if not c.ok]
+            result.problems += [
+                f"{c.name}: {c.examples[:2]}" for c in report.checks if not c.ok
+            ]
         result.count(flow)
         result.times += 1
         world.drop(flow, result)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -30,7 +31,12 @@ class Shape:
         """Draw one at random: mostly one process, sometimes up to `largest`."""
         processes = luck.choice([1, 1, 2, largest])
         threads = luck.choice([1, 1, 1, 2, 4]) if processes == 1 else 1
-        return cls(processes, threads, luck.choice([20, 50, 200, 1000]), luck.choice([0.05, 0.1, 0.2, 0.5]))
+        return cls(
+            processes,
+            threads,
+            luck.choice([20, 50, 200, 1000]),
+            luck.choice([0.05, 0.1, 0.2, 0.5]),
+        )
 
     def __str__(self) -> str:
         return f"{self.processes}x{self.threads}, {self.batch} a batch, {self.epoch} s epochs"
@@ -88,8 +94,8 @@ class Flow:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.log = folder / "flow.log"
 
-    def start(self, shape: Shape, **chaos: str) -> None:
-        """Start all processes; `chaos` become CHAOS_ variables of one process, by chance."""
+    def start(self, shape: Shape, under: Sequence[str] = (), **chaos: str) -> None:
+        """Start all processes, `under` another program if given; `chaos` go to CHAOS_ variables."""
         inherited = {
             k: v for k, v in os.environ.items()
             if k != "POLARS_MAX_THREADS" and not k.startswith(("MILLSTREAM_", "CHAOS_", "PYTEST_"))
@@ -111,7 +117,7 @@ class Flow:
         for number in range(shape.processes):
             command = [
                 sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()),
-                sys.executable, "-m", "tests.chaos.worker", "-r", str(self.state),
+                *under, sys.executable, "-m", "tests.chaos.worker", "-r", str(self.state),
             ]  # fmt: skip
             if shape.processes > 1:
                 command += ["-i", str(number), "-a", addresses]
@@ -120,7 +126,11 @@ class Flow:
                 log.flush()
                 self.processes.append(
                     subprocess.Popen(
-                        command, env={**environ, **extra}, cwd=self.folder / "work", stdout=log, stderr=log
+                        command,
+                        env={**environ, **extra},
+                        cwd=self.folder / "work",
+                        stdout=log,
+                        stderr=log,
                     )
                 )
 

@@ -94,7 +94,9 @@ class World:
         produce(self.made, bootstrap, self.topic)
         self.made.truth.write_parquet(folder / "truth.parquet")
 
-    def environ(self, name: str, root: str | None = None, topic: str | None = None) -> dict[str, str]:
+    def environ(
+        self, name: str, root: str | None = None, topic: str | None = None
+    ) -> dict[str, str]:
         """Return the settings of a flow called `name`."""
         return {
             "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
@@ -154,7 +156,9 @@ class World:
         result.count(flow)
         result.compared(difference)
 
-    def finish(self, flow: Flow, result: Result, shape: Shape | None = None, **chaos: str) -> bool:
+    def finish(
+        self, flow: Flow, result: Result, shape: Shape | None = None, **chaos: str
+    ) -> bool:
         """Run a flow to its end without faults; notes a problem where that fails."""
         flow.start(shape or Shape.draw(self.luck), **chaos)
         codes = flow.wait(180)

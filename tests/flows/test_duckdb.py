@@ -74,7 +74,13 @@ def rows() -> dict[str, pl.DataFrame]:
     """The flow's tables, of a simulation with many late payments, batch by batch in turns."""
     troubles = dataclasses.replace(Troubles(), late=0.05, out_of_order=0.1)
     made = simulate(
-        Params(payments=6_000, customers=120, terminals=400, partitions=PARTITIONS, troubles=troubles)
+        Params(
+            payments=6_000,
+            customers=120,
+            terminals=400,
+            partitions=PARTITIONS,
+            troubles=troubles,
+        )
     ).records
     batches = []
     for partition in range(PARTITIONS):
@@ -98,7 +104,9 @@ def rows() -> dict[str, pl.DataFrame]:
     batches += [RawBatch(progress.at(END_OF_INPUT)) for progress in last.values()]
     found: list = []
     settings = SETTINGS.model_copy(update={"allowed_lateness": np.timedelta64(60, "s").item()})
-    run_main(build(TestingSource(batches), TestingSink(found), TestingSink([]), parts(), settings))
+    run_main(
+        build(TestingSource(batches), TestingSink(found), TestingSink([]), parts(), settings)
+    )
     return {
         table.name: pl.concat(
             [f for name, f in found if name == table.name and isinstance(f, pl.DataFrame)]
@@ -110,14 +118,16 @@ def rows() -> dict[str, pl.DataFrame]:
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_duckdb_makes_the_same_rows_of_silver(rows, name):
-    silver = rows["silver/payments"].to_arrow()  # noqa: F841 # DuckDB finds it by its name
+    silver = rows["silver/payments"].to_arrow()  # DuckDB finds it by its name
     gold = rows[name]
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("silver", silver)
         connection.execute(f"CREATE VIEW seen AS {SEEN}")
         made = pl.DataFrame(pl.from_arrow(connection.sql(QUERIES[name]).to_arrow_table()))
-    times = pl.col("window_start", "window_end").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    times = (
+        pl.col("window_start", "window_end").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    )
     made = made.with_columns(times)
     keys = made.columns[: made.columns.index("window_end") + 1]
     newest = gold.filter(pl.col("revision") == pl.col("revision").max().over(keys))
@@ -126,5 +136,9 @@ def test_duckdb_makes_the_same_rows_of_silver(rows, name):
 
 
 def test_there_is_something_late_and_something_revised(rows):
-    assert set(rows["gold/late"]["step"]) == {"terminal_minute", "category_hour", "card_sessions"}
+    assert set(rows["gold/late"]["step"]) == {
+        "terminal_minute",
+        "category_hour",
+        "card_sessions",
+    }
     assert rows["gold/category_hour"]["revision"].max() == 1

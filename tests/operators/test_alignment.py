@@ -49,7 +49,10 @@ def test_a_negative_drift_is_refused():
         Alignment(-1)
 
 
-@given(st.lists(st.lists(st.integers(0, 50), min_size=1), min_size=1, max_size=5), st.integers(0, 60))
+@given(
+    st.lists(st.lists(st.integers(0, 50), min_size=1), min_size=1, max_size=5),
+    st.integers(0, 60),
+)
 def test_everything_is_read_and_nobody_runs_ahead(steps, drift):
     """Read partitions whose times grow by `steps` in turns, as far as they are not held."""
     alignment, place, time = Alignment(drift), [0] * len(steps), [0] * len(steps)
@@ -60,7 +63,9 @@ def test_everything_is_read_and_nobody_runs_ahead(steps, drift):
             at = place[partition]
             if at == len(mine) or alignment.held(partition):
                 continue
-            others = [t for p, t in enumerate(time) if p != partition and 0 < place[p] < len(steps[p])]
+            others = [
+                t for p, t in enumerate(time) if p != partition and 0 < place[p] < len(steps[p])
+            ]
             assert at == 0 or not others or time[partition] <= min(others) + drift
             time[partition] += mine[at]
             place[partition] += 1

@@ -53,7 +53,9 @@ def frame_of(partition: int, rows: list[tuple[int, int, int, int]]) -> pl.DataFr
             "source_topic": pl.Series([TOPIC] * len(rows), dtype=pl.String()),
             "source_partition": pl.Series([partition] * len(rows), dtype=pl.Int32()),
             "source_offset": pl.Series(range(len(rows)), dtype=pl.Int64()),
-            "event_time": pl.Series([r[0] * 1_000_000 for r in rows], dtype=pl.Int64()).cast(TIME),
+            "event_time": pl.Series([r[0] * 1_000_000 for r in rows], dtype=pl.Int64()).cast(
+                TIME
+            ),
             "card_id": pl.Series([f"c{r[1]}" for r in rows], dtype=pl.String()),
             "terminal_id": pl.Series([f"t{r[2]}" for r in rows], dtype=pl.String()),
             "amount_minor": pl.Series([r[3] for r in rows], dtype=pl.Int64()),
@@ -77,7 +79,9 @@ class MemoryTable:
 
 
 class Writer:
-    def __init__(self, table: MemoryTable, partitions: int, state: dict[str, Any] | None) -> None:
+    def __init__(
+        self, table: MemoryTable, partitions: int, state: dict[str, Any] | None
+    ) -> None:
         self.table, self.frontier = table, table.frontier
         self.tracker = Tracker({TOPIC: partitions})
         if state is not None:
@@ -105,7 +109,9 @@ class Protocol(RuleBasedStateMachine):
     def begin(self, streams):
         if self.idles:
             # One behind the other, so that who sleeps is left behind.
-            streams = [[(s + 300 * p, *rest) for s, *rest in rows] for p, rows in enumerate(streams)]
+            streams = [
+                [(s + 300 * p, *rest) for s, *rest in rows] for p, rows in enumerate(streams)
+            ]
         self.streams = [frame_of(p, rows) for p, rows in enumerate(streams)]
         self.n = len(self.streams)
         self.tables = {table.name: MemoryTable(table) for table in TABLES}
@@ -119,8 +125,12 @@ class Protocol(RuleBasedStateMachine):
             "tables": dict.fromkeys(self.tables),
         }  # fmt: skip
         self.at = list(state["offsets"])
-        self.cards = [CardFeatures.load(BOUND, s) if s else CardFeatures(BOUND) for s in state["cards"]]
-        self.groups = [OpenWindows.load(WINDOWS, s) if s else OpenWindows(WINDOWS) for s in state["groups"]]
+        self.cards = [
+            CardFeatures.load(BOUND, s) if s else CardFeatures(BOUND) for s in state["cards"]
+        ]
+        self.groups = [
+            OpenWindows.load(WINDOWS, s) if s else OpenWindows(WINDOWS) for s in state["groups"]
+        ]
         self.writers = {n: t.writer(self.n, state["tables"][n]) for n, t in self.tables.items()}
         # What is on its way: from each partition to each key group, in order.
         self.wires = {(p, g): deque() for p in range(self.n) for g in range(GROUPS)}
@@ -147,7 +157,10 @@ class Protocol(RuleBasedStateMachine):
         if waiting:
             self.hand_over(data.draw(st.sampled_from(waiting)))
 
-    @rule(order=st.permutations([t.name for t in TABLES]), crash=st.sampled_from([None, None, None, 0, 1, 2, 3]))
+    @rule(
+        order=st.permutations([t.name for t in TABLES]),
+        crash=st.sampled_from([None, None, None, 0, 1, 2, 3]),
+    )
     def end_epoch(self, order, crash):
         self.close_epoch(order, crash)
 
@@ -271,7 +284,9 @@ class Protocol(RuleBasedStateMachine):
         assert max(revisions.values(), default=1) == 1
         assert found == windows
 
-    def model(self, told: Counter[tuple[int, int]]) -> tuple[set[tuple[int, int]], dict[Any, Any]]:
+    def model(
+        self, told: Counter[tuple[int, int]]
+    ) -> tuple[set[tuple[int, int]], dict[Any, Any]]:
         """Return who is late, and the windows of all who were not told to be."""
         late, windows = set(), defaultdict(list)
         for partition, frame in enumerate(self.streams):
@@ -284,7 +299,9 @@ class Protocol(RuleBasedStateMachine):
                     late.add((partition, offset))
                 largest = max(largest, time)
                 if (partition, offset) not in told:
-                    windows[row["terminal_id"], start / 1e6].append((row["amount_minor"], row["card_id"]))
+                    windows[row["terminal_id"], start / 1e6].append(
+                        (row["amount_minor"], row["card_id"])
+                    )
         return late, {
             key: (len(v), sum(a for a, _ in v), max(a for a, _ in v), len({c for _, c in v}))
             for key, v in windows.items()

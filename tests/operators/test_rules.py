@@ -165,12 +165,12 @@ def test_a_rule_whose_score_fails_is_a_failure_too():
 @pytest.mark.parametrize("place", ["when", "score"])
 def test_a_rule_may_not_look_at_other_payments(sql, place):
     # On its own row each of them would mean something else than in a batch.
-    with pytest.raises(RuleError, match=r"rule r: .*more than one payment"):
+    with pytest.raises(RuleError, match=r"rule r: .*more than one event"):
         RuleSet([rule(**{place: sql})], SILVER_COLUMNS)
 
 
 def test_a_rule_may_not_change_the_number_of_rows():
-    with pytest.raises(RuleError, match="more than one payment"):
+    with pytest.raises(RuleError, match="more than one event"):
         RuleSet([rule(score="unnest(string_to_array(card_id, '-'))")], SILVER_COLUMNS)
 
 
@@ -298,7 +298,7 @@ def test_a_case_on_which_its_rule_fails_is_an_error():
 
 
 def test_a_rule_that_looks_at_other_payments_is_caught_however_it_does(monkeypatch):
-    monkeypatch.setattr("operators.rules._one_row", pl.sql_expr)
+    monkeypatch.setattr("operators.rules.one_row", pl.sql_expr)
     with pytest.raises(RuleError, match="depends on more than one payment"):
         run_case(
             rule(when="amount_minor < max(amount_minor)"), case({}, {"amount_minor": 2000})

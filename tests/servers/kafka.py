@@ -38,7 +38,9 @@ def missing() -> str | None:
         return None
     absent = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
     if absent:
-        return f"no {' and no '.join(absent)} for a Kafka server; or set KAFKA_BOOTSTRAP_SERVERS"
+        return (
+            f"no {' and no '.join(absent)} for a Kafka server; or set KAFKA_BOOTSTRAP_SERVERS"
+        )
     found = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
     version = re.search(r'version "(\d+)', found.stderr)
     if version is None or int(version[1]) < 17:
@@ -67,7 +69,9 @@ def jars() -> Path:
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
-            raise ServerError(f"mvn could not bring Kafka's jars: {(done.stdout + done.stderr)[-2000:]}")
+            raise ServerError(
+                f"mvn could not bring Kafka's jars: {(done.stdout + done.stderr)[-2000:]}"
+            )
         with contextlib.suppress(OSError):  # another process was faster
             made.rename(folder)
     return folder
@@ -98,7 +102,9 @@ class Kafka:
         for process in formats:
             said, _ = process.communicate(timeout=120)
             if process.returncode:
-                raise ServerError(f"Kafka's storage could not be formatted: {said.decode()[-2000:]}")
+                raise ServerError(
+                    f"Kafka's storage could not be formatted: {said.decode()[-2000:]}"
+                )
 
     @property
     def bootstrap(self) -> str:
@@ -107,8 +113,8 @@ class Kafka:
 
     def _java(self) -> list[str]:
         return [
-            shutil.which("java") or "java", *_JAVA, f"-Dlog4j2.configurationFile={_HERE / 'log4j2.xml'}",
-            "-cp", self._classpath,
+            shutil.which("java") or "java", *_JAVA,
+            f"-Dlog4j2.configurationFile={_HERE / 'log4j2.xml'}", "-cp", self._classpath,
         ]  # fmt: skip
 
     def _configure(self, broker: int) -> Path:
@@ -171,7 +177,6 @@ class Kafka:
     def start_all(self) -> None:
         """Start all brokers; returns when each knows all of them."""
         # A controller alone has no quorum, so a broker of three answers only with another.
-        waiting = []
         for broker in self.brokers:
             home = self.folder / f"broker-{broker}"
             command = [*self._java(), "kafka.Kafka", str(home / "server.properties")]
@@ -180,7 +185,6 @@ class Kafka:
                 self._ports[2 * broker],
             )  # fmt: skip
             self._processes[broker] = process
-            waiting.append(broker)
         self.wait_for(len(self.brokers))
 
     def wait_for(self, brokers: int, timeout: float = 90) -> None:
@@ -192,7 +196,9 @@ class Kafka:
                 if len(admin.list_topics(timeout=1).brokers) >= brokers:
                     return
             time.sleep(0.1)
-        raise ServerError(f"Kafka: no {brokers} brokers within {timeout:g} s; see {self.folder}")
+        raise ServerError(
+            f"Kafka: no {brokers} brokers within {timeout:g} s; see {self.folder}"
+        )
 
     def kill(self, broker: int) -> None:
         """Kill a broker as a power cut would."""

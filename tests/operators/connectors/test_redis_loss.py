@@ -182,7 +182,7 @@ def test_memory_is_given_back_once_the_table_has_it(client, monkeypatch):
     for start in range(0, 2_000, 20):
         rows = [(f"id{i}", 7 + i // 500, i % 3, i) for i in range(start, start + 20)]
         ask(seen, *rows)
-        table.commit(rows, {p: start + 19 for p in range(3)})
+        table.commit(rows, dict.fromkeys(range(3), start + 19))
     assert sum(map(len, seen._recent)) <= 220
 
 
@@ -195,7 +195,9 @@ def test_any_losses_at_any_time_with_crashes_are_those_of_a_dict(client, seed):
     stream: list[list[Row]] = [[] for _ in range(4)]
     for partition in range(4):
         for offset in range(30):
-            stream[partition].append((f"id{luck.randrange(12)}-{partition}", luck.randrange(3), partition, offset))
+            stream[partition].append(
+                (f"id{luck.randrange(12)}-{partition}", luck.randrange(3), partition, offset)
+            )
     model: dict[tuple[str, int, int], tuple[int, int]] = {}
     expected = {}
     for row in itertools.chain(*stream):

@@ -45,7 +45,9 @@ def arrivals(case: dict[str, Any]) -> list[Record | int]:
             result.append(arrival[1])
             continue
         partition, key, time, *amount = arrival
-        mark = largest[partition] - case.get("bound", 0) if partition in largest else NO_WATERMARK
+        mark = (
+            largest[partition] - case.get("bound", 0) if partition in largest else NO_WATERMARK
+        )
         offset = offsets[partition] = offsets.get(partition, -1) + 1
         result.append(Record(partition, offset, key, time, *(amount or [1]), mark=mark))
         largest[partition] = max(time, largest.get(partition, time))
@@ -54,7 +56,9 @@ def arrivals(case: dict[str, Any]) -> list[Record | int]:
 
 def run(case: dict[str, Any], at_once: int, restart: bool) -> tuple[Any, int, list[Any]]:
     windows, ordered = spec(case), arrivals(case)
-    partitions = case.get("partitions", 1 + max(r.partition for r in ordered if isinstance(r, Record)))
+    partitions = case.get(
+        "partitions", 1 + max(r.partition for r in ordered if isinstance(r, Record))
+    )
     opened, panes, late, held = OpenWindows(windows), [], [], []
     marks: dict[int, int] = {}
 
@@ -65,7 +69,9 @@ def run(case: dict[str, Any], at_once: int, restart: bool) -> tuple[Any, int, li
         panes.extend([closed.panes] if closed.panes is not None else [])
         for each in (judged.late if judged else None, closed.late):
             if each is not None:
-                late.extend(each.select("source_partition", "source_offset", "window_start").rows())
+                late.extend(
+                    each.select("source_partition", "source_offset", "window_start").rows()
+                )
 
     def progress(idle: int | None = None) -> list[Progress]:
         return [Progress("t", p, partitions, 0, m, p == idle) for p, m in marks.items()]
