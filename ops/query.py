@@ -22,7 +22,9 @@ def add_parser(subparsers: Any) -> None:
         help="run SQL on the tables",
         description="Run one SQL query (DataFusion's dialect) on the tables under "
         "MILLSTREAM_DELTA_ROOT: bronze_payments, silver_payments, silver_duplicates, "
-        "quarantine_payments, gold_alerts, gold_late, gold_terminal_minute.",
+        "quarantine_payments, gold_alerts, gold_late, and gold_terminal_minute, "
+        "gold_category_hour and gold_card_sessions with the newest revision of each window "
+        "(all of them in gold_terminal_minute_revisions and so on).",
     )
     parser.add_argument("sql")
     parser.add_argument("--root", help="instead of MILLSTREAM_DELTA_ROOT")

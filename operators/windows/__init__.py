@@ -1,7 +1,7 @@
 """Windows: keyed aggregates over spans of event time, emitted when the watermark passes."""
 
 from operators.windows import agg
-from operators.windows.agg import Aggregate
+from operators.windows.agg import Aggregate, InexactError
 from operators.windows.assigners import Session, Sliding, session, sliding, tumbling
 from operators.windows.durations import Duration, micros
 from operators.windows.intake import Intake, Work
@@ -14,7 +14,6 @@ from operators.windows.opened import (
     newest,
 )  # fmt: skip
 from operators.windows.panes import Panes
-from operators.windows.partials import InexactError
 from operators.windows.sessions import Sessions, hash_keys
 from operators.windows.spec import Judged, Windows
 

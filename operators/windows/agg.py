@@ -3,8 +3,11 @@
 Nulls are left out, as in SQL: an aggregate over no value is null, a count 0.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
+
+import polars as pl
 
 Kind = Literal[
     "count", "sum", "min", "max", "mean", "stddev", "first", "last", "distinct", "quantile"
@@ -90,3 +93,23 @@ def distinct(column: str, exact: int = EXACT_DISTINCT) -> Aggregate:
 def quantile(column: str, q: float, exact: int = EXACT_QUANTILE) -> Aggregate:
     """Return the value of rank ⌈q·n⌉ (nearest rank), Float64; beyond `exact` within 0.8 %."""
     return Aggregate("quantile", column, q, exact)
+
+
+class InexactError(TypeError):
+    """A sum of this column's type would depend on the order of its rows."""
+
+
+def refuse_inexact(
+    schema: Mapping[str, pl.DataType], aggregates: Mapping[str, Aggregate]
+) -> None:
+    """Raise InexactError for sums of floats and deviations of anything but integers."""
+    for name, each in aggregates.items():
+        if each.kind not in ("sum", "mean", "stddev"):
+            continue
+        dtype = schema[each.column]
+        if not (dtype.is_integer() or (dtype.is_decimal() and each.kind != "stddev")):
+            raise InexactError(
+                f"{name}: the {each.kind} of {each.column} ({dtype}) would depend on the order "
+                "of its rows: give integers of a minor unit"
+                + ("" if each.kind == "stddev" else " or decimals")
+            )

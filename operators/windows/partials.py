@@ -6,7 +6,7 @@ from typing import Final
 
 import polars as pl
 
-from operators.windows.agg import Aggregate
+from operators.windows.agg import Aggregate, refuse_inexact
 from operators.windows.sketches import HyperLogLog, LogHistogram, Sketch
 
 ORDER: Final = ("event_time", "source_partition", "source_offset")
@@ -16,32 +16,12 @@ _WIDE: Final = pl.Int128()
 _SKETCHES: Final[dict[str, Sketch]] = {"distinct": HyperLogLog(), "quantile": LogHistogram()}
 
 
-class InexactError(TypeError):
-    """A sum of this column's type would depend on the order of its rows."""
-
-
 @dataclass(frozen=True)
 class _Column:
     """A partial column: how it comes from records, and from partials of the same name."""
 
     of_rows: pl.Expr
     of_partials: pl.Expr
-
-
-def refuse_inexact(
-    schema: Mapping[str, pl.DataType], aggregates: Mapping[str, Aggregate]
-) -> None:
-    """Raise InexactError for sums of floats and deviations of anything but integers."""
-    for name, each in aggregates.items():
-        if each.kind not in ("sum", "mean", "stddev"):
-            continue
-        dtype = schema[each.column]
-        if not (dtype.is_integer() or (dtype.is_decimal() and each.kind != "stddev")):
-            raise InexactError(
-                f"{name}: the {each.kind} of {each.column} ({dtype}) would depend on the order "
-                "of its rows: give integers of a minor unit"
-                + ("" if each.kind == "stddev" else " or decimals")
-            )
 
 
 class Partials:

@@ -127,4 +127,5 @@ def _middle(bucket: int) -> float:
         return 0.0
     ends = np.array([abs(bucket) - 1, abs(bucket)], np.int64) << _SUB_BITS
     low, high = (float(end) for end in ends.view(np.float64))
-    return float(np.copysign((low + high) / 2, bucket))
+    high = min(high, float(np.finfo(np.float64).max))
+    return float(np.copysign(low + (high - low) / 2, bucket))

@@ -82,8 +82,8 @@ def _run(args: argparse.Namespace, folder: Path, console: Console) -> list[Resul
                 results.append(result)
                 console.print(
                     f"{name}: {result.times} times, {result.runs} runs, {result.rows:,} rows, "
-                    f"{result.differences} differences, {result.seconds:.0f} s {dict(result.detail)} "
-                    f"{result.said} {'' if result.ok else 'NOT EXACT'}",
+                    f"{result.differences} differences, {result.seconds:.0f} s "
+                    f"{dict(result.detail)} {result.said} {'' if result.ok else 'NOT EXACT'}",
                     markup=False, highlight=False,
                 )  # fmt: skip
     return results

@@ -52,10 +52,13 @@ def read_tables(settings: Settings) -> dict[str, pl.DataFrame]:
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the rows sorted, nested columns as text."""
     nested = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.List)]
-    frame = frame.with_columns(
-        *(pl.Series(name, [repr(value.to_list()) if value is not None else None for value in frame[name]],
-                    dtype=pl.String()) for name in nested)
-    )  # fmt: skip
+    texts = [
+        pl.Series(
+            name, [v if v is None else repr(v.to_list()) for v in frame[name]], pl.String()
+        )
+        for name in nested
+    ]
+    frame = frame.with_columns(*texts)
     return frame.sort(frame.columns, nulls_last=True)
 
 

@@ -272,11 +272,11 @@ def two_copies(world: World, result: Result, times: int) -> None:
         shared = luck.random() < 0.5
         if shared:
             other.state = flow.state
-        shape = Shape(1, 1, 50, 0.2)
-        flow.start(shape, pace="0.05")
+        shape = Shape(1, 1, 20, 0.2)
+        flow.start(shape, pace="0.15")
         flow.wait_started()
         time.sleep(luck.uniform(0.0, 1.0))
-        other.start(shape, pace="0.05")
+        other.start(shape, pace="0.15")
         deadline = time.monotonic() + 60
         while flow.running() and other.running() and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -20,7 +20,7 @@ def here(tmp_path_factory) -> World:
 @pytest.mark.parametrize(
     ("fault", "times"),
     [
-        (faults.kill, 6),
+        (faults.kill, 4),
         (faults.sigterm, 1),
         (faults.redis_emptied, 2),
         (faults.disk, 3),
