@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check chaos bench lock clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ check: .venv/installed ## Format, lint, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: .venv/installed ## Faults by the hundred, whole tables compared (KILLS=500, MINUTES=…)
+	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),500) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: .venv/installed ## The figures of the README's Benchmarks
 	$(BIN)/python -m benchmarks

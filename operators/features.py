@@ -51,8 +51,8 @@ def haversine_m(
     one, two = np.radians(latitude_1), np.radians(latitude_2)
     half = np.sin((two - one) / 2) ** 2
     turn = np.sin(np.radians(longitude_2 - longitude_1) / 2) ** 2
-    metres: Floats = 2 * EARTH_RADIUS_M * np.arcsin(
-        np.sqrt(half + np.cos(one) * np.cos(two) * turn)
+    metres: Floats = (
+        2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(half + np.cos(one) * np.cos(two) * turn))
     )
     return metres
 
@@ -269,8 +269,6 @@ def _feature(name: str, values: npt.NDArray[Any]) -> pl.Series:
     return _nullable(name, values, unknown)
 
 
-def _nullable(
-    name: str, values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_]
-) -> pl.Series:
+def _nullable(name: str, values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_]) -> pl.Series:
     series = pl.Series(name, values)
     return series.set(pl.Series(unknown), None) if unknown.any() else series

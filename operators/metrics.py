@@ -16,7 +16,8 @@ DEDUP_REFILLED: Final = Counter(
     "millstream_dedup_refilled_ids", "Ids given back to a Redis that had lost them."
 )
 DEDUP_DOUBTFUL: Final = Counter(
-    "millstream_dedup_doubtful", "Payments that may be in silver twice after Redis lost its data."
+    "millstream_dedup_doubtful",
+    "Payments that may be in silver twice after Redis lost its data.",
 )
 LATE: Final = Counter("millstream_late", "Records that were late for a window.", ["step"])
 WINDOWS: Final = Counter("millstream_windows", "Windows closed.", ["step"])

@@ -42,7 +42,12 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     )
     clean = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "BYTEWAX_"))}
     run = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=150
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=150,
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "amount_limit" in run.stdout

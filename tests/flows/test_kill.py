@@ -41,7 +41,9 @@ def _kill_at_random(stack: Stack, state: Path, work: Path, rng: random.Random) -
     left = set()
     for _ in range(KILLS):
         # Small batches, so that many are under way whenever the kill comes.
-        process = _run(stack, state, work, MILLSTREAM_BATCH_SIZE=str(rng.choice([50, 500, 20_000])))
+        process = _run(
+            stack, state, work, MILLSTREAM_BATCH_SIZE=str(rng.choice([50, 500, 20_000]))
+        )
         time.sleep(rng.uniform(0.8, 3.5))
         assert process.poll() is None, (stack.folder / "flow.log").read_text()
         process.send_signal(signal.SIGKILL)
@@ -52,7 +54,9 @@ def _kill_at_random(stack: Stack, state: Path, work: Path, rng: random.Random) -
 
 def test_twenty_kills_leave_the_books_balanced(tmp_path: Path) -> None:
     rng = random.Random(20)
-    made: Simulation = simulate(Params(payments=60_000, customers=2_000, terminals=2_000, seed=3))
+    made: Simulation = simulate(
+        Params(payments=60_000, customers=2_000, terminals=2_000, seed=3)
+    )
     made.truth.write_parquet(tmp_path / "truth.parquet")
     work = tmp_path / "work"
     work.mkdir()

@@ -19,7 +19,9 @@ COMMAND = [sys.executable, "-m", "bytewax.run", "flows.payments"]
 
 
 def _environ(**settings: str) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MILLSTREAM_", "BYTEWAX_"))}
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("MILLSTREAM_", "BYTEWAX_"))
+    }
     return kept | settings
 
 
@@ -38,7 +40,13 @@ def test_all_bad_settings_are_named_at_once(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
-    for name in ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "DELTA_ROOT", "BATCH_SIZE", "ALERT_TOPIC"):
+    for name in (
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "REDIS_URL",
+        "DELTA_ROOT",
+        "BATCH_SIZE",
+        "ALERT_TOPIC",
+    ):
         assert f"MILLSTREAM_{name}" in result.stderr
 
 
@@ -118,7 +126,9 @@ def _metrics(process: subprocess.Popen[str], port: int, until: str) -> str:
     while time.monotonic() < end:
         assert process.poll() is None, process.communicate()[0]
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{port}/metrics", timeout=10
+            ) as answer:
                 page = answer.read().decode()
         except OSError:
             page = ""

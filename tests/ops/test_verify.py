@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -23,7 +22,7 @@ TOPIC = "to-verify"
 
 
 @pytest.fixture(scope="module")
-def done(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def done(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The settings of a flow that has run to the end of a topic with every trouble."""
     folder = tmp_path_factory.mktemp("verify")
     made = simulate(Params(payments=20_000, customers=1_000, terminals=1_000, seed=5))
@@ -37,12 +36,19 @@ def done(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Set
         "MILLSTREAM_DELTA_ROOT": str(folder / "tables"),
         "MILLSTREAM_STOP_AT_END": "true",
     }
-    command = [sys.executable, "-m", "bytewax.run", "flows.payments", "-r", str(folder / "state")]
+    command = [
+        sys.executable,
+        "-m",
+        "bytewax.run",
+        "flows.payments",
+        "-r",
+        str(folder / "state"),
+    ]
     run = subprocess.run(
         command, env={**os.environ, **environ}, cwd=folder, capture_output=True, text=True
     )
     assert run.returncode == 0, run.stderr
-    yield settings_.load(environ)
+    return settings_.load(environ)
 
 
 @pytest.fixture
@@ -95,7 +101,9 @@ def test_a_changed_value_is_named(copy: Settings) -> None:
     DeltaTable(uri).update(
         updates={"amount_minor_sum": "amount_minor_sum + 1"}, predicate="payments = 2"
     )
-    assert _broken(verify(copy)) == ["gold/terminal_minute equals silver's windows, row for row"]
+    assert _broken(verify(copy)) == [
+        "gold/terminal_minute equals silver's windows, row for row"
+    ]
 
 
 def test_a_message_too_many_is_named(stack: Stack, done: Settings) -> None:
