@@ -115,11 +115,14 @@ class Intake:
 
     def _split(self, rows: pl.DataFrame) -> dict[int, pl.DataFrame]:
         """Note when the rows will be asked for, and return them by slot."""
-        for slice_, count in rows["slice"].value_counts().iter_rows():
-            dues = self._windows.dues(slice_)
-            slot = slice_ // self._windows.window.slice % self._windows.slots
-            self._dues.setdefault(slot, set()).update(dues)
-            self._behind[dues[-1]] += count
+        slices, counts = np.unique(rows["slice"].to_numpy(), return_counts=True)
+        slots = slices // self._windows.window.slice % self._windows.slots
+        for slot in np.unique(slots).tolist():
+            mine = slots == slot
+            dues, last = self._windows.dues(slices[mine])
+            self._dues.setdefault(slot, set()).update(dues.tolist())
+            for due, count in zip(last.tolist(), counts[mine].tolist(), strict=True):
+                self._behind[due] += count
         if self._windows.slots == 1:
             return {0: rows}
         by_slot = rows.with_columns(slot=self._windows.slot(pl.col("slice"))).partition_by(

@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 import numpy as np
 import polars as pl
 
-from operators.batches import NO_WATERMARK
+from operators.batches import NO_WATERMARK, Int64s
 from operators.windows.spec import Windows
 from operators.windows.store import Frame, Store
 
@@ -43,9 +43,7 @@ class Panes:
         self._store.reduce()
         panes = self._due(watermark)
         self._done = watermark
-        self._store.take(
-            [each for each in self._store.slices if self._final(each) <= watermark]
-        )
+        self._store.take(lambda slices: self._final(slices) <= watermark)
         return pl.concat(panes) if panes else None
 
     def _whole(self, watermark: int) -> Frame:
@@ -60,26 +58,31 @@ class Panes:
                 store.add(rest)
             if raw.height:
                 panes = store.math(raw.schema).reduce(raw, keys)
-        older = store.take([each for each in store.slices if self._final(each) <= watermark])
+        older = store.take(lambda slices: self._final(slices) <= watermark)
         if older is not None:
-            older = older.drop("since")
-            panes = older if panes is None else store.joined(older, panes, keys)
+            panes = (
+                store.joined(older.drop("since"), panes, keys)
+                if panes is not None
+                else (store.math(older.schema).merge(older.drop("since"), keys))
+            )
         if panes is None:
             return None
         return self._pane(panes, pl.col("slice"), 0)
 
-    def _final(self, slice_: int) -> int:
-        """Return when the last pane of a slice's last window is due."""
-        return int(self._windows.last_start(np.array([slice_]))[0]) + self._windows.panes[-1][1]
+    def _final(self, slices: Int64s) -> Int64s:
+        """Return when the last pane of each slice's last window is due."""
+        return self._windows.last_start(slices) + self._windows.panes[-1][1]
 
     def _due(self, watermark: int) -> list[pl.DataFrame]:
         """Return the panes of every window that are due and were not before."""
-        starts = self._windows.first_start(np.array(list(self._store.slices), np.int64))
-        soonest = starts + self._windows.panes[0][1] <= watermark
-        ripe = [f for f, now in zip(self._store.slices.values(), soonest, strict=True) if now]
-        if not ripe:
+        kept = self._store.partials()
+        if kept is None:
             return []
-        kept = pl.concat(ripe)
+        starts = self._windows.first_start(kept["slice"].to_numpy())
+        ripe = starts + self._windows.panes[0][1] <= watermark
+        if not ripe.any():
+            return []
+        kept = kept.filter(pl.Series(ripe))
         slices, since = kept["slice"].to_numpy(), kept["since"].to_numpy()
         first, last = self._windows.first_start(slices), self._windows.last_start(slices)
         every, panes, before = self._window.every, [], 0

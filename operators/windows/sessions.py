@@ -53,9 +53,9 @@ class Sessions:
         step, lateness = self._window.step, self._windows.lateness
         complete = (watermark - lateness) // step * step
         self._store.reduce()
-        ready = self._store.take(sorted(e for e in self._store.slices if e < complete))
+        ready = self._store.take(lambda slices: slices < complete)
         if ready is not None:
-            self._open = self._chained(ready)
+            self._open = self._chained(ready.sort("slice"))
         if self._open is None:
             return None
         over = pl.col(_LAST).to_physical() + self._window.gap <= complete

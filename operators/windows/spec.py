@@ -131,19 +131,24 @@ class Windows:
         window = self.sliding
         return slices - (slices - window.offset) % window.every
 
-    def dues(self, slice_: int) -> list[int]:
-        """Return the times in µs when the records of a slice may be asked for or dropped."""
+    def dues(self, slices: Int64s) -> tuple[Int64s, Int64s]:
+        """Return when the records of slices may be asked for or dropped, in µs.
+
+        All such times, each once, and per slice the last, shape (n,).
+        """
         window = self.window
         if isinstance(window, Session):
             # A session closes at the first multiple of the step at or after its end, which is
             # in the slice's span plus the gap.
-            first = slice_ + -(-window.gap // window.step) * window.step + self.lateness
-            return [first, first + window.step]
-        at = np.array([slice_])
-        starts = range(
-            int(self.first_start(at)[0]), int(self.last_start(at)[0]) + 1, window.every
-        )
-        return sorted({start + due for start in starts for _, due in self.panes})
+            first = slices + -(-window.gap // window.step) * window.step + self.lateness
+            last = first + window.step
+            return np.unique(np.concatenate((first, last))), last
+        begin, end = self.first_start(slices), self.last_start(slices)
+        count = (end - begin) // window.every + 1
+        place = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+        starts = np.unique(np.repeat(begin, count) + place * window.every)
+        dues = np.array([due for _, due in self.panes])
+        return np.unique(starts[:, None] + dues), end + dues.max()
 
     def judge(self, frame: pl.DataFrame, marks: Int64s | None = None) -> Judged:
         """Tell the records that count from the late ones; needs `event_time`, `watermark`.

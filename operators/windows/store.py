@@ -1,10 +1,13 @@
 """Stores: rows of open windows, reduced to partial aggregates as they become many."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
+from operators.batches import Int64s
 from operators.windows.agg import Aggregate
 from operators.windows.partials import Partials
 
@@ -14,10 +17,11 @@ Frame = pl.DataFrame | None
 
 
 class Store:
-    """Rows, and by slice the partials they are reduced to; at most twice as many rows.
+    """Rows, and the partials they are reduced to, in a few runs.
 
-    Each row is reduced once, and each partial of a slice once for twice as many new rows, so
-    the cost per row does not grow with what there is. Slices that get no rows are not touched.
+    A run has a row per key and slice. A new one is merged with the last while that is at most
+    twice as large, so each partial is merged a few times, the number of slices costs nothing,
+    and there are never more than log2 of the rows runs.
     """
 
     def __init__(self, aggregates: Mapping[str, Aggregate], keys: list[str]) -> None:
@@ -26,12 +30,12 @@ class Store:
         self._raw: list[pl.DataFrame] = []
         self._raw_rows = 0
         self._made: Partials | None = None
-        self.slices: dict[int, pl.DataFrame] = {}
+        self._runs: list[pl.DataFrame] = []
 
     @property
     def rows(self) -> int:
         """How many rows and partials there are."""
-        return self._raw_rows + sum(each.height for each in self.slices.values())
+        return self._raw_rows + sum(run.height for run in self._runs)
 
     def math(self, schema: Mapping[str, pl.DataType]) -> Partials:
         """Return what reduces rows of these types; raises InexactError."""
@@ -43,8 +47,7 @@ class Store:
         """Take rows; they need the keys and the aggregates' columns."""
         self._raw.append(rows)
         self._raw_rows += rows.height
-        largest = max((each.height for each in self.slices.values()), default=0)
-        if self._raw_rows > max(_RAW_MIN, 2 * largest):
+        if self._raw_rows > _RAW_MIN:
             self.reduce()
 
     def take_raw(self) -> Frame:
@@ -52,20 +55,35 @@ class Store:
         raw, self._raw, self._raw_rows = self._raw, [], 0
         return pl.concat(raw) if raw else None
 
-    def take(self, slices: list[int]) -> Frame:
-        """Take the partials of slices out."""
-        taken = [self.slices.pop(each) for each in slices]
-        return pl.concat(taken) if taken else None
+    def partials(self) -> Frame:
+        """Return all partials; a key and slice may have one in each run."""
+        return pl.concat(self._runs) if self._runs else None
+
+    def take(self, final: Callable[[Int64s], npt.NDArray[np.bool_]]) -> Frame:
+        """Take out the partials of the slices that `final` tells, a row per key and slice."""
+        taken, kept = [], []
+        for run in self._runs:
+            over = final(run["slice"].to_numpy())
+            if over.any():
+                taken.append(run if over.all() else run.filter(pl.Series(over)))
+                run = run.clear() if over.all() else run.filter(pl.Series(~over))
+            if run.height:
+                kept.append(run)
+        self._runs = kept
+        if not taken:
+            return None
+        rows = pl.concat(taken)
+        return rows if len(taken) == 1 else self.math(rows.schema).merge(rows, self._keys)
 
     def reduce(self) -> None:
         """Reduce all rows to partials."""
         raw = self.take_raw()
         if raw is None:
             return
-        made = self.math(raw.schema).reduce(raw, self._keys)
-        for (key,), new in made.partition_by("slice", as_dict=True).items():
-            slice_ = int(str(key))
-            self.slices[slice_] = self.joined(self.slices.get(slice_), new, self._keys)
+        run = self.math(raw.schema).reduce(raw, self._keys)
+        while self._runs and self._runs[-1].height <= 2 * run.height:
+            run = self.joined(self._runs.pop(), run, self._keys)
+        self._runs.append(run)
 
     def joined(self, one: Frame, other: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
         """Return two frames of partials as one, a row per value of `keys`."""
@@ -77,8 +95,11 @@ class Store:
     def dump(self) -> dict[str, bytes | None]:
         """Return everything, reduced, as Arrow IPC, and a frame without rows for the types."""
         self.reduce()
+        while len(self._runs) > 1:
+            last = self._runs.pop()
+            self._runs.append(self.joined(self._runs.pop(), last, self._keys))
         return {
-            "partials": to_ipc(pl.concat(self.slices.values()) if self.slices else None),
+            "partials": to_ipc(self.partials()),
             "types": None if self._made is None else _ipc(self._made.types),
         }
 
@@ -88,9 +109,7 @@ class Store:
             return
         made = self.math(pl.read_ipc(state["types"]).schema)
         partials = made.restored(from_ipc(state["partials"]))
-        if partials is not None:
-            by_slice = partials.partition_by("slice", as_dict=True).items()
-            self.slices = {int(str(key)): each for (key,), each in by_slice}
+        self._runs = [] if partials is None else [partials]
 
     def restored(self, partials: Frame) -> Frame:
         """Return partials that came out of `from_ipc` as they were."""
