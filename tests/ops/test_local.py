@@ -18,6 +18,8 @@ from ops.processes import Server, ServerError, from_json, start, to_json
 def test_the_stack_serves_kafka_and_redis_and_ends_with_its_block(capfd):
     with local.local_stack() as stack:
         assert set(stack.env()) == {
+            "BYTEWAX_RECOVERY_BACKUP_INTERVAL",
+            "BYTEWAX_SNAPSHOT_INTERVAL",
             "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS",
             "MILLSTREAM_REDIS_URL",
             "MILLSTREAM_DELTA_ROOT",
