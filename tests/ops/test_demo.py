@@ -13,7 +13,7 @@ DATA = ROOT.parent / "shared" / "data" / "card-transactions-2018-q2.parquet"
 
 def _demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ops.cli", "demo", "--folder", str(folder), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 def test_the_demo_balances(tmp_path: Path) -> None:
