@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
         "tables, and stop everything again. Exit status 0 only if the books balance.",
     )
     parser.add_argument(
-        "--payments", type=int, default=200_000, metavar="N", help="default: %(default)s"
+        "--payments", type=int, default=100_000, metavar="N", help="default: %(default)s"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--file", type=Path, metavar="PARQUET", help="replay this file instead")
