@@ -76,6 +76,7 @@ def register(
         schema = Schema(json.dumps(schemas.load(record, version)), "AVRO")
         try:
             ids[version] = int(client.register_schema(f"{topic}-value", schema))
+        # The client lets its HTTP library's own errors through, of many kinds.
         except Exception as error:
             raise _unavailable(url, error) from error
     return ids
@@ -147,6 +148,7 @@ def _fetch(client: Any, url: str, schema_id: SchemaId) -> AvroSchema:
         if plain or error.error_code in _NOT_FOUND:
             raise KeyError(schema_id) from None
         raise _unavailable(url, error) from error
+    # The client lets its HTTP library's own errors through, of many kinds.
     except Exception as error:
         raise _unavailable(url, error) from error
 
