@@ -16,7 +16,8 @@ from ops.verify.report import Check, only_once
 # The watermark is derived here as well, not read from the column.
 _SEEN: Final = """
 SELECT
-    *,
+    source_partition, source_offset, event_time, watermark, payment_id, card_id, terminal_id,
+    merchant_category, country, amount_minor,
     max(event_time) OVER (
         PARTITION BY source_topic, source_partition ORDER BY source_offset
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
@@ -74,43 +75,69 @@ LEFT ANTI JOIN (SELECT * FROM late WHERE step = '{step}') AS l
     AND j.start = l.window_start
 """
 
+# Distinct cards and terminals are counted in two steps, by a group for each of them first: a
+# set for each of a million groups would take gigabytes.
 _PANES: Final = {
     "terminal_minute": """
 SELECT
     terminal_id, start AS window_start, finish AS window_end,
-    count(*) AS payments, sum(amount_minor) AS amount_minor_sum,
-    max(amount_minor) AS amount_minor_max, count(DISTINCT card_id) AS cards
-FROM counted GROUP BY terminal_id, start, finish
+    sum(n) AS payments, sum(total) AS amount_minor_sum,
+    max(largest) AS amount_minor_max, count(*) AS cards
+FROM (
+    SELECT
+        terminal_id, start, finish, card_id,
+        count(*) AS n, sum(amount_minor) AS total, max(amount_minor) AS largest
+    FROM counted GROUP BY terminal_id, start, finish, card_id
+)
+GROUP BY terminal_id, start, finish
 """,
     "category_hour": """
 SELECT
     merchant_category, country, start AS window_start, finish AS window_end,
-    count(*) AS payments, sum(amount_minor) AS amount_minor_sum,
-    max(amount_minor) AS amount_minor_max, count(DISTINCT card_id) AS cards
-FROM counted GROUP BY merchant_category, country, start, finish
+    sum(n) AS payments, sum(total) AS amount_minor_sum,
+    max(largest) AS amount_minor_max, count(*) AS cards
+FROM (
+    SELECT
+        merchant_category, country, start, finish, card_id,
+        count(*) AS n, sum(amount_minor) AS total, max(amount_minor) AS largest
+    FROM counted GROUP BY merchant_category, country, start, finish, card_id
+)
+GROUP BY merchant_category, country, start, finish
 """,
-    # A payment begins a session where the card's one before it is 30 minutes or more ago.
+    # A payment begins a session where the card's one before it is 30 minutes or more ago, and
+    # ends one where the card's next begins another.
     "card_sessions": """
 SELECT
-    card_id, min(event_time) AS window_start,
-    max(event_time) + INTERVAL '30 minutes' AS window_end,
-    count(*) AS payments, sum(amount_minor) AS amount_minor_sum,
-    max(amount_minor) AS amount_minor_max, count(DISTINCT terminal_id) AS terminals,
-    first_value(payment_id ORDER BY event_time, source_partition, source_offset)
-        AS first_payment_id,
-    last_value(payment_id ORDER BY event_time, source_partition, source_offset)
-        AS last_payment_id
+    card_id, min(earliest) AS window_start,
+    max(latest) + INTERVAL '30 minutes' AS window_end,
+    sum(n) AS payments, sum(total) AS amount_minor_sum,
+    max(largest) AS amount_minor_max, count(*) AS terminals,
+    max(first_id) AS first_payment_id, max(last_id) AS last_payment_id
 FROM (
-    SELECT *, sum(opens) OVER (
-        PARTITION BY card_id ORDER BY event_time, source_partition, source_offset
-        ROWS UNBOUNDED PRECEDING
-    ) AS session
+    SELECT
+        card_id, session, terminal_id,
+        min(event_time) AS earliest, max(event_time) AS latest,
+        count(*) AS n, sum(amount_minor) AS total, max(amount_minor) AS largest,
+        max(CASE WHEN opens = 1 THEN payment_id END) AS first_id,
+        max(CASE WHEN closes = 1 THEN payment_id END) AS last_id
     FROM (
-        SELECT *, CASE WHEN event_time < lag(event_time) OVER (
-            PARTITION BY card_id ORDER BY event_time, source_partition, source_offset
-        ) + INTERVAL '30 minutes' THEN 0 ELSE 1 END AS opens
-        FROM counted
+        SELECT
+            *,
+            sum(opens) OVER (
+                PARTITION BY card_id ORDER BY event_time, source_partition, source_offset
+                ROWS UNBOUNDED PRECEDING
+            ) AS session,
+            coalesce(lead(opens) OVER (
+                PARTITION BY card_id ORDER BY event_time, source_partition, source_offset
+            ), 1) AS closes
+        FROM (
+            SELECT *, CASE WHEN event_time < lag(event_time) OVER (
+                PARTITION BY card_id ORDER BY event_time, source_partition, source_offset
+            ) + INTERVAL '30 minutes' THEN 0 ELSE 1 END AS opens
+            FROM counted
+        )
     )
+    GROUP BY card_id, session, terminal_id
 )
 GROUP BY card_id, session
 """,
