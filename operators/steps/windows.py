@@ -16,6 +16,7 @@ from operators.hashing import key_groups
 from operators.metrics import observe_state
 from operators.tables import COORDINATES, TIME
 from operators.windows import (
+    HASH,
     Aggregate,
     Duration,
     Intake,
@@ -24,7 +25,6 @@ from operators.windows import (
     Windows,
     Work,
     as_times,
-    hash_keys,
     load_panes,
     micros,
     new_panes,
@@ -111,7 +111,7 @@ def assign(
     rows = judged.rows
     if judged.late is not None:
         result.append((_LATE, late_rows(step, judged.late)))
-    group = key_groups(hash_keys(rows, list(windows.by)), groups)
+    group = key_groups(rows[HASH].to_numpy(), groups)
     rows = rows[np.argsort(group, kind="stable")]
     start = 0
     for index, size in enumerate(np.bincount(group, minlength=groups)):

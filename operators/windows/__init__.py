@@ -14,11 +14,12 @@ from operators.windows.opened import (
     newest,
 )  # fmt: skip
 from operators.windows.panes import Panes
-from operators.windows.sessions import Sessions, hash_keys
+from operators.windows.partials import HASH
+from operators.windows.sessions import Sessions
 from operators.windows.spec import Judged, Windows
 
 __all__ = [
-    "Aggregate", "Closed", "Duration", "InexactError", "Intake", "Judged", "OpenWindows",
+    "HASH", "Aggregate", "Closed", "Duration", "InexactError", "Intake", "Judged", "OpenWindows",
     "Panes", "Session", "Sessions", "Sliding", "Windows", "Work", "agg", "as_times",
-    "hash_keys", "load_panes", "micros", "new_panes", "newest", "session", "sliding", "tumbling",
+    "load_panes", "micros", "new_panes", "newest", "session", "sliding", "tumbling",
 ]  # fmt: skip

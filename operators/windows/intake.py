@@ -11,7 +11,7 @@ import polars as pl
 
 from operators.batches import NO_WATERMARK, Progress
 from operators.watermarks import FlowWatermark
-from operators.windows.spec import Windows
+from operators.windows.spec import MARKS, Windows
 from operators.windows.store import Frame, from_ipc, to_ipc
 
 _HELD_MIN: Final = 2_048
@@ -62,7 +62,7 @@ class Intake:
             if rows.height:
                 since = int(rows["since"].min())  # type: ignore[arg-type] # never null
                 self._since = since if self._since is None else min(since, self._since)
-                self._held.append(rows.select(*self._windows.inputs, "slice", "since"))
+                self._held.append(rows[[*self._windows.inputs, *MARKS]])
                 self.rows += rows.height
                 self._fresh += rows.height
         watermark = self.flow.current
@@ -87,9 +87,9 @@ class Intake:
         if not (floors > marks).any():
             return rows, None
         # Those that missed a window by their own watermark have been told as late for it.
-        known = self._windows.judge(rows.drop("slice", "since")).late
+        known = self._windows.judge(rows.drop(MARKS)).late
         judged = self._windows.judge(
-            rows.drop("slice", "since"), np.maximum(floors.to_numpy(), marks.to_numpy())
+            rows.drop(MARKS), np.maximum(floors.to_numpy(), marks.to_numpy())
         )
         late = judged.late
         if late is not None and known is not None:

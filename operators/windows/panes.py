@@ -20,7 +20,7 @@ class Panes:
 
     def __init__(self, windows: Windows) -> None:
         self._windows, self._window = windows, windows.sliding
-        self._store = Store(windows.aggregates, [*windows.by, *_MARKS])
+        self._store = Store(windows.aggregates, windows.by, _MARKS)
         self._done = NO_WATERMARK
 
     @property
@@ -43,31 +43,13 @@ class Panes:
         self._store.reduce()
         panes = self._due(watermark)
         self._done = watermark
-        self._store.take(lambda slices: self._final(slices) <= watermark)
+        self._store.drop(lambda slices: self._final(slices) <= watermark)
         return pl.concat(panes) if panes else None
 
     def _whole(self, watermark: int) -> Frame:
         """Return windows that have one slice and one pane: records need no step between."""
-        due, store = pl.col("since") <= watermark, self._store
-        keys = [*self._windows.by, "slice"]
-        raw, panes = store.take_raw(), None
-        if raw is not None:
-            rest = raw.filter(~due)
-            raw = raw.filter(due)
-            if rest.height:
-                store.add(rest)
-            if raw.height:
-                panes = store.math(raw.schema).reduce(raw, keys)
-        older = store.take(lambda slices: self._final(slices) <= watermark)
-        if older is not None:
-            panes = (
-                store.joined(older.drop("since"), panes, keys)
-                if panes is not None
-                else (store.math(older.schema).merge(older.drop("since"), keys))
-            )
-        if panes is None:
-            return None
-        return self._pane(panes, pl.col("slice"), 0)
+        partials = self._store.take(lambda slices: self._final(slices) <= watermark, ["slice"])
+        return None if partials is None else self._pane(partials, pl.col("slice"), 0)
 
     def _final(self, slices: Int64s) -> Int64s:
         """Return when the last pane of each slice's last window is due."""
@@ -103,7 +85,7 @@ class Panes:
                     rows = self._with_news(rows, due, before)
                 if rows.height:
                     math = self._store.math(rows.schema)
-                    merged = math.merge(rows, [*self._windows.by, "window_start"])
+                    merged = math.merge(rows, ["window_start"])
                     panes.append(self._pane(merged, pl.col("window_start"), place))
             before = due
         return panes

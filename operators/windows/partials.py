@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from operators.windows.agg import Aggregate, refuse_inexact
@@ -12,14 +13,19 @@ from operators.windows.sketches import HyperLogLog, LogHistogram, Sketch
 ORDER: Final = ("event_time", "source_partition", "source_offset")
 """What decides between first and last records."""
 
+HASH: Final = "hash of key"
+"""A 64-bit hash of the `by` columns, UInt64, which every row and partial carries."""
+
 _WIDE: Final = pl.Int128()
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _SKETCHES: Final[dict[str, Sketch]] = {"distinct": HyperLogLog(), "quantile": LogHistogram()}
 
 
 @dataclass(frozen=True)
 class _Column:
-    """A partial column: how it comes from records, and from partials of the same name."""
+    """A partial column: how it comes from one record, from several, and from partials."""
 
+    of_row: pl.Expr
     of_rows: pl.Expr
     of_partials: pl.Expr
 
@@ -27,17 +33,23 @@ class _Column:
 class Partials:
     """Reduces rows to partial aggregates per key, merges them, and finishes them.
 
-    A frame of partials has the given keys and a column per thing to know, named after it:
-    several aggregates may share one.
+    A frame of partials has the `by` columns, HASH, `marks`, which are Int64 columns such as
+    the slice, and a column per thing to know, named after it: several aggregates may share
+    one. Of a million keys most have one record at a time: what is alone of its key is reduced
+    column by column, and only the rest in groups.
     """
 
     def __init__(
-        self, aggregates: Mapping[str, Aggregate], schema: Mapping[str, pl.DataType]
+        self,
+        aggregates: Mapping[str, Aggregate],
+        schema: Mapping[str, pl.DataType],
+        by: Sequence[str],
     ) -> None:
         """Raise InexactError; `schema` has the types of the aggregates' columns."""
         refuse_inexact(schema, aggregates)
-        self._aggregates = dict(aggregates)
+        self._aggregates, self._by = dict(aggregates), list(by)
         self._columns: dict[str, _Column] = {}
+        self._ordered: set[str] = set()
         self._sketched: dict[str, tuple[Sketch, int]] = {}
         self._decimal = {name for name, dtype in schema.items() if dtype.is_decimal()}
         self._wide: set[str] = set()
@@ -50,39 +62,45 @@ class Partials:
         column, value = each.column, pl.col(each.column or "")
         # 128 bits have room for any sum of Int64; decimals have 38 digits anyway.
         wide = value if column in self._decimal else value.cast(_WIDE)
+        some = value.is_not_null()
         match each.kind:
             case "count":
-                self._add("count", pl.len().cast(pl.Int64), "sum")
+                self._add("count", pl.lit(1, pl.Int64), pl.len().cast(pl.Int64), "sum")
             case "sum" | "mean" | "stddev":
-                self._add(f"sum {column}", wide.sum(), "sum")
+                self._add(f"sum {column}", wide.fill_null(0), wide.sum(), "sum")
                 if column not in self._decimal:
                     self._wide |= {f"sum {column}", f"squares {column}"}
-                self._add(f"values {column}", value.count().cast(pl.Int64), "sum")
+                self._add(
+                    f"values {column}",
+                    some.cast(pl.Int64),
+                    value.count().cast(pl.Int64),
+                    "sum",
+                )
                 if each.kind == "stddev":
-                    self._add(f"squares {column}", (wide * wide).sum(), "sum")
+                    square = wide * wide
+                    self._add(f"squares {column}", square.fill_null(0), square.sum(), "sum")
             case "min" | "max":
-                self._add(f"{each.kind} {column}", getattr(value, each.kind)(), each.kind)
+                self._add(
+                    f"{each.kind} {column}", value, getattr(value, each.kind)(), each.kind
+                )
             case "first" | "last":
                 name = f"{each.kind} {column}"
-                some, partial = value.is_not_null(), pl.col(name)
-                row = pl.struct(*ORDER, value.alias("value")).filter(some)
-                row = row.sort_by(*(pl.col(part).filter(some) for part in ORDER))
-                kept = partial.filter(partial.is_not_null())
-                kept = kept.sort_by(*(kept.struct.field(part) for part in ORDER))
-                self._columns[name] = _Column(
-                    getattr(row, each.kind)(), getattr(kept, each.kind)()
-                )
+                row = pl.when(some).then(pl.struct(*ORDER, value.alias("value")))
+                by_rank = "min_by" if each.kind == "first" else "max_by"
+                ranked = getattr(pl.col(name), by_rank)(pl.col(_rank_of(name)))
+                self._columns[name] = _Column(row, ranked, ranked)
+                self._ordered.add(name)
             case "distinct" | "quantile":
                 name = _sketch_name(each)
                 values = value.drop_nulls()
                 merged = pl.col(name).explode(keep_nulls=False, empty_as_null=False)
                 if each.kind == "distinct":
                     values, merged = values.unique(), merged.unique()
-                self._columns[name] = _Column(values, merged)
+                self._columns[name] = _Column(pl.concat_list(value), values, merged)
                 self._sketched[name] = (_SKETCHES[each.kind], each.exact)
 
-    def _add(self, name: str, of_rows: pl.Expr, merged_by: str) -> None:
-        self._columns[name] = _Column(of_rows, getattr(pl.col(name), merged_by)())
+    def _add(self, name: str, of_row: pl.Expr, of_rows: pl.Expr, merged_by: str) -> None:
+        self._columns[name] = _Column(of_row, of_rows, getattr(pl.col(name), merged_by)())
 
     def restored(self, partials: pl.DataFrame | None) -> pl.DataFrame | None:
         """Return partials from Arrow with their 128-bit integers, which it has as decimals."""
@@ -92,15 +110,59 @@ class Partials:
             pl.col(name).cast(_WIDE) for name in self._wide if name in partials.columns
         )
 
-    def reduce(self, rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-        """Return the partials of records, a row per value of `keys`."""
-        made = rows.group_by(keys).agg(**{n: c.of_rows for n, c in self._columns.items()})
+    def reduce(self, rows: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
+        """Return the partials of records, a row per key and value of `marks`."""
+        alone = self._alone(rows, marks)
+        if alone.all():
+            return self._of_single(rows, marks)
+        if not alone.any():
+            return self._of_several(rows, marks)
+        several = self._of_several(rows.filter(pl.Series(~alone)), marks)
+        single = self._of_single(rows.filter(pl.Series(alone)), marks)
+        return pl.concat([single, several.select(single.columns)])
+
+    def _of_single(self, rows: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
+        made = rows.select(
+            *self._by, HASH, *marks, *(c.of_row.alias(n) for n, c in self._columns.items())
+        )
+        nulls = [
+            pl.col(name).list.drop_nulls()
+            for name in self._sketched
+            if rows[name.split(" ", 2)[2]].null_count()
+        ]
+        made = made.with_columns(
+            *nulls, *(pl.lit(None, pl.Binary).alias(_sketch_of(n)) for n in self._sketched)
+        )
+        return (
+            made if all(bound for _, bound in self._sketched.values()) else self._bounded(made)
+        )
+
+    def _of_several(self, rows: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
+        if self._ordered:
+            rows = rows.with_columns(
+                self._columns[name].of_row.alias(name) for name in self._ordered
+            )
+        made = self._grouped(rows, [*self._by, *marks]).agg(
+            pl.col(HASH).first(), **{n: c.of_rows for n, c in self._columns.items()}
+        )
         empty = [pl.lit(None, pl.Binary).alias(_sketch_of(name)) for name in self._sketched]
         return self._bounded(made.with_columns(empty) if empty else made)
 
-    def merge(self, partials: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-        """Return partials merged, a row per value of `keys`."""
-        merged = partials.group_by(keys).agg(
+    def merge(self, partials: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
+        """Return partials merged, a row per key and value of `marks`."""
+        alone = self._alone(partials, marks)
+        columns = [*self._by, HASH, *marks, *self._columns, *map(_sketch_of, self._sketched)]
+        if alone.all():
+            return partials.select(columns)
+        merged = self.chain(partials.filter(pl.Series(~alone)), [*self._by, *marks])
+        return pl.concat(
+            [partials.filter(pl.Series(alone)).select(columns), merged.select(columns)]
+        )
+
+    def chain(self, partials: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+        """Return partials merged, a row per value of `keys`, with HASH but no other column."""
+        merged = self._grouped(partials, keys).agg(
+            pl.col(HASH).first(),
             **{name: column.of_partials for name, column in self._columns.items()},
             **{
                 _sketch_of(name): pl.col(_sketch_of(name)).drop_nulls()
@@ -108,6 +170,28 @@ class Partials:
             },
         )
         return self._bounded(merged)
+
+    def _grouped(self, frame: pl.DataFrame, keys: Sequence[str]) -> Any:
+        """Group rows by `keys`, with the rank of what the first and last ones come from."""
+        ranks = [_ranks(frame[name]).alias(_rank_of(name)) for name in self._ordered]
+        return (frame.with_columns(ranks) if ranks else frame).group_by(keys)
+
+    def _alone(self, frame: pl.DataFrame, marks: Sequence[str]) -> Any:
+        """Tell which rows share their key and marks with no other, shape (n,).
+
+        Equal keys have equal hashes: a hash that is there once is a key that is there once.
+        """
+        mixed = frame[HASH].to_numpy()
+        for mark in marks:
+            mixed = (mixed ^ frame[mark].to_numpy().view(np.uint64)) * _MIX
+            mixed ^= mixed >> np.uint64(32)
+        order = np.argsort(mixed)
+        ordered = mixed[order]
+        edges = np.ones(len(ordered) + 1, bool)
+        np.not_equal(ordered[1:], ordered[:-1], out=edges[1:-1])
+        alone = np.empty(len(ordered), bool)
+        alone[order] = edges[1:] & edges[:-1]
+        return alone
 
     def _bounded(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Turn values beyond their bound into sketches, row by row: such rows are few."""
@@ -184,6 +268,21 @@ class Partials:
         if len(heavy):
             exact = exact.scatter(heavy, [sketch.estimate(s, each.q) for s in sketches[heavy]])
         return exact.cast(pl.Int64) if each.kind == "distinct" else exact
+
+
+def _ranks(rows: pl.Series) -> pl.Series:
+    """Return the place of each struct of ORDER among all, null where it is null."""
+    frame = rows.struct.unnest()
+    time, partition, offset = (frame[name].to_physical().fill_null(0) for name in ORDER)
+    ranks = np.empty(len(rows), np.int64)
+    order = np.lexsort((offset.to_numpy(), partition.to_numpy(), time.to_numpy()))
+    ranks[order] = np.arange(len(rows))
+    series = pl.Series(ranks)
+    return series.set(rows.is_null(), None) if rows.null_count() else series
+
+
+def _rank_of(name: str) -> str:
+    return f"rank of {name}"
 
 
 def _sketch_name(each: Aggregate) -> str:

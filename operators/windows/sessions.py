@@ -6,14 +6,13 @@ from typing import Any, Final, Self
 import numpy as np
 import polars as pl
 
-from operators.hashing import hash_strings
 from operators.windows import agg
+from operators.windows.partials import HASH
 from operators.windows.spec import Windows
 from operators.windows.store import Frame, Store, from_ipc, to_ipc
 
 _FIRST: Final = "min event_time"
 _LAST: Final = "max event_time"
-_HASH: Final = "hash of key"
 _ENDS: Final = {
     "_first": agg.min("event_time"),
     "_last": agg.max("event_time"),
@@ -32,7 +31,7 @@ class Sessions:
 
     def __init__(self, windows: Windows) -> None:
         self._windows, self._window = windows, windows.session
-        self._store = Store({**windows.aggregates, **_ENDS}, [*windows.by, "slice"])
+        self._store = Store({**windows.aggregates, **_ENDS}, windows.by, ["slice"])
         self._open: Frame = None
 
     @property
@@ -52,8 +51,7 @@ class Sessions:
             return None
         step, lateness = self._window.step, self._windows.lateness
         complete = (watermark - lateness) // step * step
-        self._store.reduce()
-        ready = self._store.take(lambda slices: slices < complete)
+        ready = self._store.take(lambda slices: slices < complete, ["slice"])
         if ready is not None:
             self._open = self._chained(ready.sort("slice"))
         if self._open is None:
@@ -72,8 +70,7 @@ class Sessions:
         `ready` is in the order of slices, and all of it is behind the open sessions.
         """
         by = list(self._windows.by)
-        hashes = pl.Series(_HASH, hash_keys(ready, by))
-        ready = ready.drop("slice").with_columns(hashes)
+        ready = ready.drop("slice")
         if self._open is not None:
             ready = pl.concat([self._open, ready.select(self._open.columns)])
         frame, same = self._in_order(ready)
@@ -87,17 +84,17 @@ class Sessions:
         several = np.repeat(sizes > 1, sizes)
         session = np.repeat(np.arange(len(at)), sizes)[several]
         chains = frame.filter(pl.Series(several)).with_columns(pl.Series("session", session))
-        merged = self._store.math(chains.schema).merge(chains, ["session"]).sort("session")
-        keys = frame[at[sizes > 1]].select(*by, _HASH)
-        merged = merged.drop("session").hstack(keys).select(frame.columns)
+        merged = self._store.math(chains.schema).chain(chains, ["session"]).sort("session")
+        keys = frame[at[sizes > 1]].select(by)
+        merged = merged.hstack(keys).select(frame.columns)
         return pl.concat([frame.filter(pl.Series(~several)), merged])
 
     def _in_order(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, Any]:
         """Sort by key and time; tell which rows from the second on have the key before them."""
         by = list(self._windows.by)
-        order = np.argsort(frame[_HASH].to_numpy(), kind="stable")
+        order = np.argsort(frame[HASH].to_numpy(), kind="stable")
         ordered = frame[order]
-        same, hashes = _repeated(ordered, by), ordered[_HASH].to_numpy()
+        same, hashes = _repeated(ordered, by), ordered[HASH].to_numpy()
         if (~same & (hashes[1:] == hashes[:-1])).any():
             # Two keys share a hash, and their rows lie between each other's.
             ordered = frame.sort(*by, _FIRST)
@@ -130,15 +127,6 @@ class Sessions:
         sessions._store.load(state)
         sessions._open = sessions._store.restored(from_ipc(state["open"]))
         return sessions
-
-
-def hash_keys(frame: pl.DataFrame, by: list[str]) -> Any:
-    """Return a stable 64-bit hash of each row's key, shape (n,); nulls are a value."""
-    total = np.zeros(frame.height, np.uint64)
-    for name in by:
-        column = frame[name].cast(pl.String).fill_null("\0null")
-        total = total * np.uint64(0x9E3779B97F4A7C15) + hash_strings(column)
-    return total
 
 
 def _repeated(frame: pl.DataFrame, by: list[str]) -> Any:

@@ -9,16 +9,20 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s
+from operators.hashing import hash_columns
 from operators.windows.agg import Aggregate
 from operators.windows.assigners import Assigner, Session, Sliding
-from operators.windows.partials import ORDER
+from operators.windows.partials import HASH, ORDER
+
+MARKS: Final = ("slice", "since", HASH)
+"""What a record that counts is marked with: its slice, when it came, and its key's hash."""
 
 _SLOTS: Final = 32
 
 
 @dataclass(frozen=True)
 class Judged:
-    """Records that count, with their `slice` and `since`, and those that came too late.
+    """Records that count, with their MARKS, and those that came too late.
 
     `late` has a row for each window that a record missed: the record's columns, and
     `window_start`, `window_end` and the `watermark` that it was judged by, in µs. A record of
@@ -173,7 +177,9 @@ class Windows:
             missed = np.maximum((np.minimum(last, marks - span) - begins) // every + 1, 0)
             since = self._since(begins, marks)
             ends, kept = begins + window.size, last > marks - span
-        rows = frame.with_columns(pl.Series("slice", slices), pl.Series("since", since))
+        hashes = hash_columns(frame, self.by)
+        marked = zip(MARKS, (slices, since, hashes), strict=True)
+        rows = frame.hstack([pl.Series(name, values) for name, values in marked])
         if not missed.any():
             return Judged(rows, None)
         at = np.repeat(np.arange(len(times)), missed)

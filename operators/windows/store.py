@@ -1,6 +1,6 @@
 """Stores: rows of open windows, reduced to partial aggregates as they become many."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,6 +12,7 @@ from operators.windows.agg import Aggregate
 from operators.windows.partials import Partials
 
 _RAW_MIN: Final = 8_192
+_RUNS_MAX: Final = 8
 
 Frame = pl.DataFrame | None
 
@@ -19,18 +20,21 @@ Frame = pl.DataFrame | None
 class Store:
     """Rows, and the partials they are reduced to, in a few runs.
 
-    A run has a row per key and slice. A new one is merged with the last while that is at most
-    twice as large, so each partial is merged a few times, the number of slices costs nothing,
-    and there are never more than log2 of the rows runs.
+    A run has a row per key and marks. Runs are merged into one when they hold twice what they
+    held after the last time, so a partial is merged once or twice in its life, and the number
+    of slices costs nothing.
     """
 
-    def __init__(self, aggregates: Mapping[str, Aggregate], keys: list[str]) -> None:
-        """`keys` are those of partials, "slice" among them."""
-        self._aggregates, self._keys = aggregates, keys
+    def __init__(
+        self, aggregates: Mapping[str, Aggregate], by: Sequence[str], marks: Sequence[str]
+    ) -> None:
+        """Keep partials by key and `marks`, Int64 columns, "slice" among them."""
+        self._aggregates, self._by, self._marks = aggregates, by, marks
         self._raw: list[pl.DataFrame] = []
         self._raw_rows = 0
         self._made: Partials | None = None
         self._runs: list[pl.DataFrame] = []
+        self._base = 0
 
     @property
     def rows(self) -> int:
@@ -40,64 +44,62 @@ class Store:
     def math(self, schema: Mapping[str, pl.DataType]) -> Partials:
         """Return what reduces rows of these types; raises InexactError."""
         if self._made is None:
-            self._made = Partials(self._aggregates, schema)
+            self._made = Partials(self._aggregates, schema, self._by)
         return self._made
 
     def add(self, rows: pl.DataFrame) -> None:
-        """Take rows; they need the keys and the aggregates' columns."""
+        """Take rows; they need the keys, HASH, the marks and the aggregates' columns."""
         self._raw.append(rows)
         self._raw_rows += rows.height
         if self._raw_rows > _RAW_MIN:
             self.reduce()
 
-    def take_raw(self) -> Frame:
-        """Take the rows that are not reduced out."""
-        raw, self._raw, self._raw_rows = self._raw, [], 0
-        return pl.concat(raw) if raw else None
-
     def partials(self) -> Frame:
-        """Return all partials; a key and slice may have one in each run."""
+        """Return all partials; a key and its marks may have one in each run."""
         return pl.concat(self._runs) if self._runs else None
 
-    def take(self, final: Callable[[Int64s], npt.NDArray[np.bool_]]) -> Frame:
-        """Take out the partials of the slices that `final` tells, a row per key and slice."""
-        taken, kept = [], []
-        for run in self._runs:
-            over = final(run["slice"].to_numpy())
-            if over.any():
-                taken.append(run if over.all() else run.filter(pl.Series(over)))
-                run = run.clear() if over.all() else run.filter(pl.Series(~over))
-            if run.height:
-                kept.append(run)
-        self._runs = kept
-        if not taken:
-            return None
-        rows = pl.concat(taken)
-        return rows if len(taken) == 1 else self.math(rows.schema).merge(rows, self._keys)
+    def take(
+        self, final: Callable[[Int64s], npt.NDArray[np.bool_]], marks: Sequence[str]
+    ) -> Frame:
+        """Take out what is of the slices that `final` tells, a row per key and `marks`."""
+        taken = []
+        self._raw, raw = _split(self._raw, final)
+        self._raw_rows = sum(rows.height for rows in self._raw)
+        if raw:
+            rows = pl.concat(raw)
+            taken = [self.math(rows.schema).reduce(rows, marks)]
+        self._runs, runs = _split(self._runs, final)
+        if not runs:
+            return taken[0] if taken else None
+        rows = pl.concat([each.drop(set(self._marks) - set(marks)) for each in runs])
+        if taken:
+            rows = pl.concat([rows, taken[0].select(rows.columns)])
+        return self.math(rows.schema).merge(rows, marks)
+
+    def drop(self, final: Callable[[Int64s], npt.NDArray[np.bool_]]) -> None:
+        """Forget the partials of the slices that `final` tells."""
+        self._runs, _ = _split(self._runs, final)
 
     def reduce(self) -> None:
         """Reduce all rows to partials."""
-        raw = self.take_raw()
-        if raw is None:
+        if not self._raw:
             return
-        run = self.math(raw.schema).reduce(raw, self._keys)
-        while self._runs and self._runs[-1].height <= 2 * run.height:
-            run = self.joined(self._runs.pop(), run, self._keys)
-        self._runs.append(run)
+        raw, self._raw, self._raw_rows = pl.concat(self._raw), [], 0
+        run = self.math(raw.schema).reduce(raw, self._marks)
+        self._runs.append(run.select(self._runs[0].columns) if self._runs else run)
+        if len(self._runs) > _RUNS_MAX or self.rows > 2 * self._base:
+            self._merge_runs()
 
-    def joined(self, one: Frame, other: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-        """Return two frames of partials as one, a row per value of `keys`."""
-        if one is None or one.height == 0:
-            return other
-        rows = pl.concat([one, other.select(one.columns)])
-        return self.math(rows.schema).merge(rows, keys)
+    def _merge_runs(self) -> None:
+        if len(self._runs) > 1:
+            rows = pl.concat(self._runs)
+            self._runs = [self.math(rows.schema).merge(rows, self._marks)]
+        self._base = self.rows
 
     def dump(self) -> dict[str, bytes | None]:
         """Return everything, reduced, as Arrow IPC, and a frame without rows for the types."""
         self.reduce()
-        while len(self._runs) > 1:
-            last = self._runs.pop()
-            self._runs.append(self.joined(self._runs.pop(), last, self._keys))
+        self._merge_runs()
         return {
             "partials": to_ipc(self.partials()),
             "types": None if self._made is None else _ipc(self._made.types),
@@ -110,10 +112,28 @@ class Store:
         made = self.math(pl.read_ipc(state["types"]).schema)
         partials = made.restored(from_ipc(state["partials"]))
         self._runs = [] if partials is None else [partials]
+        self._base = self.rows
 
     def restored(self, partials: Frame) -> Frame:
         """Return partials that came out of `from_ipc` as they were."""
         return partials if self._made is None else self._made.restored(partials)
+
+
+def _split(
+    frames: list[pl.DataFrame], final: Callable[[Int64s], npt.NDArray[np.bool_]]
+) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
+    """Return what stays of frames, and what is of the slices that `final` tells."""
+    kept, taken = [], []
+    for frame in frames:
+        over = final(frame["slice"].to_numpy())
+        if over.all():
+            taken.append(frame)
+        elif over.any():
+            taken.append(frame.filter(pl.Series(over)))
+            kept.append(frame.filter(pl.Series(~over)))
+        else:
+            kept.append(frame)
+    return kept, taken
 
 
 def to_ipc(frame: Frame) -> bytes | None:

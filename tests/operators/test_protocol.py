@@ -18,7 +18,7 @@ from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress
 from operators.features import SCHEMA, CardFeatures
 from operators.hashing import key_groups
 from operators.tables import COORDINATES, TIME, Frontier, Table, Tracker
-from operators.windows import Aggregate, OpenWindows, Windows, hash_keys, tumbling
+from operators.windows import HASH, Aggregate, OpenWindows, Windows, tumbling
 
 MINUTE = 60_000_000
 BOUND, LATENESS, GROUPS = 30_000_000, 20_000_000, 3
@@ -188,7 +188,7 @@ class Protocol(RuleBasedStateMachine):
         judged = WINDOWS.judge(done)
         if judged.late is not None:
             self.late(judged.late)
-        groups = key_groups(hash_keys(judged.rows, ["terminal_id"]), GROUPS)
+        groups = key_groups(judged.rows[HASH].to_numpy(), GROUPS)
         for group in range(GROUPS):
             rows = judged.rows.filter(pl.Series(groups == group))
             self.wires[partition, group].append((progress, rows if rows.height else None))

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from operators.batches import END_OF_INPUT, Progress
-from operators.hashing import hash_strings
+from operators.hashing import hash_columns
 from operators.tables import TIME
 from operators.windows import (
     Aggregate,
@@ -21,8 +21,8 @@ from operators.windows import (
     micros,
     newest,
     session,
-    sessions,
     sliding,
+    spec,
     tumbling,
 )  # fmt: skip
 from tests.operators.windows.model import Record, frame
@@ -152,7 +152,7 @@ def test_a_sum_beyond_int64_is_null():
 
 
 def test_keys_that_share_a_hash_have_sessions_of_their_own(monkeypatch):
-    monkeypatch.setattr(sessions, "hash_strings", lambda s: hash_strings(s) & 0)
+    monkeypatch.setattr(spec, "hash_columns", lambda f, by: hash_columns(f, by) & 0)
     windows = replace(WINDOWS, window=session(10, step=5))
     records = [Record(0, n, "ab"[n % 2], 4 * n) for n in range(6)]
     panes = feed(OpenWindows(windows), windows, records, 100).panes
