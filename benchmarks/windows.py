@@ -26,6 +26,7 @@ from operators.features import CardFeatures
 from operators.steps.windows import assign
 from operators.tables import TIME
 from operators.windows import (
+    Closing,
     Intake,
     Panes,
     Sessions,
@@ -99,11 +100,13 @@ class Groups:
         self.windows = windows
         self.intakes = [Intake(windows) for _ in range(GROUPS)]
         self.panes: dict[tuple[int, int], Panes | Sessions] = {}
+        self.closing = Closing(windows)
         self.touched: set[tuple[int, int]] = set()
         self.emitted = 0
 
     def feed(self, batch: Batch) -> None:
         """Take a batch through the operator."""
+        dues = []
         for key, item in assign([batch], self.windows, GROUPS):
             if isinstance(item, pl.DataFrame):
                 continue
@@ -111,9 +114,12 @@ class Groups:
             for work in self.intakes[group].advance(item.progress, item.rows)[0]:
                 place = group, work.slot
                 panes = self.panes.setdefault(place, new_panes(self.windows))
-                made = panes.advance(work.rows, work.watermark)
-                self.emitted += 0 if made is None else made.height
+                due = panes.advance(work.rows, work.watermark)
+                if due is not None:
+                    dues.append(due)
                 self.touched.add(place)
+        made = self.closing.close(dues)
+        self.emitted += 0 if made is None else made.height
 
     def snapshot(self) -> int:
         """Snapshot what was touched since the last one, as Bytewax does; return its bytes."""

@@ -3,9 +3,16 @@
 import os
 
 # Read by libraries when they are first imported. A worker is one process on about one core:
-# a second thread costs more in hand-overs than it gives. What an epoch has allocated the next
-# one needs again, so Polars' allocator keeps it: zeroing fresh pages was a quarter of the CPU
-# time, and large pages are a tenth of it more.
+# a second thread costs more in hand-overs than it gives, and so does grouping by parts, which
+# is meant for several threads.
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
+os.environ.setdefault("POLARS_NO_PARTITION", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:-1,muzzy_decay_ms:-1,thp:always")
+
+# What an epoch has allocated the next one needs again, so Polars' allocator keeps it, in large
+# pages: zeroing fresh ones was a quarter of the CPU time. Polars in a parent process leaves its
+# own choice in the environment, and of two choices the later one counts.
+_KEPT = "dirty_decay_ms:-1,muzzy_decay_ms:-1,thp:always"
+os.environ["_RJEM_MALLOC_CONF"] = ",".join(
+    part for part in (os.environ.get("_RJEM_MALLOC_CONF"), _KEPT) if part
+)

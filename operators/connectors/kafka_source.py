@@ -236,7 +236,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         partitions: Sequence[int],
         *,
         start: str | datetime = "earliest",
-        batch_size: int = 20_000,
+        batch_size: int = 10_000,
         idle_timeout: float = 60.0,
         stop_at_end: bool = False,
         group: str = "millstream",

@@ -18,6 +18,8 @@ from operators.tables import COORDINATES, TIME
 from operators.windows import (
     HASH,
     Aggregate,
+    Closing,
+    Due,
     Duration,
     Intake,
     Session,
@@ -146,19 +148,19 @@ class _IntakeLogic(StatefulBatchLogic[_Slice, _Item, dict[str, Any]]):
         return state
 
 
-class _PanesLogic(StatefulBatchLogic[_Task, pl.DataFrame, dict[str, Any]]):
+class _PanesLogic(StatefulBatchLogic[_Task, Due, dict[str, Any]]):
     def __init__(self, step: str, windows: Windows, state: dict[str, Any] | None) -> None:
         self._step, self._key = step, ""
         self._panes = new_panes(windows) if state is None else load_panes(windows, state)
 
-    def on_batch(self, values: list[_Task]) -> tuple[list[pl.DataFrame], bool]:
+    def on_batch(self, values: list[_Task]) -> tuple[list[Due], bool]:
         self._key = values[0].key
-        made = [self._panes.advance(v.work.rows, v.work.watermark) for v in values]
+        dues = [self._panes.advance(v.work.rows, v.work.watermark) for v in values]
         empty = self._panes.rows == 0
         if empty:
             observe_state(f"{self._step}.panes", self._key, 0, {})
         # What holds nothing leaves nothing behind.
-        return [as_times(panes) for panes in made if panes is not None], empty
+        return [due for due in dues if due is not None], empty
 
     def snapshot(self) -> dict[str, Any]:
         state = self._panes.dump()
@@ -173,11 +175,19 @@ def window(step_id: str, up: Stream[Batch], windows: Windows, groups: int) -> Wi
     def is_late(item: _Item) -> bool:
         return item[0] == _LATE
 
-    def count(items: list[pl.DataFrame], counter: Any) -> list[pl.DataFrame]:
-        counter.labels(name).inc(sum(frame.height for frame in items))
+    def close(dues: list[Due]) -> list[pl.DataFrame]:
+        made = closing.close(dues)
+        if made is None:
+            return []
+        metrics.WINDOWS.labels(name).inc(made.height)
+        return [as_times(made)]
+
+    def count_late(items: list[pl.DataFrame]) -> list[pl.DataFrame]:
+        metrics.LATE.labels(name).inc(sum(frame.height for frame in items))
         return items
 
     name = step_id.rpartition(".")[2]
+    closing = Closing(windows)
     assigned = op.flat_map_batch(
         "assign", up, lambda batches: assign(batches, windows, groups, name)
     )
@@ -189,13 +199,9 @@ def window(step_id: str, up: Stream[Batch], windows: Windows, groups: int) -> Wi
     panes = op.stateful_batch("panes", work, lambda s: _PanesLogic(name, windows, s))
     late: Stream[Any] = op.merge("late", judged.trues, woken.trues)
     return WindowOut(
+        op.flat_map_batch("close", op.key_rm("due", panes), close),
         op.flat_map_batch(
-            "count_panes", op.key_rm("pane", panes), lambda items: count(items, metrics.WINDOWS)
-        ),
-        op.flat_map_batch(
-            "count_late",
-            op.map("late_rows", late, lambda item: item[1]),
-            lambda items: count(items, metrics.LATE),
+            "count_late", op.map("late_rows", late, lambda item: item[1]), count_late
         ),
     )
 

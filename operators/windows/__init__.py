@@ -3,6 +3,7 @@
 from operators.windows import agg
 from operators.windows.agg import Aggregate, InexactError
 from operators.windows.assigners import Session, Sliding, session, sliding, tumbling
+from operators.windows.closing import Closing, Due
 from operators.windows.durations import Duration, micros
 from operators.windows.intake import Intake, Work
 from operators.windows.opened import (
@@ -19,7 +20,8 @@ from operators.windows.sessions import Sessions
 from operators.windows.spec import Judged, Windows
 
 __all__ = [
-    "HASH", "Aggregate", "Closed", "Duration", "InexactError", "Intake", "Judged", "OpenWindows",
-    "Panes", "Session", "Sessions", "Sliding", "Windows", "Work", "agg", "as_times",
-    "load_panes", "micros", "new_panes", "newest", "session", "sliding", "tumbling",
+    "HASH", "Aggregate", "Closed", "Closing", "Due", "Duration", "InexactError", "Intake",
+    "Judged", "OpenWindows", "Panes", "Session", "Sessions", "Sliding", "Windows", "Work",
+    "agg", "as_times", "load_panes", "micros", "new_panes", "newest", "session", "sliding",
+    "tumbling",
 ]  # fmt: skip

@@ -35,7 +35,7 @@ class Intake:
     of N rows there and n new ones in an epoch about √(2·N·n) are written.
     """
 
-    VERSION: Final = 2
+    VERSION: Final = 3
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows

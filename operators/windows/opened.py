@@ -8,6 +8,7 @@ import polars as pl
 
 from operators.batches import Progress
 from operators.windows.assigners import Session
+from operators.windows.closing import Closing
 from operators.windows.intake import Intake
 from operators.windows.panes import Panes
 from operators.windows.sessions import Sessions
@@ -19,7 +20,7 @@ from operators.windows.store import Frame
 class Closed:
     """What one call of `OpenWindows.advance` brings; either may be None.
 
-    `panes` has a row per pane in no order, with the columns of `as_times` of `Panes.advance`;
+    `panes` has a row per pane in no order, with the columns of `as_times` of `Closing.close`;
     `late` are records as in `Judged.late`, of partitions that had been idle.
     """
 
@@ -58,6 +59,7 @@ class OpenWindows:
         self._windows = windows
         self._intake = Intake(windows)
         self._slots: dict[int, Panes | Sessions] = {}
+        self._closing = Closing(windows)
 
     @property
     def rows(self) -> int:
@@ -70,15 +72,16 @@ class OpenWindows:
         `rows` are those of `Windows.judge`, with the record's coordinates and watermark.
         """
         work, late = self._intake.advance(progress, rows)
-        panes = []
+        dues = []
         for each in work:
             slot = self._slots.setdefault(each.slot, new_panes(self._windows))
-            made = slot.advance(each.rows, each.watermark)
-            if made is not None:
-                panes.append(made)
+            due = slot.advance(each.rows, each.watermark)
+            if due is not None:
+                dues.append(due)
             if slot.rows == 0:
                 del self._slots[each.slot]
-        return Closed(as_times(pl.concat(panes)) if panes else None, late)
+        panes = self._closing.close(dues)
+        return Closed(None if panes is None else as_times(panes), late)
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery; freezes the flow's watermark."""

@@ -110,6 +110,10 @@ class Partials:
             pl.col(name).cast(_WIDE) for name in self._wide if name in partials.columns
         )
 
+    def columns(self, marks: Sequence[str]) -> list[str]:
+        """Return the columns of partials by these marks, in order."""
+        return [*self._by, HASH, *marks, *self._columns, *map(_sketch_of, self._sketched)]
+
     def reduce(self, rows: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
         """Return the partials of records, a row per key and value of `marks`."""
         alone = self._alone(rows, marks)
@@ -117,9 +121,9 @@ class Partials:
             return self._of_single(rows, marks)
         if not alone.any():
             return self._of_several(rows, marks)
-        several = self._of_several(rows.filter(pl.Series(~alone)), marks)
-        single = self._of_single(rows.filter(pl.Series(alone)), marks)
-        return pl.concat([single, several.select(single.columns)])
+        single = self._of_single(rows[np.flatnonzero(alone)], marks)
+        several = self._of_several(rows[np.flatnonzero(~alone)], marks)
+        return pl.concat([single, several])
 
     def _of_single(self, rows: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
         made = rows.select(
@@ -146,22 +150,18 @@ class Partials:
             pl.col(HASH).first(), **{n: c.of_rows for n, c in self._columns.items()}
         )
         empty = [pl.lit(None, pl.Binary).alias(_sketch_of(name)) for name in self._sketched]
-        return self._bounded(made.with_columns(empty) if empty else made)
+        made = self._bounded(made.with_columns(empty) if empty else made)
+        return made[self.columns(marks)]
 
     def merge(self, partials: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
         """Return partials merged, a row per key and value of `marks`."""
         alone = self._alone(partials, marks)
-        columns = [*self._by, HASH, *marks, *self._columns, *map(_sketch_of, self._sketched)]
+        columns = self.columns(marks)
         if alone.all():
-            return partials.select(columns)
-        merged = self.chain(partials.filter(pl.Series(~alone)), [*self._by, *marks])
-        return pl.concat(
-            [partials.filter(pl.Series(alone)).select(columns), merged.select(columns)]
-        )
-
-    def chain(self, partials: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-        """Return partials merged, a row per value of `keys`, with HASH but no other column."""
-        merged = self._grouped(partials, keys).agg(
+            return partials[columns]
+        single = partials[np.flatnonzero(alone)][columns]
+        several = partials[np.flatnonzero(~alone)]
+        merged = self._grouped(several, [*self._by, *marks]).agg(
             pl.col(HASH).first(),
             **{name: column.of_partials for name, column in self._columns.items()},
             **{
@@ -169,7 +169,7 @@ class Partials:
                 for name in self._sketched
             },
         )
-        return self._bounded(merged)
+        return pl.concat([single, self._bounded(merged)[columns]])
 
     def _grouped(self, frame: pl.DataFrame, keys: Sequence[str]) -> Any:
         """Group rows by `keys`, with the rank of what the first and last ones come from."""

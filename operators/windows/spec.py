@@ -117,6 +117,11 @@ class Windows:
         return _SLOTS if self.lateness and self._tumbles else 1
 
     @property
+    def whole(self) -> bool:
+        """Whether a window has one slice and one pane."""
+        return self._tumbles and len(self.panes) == 1
+
+    @property
     def _tumbles(self) -> bool:
         return not isinstance(self.window, Session) and self.window.tumbles
 

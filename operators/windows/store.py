@@ -1,7 +1,7 @@
 """Stores: rows of open windows, reduced to partial aggregates as they become many."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ from operators.windows.partials import Partials
 _RAW_MIN: Final = 8_192
 _RUNS_MAX: Final = 8
 
-Frame = pl.DataFrame | None
+Frame: TypeAlias = pl.DataFrame | None
+Wanted: TypeAlias = Callable[[Int64s], npt.NDArray[np.bool_]]
 
 
 class Store:
@@ -32,7 +33,8 @@ class Store:
         self._aggregates, self._by, self._marks = aggregates, by, marks
         self._raw: list[pl.DataFrame] = []
         self._raw_rows = 0
-        self._made: Partials | None = None
+        self.made: Partials | None = None
+        """What has reduced rows, if any have been."""
         self._runs: list[pl.DataFrame] = []
         self._base = 0
 
@@ -43,9 +45,9 @@ class Store:
 
     def math(self, schema: Mapping[str, pl.DataType]) -> Partials:
         """Return what reduces rows of these types; raises InexactError."""
-        if self._made is None:
-            self._made = Partials(self._aggregates, schema, self._by)
-        return self._made
+        if self.made is None:
+            self.made = Partials(self._aggregates, schema, self._by)
+        return self.made
 
     def add(self, rows: pl.DataFrame) -> None:
         """Take rows; they need the keys, HASH, the marks and the aggregates' columns."""
@@ -54,31 +56,19 @@ class Store:
         if self._raw_rows > _RAW_MIN:
             self.reduce()
 
-    def partials(self) -> Frame:
-        """Return all partials; a key and its marks may have one in each run."""
-        return pl.concat(self._runs) if self._runs else None
+    def select(self, wanted: Wanted) -> tuple[Frame, Frame]:
+        """Return the rows and the partials of the slices that `wanted` tells.
 
-    def take(
-        self, final: Callable[[Int64s], npt.NDArray[np.bool_]], marks: Sequence[str]
-    ) -> Frame:
-        """Take out what is of the slices that `final` tells, a row per key and `marks`."""
-        taken = []
-        self._raw, raw = _split(self._raw, final)
-        self._raw_rows = sum(rows.height for rows in self._raw)
-        if raw:
-            rows = pl.concat(raw)
-            taken = [self.math(rows.schema).reduce(rows, marks)]
-        self._runs, runs = _split(self._runs, final)
-        if not runs:
-            return taken[0] if taken else None
-        rows = pl.concat([each.drop(set(self._marks) - set(marks)) for each in runs])
-        if taken:
-            rows = pl.concat([rows, taken[0].select(rows.columns)])
-        return self.math(rows.schema).merge(rows, marks)
+        A key and its marks may have several partials.
+        """
+        return tuple(_joined(_split(frames, wanted)[1]) for frames in (self._raw, self._runs))  # type: ignore[return-value] # two of them
 
-    def drop(self, final: Callable[[Int64s], npt.NDArray[np.bool_]]) -> None:
-        """Forget the partials of the slices that `final` tells."""
-        self._runs, _ = _split(self._runs, final)
+    def take(self, wanted: Wanted) -> tuple[Frame, Frame]:
+        """Take out what `select` returns."""
+        self._raw, rows = _split(self._raw, wanted)
+        self._raw_rows = sum(frame.height for frame in self._raw)
+        self._runs, partials = _split(self._runs, wanted)
+        return _joined(rows), _joined(partials)
 
     def reduce(self) -> None:
         """Reduce all rows to partials."""
@@ -86,7 +76,7 @@ class Store:
             return
         raw, self._raw, self._raw_rows = pl.concat(self._raw), [], 0
         run = self.math(raw.schema).reduce(raw, self._marks)
-        self._runs.append(run.select(self._runs[0].columns) if self._runs else run)
+        self._runs.append(run)
         if len(self._runs) > _RUNS_MAX or self.rows > 2 * self._base:
             self._merge_runs()
 
@@ -97,16 +87,21 @@ class Store:
         self._base = self.rows
 
     def dump(self) -> dict[str, bytes | None]:
-        """Return everything, reduced, as Arrow IPC, and a frame without rows for the types."""
-        self.reduce()
+        """Return everything as Arrow IPC, and a frame without rows for the types."""
         self._merge_runs()
+        rows = _joined(self._raw)
+        self._raw = [] if rows is None else [rows]
         return {
-            "partials": to_ipc(self.partials()),
-            "types": None if self._made is None else _ipc(self._made.types),
+            "rows": to_ipc(rows),
+            "partials": to_ipc(_joined(self._runs)),
+            "types": None if self.made is None else _ipc(self.made.types),
         }
 
     def load(self, state: Mapping[str, bytes | None]) -> None:
         """Take up what was dumped."""
+        rows = from_ipc(state["rows"])
+        if rows is not None:
+            self._raw, self._raw_rows = [rows], rows.height
         if state["types"] is None:
             return
         made = self.math(pl.read_ipc(state["types"]).schema)
@@ -116,24 +111,28 @@ class Store:
 
     def restored(self, partials: Frame) -> Frame:
         """Return partials that came out of `from_ipc` as they were."""
-        return partials if self._made is None else self._made.restored(partials)
+        return partials if self.made is None else self.made.restored(partials)
 
 
 def _split(
-    frames: list[pl.DataFrame], final: Callable[[Int64s], npt.NDArray[np.bool_]]
+    frames: list[pl.DataFrame], wanted: Wanted
 ) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
-    """Return what stays of frames, and what is of the slices that `final` tells."""
-    kept, taken = [], []
+    """Return what is not of the slices that `wanted` tells, and what is."""
+    rest, found = [], []
     for frame in frames:
-        over = final(frame["slice"].to_numpy())
-        if over.all():
-            taken.append(frame)
-        elif over.any():
-            taken.append(frame.filter(pl.Series(over)))
-            kept.append(frame.filter(pl.Series(~over)))
+        mask = wanted(frame["slice"].to_numpy())
+        if mask.all():
+            found.append(frame)
+        elif mask.any():
+            found.append(frame[np.flatnonzero(mask)])
+            rest.append(frame[np.flatnonzero(~mask)])
         else:
-            kept.append(frame)
-    return kept, taken
+            rest.append(frame)
+    return rest, found
+
+
+def _joined(frames: list[pl.DataFrame]) -> Frame:
+    return pl.concat(frames) if frames else None
 
 
 def to_ipc(frame: Frame) -> bytes | None:

@@ -1,0 +1,164 @@
+"""Closing: what key groups have selected as due, aggregated for all of them at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from operators.batches import NO_WATERMARK, Int64s
+from operators.windows import agg
+from operators.windows.assigners import Session
+from operators.windows.partials import Partials
+from operators.windows.spec import Windows
+from operators.windows.store import Frame
+
+AFTER: Final = "after"
+UNTIL: Final = "until"
+SESSION: Final = "session"
+FIRST: Final = "min event_time"
+LAST: Final = "max event_time"
+ENDS: Final = {"_first": agg.min("event_time"), "_last": agg.max("event_time")}
+"""What a session needs to know beside its aggregates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a key group has for the panes that are due: records, and partials of records.
+
+    Both have the `by` columns, HASH and Int64 marks: `slice` and `since`; for sliding windows
+    AFTER and UNTIL as well, the watermarks in µs between which panes were due; for sessions
+    only SESSION, which tells the sessions of one key apart. `math` made the partials.
+    """
+
+    rows: Frame
+    partials: Frame
+    math: Partials | None
+
+
+class Closing:
+    """Aggregates what is due in the key groups of a worker, one call for all of them.
+
+    A call of a data frame library costs as much as a thousand rows, so the groups select, and
+    this aggregates. It keeps nothing.
+    """
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+        ends = ENDS if isinstance(windows.window, Session) else {}
+        self._aggregates = {**windows.aggregates, **ends}
+        self._made: Partials | None = None
+
+    def close(self, dues: Sequence[Due]) -> Frame:
+        """Return the panes of what is due, in no order; raises InexactError.
+
+        They have the `by` columns, `window_start`, `window_end`, `revision`, the aggregates,
+        and `closes`, the time at which a pane was due. Times are Int64, in µs.
+        """
+        rows = [due.rows for due in dues if due.rows is not None]
+        partials = [due.partials for due in dues if due.partials is not None]
+        if not rows and not partials:
+            return None
+        if self._made is None:
+            made = next((due.math for due in dues if due.math is not None), None)
+            self._made = made or Partials(self._aggregates, rows[0].schema, self._windows.by)
+        math = self._made
+        if isinstance(self._windows.window, Session):
+            return self._sessions(math, _merged(math, rows, partials, [SESSION]))
+        if self._windows.whole:
+            return self._panes(math, _merged(math, rows, partials, ["slice"]), "slice", 0)
+        panes = self._overlapping(
+            math, _joined(math, rows, partials, ["slice", "since", AFTER, UNTIL])
+        )
+        return pl.concat(panes) if panes else None
+
+    def _overlapping(self, math: Partials, kept: pl.DataFrame) -> list[pl.DataFrame]:
+        """Return the panes of every window that became due between AFTER and UNTIL."""
+        windows = self._windows
+        slices, since = kept["slice"].to_numpy(), kept["since"].to_numpy()
+        after, until = kept[AFTER].to_numpy(), kept[UNTIL].to_numpy()
+        first, last = windows.first_start(slices), windows.last_start(slices)
+        every, panes, before = windows.sliding.every, [], 0
+        for place, (revision, due) in enumerate(windows.panes):
+            # Of the windows that hold a slice, those that were due since the last time and not
+            # before the slice's records count.
+            earliest = np.maximum(np.maximum(after + 1, NO_WATERMARK), since) - due
+            skipped = np.maximum(-((first - earliest) // every), 0)
+            count = (np.minimum(last, until - due) - first) // every + 1 - skipped
+            count = np.maximum(count, 0)
+            at = np.repeat(np.arange(len(slices)), count)
+            if len(at):
+                step = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
+                start = first[at] + (skipped[at] + step) * every
+                rows = kept if (count == 1).all() else kept[at]
+                rows = rows.hstack([pl.Series("window_start", start)])
+                if revision:
+                    rows = self._with_news(rows, due, before)
+                if rows.height:
+                    merged = math.merge(rows, ["window_start"])
+                    panes.append(self._panes(math, merged, "window_start", place))
+            before = due
+        return panes
+
+    def _with_news(self, rows: pl.DataFrame, due: int, before: int) -> pl.DataFrame:
+        """Return the rows of the windows and keys that have some from since the pane before."""
+        keys = [*self._windows.by, "window_start"]
+        if due == self._windows.panes[0][1]:
+            return rows
+        news = rows.filter(pl.col("since") > pl.col("window_start") + before).select(keys)
+        return rows.join(news, on=keys, how="semi", nulls_equal=True)
+
+    def _panes(
+        self, math: Partials, partials: pl.DataFrame, start: str, place: int
+    ) -> pl.DataFrame:
+        revision, due = self._windows.panes[place]
+        starts = partials[start].to_numpy()
+        ends = starts + self._windows.sliding.size
+        return self._framed(math, partials, starts, ends, revision, starts + due)
+
+    def _sessions(self, math: Partials, partials: pl.DataFrame) -> pl.DataFrame:
+        window = self._windows.session
+        starts, ends = (partials[name].to_physical().to_numpy() for name in (FIRST, LAST))
+        ends = ends + window.gap
+        closes = -(-ends // window.step) * window.step + self._windows.lateness
+        return self._framed(math, partials, starts, ends, 0, closes)
+
+    def _framed(
+        self,
+        math: Partials,
+        partials: pl.DataFrame,
+        starts: Int64s,
+        ends: Int64s,
+        revision: int,
+        closes: Int64s,
+    ) -> pl.DataFrame:
+        values = math.finish(partials)[: len(self._windows.aggregates)]
+        return partials[list(self._windows.by)].hstack(
+            [
+                pl.Series("window_start", starts),
+                pl.Series("window_end", ends),
+                pl.Series("revision", np.full(len(starts), revision, np.int32)),
+                *values,
+                pl.Series("closes", closes),
+            ]
+        )
+
+
+def _joined(
+    math: Partials, rows: list[pl.DataFrame], partials: list[pl.DataFrame], marks: list[str]
+) -> pl.DataFrame:
+    """Return all as partials; a key and its marks may have several."""
+    reduced = [math.reduce(pl.concat(rows), marks)] if rows else []
+    if not partials:
+        return reduced[0]
+    columns = math.columns(marks)
+    return pl.concat(each[columns] for each in (*partials, *reduced))
+
+
+def _merged(
+    math: Partials, rows: list[pl.DataFrame], partials: list[pl.DataFrame], marks: list[str]
+) -> pl.DataFrame:
+    """Return all as partials, a row per key and marks."""
+    joined = _joined(math, rows, partials, marks)
+    return math.merge(joined, marks) if partials else joined
