@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -21,10 +22,19 @@ from ops.simulate import Params, produce, simulate
 def event_to_alert(rate: float, seconds: int, cards: int) -> dict[str, Any]:
     """Produce at `rate` events/s for `seconds` to a running flow; return quantiles in ms.
 
-    Both times are Kafka's CreateTime on this machine's clock, in whole ms. The first 5 s,
-    while the flow starts, are left out.
+    Payments happen as they are produced: their event time is now. Both times are Kafka's
+    CreateTime on this machine's clock, in whole ms. The first 5 s, while the flow starts, are
+    left out.
     """
-    made = simulate(Params(payments=int(rate * seconds), customers=cards))
+    made = simulate(
+        Params(
+            payments=int(rate * seconds),
+            customers=cards // 20,
+            cards_per_customer=20,
+            pace=rate,
+            start=datetime.now(UTC),
+        )
+    )
     with local_stack() as stack, tempfile.TemporaryDirectory() as work:
         create_topic(stack.bootstrap, "payments", 4)
         environ = {**os.environ, **stack.env()}

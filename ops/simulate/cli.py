@@ -74,6 +74,9 @@ def add_parser(subparsers: Any) -> None:
         "--rate", type=float, metavar="N", help="records per second (default: all)"
     )
     ends.add_argument(
+        "--live", action="store_true", help="with --rate: payments happen now, at that rate"
+    )
+    ends.add_argument(
         "--truth", type=Path, metavar="PATH", help="write the truth here, as parquet"
     )
     ends.add_argument("--json", action="store_true", help="print the summary as JSON")
@@ -89,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
             )
         if args.rate is not None and args.rate <= 0:
             raise ValueError(f"--rate is {args.rate:g}, not above 0")
+        if args.live and (args.rate is None or args.file):
+            raise ValueError("--live needs --rate, and no --file")
         if args.truth and not args.truth.absolute().parent.is_dir():
             raise ValueError(f"--truth: no folder {args.truth.absolute().parent}")
         began = time.monotonic()
@@ -137,7 +142,8 @@ def _make(args: argparse.Namespace) -> Simulation:
             radius=args.radius,
             days=30 if args.days is None else args.days,
             payments=args.payments,
-            start=args.start,
+            start=datetime.now(UTC) if args.live else args.start,
+            pace=args.rate if args.live else None,
             seed=args.seed,
             partitions=args.partitions,
             cards_per_customer=args.cards,

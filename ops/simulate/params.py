@@ -59,7 +59,8 @@ class Params:
     does not have: cards, schema versions, framing and troubles.
 
     - `payments`: how many, instead of `days` (as many whole days as it takes, then cut)
-    - `start`: UTC midnight of the first day
+    - `start`: midnight of the first day, UTC, or any time where there is a `pace`
+    - `pace`: payments per second of event time, evenly, instead of the customers' own times
     - `radius`: how far from home customers pay, in units; the world is 100 x 100 units
     - `compromised_per_day`, `stolen_per_day`: new cases each day, of terminals and customers
     - `burst_share`, `abroad_share`: share of the stolen cards used in bursts, and abroad
@@ -75,6 +76,7 @@ class Params:
     days: int = 30
     payments: int | None = None
     start: datetime = datetime(2018, 4, 1, tzinfo=UTC)
+    pace: float | None = None
     seed: int = 0
     partitions: int = 4
     cards_per_customer: int = 1
@@ -105,6 +107,8 @@ class Params:
             problems.append("guid_share and header_share are not shares that sum to at most 1")
         if self.payments is not None and self.payments < 1:
             problems.append(f"payments is {self.payments}, not 1 or more")
+        if self.pace is not None and self.pace <= 0:
+            problems.append(f"pace is {self.pace}, not above 0")
         if self.radius <= 0:
             problems.append(f"radius is {self.radius}, not above 0")
         if self.start.tzinfo is None:

@@ -59,7 +59,11 @@ def draw_payments(world: World, params: Params, rng: np.random.Generator) -> Dra
     drawn = _genuine(world, params, rate, days, rng)
     _defraud(drawn, world, params, days, rng)
     drawn = drawn.take(np.argsort(drawn.time, kind="stable"))
-    return drawn if params.payments is None else drawn.take(slice(params.payments))
+    if params.payments is not None:
+        drawn = drawn.take(slice(params.payments))
+    if params.pace is not None:
+        drawn.time = (np.arange(len(drawn)) * (1e6 / params.pace)).astype(np.int64)
+    return drawn
 
 
 def _genuine(

@@ -1,6 +1,7 @@
 import io
 import struct
 from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import fastavro
@@ -72,6 +73,16 @@ def test_the_number_of_payments_is_exact_and_a_prefix_of_more():
     assert long["event_time"].is_sorted()
     # 500 customers make about 970 payments a day.
     assert 26_000 < long.height < 32_000
+
+
+def test_a_pace_spaces_payments_evenly_from_the_start_on():
+    start = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    made = simulate(replace(SMALL, payments=1_000, pace=250.0, start=start)).payments
+    times = made["event_time"]
+    assert times[0] == start
+    assert times.diff().drop_nulls().unique().to_list() == [timedelta(milliseconds=4)]
+    with pytest.raises(ValueError, match="pace is 0, not above 0"):
+        replace(SMALL, pace=0)
 
 
 def test_the_handbooks_facts_hold():
