@@ -1,5 +1,6 @@
 """Decode batches of framed records: by columns, and strictly one by one what is left."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import polars as pl
 from operators.avro import framing
 from operators.avro.bulk import Bulk, Rows
 from operators.avro.compile import Record, compile_record
-from operators.avro.framing import Headers, Lookup, SchemaId
+from operators.avro.framing import Group, Headers, Lookup, SchemaId
 from operators.avro.resolve import WIRE_TYPES, Reader, Resolver
 from operators.avro.wire import MalformedError, SchemaError
 from operators.rejects import Refusal
@@ -50,6 +51,7 @@ class Decoder:
         self._empty = pl.DataFrame(schema=self._reader.dtypes)
         self._lookup = lookup
         self._plans: dict[SchemaId, _Plan | str] = {}
+        self._by_schema: dict[str, _Plan | str] = {}
 
     def decode(
         self, values: Sequence[bytes | None], headers: Sequence[Headers | None]
@@ -62,37 +64,56 @@ class Decoder:
         """
         groups, refusals = framing.split(values, headers)
         frames, rows = [], []
-        for schema_id, group in groups.items():
-            frame, good, refused = self._decode_group(schema_id, group.bodies)
-            if frame.height:
-                positions = _positions(group.rows)
-                rows.append(positions if good is None else positions[good])
-                frames.append(frame)
+        for plan, several in self._by_plan(groups).items():
+            bodies = [body for group in several.values() for body in group.bodies]
+            positions = np.concatenate([_positions(group.rows) for group in several.values()])
+            if isinstance(plan, _Plan):
+                frame, good, refused = plan.decode(bodies)
+                if frame.height:
+                    rows.append(positions if good is None else positions[good])
+                    frames.append(frame)
+            else:
+                refused = [(at, *plan) for at in range(len(bodies))]
+            ids = list(several)
+            ends = np.cumsum([len(group.bodies) for group in several.values()])
             refusals += [
-                Refusal(group.rows[at], "decode", code, message, str(schema_id))
+                Refusal(
+                    int(positions[at]),
+                    "decode",
+                    code,
+                    message,
+                    str(ids[int(np.searchsorted(ends, at, "right"))]),
+                )
                 for at, code, message in refused
             ]
         refusals.sort(key=lambda refusal: refusal.row)
         if not frames:
             return Decoded(self._empty, np.zeros(0, np.int64), refusals)
-        if len(frames) == 1:
-            return Decoded(frames[0], rows[0], refusals)
         all_rows = np.concatenate(rows)
-        order = np.argsort(all_rows, kind="stable")
+        if np.all(all_rows[1:] > all_rows[:-1]):
+            return Decoded(pl.concat(frames), all_rows, refusals)
+        order = np.argsort(all_rows)
         return Decoded(pl.concat(frames)[order], all_rows[order], refusals)
 
-    def _decode_group(
-        self, schema_id: SchemaId, bodies: list[bytes]
-    ) -> tuple[pl.DataFrame, Rows | None, list[Refused]]:
-        plan = self._plan(schema_id)
-        if isinstance(plan, _Plan):
-            return plan.decode(bodies)
-        if plan is None:
-            code, why = "unknown_schema", "There is no schema of this id."
-        else:
-            code, why = "incompatible_schema", f"The writer's schema cannot be read: {plan}."
-        everyone = [(at, code, why) for at in range(len(bodies))]
-        return self._empty, np.zeros(0, np.int64), everyone
+    def _by_plan(
+        self, groups: dict[SchemaId, Group]
+    ) -> dict["_Plan | tuple[str, str]", dict[SchemaId, Group]]:
+        """Put together what is decoded alike: one schema may have several ids.
+
+        The key is what decodes, or the code and message of the refusal of all.
+        """
+        found: dict[_Plan | tuple[str, str], dict[SchemaId, Group]] = {}
+        for schema_id, group in groups.items():
+            plan = self._plan(schema_id)
+            key: _Plan | tuple[str, str]
+            if plan is None:
+                key = "unknown_schema", "There is no schema of this id."
+            elif isinstance(plan, str):
+                key = "incompatible_schema", f"The writer's schema cannot be read: {plan}."
+            else:
+                key = plan
+            found.setdefault(key, {})[schema_id] = group
+        return found
 
     def _plan(self, schema_id: SchemaId) -> "_Plan | str | None":
         """Return how to decode an id's records, why none can be, or None: no such schema."""
@@ -102,13 +123,22 @@ class Decoder:
                 schema = self._lookup(schema_id)
             except KeyError:
                 return None
+            plan = self._plan_of(schema)
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+                self._by_schema.clear()
+            self._plans[schema_id] = plan
+        return plan
+
+    def _plan_of(self, schema: AvroSchema) -> "_Plan | str":
+        text = json.dumps(schema, sort_keys=True)
+        plan = self._by_schema.get(text)
+        if plan is None:
             try:
                 plan = _Plan(compile_record(schema), self._reader)
             except SchemaError as error:
                 plan = str(error)
-            if len(self._plans) >= _MAX_PLANS:
-                self._plans.clear()
-            self._plans[schema_id] = plan
+            self._by_schema[text] = plan
         return plan
 
 
