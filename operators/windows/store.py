@@ -12,6 +12,7 @@ from operators.windows.agg import Aggregate
 from operators.windows.partials import Partials
 
 _RAW_MIN: Final = 8_192
+_RAW_MAX: Final = 131_072
 _RUNS_MAX: Final = 8
 
 Frame: TypeAlias = pl.DataFrame | None
@@ -33,6 +34,7 @@ class Store:
         self._aggregates, self._by, self._marks = aggregates, by, marks
         self._raw: list[pl.DataFrame] = []
         self._raw_rows = 0
+        self._raw_most = _RAW_MIN
         self.made: Partials | None = None
         """What has reduced rows, if any have been."""
         self._runs: list[pl.DataFrame] = []
@@ -53,7 +55,7 @@ class Store:
         """Take rows; they need the keys, HASH, the marks and the aggregates' columns."""
         self._raw.append(rows)
         self._raw_rows += rows.height
-        if self._raw_rows > _RAW_MIN:
+        if self._raw_rows > self._raw_most:
             self.reduce()
 
     def select(self, wanted: Wanted) -> tuple[Frame, Frame]:
@@ -77,6 +79,9 @@ class Store:
         raw, self._raw, self._raw_rows = pl.concat(self._raw), [], 0
         run = self.math(raw.schema).reduce(raw, self._marks)
         self._runs.append(run)
+        # Rows are smaller than partials: where few share a key, more wait.
+        shared = run.height < raw.height // 2
+        self._raw_most = _RAW_MIN if shared else min(2 * self._raw_most, _RAW_MAX)
         if len(self._runs) > _RUNS_MAX or self.rows > 2 * self._base:
             self._merge_runs()
 
