@@ -167,6 +167,7 @@ def _connect(settings: Settings) -> Dataflow:
             start=settings.start,
             batch_size=settings.batch_size,
             idle_timeout=idle_timeout.total_seconds(),
+            alignment=settings.alignment.total_seconds(),
             stop_at_end=settings.stop_at_end,
             group=f"{settings.consumer_group}-outcomes",
             drain=DRAIN,

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     out_of_orderness: Duration = timedelta(seconds=30)
     allowed_lateness: Duration = timedelta(0)
     idle_timeout: Duration = timedelta(seconds=60)
+    alignment: Duration = timedelta(hours=1)
     future_bound: Duration = timedelta(minutes=5)
     dedup_ttl: Duration = timedelta(days=7)
     start_timeout: Duration = timedelta(seconds=60)
