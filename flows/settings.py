@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     alerts_topic: str = Field("payments.alerts", min_length=1)
     dlq_topic: str = Field("payments.dlq", min_length=1)
     chargebacks_topic: str = Field("chargebacks", min_length=1)
+    chargebacks_dlq_topic: str = Field("chargebacks.dlq", min_length=1)
     chargebacks_within: Duration = timedelta(days=120)
     chargebacks_out_of_orderness: Duration = timedelta(hours=1)
     chargebacks_idle_timeout: Duration = timedelta(days=1)
