@@ -29,8 +29,9 @@ check: .venv/installed ## Format, lint, types and import contracts
 chaos: .venv/installed ## Faults by the hundred, whole tables compared (KILLS=500, MINUTES=…)
 	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),500) $(if $(MINUTES),--minutes $(MINUTES))
 
-bench: .venv/installed ## The figures of the README's Benchmarks
-	$(BIN)/python -m benchmarks
+bench: .venv/installed ## The whole flow's figures in the README's Benchmarks
+	$(BIN)/python -m benchmarks flow
+	$(BIN)/python -m benchmarks latency
 
 lock: .venv/installed ## Renew locks/ from pyproject.toml
 	$(BIN)/pip install --quiet uv

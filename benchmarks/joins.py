@@ -1,11 +1,13 @@
-"""Joins and sequences by the number of live keys; ``python -m benchmarks.joins``."""
+"""Joins and sequences at 1 k to 1 M live keys: events per CPU-second, and their snapshots."""
 
+import argparse
 from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
+from benchmarks.figures import add_json, show
 from benchmarks.keyed import Stream, Worker, figures, rate
 from operators.batches import Batch, Progress
 from operators.joins import IntervalJoin, OpenIntervals, OpenVersions, TemporalJoin
@@ -16,12 +18,31 @@ from operators.waiting import Side
 
 KEYS: Final = (1_000, 20_000, 200_000, 1_000_000)
 BATCH: Final = 20_000
-TIMED: Final = 2_000_000
 BOUND: Final = 1_000
 
 _TYPES: Final[dict[str, pl.DataType]] = {
     "card_id": pl.String(), "payment_id": pl.Int64(), "amount": pl.Int64(),
 }  # fmt: skip
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the benchmark ``joins``."""
+    parser = subparsers.add_parser(
+        "joins", help="joins and sequences by live keys", description=__doc__
+    )
+    parser.add_argument("--keys", type=int, nargs="+", default=list(KEYS), metavar="N")
+    parser.add_argument("--events", type=int, default=2_000_000, metavar="N")
+    add_json(parser)
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and print."""
+    found: dict[str, Any] = {}
+    for bench in (interval_join, temporal_join, sequence):
+        for keys in args.keys:
+            found |= bench(keys, args.events)
+    show(found, args.json)
 
 
 def events(topic: str, keys: int, start: int, seed: int) -> Batch:
@@ -54,14 +75,16 @@ def batches(topics: list[str], keys: int, first: int, last: int) -> Iterator[lis
         yield [events(topic, keys, start, 31 * start + i) for i, topic in enumerate(topics)]
 
 
-def _run(name: str, keys: int, worker: Worker, topics: list[str], span: int) -> dict[str, Any]:
+def _run(
+    name: str, keys: int, events: int, worker: Worker, topics: list[str], span: int
+) -> dict[str, Any]:
     warm = max(span, keys) + 5 * BATCH
-    timed = batches(topics, keys, warm, warm + TIMED // len(topics))
+    timed = batches(topics, keys, warm, warm + events // len(topics))
     found = rate(worker, batches(topics, keys, 0, warm), timed)
     return figures(name, keys, worker, found)
 
 
-def interval_join(keys: int) -> dict[str, Any]:
+def interval_join(keys: int, events: int) -> dict[str, Any]:
     """Pair events of two topics; each side keeps about one row per key."""
     left = Side("l", ("card_id",), {"card_id": "card_id", "payment_id": "payment_id"}, _TYPES)
     right = Side("r", ("card_id",), {"chargeback_id": "payment_id", "amount": "amount"}, _TYPES)
@@ -70,10 +93,10 @@ def interval_join(keys: int) -> dict[str, Any]:
         lambda: joins._Group(OpenIntervals(join, {"l": 1, "r": 1})),
         {"l": Stream(left.rows), "r": Stream(right.rows, 1)},
     )
-    return _run("interval join", keys, worker, ["l", "r"], keys)
+    return _run("interval join", keys, events, worker, ["l", "r"], keys)
 
 
-def temporal_join(keys: int) -> dict[str, Any]:
+def temporal_join(keys: int, events: int) -> dict[str, Any]:
     """Enrich events from a table that changes as often as there are events."""
     left = Side("l", ("card_id",), {"card_id": "card_id", "payment_id": "payment_id"}, _TYPES)
     right = Side("r", ("card_id",), {"version": "payment_id", "limit": "amount"}, _TYPES)
@@ -82,10 +105,10 @@ def temporal_join(keys: int) -> dict[str, Any]:
         lambda: joins._Group(OpenVersions(join, {"l": 1, "r": 1})),
         {"l": Stream(left.rows), "r": Stream(join.versions.rows, 1)},
     )
-    return _run("temporal join", keys, worker, ["l", "r"], 2 * keys)
+    return _run("temporal join", keys, events, worker, ["l", "r"], 2 * keys)
 
 
-def sequence(keys: int) -> dict[str, Any]:
+def sequence(keys: int, events: int) -> dict[str, Any]:
     """Find small, small, big; a fifth of the events begins a match."""
     side = Side("p", ("card_id",), {"payment_id": "payment_id", "amount": "amount"}, _TYPES)
     small, big = "amount < 20", "amount >= 95"
@@ -94,18 +117,4 @@ def sequence(keys: int) -> dict[str, Any]:
     worker = Worker(
         lambda: sequences._Group(OpenMatches(pattern, {"p": 1})), {"p": Stream(pattern.rows)}
     )
-    return _run("sequence", keys, worker, ["p"], 5 * keys)
-
-
-def by_keys(keys: tuple[int, ...] = KEYS) -> dict[str, Any]:
-    """Return every figure."""
-    found: dict[str, Any] = {}
-    for bench in (interval_join, temporal_join, sequence):
-        for size in keys:
-            found |= bench(size)
-    return found
-
-
-if __name__ == "__main__":
-    for figure, value in by_keys().items():
-        print(f"{figure:55}{value:>14,.2f}", flush=True)
+    return _run("sequence", keys, events, worker, ["p"], 5 * keys)

@@ -1,5 +1,6 @@
 """From a payment's production to its alert's: the time at a steady rate."""
 
+import argparse
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from benchmarks.figures import add_json, show
 from flows.settings import load
 from flows.tables import SILVER
 from operators.connectors.delta import table_uri
@@ -17,6 +19,20 @@ from operators.connectors.kafka import headers_of, read_to_end
 from operators.connectors.kafka_sink import SOURCE_HEADER
 from ops.local import create_topic, local_stack
 from ops.simulate import Params, produce, simulate
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the benchmark ``latency``."""
+    parser = subparsers.add_parser(
+        "latency", help="event to alert at 10,000 events/s", description=__doc__
+    )
+    add_json(parser)
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and print."""
+    show(event_to_alert(10_000, 40, 1_000_000), args.json)
 
 
 def event_to_alert(rate: float, seconds: int, cards: int) -> dict[str, Any]:

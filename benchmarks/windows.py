@@ -1,7 +1,5 @@
 """Event-time operators at 1 k to 1 M live keys: events per CPU-second, and their snapshots.
 
-``python -m benchmarks.windows [--json] [--keys 1000 …] [--only tumbling …]``
-
 Each operator gets batches of 20,000 records, made beforehand, of keys drawn uniformly, all
 at the same rate of event time whatever the keys, and runs as in a flow of 16 key groups,
 without Bytewax around it. Text keys; Polars with one thread, as in the flow.
@@ -9,18 +7,16 @@ without Bytewax around it. Text keys; Polars with one thread, as in the flow.
 
 import argparse
 import json
-import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-os.environ.setdefault("POLARS_MAX_THREADS", "1")
-
-import numpy as np  # behind the setting
+import numpy as np
 import polars as pl
 
+from benchmarks.figures import add_json
 from operators.batches import Batch, Progress
 from operators.features import CardFeatures
 from operators.steps.windows import assign
@@ -172,16 +168,22 @@ def measure(name: str, keys: int, scale: float) -> dict[str, Any]:
     return row | {"epoch_s": spent / EPOCHS, "epoch_mb": total / EPOCHS / 1e6}
 
 
-def main() -> None:
-    """Measure, print a line per figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def add_parser(subparsers: Any) -> None:
+    """Add the benchmark ``windows``."""
+    parser = subparsers.add_parser(
+        "windows", help="windows and features by live keys", description=__doc__
+    )
     parser.add_argument(
-        "--keys", type=int, nargs="+", default=[1_000, 20_000, 200_000, 1_000_000]
+        "--keys", type=int, nargs="+", default=[1_000, 20_000, 200_000, 1_000_000], metavar="N"
     )
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of events")
-    parser.add_argument("--json", action="store_true")
-    args = parser.parse_args()
+    add_json(parser)
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure; print a line per operator and number of keys, or a JSON list."""
     found = []
     for name in args.only:
         for keys in args.keys:
@@ -201,7 +203,3 @@ def main() -> None:
                 )
     if args.json:
         print(json.dumps(found, indent=2))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Chargebacks: two Kafka topics to a table of what became of each payment.
+"""Chargebacks: two Kafka topics to a table of what became of each payment, and dead letters.
 
 Run it with ``python -m bytewax.run flows.chargebacks -r chargebacks-state``.
 """
@@ -20,6 +20,7 @@ from confluent_kafka import KafkaException
 
 import schemas
 from flows import settings as settings_
+from flows.messages import reject_messages
 from flows.outcomes import (
     DUPLICATES,
     LATE,
@@ -34,8 +35,9 @@ from flows.settings import Settings, SettingsError
 from flows.starting import prepare_recovery, registry_config
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
-from operators.connectors import delta, kafka, memory, redis, registry
+from operators.connectors import delta, kafka, memory, recovery, redis, registry
 from operators.connectors.drain import DRAIN
+from operators.connectors.kafka_sink import KafkaSink
 from operators.connectors.kafka_source import KafkaSource
 from operators.contracts import check_chargebacks, check_payments
 from operators.rejects import Breaker
@@ -57,12 +59,17 @@ class Input:
 
 
 def build(
-    payments: Input, chargebacks: Input, table_sink: Sink[Any], settings: Settings
+    payments: Input,
+    chargebacks: Input,
+    table_sink: Sink[Any],
+    topic_sink: Sink[Any],
+    settings: Settings,
 ) -> Dataflow:
-    """Return the topology; `table_sink` takes (table name, rows or progress) items.
+    """Return the topology; `table_sink` takes (table name, rows or progress) items,
+    `topic_sink` (topic, messages or progress).
 
     Payments that are refused or repeated go nowhere here: the payments flow keeps them.
-    """
+    """  # noqa: D205 # one sentence
     join = outcome_join(
         settings.topic,
         settings.chargebacks_topic,
@@ -108,6 +115,11 @@ def build(
         for name, stream in rows.items()
     ]
     op.output("tables", op.merge("tables_rows", progress, *tagged), table_sink)
+
+    dlq = settings.chargebacks_dlq_topic
+    letters = op.map("dlq_messages", rejects, lambda rows: (dlq, reject_messages(rows)))
+    reached = op.map("dlq_progress", charged, lambda batch: (dlq, batch.progress))
+    op.output("topics", op.merge("topics_items", reached, letters), topic_sink)
     return flow
 
 
@@ -145,7 +157,10 @@ def flow() -> Dataflow:
         registry.RegistryUnavailableError, delta.StorageUnavailableError,
     ) as error:  # fmt: skip
         settings_.refuse(error, 1)
-    prepare_recovery(sys.argv[1:])
+    try:
+        prepare_recovery(sys.argv[1:])
+    except recovery.InUseError as error:
+        settings_.refuse(error, 1)
     DRAIN.install()
     memory.settle()
     return built
@@ -167,6 +182,7 @@ def _connect(settings: Settings) -> Dataflow:
             start=settings.start,
             batch_size=settings.batch_size,
             idle_timeout=idle_timeout.total_seconds(),
+            alignment=settings.alignment.total_seconds(),
             stop_at_end=settings.stop_at_end,
             group=f"{settings.consumer_group}-outcomes",
             drain=DRAIN,
@@ -200,4 +216,9 @@ def _connect(settings: Settings) -> Dataflow:
         flow_version=version("millstream"),
         partitions=places,
     )
-    return build(payments, chargebacks, sink, settings)
+    dlq = settings.chargebacks_dlq_topic
+    kafka.ensure_topic(settings.kafka, dlq, chargebacks.partitions)
+    letters = KafkaSink(
+        settings.kafka, {dlq: kafka.wait_for_partitions(settings.kafka, dlq, timeout)}
+    )
+    return build(payments, chargebacks, sink, letters, settings)

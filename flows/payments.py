@@ -193,6 +193,7 @@ def _connect(settings: Settings, rules: RuleSet) -> Dataflow:
         start=settings.start,
         batch_size=settings.batch_size,
         idle_timeout=settings.idle_timeout.total_seconds(),
+        alignment=settings.alignment.total_seconds(),
         stop_at_end=settings.stop_at_end,
         group=settings.consumer_group,
         drain=DRAIN,

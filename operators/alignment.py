@@ -1,5 +1,10 @@
 """Alignment: which source partitions wait, so that a skewed replay's state stays bounded."""
 
+import threading
+from typing import Final
+
+_NOBODY: Final = 2**63
+
 
 class Alignment:
     """Holds partitions back that are more than `drift` ahead of the slowest one with a backlog.
@@ -12,7 +17,7 @@ class Alignment:
     Only partitions that have more to read hold others back: one that has reached its end, is
     silent or was never heard of does not. So the slowest is never held, and nobody waits for
     ever. `drift` and times are in µs; a time may be any that grows with event time, such as
-    the last Kafka timestamp read.
+    the last Kafka timestamp read. Workers of one process, which are threads, may share it.
     """
 
     def __init__(self, drift: int) -> None:
@@ -21,22 +26,35 @@ class Alignment:
         self.drift = drift
         self._times: dict[int, int] = {}
         self._behind: set[int] = set()
+        # `held` is asked far more often than anything changes.
+        self._slowest = _NOBODY
+        self._lock = threading.Lock()
 
-    def observe(self, partition: int, time: int, *, backlog: bool) -> None:
-        """Note how far a partition has been read, and whether there is more to read now."""
-        self._times[partition] = max(time, self._times.get(partition, time))
-        if backlog:
-            self._behind.add(partition)
-        else:
-            self._behind.discard(partition)
+    def observe(self, partition: int, time: int | None, *, backlog: bool) -> None:
+        """Note how far a partition has been read, and whether there is more to read now.
+
+        Without a `time` it is where it was.
+        """
+        with self._lock:
+            if time is not None:
+                self._times[partition] = max(time, self._times.get(partition, time))
+            if backlog and partition in self._times:
+                self._behind.add(partition)
+            else:
+                self._behind.discard(partition)
+            self._find_slowest()
 
     def forget(self, partition: int) -> None:
         """Leave a partition out from now on: it has ended or is read elsewhere."""
-        self._times.pop(partition, None)
-        self._behind.discard(partition)
+        with self._lock:
+            self._times.pop(partition, None)
+            self._behind.discard(partition)
+            self._find_slowest()
+
+    def _find_slowest(self) -> None:
+        self._slowest = min((self._times[each] for each in self._behind), default=_NOBODY)
 
     def held(self, partition: int) -> bool:
         """Tell whether the partition should not be read now."""
         mine = self._times.get(partition)
-        others = [self._times[each] for each in self._behind if each != partition]
-        return mine is not None and bool(others) and mine - self.drift > min(others)
+        return mine is not None and mine - self.drift > self._slowest

@@ -41,7 +41,8 @@ def add_parser(subparsers: Any) -> None:
         help="payments from Kafka to tables on this machine",
         description="Start a Kafka broker and a Redis server on this machine, simulate payments "
         "(or replay a file), run the payments flow until it has read them all, prove its "
-        "tables, and stop everything again. Exit status 0 only if the books balance.",
+        "tables, and stop everything again. Settings of the environment hold, but for "
+        "where Kafka, Redis and the tables are. Exit status 0 only if the books balance.",
     )
     parser.add_argument(
         "--payments", type=int, default=100_000, metavar="N", help="default: %(default)s"
@@ -67,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         with local_stack(folder) as stack:
             return _demo(stack, made, console, args)
+    except settings_.SettingsError as error:
+        settings_.refuse(error, 2)
     except (ServerError, ProduceError, OSError, RuntimeError) as error:
         settings_.refuse(error, 1)
 
@@ -91,7 +94,15 @@ def _clear(folder: Path) -> None:
 
 
 def _demo(stack: Stack, made: Simulation, console: Console, args: argparse.Namespace) -> int:
-    environ = stack.env() | {"MILLSTREAM_STOP_AT_END": "true"}
+    # The flow and its verification have to go by the same settings. Those of Kafka are for
+    # another cluster than the one started here.
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith(settings_.PREFIX)
+        and not name.startswith(f"{settings_.PREFIX}KAFKA_")
+    }
+    environ = own | stack.env() | {"MILLSTREAM_STOP_AT_END": "true"}
     settings = settings_.load(environ)
     ids = registry.register("", {}, "payment", settings.topic)
     console.print(f"broker {stack.bootstrap}, Redis {stack.redis_url}, schemas "
@@ -127,7 +138,11 @@ def _run_flow(
     """Run the flow as a process of its own; return its exit status."""
     port = free_port()
     # The tool's own choice for Polars is not the flow's.
-    inherited = {k: v for k, v in os.environ.items() if k != "POLARS_MAX_THREADS"}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "POLARS_MAX_THREADS" and not name.startswith(settings_.PREFIX)
+    }
     environ = {
         **inherited,
         **environ,

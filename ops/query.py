@@ -10,6 +10,7 @@ from deltalake import DeltaTable, QueryBuilder
 from rich.console import Console
 from rich.table import Table
 
+from flows import outcomes
 from flows import settings as settings_
 from flows.tables import tables
 from operators.connectors.delta import table_uri
@@ -24,7 +25,9 @@ def add_parser(subparsers: Any) -> None:
         "MILLSTREAM_DELTA_ROOT: bronze_payments, silver_payments, silver_duplicates, "
         "quarantine_payments, gold_alerts, gold_late, and gold_terminal_minute, "
         "gold_category_hour and gold_card_sessions with the newest revision of each window "
-        "(all of them in gold_terminal_minute_revisions and so on).",
+        "(all of them in gold_terminal_minute_revisions and so on); of the chargebacks flow "
+        "silver_chargebacks, silver_chargeback_duplicates, quarantine_chargebacks, "
+        "gold_payment_outcomes and gold_late_for_outcomes.",
     )
     parser.add_argument("sql")
     parser.add_argument("--root", help="instead of MILLSTREAM_DELTA_ROOT")
@@ -51,7 +54,8 @@ def query(root: str, sql: str) -> pl.DataFrame:
     Raises what DataFusion raises for SQL that it can't run, as a plain Exception.
     """
     engine = QueryBuilder()
-    for table in tables(0):
+    join = outcomes.outcome_join("payments", "chargebacks", 0, 0)
+    for table in [*tables(0), *outcomes.tables(join)]:
         uri = table_uri(root, table.name)
         if not DeltaTable.is_deltatable(uri):
             continue

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from flows import outcomes
 from flows.settings import PREFIX, Settings
 from flows.tables import tables
 from operators import metrics
@@ -27,7 +28,7 @@ def test_the_first_two_commands_are_make_targets_and_ci_runs_the_second() -> Non
 def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     """The flow itself is stopped by Ctrl-C, as the text says, and then started again."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    start, look = SHELL[1], SHELL[2]
+    start, look, join = SHELL[1:4]
     flow = start.splitlines()[-1]
     assert flow.startswith(".venv/bin/python -m bytewax.run flows.payments")
     stopped = f"timeout --preserve-status --signal INT 6 {flow}"
@@ -38,6 +39,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
             start.replace(flow, f"{stopped}\n{stopped}"),
             "source .local/env",
             look,
+            join,
         ]
     )
     clean = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "BYTEWAX_"))}
@@ -51,13 +53,16 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     assert "amount_limit" in run.stdout
+    assert "10.4" in run.stdout
+    assert run.stdout.count("gold/payment_outcomes equals silver's") == 1
 
 
 def test_every_setting_table_and_metric_is_in_it() -> None:
     for name in Settings.model_fields:
         variable = PREFIX + name.upper()
         assert name == "kafka" or variable in README or f"_{name.upper()}" in README, variable
-    for table in tables(0):
+    join = outcomes.outcome_join("payments", "chargebacks", 0, 0)
+    for table in [*tables(0), *outcomes.tables(join)]:
         assert f"`{table.name}`" in README
     for name in metrics.__dict__:
         if name.isupper():

@@ -10,13 +10,15 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, Message, TopicPartition
 
 from operators import metrics
-from operators.batches import END_OF_INPUT, Headers, Progress, RawBatch
+from operators.alignment import Alignment
+from operators.batches import END_OF_INPUT, Headers, Int64s, Progress, RawBatch
 from operators.connectors.drain import Drain
 from operators.connectors.kafka import LOG, Config, consumer
 
 STATE_VERSION: Final = 1
 _GIVE_UP_SECONDS: Final = 120.0
 _DOUBT_SECONDS: Final = 2.0
+_NEVER: Final = 2**62
 
 
 class OffsetGoneError(RuntimeError):
@@ -30,6 +32,16 @@ def _headers_of(message: Message) -> Headers | None:
     except UnicodeDecodeError:
         # A header's name may be any bytes; the record is still the sender's record.
         return [("<header names that are not UTF-8>", None)]
+
+
+def _time_of(timestamps: Int64s) -> int | None:
+    """Return how far in time, in µs, Kafka timestamps in ms have come; None without any.
+
+    One from the future counts as now, so that a wrong clock holds its partition no longer than
+    the others need to come to now.
+    """
+    last = int(timestamps[-1])
+    return None if last < 0 else int(min(last * 1_000, time.time() * 1e6))
 
 
 class EndedError(RuntimeError):
@@ -59,7 +71,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._announce = True
         self._committable: int | None = None
         self._armed = self._ended = False
-        self._idle = False
+        self._idle = self._backlog = False
         self._opened = self._last_record = time.monotonic()
         labels = (source.topic, str(partition))
         self._records = metrics.RECORDS.labels(*labels)
@@ -106,8 +118,12 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             place = TopicPartition(source.topic, self._partition, self._committable)
             self._client.commit(offsets=[place], asynchronous=True)
             self._committable = None
+        if source.alignment.held(self._partition):
+            return self._wait()
         messages = self._client.consume(source.batch_size, 0)
-        if (messages and messages[-1].error() is not None) or any(m.error() for m in messages):
+        # Also where offsets follow that are no records, such as a transaction's marker.
+        at_end = bool(messages) and messages[-1].error() is not None
+        if at_end or any(m.error() for m in messages):
             messages = self._without_events(messages)
         now = time.monotonic()
         if messages:
@@ -120,10 +136,27 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             self._check_place(now)
             was_idle = self._idle
             self._idle = now - self._last_record > source.idle_timeout
+            if at_end or self._idle != was_idle:
+                source.alignment.observe(self._partition, None, backlog=False)
             if not (self._announce or self._ended or self._idle != was_idle):
                 return []
         self._announce = False
-        return [self._batch(messages)]
+        batch = self._batch(messages)
+        if messages:
+            backlog = self._backlog and not (at_end or self._ended)
+            source.alignment.observe(
+                self._partition, _time_of(batch.timestamps), backlog=backlog
+            )
+        return [batch]
+
+    def _wait(self) -> list[RawBatch]:
+        """Leave the records where they are, and say what is due without them."""
+        # Held back is not silent: its records must not be judged by the others' watermark.
+        self._last_record = time.monotonic()
+        if not self._announce:
+            return []
+        self._announce = False
+        return [self._batch([])]
 
     def _without_events(self, messages: list[Message]) -> list[Message]:
         """Return the records alone; an end of a bounded input ends it, other events raise."""
@@ -182,6 +215,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         _, high = self._client.get_watermark_offsets(
             TopicPartition(source.topic, self._partition), cached=True
         )
+        self._backlog = high > following
         if high >= 0:
             self._lag.set(max(high - following, 0))
         progress = Progress(
@@ -216,6 +250,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         return {"version": STATE_VERSION, "offset": self._next, "ended": ended}
 
     def close(self) -> None:
+        self._source.alignment.forget(self._partition)
         self._client.close()
 
 
@@ -226,7 +261,12 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     lag tools only and follow each durable epoch. A batch holds what has arrived since the
     last call, up to `batch_size` records. `start` is where a partition without recovery state
     begins. With `stop_at_end` the input is bounded: it ends at each partition's end.
-    `idle_timeout` is in seconds.
+    `idle_timeout` and `alignment` are in seconds.
+
+    A partition waits while the Kafka timestamp of its last record is more than `alignment`
+    ahead of that of another partition of this process with more to read; 0 never waits. A
+    record's own time is not known before it is decoded, so a replay of skewed partitions is
+    held together as far as its Kafka timestamps follow event time.
     """
 
     def __init__(
@@ -238,6 +278,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         start: str | datetime = "earliest",
         batch_size: int = 10_000,
         idle_timeout: float = 60.0,
+        alignment: float = 3600.0,
         stop_at_end: bool = False,
         group: str = "millstream",
         drain: Drain,
@@ -245,6 +286,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         self.config, self.topic, self.partitions = config, topic, tuple(partitions)
         self.start, self.batch_size, self.idle_timeout = start, batch_size, idle_timeout
         self.stop_at_end, self.group, self.drain = stop_at_end, group, drain
+        self.alignment = Alignment(int(alignment * 1e6) if alignment else _NEVER)
 
     def list_parts(self) -> list[str]:
         """Return a name per Kafka partition; they are the keys of the recovery state."""

@@ -16,6 +16,7 @@ from confluent_kafka import KafkaException
 
 from flows.settings import kafka_settings
 from ops.local import create_topic
+from ops.simulate.chargebacks import Chargebacks, simulate_chargebacks
 from ops.simulate.params import Params, Troubles
 from ops.simulate.produce import ProduceError, produce
 from ops.simulate.replay import COLUMNS, replay_file
@@ -56,6 +57,11 @@ def add_parser(subparsers: Any) -> None:
         "--since", type=_instant, metavar="TIME", help="with --file: from here on"
     )
 
+    size.add_argument(
+        "--chargebacks", type=float, default=0.0, metavar="SHARE",
+        help="charge back this share of the frauds, and a few other payments",
+    )  # fmt: skip
+
     trouble = parser.add_argument_group("troubles", "shares of the payments, from 0 to 1")
     trouble.add_argument("--troubles", action=argparse.BooleanOptionalAction, default=True)
     for entry in fields(Troubles):
@@ -69,6 +75,10 @@ def add_parser(subparsers: Any) -> None:
         "--bootstrap", default=os.environ.get("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS")
     )
     ends.add_argument("--topic", default=os.environ.get("MILLSTREAM_TOPIC", "payments"))
+    ends.add_argument(
+        "--chargebacks-topic",
+        default=os.environ.get("MILLSTREAM_CHARGEBACKS_TOPIC", "chargebacks"),
+    )
     ends.add_argument("--partitions", type=int, default=default.partitions, metavar="N")
     ends.add_argument(
         "--rate", type=float, metavar="N", help="records per second (default: all)"
@@ -98,6 +108,9 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"--truth: no folder {args.truth.absolute().parent}")
         began = time.monotonic()
         simulation = _make(args)
+        chargebacks = simulate_chargebacks(
+            simulation.payments, args.chargebacks, partitions=args.partitions, seed=args.seed
+        )
     except (ValueError, OSError) as error:
         print(f"millstream simulate: {error}", file=sys.stderr)
         return 2
@@ -111,13 +124,16 @@ def run(args: argparse.Namespace) -> int:
             took = produce(
                 simulation, args.bootstrap, args.topic, args.rate, progress, settings
             )
+        if len(chargebacks.records):
+            create_topic(args.bootstrap, args.chargebacks_topic, args.partitions, settings)
+            produce(chargebacks, args.bootstrap, args.chargebacks_topic, settings=settings)
     except KafkaException as error:
         print(f"millstream simulate: {args.bootstrap}: {error.args[0].str()}", file=sys.stderr)
         return 1
     except (ProduceError, ValueError, OSError) as error:
         print(f"millstream simulate: {error}", file=sys.stderr)
         return 1
-    _report(simulation, args, made, took)
+    _report(simulation, chargebacks, args, made, took)
     return 0
 
 
@@ -177,7 +193,13 @@ def _bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _report(simulation: Simulation, args: argparse.Namespace, made: float, took: float) -> None:
+def _report(
+    simulation: Simulation,
+    chargebacks: Chargebacks,
+    args: argparse.Namespace,
+    made: float,
+    took: float,
+) -> None:
     truth = simulation.truth
     kinds = dict(truth.group_by("kind").len().sort("len", descending=True).iter_rows())
     summary = {
@@ -186,6 +208,7 @@ def _report(simulation: Simulation, args: argparse.Namespace, made: float, took:
         "payments": len(simulation.payments),
         "frauds": int(simulation.payments["is_fraud"].sum()),
         "kinds": kinds,
+        "chargebacks": len(chargebacks.records),
         "simulated_seconds": round(made, 3),
         "produced_seconds": round(took, 3),
         "truth": str(args.truth) if args.truth else None,
@@ -197,5 +220,7 @@ def _report(simulation: Simulation, args: argparse.Namespace, made: float, took:
     print(f"{len(truth):,} records to {args.topic} in {took:.1f} s ({rate:,.0f}/s)")
     print(f"{summary['payments']:,} payments, {summary['frauds']:,} frauds")
     print(", ".join(f"{kind} {count:,}" for kind, count in kinds.items()))
+    if len(chargebacks.records):
+        print(f"{len(chargebacks.records):,} chargebacks to {args.chargebacks_topic}")
     if args.truth:
         print(f"the truth about each record: {args.truth}")

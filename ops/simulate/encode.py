@@ -40,13 +40,13 @@ PAYMENT_SCHEMA: Final = pl.Schema(
 )
 
 
-def encode(payments: pl.DataFrame, version: int) -> pa.BinaryArray:
-    """Return each payment as Avro of one version of the schema, without a frame.
+def encode(rows: pl.DataFrame, version: int, record: str = RECORD) -> pa.BinaryArray:
+    """Return each row as Avro of one version of a record's schema, without a frame.
 
-    `payments` has the columns of PAYMENT_SCHEMA; those that the version lacks are left out.
+    Of payments `rows` has the columns of PAYMENT_SCHEMA; what the version lacks is left out.
     """
-    schema = schemas.load(RECORD, version)
-    columns = payments.select(
+    schema = schemas.load(record, version)
+    columns = rows.select(
         # The encoder takes the physical value: µs since 1970 UTC.
         pl.col(name).dt.replace_time_zone(None) if name == "event_time" else pl.col(name)
         for name in (entry["name"] for entry in schema["fields"])
@@ -67,14 +67,14 @@ def encode(payments: pl.DataFrame, version: int) -> pa.BinaryArray:
     return pa.concat_arrays(parts) if parts else pa.array([], pa.binary())
 
 
-def frame(version: int, framing: int) -> tuple[bytes, bytes | None]:
+def frame(version: int, framing: int, record: str = RECORD) -> tuple[bytes, bytes | None]:
     """Return what goes before the Avro part, and the value of SCHEMA_HEADER if there is one.
 
     The frames are those of Confluent's serialisers: a zero and the schema's id in 4 bytes, big
     end first; a one and its GUID in 16 bytes; or that in the header and nothing before.
     """
-    guid = b"\1" + schemas.local_guid(RECORD, version).bytes
-    by_id = struct.pack(">bI", 0, schemas.local_id(RECORD, version))
+    guid = b"\1" + schemas.local_guid(record, version).bytes
+    by_id = struct.pack(">bI", 0, schemas.local_id(record, version))
     return ((by_id, None), (guid, None), (b"", guid))[framing]
 
 

@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import polars as pl
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ops.simulate.encode import SCHEMA_HEADER
-from ops.simulate.simulation import Simulation
 
 _CHUNK: Final = 20_000
 
@@ -17,8 +16,16 @@ class ProduceError(RuntimeError):
     """Some records were not delivered."""
 
 
+class Records(Protocol):
+    """What was made for a topic."""
+
+    @property
+    def records(self) -> pl.DataFrame:
+        """What is produced, in order; see `Simulation`."""
+
+
 def produce(
-    simulation: Simulation,
+    made: Records,
     bootstrap: str,
     topic: str,
     rate: float | None = None,
@@ -54,7 +61,7 @@ def produce(
     producer = Producer(config)
     began = time.monotonic()
     try:
-        records = simulation.records
+        records = made.records
         chunk = _CHUNK if rate is None else max(1, min(_CHUNK, int(rate / 100)))
         for at in range(0, len(records), chunk):
             if rate is not None:

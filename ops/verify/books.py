@@ -20,10 +20,10 @@ from flows.tables import (
 )  # fmt: skip
 from operators.connectors.delta import Fence, table_uri
 from operators.connectors.kafka import wait_for_partitions
-from operators.records import REJECT_COLUMNS
 from operators.rules import ALERT_COLUMNS, RuleSet, load_rules
+from ops.verify.chargebacks import check_chargebacks
 from ops.verify.report import Check, Report, only_once
-from ops.verify.topics import message_ids, source_records
+from ops.verify.topics import message_ids, reject_ids, source_records
 from ops.verify.windows import check_windows
 
 _PLACE = ["source_partition", "source_offset"]
@@ -60,8 +60,9 @@ def verify(
 ) -> Report:
     """Read topics and tables and check that they agree; `told` hears what is being done.
 
-    `truth` is what a simulation wrote beside its topic. Raises MissingTableError, and
-    KafkaUnavailableError where the topics cannot be read.
+    The chargebacks flow's are checked as well if they are there. `truth` is what a simulation
+    wrote beside its topic. Raises MissingTableError, and KafkaUnavailableError where the topics
+    cannot be read.
     """
     tables = _Tables(settings.delta_root)
     told("reading the source topic")
@@ -129,10 +130,11 @@ def verify(
     checks.append(
         only_once(
             f"{settings.dlq_topic} holds every reject of quarantine, once",
-            _reject_ids(tables.read(QUARANTINE.name, [*REJECT_COLUMNS])),
+            reject_ids(tables.read(QUARANTINE.name, ["code", "source_topic", *_PLACE])),
             message_ids(settings.kafka, settings.dlq_topic),
         )
     )
+    checks += check_chargebacks(settings, tables.handle(SILVER.name), told)
     counts = {
         "events": source.height,
         "unique": silver.height,
@@ -180,8 +182,3 @@ def _check_alerts(
             failed,
         ),
     ]
-
-
-def _reject_ids(rejects: pl.DataFrame) -> pl.DataFrame:
-    place = [pl.col(name).cast(pl.String) for name in ("source_topic", *_PLACE)]
-    return rejects.select(id=pl.concat_str(["code", *place], separator="/"))

@@ -23,8 +23,9 @@ def add_parser(subparsers: Any) -> None:
         "verify",
         help="prove that the tables are exact",
         description="Read the topics and the tables and prove the books: every record in one "
-        "place, windows and alerts as silver makes them. Needs the flow's own settings and a "
-        "flow that has stopped or caught up. Exit status 1 if anything does not hold.",
+        "place, windows, alerts and, where chargebacks are joined, outcomes as silver makes "
+        "them. Needs the flows' own settings, and flows that have stopped or caught up. "
+        "Exit status 1 if anything does not hold.",
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument(

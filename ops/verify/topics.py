@@ -47,3 +47,9 @@ def message_ids(config: Config, topic: str) -> pl.DataFrame:
         id_ = headers_of(message).get(ID_HEADER)
         ids.append(None if id_ is None else id_.decode())
     return pl.DataFrame({"id": ids}, schema={"id": pl.String()})
+
+
+def reject_ids(rejects: pl.DataFrame) -> pl.DataFrame:
+    """Return the `id` of each reject's message; needs its code and coordinates."""
+    place = [pl.col(name).cast(pl.String) for name in ("source_topic", *PLACE)]
+    return rejects.select(id=pl.concat_str(["code", *place], separator="/"))

@@ -18,6 +18,8 @@ from confluent_kafka import Producer
 import schemas
 from operators.avro import Decoder
 from operators.connectors import registry
+from operators.connectors.kafka import headers_of, read_to_end
+from operators.connectors.kafka_sink import ID_HEADER
 from operators.contracts import check_chargebacks, check_payments
 from ops.local import Stack, create_topic, local_stack
 from ops.simulate import Params, produce, simulate
@@ -156,6 +158,9 @@ def test_every_payment_has_its_outcome_once_whatever_the_kills(tmp_path: Path) -
         assert last.wait(120) == 0, log.read_text()
         root = stack.env()["MILLSTREAM_DELTA_ROOT"]
         tables = {name: pl.read_delta(f"{root}/{name}") for name in TABLES}
+        letters = list(
+            read_to_end({"bootstrap.servers": stack.bootstrap}, "chargebacks.dlq", {0: 0, 1: 0})
+        )
 
     headers = [None if h is None else [(SCHEMA_HEADER, h)] for h in made.records["header"]]
     payments = good("payment", made.records["value"].to_list(), headers, check_payments)
@@ -175,6 +180,13 @@ def test_every_payment_has_its_outcome_once_whatever_the_kills(tmp_path: Path) -
     assert outcomes.select(columns).sort(columns).equals(wanted.select(columns).sort(columns))
     assert tables["silver/chargebacks"].height == charged["chargeback_id"].n_unique()
     assert tables["quarantine/chargebacks"].height == len(records) - charged.height
+    refused = tables["quarantine/chargebacks"].select(
+        pl.concat_str(
+            "code", "source_topic", "source_partition", "source_offset", separator="/"
+        )
+    )
+    sent = [headers_of(letter)[ID_HEADER].decode() for letter in letters]
+    assert sorted(sent) == sorted(refused["code"]), "once each, whatever the kills"
     assert (
         tables["silver/chargeback_duplicates"].height
         == charged.height - charged["chargeback_id"].n_unique()

@@ -44,6 +44,17 @@ def test_time_does_not_go_back():
     assert not alignment.held(1)
 
 
+def test_without_a_time_a_partition_is_where_it_was():
+    alignment = Alignment(10)
+    alignment.observe(0, 100, backlog=True)
+    alignment.observe(1, 111, backlog=False)
+    alignment.observe(2, None, backlog=True)
+    assert alignment.held(1), "who has shown no time holds nobody"
+    assert not alignment.held(2)
+    alignment.observe(0, None, backlog=False)
+    assert not alignment.held(1)
+
+
 def test_a_negative_drift_is_refused():
     with pytest.raises(ValueError, match="negative"):
         Alignment(-1)

@@ -1,6 +1,7 @@
 """The demo, as a newcomer runs it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,16 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "card-transactions-2018-q2.parquet"
 
 
-def _demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _demo(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ops.cli", "demo", "--folder", str(folder), *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
 def test_the_demo_balances(tmp_path: Path) -> None:
@@ -22,6 +30,22 @@ def test_the_demo_balances(tmp_path: Path) -> None:
     report = json.loads(run.stdout)
     assert report["ok"]
     assert report["counts"]["events"] > 20_000
+
+
+def test_the_demo_balances_with_settings_of_ones_own(tmp_path: Path) -> None:
+    run = _demo(
+        tmp_path / "demo", "--payments", "3000", "--json",
+        MILLSTREAM_ALLOWED_LATENESS="10m", MILLSTREAM_KAFKA_SECURITY_PROTOCOL="SASL_SSL",
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["ok"]
+
+
+def test_settings_that_are_wrong_are_named(tmp_path: Path) -> None:
+    run = _demo(tmp_path / "demo", "--payments", "10", MILLSTREAM_ALLOWED_LATENESS="10")
+    assert run.returncode == 2
+    assert "MILLSTREAM_ALLOWED_LATENESS" in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_a_folder_that_is_not_a_demos_is_left_alone(tmp_path: Path) -> None:

@@ -1,13 +1,29 @@
-"""``python -m benchmarks.nexmark``: events per CPU-second of each query."""
+"""Nexmark: events per CPU-second of each query."""
 
+import argparse
 import time
 from typing import Any
 
-import flows  # noqa: F401 # one Polars thread, as in a worker
+from benchmarks.figures import add_json, show
 from benchmarks.nexmark.events import Params, activations, events
 from benchmarks.nexmark.queries import QUERIES
 
 SIZE = 80_000
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the benchmark ``nexmark``."""
+    parser = subparsers.add_parser(
+        "nexmark", help="streaming-benchmark queries", description=__doc__
+    )
+    parser.add_argument("--events", type=int, default=5_000_000, metavar="N")
+    add_json(parser)
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and print."""
+    show(rates(Params(events=args.events)), args.json)
 
 
 def rates(params: Params) -> dict[str, Any]:
@@ -23,8 +39,3 @@ def rates(params: Params) -> dict[str, Any]:
         found[f"{name}: events/CPU-s"] = params.events / (time.process_time() - began)
         found[f"{name}: results"] = results
     return found
-
-
-if __name__ == "__main__":
-    for figure, value in rates(Params(events=5_000_000)).items():
-        print(f"{figure:30}{value:>14,.0f}")

@@ -1,0 +1,217 @@
+"""The chargebacks flow's books: each record's one place, and every payment's outcome anew.
+
+As for the windows, DataFusion runs SQL that shares no code with the flow. Rows are read in
+batches and compared by a hash, as there is an outcome for every payment.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+
+from flows.outcomes import (
+    DUPLICATES,
+    LATE,
+    QUARANTINE,
+    SILVER,
+    outcome_join,
+    outcomes_table,
+)  # fmt: skip
+from flows.settings import Settings
+from operators.connectors.delta import Fence, table_uri
+from operators.connectors.kafka import wait_for_partitions
+from operators.joins import IntervalJoin
+from ops.verify.report import Check, only_once
+from ops.verify.topics import PLACE, message_ids, reject_ids, source_records
+
+_PLACE: Final = list(PLACE)
+
+_DERIVED: Final = """
+SELECT *, max(event_time) OVER (
+    PARTITION BY source_topic, source_partition ORDER BY source_offset
+    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+) - INTERVAL '{bound} microseconds' AS derived
+FROM chargebacks
+"""
+
+# A record is late for the join if its time plus the lateness is before its own partition's
+# watermark just before it.
+_LATE: Final = """
+SELECT source_topic, source_partition, source_offset FROM {side}
+WHERE event_time + INTERVAL '{lateness} microseconds' < watermark
+"""
+
+# The records that count: all but those in gold/late_for_outcomes.
+_COUNTED: Final = """
+SELECT s.* FROM {side} AS s LEFT ANTI JOIN late AS l
+    ON s.source_topic = l.source_topic AND s.source_partition = l.source_partition
+    AND s.source_offset = l.source_offset
+"""
+
+_OUTCOMES: Final = """
+WITH paid AS ({paid}), charged AS ({charged})
+SELECT
+    {payment},
+    c.chargeback_id, c.event_time AS chargeback_event_time,
+    c.amount_minor AS chargeback_amount_minor, c.currency AS chargeback_currency,
+    c.reason_code AS chargeback_reason_code, c.fraud AS chargeback_fraud,
+    coalesce(c.event_time, p.event_time + INTERVAL '{within} microseconds')
+        + INTERVAL '1 microseconds' AS settled_at
+FROM paid AS p LEFT JOIN charged AS c
+    ON p.payment_id = c.payment_id AND c.event_time >= p.event_time
+    AND c.event_time <= p.event_time + INTERVAL '{within} microseconds'
+"""
+
+
+class _Books:
+    """The tables, each at the version it had at first, and an engine that knows them."""
+
+    def __init__(self, settings: Settings, payments: DeltaTable) -> None:
+        self.settings = settings
+        self.lateness = _micros(settings.allowed_lateness)
+        self.within = _micros(settings.chargebacks_within)
+        self.join: IntervalJoin = outcome_join(
+            settings.topic, settings.chargebacks_topic, self.within, self.lateness
+        )
+        names = (SILVER, DUPLICATES, QUARANTINE, LATE, outcomes_table(self.join))
+        self._tables = {
+            table.name: DeltaTable(table_uri(settings.delta_root, table.name))
+            for table in names
+        }
+        self.outcomes = self._tables[outcomes_table(self.join).name]
+        registered = {
+            "payments": payments,
+            "chargebacks": self._tables[SILVER.name],
+            "late": self._tables[LATE.name],
+            "outcomes": self.outcomes,
+        }
+        self._engine = QueryBuilder()
+        for name, table in registered.items():
+            self._engine = self._engine.register(name, table)
+
+    def read(self, name: str, columns: list[str]) -> pl.DataFrame:
+        return pl.scan_delta(self._tables[name]).select(columns).collect()
+
+    def query(
+        self, sql: str, made: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: rows
+    ) -> pl.DataFrame:
+        """Run SQL; `made` is applied to each batch of its rows."""
+        reader = self._engine.execute(sql)
+        # No batch may come at all.
+        frames = [made(_frame(pa.schema(reader.schema).empty_table()))]
+        frames += [made(_frame(pa.record_batch(batch))) for batch in reader]
+        return pl.concat(frames)
+
+
+def check_chargebacks(
+    settings: Settings, payments: DeltaTable, told: Callable[[str], None]
+) -> list[Check]:
+    """Check the chargebacks flow's tables and topic; without such tables there are no checks.
+
+    `payments` is silver/payments; both flows must have caught up. Raises
+    KafkaUnavailableError where the topics cannot be read.
+    """
+    outcomes = table_uri(settings.delta_root, "gold/payment_outcomes")
+    if not DeltaTable.is_deltatable(outcomes):
+        return []
+    books = _Books(settings, payments)
+    told("looking for each chargeback's one place")
+    checks = [_check_places(books)]
+    told("working out the outcomes anew from silver")
+    checks += [_check_watermarks(books), _check_late(books), _check_outcomes(books)]
+    told("reading the chargebacks' dead-letter topic")
+    letters = message_ids(settings.kafka, settings.chargebacks_dlq_topic)
+    rejects = reject_ids(books.read(QUARANTINE.name, ["code", "source_topic", *_PLACE]))
+    name = f"{settings.chargebacks_dlq_topic} holds every rejected chargeback, once"
+    return [*checks, only_once(name, rejects, letters)]
+
+
+def _check_places(books: _Books) -> Check:
+    settings = books.settings
+    source = source_records(settings.kafka, settings.chargebacks_topic, lambda _: None)
+    first = source.group_by("source_partition").agg(first=pl.col("source_offset").min())
+    placed = pl.concat(
+        books.read(name, _PLACE).with_columns(place=pl.lit(name))
+        for name in (SILVER.name, DUPLICATES.name, QUARANTINE.name)
+    )
+    # What retention has deleted from the topic can't be looked for any more.
+    still = placed.join(first, on="source_partition").filter(
+        pl.col("source_offset") >= pl.col("first")
+    )
+    return only_once(
+        "every chargeback of the topic is in one place, once", source.select(_PLACE), still
+    )
+
+
+def _check_watermarks(books: _Books) -> Check:
+    bound = _micros(books.settings.chargebacks_out_of_orderness)
+    rows = books.query(
+        f"SELECT source_partition, source_offset, watermark, derived "  # noqa: S608 # our own words
+        f"FROM ({_DERIVED.format(bound=bound)})"
+    )
+    wrong = rows.filter(~pl.col("watermark").eq_missing(pl.col("derived")))
+    name = "silver/chargebacks' watermark is what its partition's records make it"
+    return Check.of(name, rows.height, wrong)
+
+
+def _check_late(books: _Books) -> Check:
+    place = ["source_topic", *_PLACE]
+    sides = (
+        _LATE.format(side=side, lateness=books.lateness) for side in ("payments", "chargebacks")
+    )
+    expected = books.query(" UNION ALL ".join(sides))
+    recorded = books.query(f"SELECT {', '.join(place)}, event_time, watermark FROM late")  # noqa: S608
+    # A partition that was idle while the others went on is judged by the flow's watermark,
+    # which the table records: such a row must be late by that.
+    missed = pl.col("watermark") > pl.col("event_time") + pl.duration(
+        microseconds=books.lateness
+    )
+    woken = recorded.join(expected, on=place, how="anti").filter(missed)
+    return only_once(
+        "gold/late_for_outcomes holds every record that was late for the join, once",
+        pl.concat([expected, woken.select(place)]),
+        recorded,
+    )
+
+
+def _check_outcomes(books: _Books) -> Check:
+    settings, columns = books.settings, list(books.join.schema)
+    topics = [
+        (topic, partition)
+        for topic in (settings.topic, settings.chargebacks_topic)
+        for partition in wait_for_partitions(settings.kafka, topic, 10)
+    ]
+    watermark = Fence("chargebacks", topics).read(books.outcomes).watermark
+
+    def hashed(rows: pl.DataFrame) -> pl.DataFrame:
+        row = rows.select(columns).cast(books.join.schema)  # type: ignore[arg-type] # names to types
+        return row.select(*_PLACE, "settled_at", row_hash=row.hash_rows())
+
+    made = _OUTCOMES.format(
+        paid=_COUNTED.format(side="payments"),
+        charged=_COUNTED.format(side="chargebacks"),
+        payment=", ".join(f"p.{name}" for name in books.join.left.columns),
+        within=books.within,
+    )
+    # What waits for the watermark is not there yet.
+    due = pl.col("settled_at").dt.epoch("us") + books.lateness <= watermark
+    expected = books.query(made, hashed).filter(due).drop("settled_at")
+    actual = books.query(f"SELECT {', '.join(columns)} FROM outcomes", hashed)  # noqa: S608
+    return only_once(
+        "gold/payment_outcomes equals silver's payments and chargebacks joined, row for row",
+        expected,
+        actual,
+    )
+
+
+def _micros(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1)
+
+
+def _frame(rows: Any) -> pl.DataFrame:
+    frame = pl.DataFrame(pl.from_arrow(rows))
+    times = pl.selectors.datetime().cast(pl.Datetime("us"))
+    return frame.with_columns(times.dt.replace_time_zone("UTC"))

@@ -1,0 +1,47 @@
+"""The commands of the README's Benchmarks."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("flow", "latency", "windows", "joins", "nexmark")
+
+
+def run(*arguments: str) -> str:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_explains_itself_and_is_in_the_readme(name):
+    assert "--json" in run(name, "--help")
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert f"`{name}`" in text or f"python -m benchmarks {name}`" in text
+
+
+def test_make_bench_runs_commands_that_are_there():
+    recipe = (ROOT / "Makefile").read_text("utf-8")
+    assert set(re.findall(r"-m benchmarks (\w+)", recipe)) == {"flow", "latency"} <= set(NAMES)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["windows", "--keys", "100", "--only", "tumbling", "--scale", "0"],
+        ["joins", "--keys", "100", "--events", "40000"],
+        ["nexmark", "--events", "20000"],
+    ],
+)
+def test_those_without_a_broker_measure(arguments):
+    found = json.loads(run(*arguments, "--json"))
+    figures = found[0] if isinstance(found, list) else found
+    rates = [value for name, value in figures.items() if "cpu_s" in name or "CPU-s" in name]
+    assert rates
+    assert all(rate > 0 for rate in rates)
