@@ -36,6 +36,7 @@ from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
 from operators.connectors import delta, kafka, memory, redis, registry
 from operators.connectors.drain import DRAIN
+from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.kafka_source import KafkaSource
 from operators.contracts import check_chargebacks, check_payments
 from operators.rejects import Breaker
@@ -172,9 +173,7 @@ def _connect(settings: Settings) -> Dataflow:
             drain=DRAIN,
         )
         # Ids of this flow's own: what the payments flow has seen says nothing about it.
-        seen = redis.RedisFirstSeen(
-            client, f"outcomes/{topic}", settings.dedup_ttl.total_seconds()
-        )
+        seen = RedisFirstSeen(client, f"outcomes/{topic}", settings.dedup_ttl.total_seconds())
         contract = partial(check, future_bound_us=_micros(settings.future_bound))
         decoder = Decoder(schemas.latest(record), lookup)
         return Input(source, decoder, contract, seen, len(partitions))

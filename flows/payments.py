@@ -41,6 +41,7 @@ from operators.batches import Batch, RawBatch
 from operators.connectors import delta, kafka, memory, recovery, redis, registry
 from operators.connectors.committed import CommittedIds
 from operators.connectors.drain import DRAIN
+from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.kafka_sink import KafkaSink
 from operators.connectors.kafka_source import KafkaSource
 from operators.contracts import check_payments
@@ -212,7 +213,7 @@ def _connect(settings: Settings, rules: RuleSet) -> Dataflow:
     parts = Parts(
         Decoder(schemas.latest("payment"), lookup),
         partial(check_payments, future_bound_us=_micros(settings.future_bound)),
-        redis.RedisFirstSeen(
+        RedisFirstSeen(
             client,
             settings.topic,
             settings.dedup_ttl.total_seconds(),

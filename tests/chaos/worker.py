@@ -79,7 +79,7 @@ def _around(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 def install() -> None:
     """Put the failpoints over the connectors."""
     from operators import metrics
-    from operators.connectors import delta, kafka_sink, kafka_source, redis
+    from operators.connectors import delta, first_seen, kafka_sink, kafka_source
 
     point = _Point()
     in_order = threading.Lock()
@@ -134,7 +134,7 @@ def install() -> None:
 
         return wrapped
 
-    _around(redis.RedisFirstSeen, "first", first)
+    _around(first_seen.RedisFirstSeen, "first", first)
 
     pace = float(os.environ.get("CHAOS_PACE", "0"))
     started = False
