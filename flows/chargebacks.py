@@ -35,6 +35,7 @@ from flows.starting import prepare_recovery, registry_config
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
 from operators.connectors import delta, kafka, memory, redis, registry
+from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.drain import DRAIN
 from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.kafka_source import KafkaSource
@@ -192,7 +193,7 @@ def _connect(settings: Settings) -> Dataflow:
         _micros(settings.chargebacks_within),
         _micros(settings.allowed_lateness),
     )
-    sink = delta.DeltaSink(
+    sink = DeltaSink(
         settings.delta_root,
         tables(join),
         flow="chargebacks",

@@ -40,6 +40,7 @@ from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
 from operators.connectors import delta, kafka, memory, recovery, redis, registry
 from operators.connectors.committed import CommittedIds
+from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.drain import DRAIN
 from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.kafka_sink import KafkaSink
@@ -199,7 +200,7 @@ def _connect(settings: Settings, rules: RuleSet) -> Dataflow:
         drain=DRAIN,
     )
     lateness = _micros(settings.allowed_lateness)
-    table_sink = delta.DeltaSink(
+    table_sink = DeltaSink(
         settings.delta_root,
         tables(lateness),
         flow="payments",
