@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 
 from operators.avro import Decoder
-from tests.operators.avro.payments import (
-    decode,
-    encode,
-    payment,
-    v0,
-)
+from tests.operators.avro.payments import decode, encode, payment, v0
 
 
 def test_text_that_is_only_whole_across_rows_is_refused(decoder: Decoder) -> None:

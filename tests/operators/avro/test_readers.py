@@ -28,7 +28,7 @@ from tests.operators.avro.payments import (
     read,
     rows_of,
     v0,
-)  # fmt: skip
+)
 
 
 @st.composite
