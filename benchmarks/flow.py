@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ops.local import Stack, create_topic, local_stack
+from ops.local import Stack, local_stack
 from ops.simulate import Params, produce, simulate
+from ops.topics import create_topic
 
 
 def run_flow(stack: Stack, **settings: str) -> dict[str, float]:

@@ -21,9 +21,10 @@ from rich.table import Table
 
 from flows import settings as settings_
 from operators.connectors import registry
-from ops.local import Stack, create_topic, local_stack
+from ops.local import Stack, local_stack
 from ops.processes import ServerError, free_port
 from ops.simulate import Params, ProduceError, Simulation, produce, replay_file, simulate
+from ops.topics import create_topic
 from ops.verify import Report, verify
 from ops.verify.cli import show
 

@@ -19,9 +19,10 @@ import schemas
 from operators.avro import Decoder
 from operators.connectors import registry
 from operators.contracts import check_chargebacks, check_payments
-from ops.local import Stack, create_topic, local_stack
+from ops.local import Stack, local_stack
 from ops.simulate import Params, produce, simulate
 from ops.simulate.encode import SCHEMA_HEADER
+from ops.topics import create_topic
 
 HOUR = 3_600_000_000
 WITHIN = 6 * HOUR
