@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import add_json, show
-from ops.local import Stack, create_topic, local_stack
+from ops.local import Stack, local_stack
 from ops.simulate import Params, produce, simulate
+from ops.topics import create_topic
 
 
 def add_parser(subparsers: Any) -> None:

@@ -17,8 +17,9 @@ from flows.tables import SILVER
 from operators.connectors.delta import table_uri
 from operators.connectors.kafka import headers_of, read_to_end
 from operators.connectors.kafka_sink import SOURCE_HEADER
-from ops.local import create_topic, local_stack
+from ops.local import local_stack
 from ops.simulate import Params, produce, simulate
+from ops.topics import create_topic
 
 
 def add_parser(subparsers: Any) -> None:

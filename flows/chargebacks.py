@@ -3,8 +3,6 @@
 Run it with ``python -m bytewax.run flows.chargebacks -r chargebacks-state``.
 """
 
-import logging
-import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,7 +14,6 @@ import polars as pl
 from bytewax.dataflow import Dataflow, Stream
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
-from confluent_kafka import KafkaException
 
 import schemas
 from flows import settings as settings_
@@ -32,11 +29,14 @@ from flows.outcomes import (
     tables,
 )  # fmt: skip
 from flows.settings import Settings, SettingsError
-from flows.starting import prepare_recovery, registry_config
+from flows.starting import registry_config, start
+from flows.wiring import micros, write_tables
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
-from operators.connectors import delta, kafka, memory, recovery, redis, registry
+from operators.connectors import kafka, redis, registry
+from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.drain import DRAIN
+from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.kafka_sink import KafkaSink
 from operators.connectors.kafka_source import KafkaSource
 from operators.contracts import check_chargebacks, check_payments
@@ -73,8 +73,8 @@ def build(
     join = outcome_join(
         settings.topic,
         settings.chargebacks_topic,
-        _micros(settings.chargebacks_within),
-        _micros(settings.allowed_lateness),
+        micros(settings.chargebacks_within),
+        micros(settings.allowed_lateness),
     )
     flow = Dataflow("chargebacks")
 
@@ -85,7 +85,7 @@ def build(
         breaker = Breaker(settings.max_reject_ratio)
         decoded = decode(f"{name}_decode", raw, of.decoder, of.contract, breaker)
         unique = dedup(f"{name}_dedup", decoded.oks, of.seen, id_column)
-        marked = watermarks(f"{name}_watermarks", unique.firsts, _micros(bound))
+        marked = watermarks(f"{name}_watermarks", unique.firsts, micros(bound))
         return marked, decoded.rejects, unique.duplicates
 
     paid, _, _ = read("payments", payments, "payment_id", settings.out_of_orderness)
@@ -104,17 +104,7 @@ def build(
         LATE.name: joined.late,
         outcomes_table(join).name: joined.rows,
     }
-    names = [table.name for table in tables(join)]
-    progress = op.flat_map(
-        "tables_progress",
-        op.merge("progress", paid, charged),
-        lambda batch: [(name, batch.progress) for name in names],
-    )
-    tagged = [
-        op.map(f"to_{name.replace('/', '_')}", stream, partial(_tag, name))
-        for name, stream in rows.items()
-    ]
-    op.output("tables", op.merge("tables_rows", progress, *tagged), table_sink)
+    write_tables(rows, op.merge("progress", paid, charged), table_sink)
 
     dlq = settings.chargebacks_dlq_topic
     letters = op.map("dlq_messages", rejects, lambda rows: (dlq, reject_messages(rows)))
@@ -123,17 +113,9 @@ def build(
     return flow
 
 
-def _tag(name: str, rows: pl.DataFrame) -> tuple[str, pl.DataFrame]:
-    return name, rows
-
-
 def _silver(batch: Batch) -> pl.DataFrame:
     date = pl.col("event_time").dt.date().alias("event_date")
     return batch.frame.select(*SILVER_COLUMNS, date)
-
-
-def _micros(duration: timedelta) -> int:
-    return duration // timedelta(microseconds=1)
 
 
 def flow() -> Dataflow:
@@ -142,28 +124,14 @@ def flow() -> Dataflow:
     Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis,
     the registry or the tables' storage are not there in time.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("millstream").setLevel(logging.INFO)
-    try:
-        settings = settings_.load()
-    except SettingsError as error:
-        settings_.refuse(error, 2)
+    return start(_load, _connect)
+
+
+def _load() -> Settings:
+    settings = settings_.load()
     if settings.topic == settings.chargebacks_topic:
-        settings_.refuse("MILLSTREAM_CHARGEBACKS_TOPIC: is the payments' topic", 2)
-    try:
-        built = _connect(settings)
-    except (
-        KafkaException, kafka.KafkaUnavailableError, redis.RedisUnavailableError,
-        registry.RegistryUnavailableError, delta.StorageUnavailableError,
-    ) as error:  # fmt: skip
-        settings_.refuse(error, 1)
-    try:
-        prepare_recovery(sys.argv[1:])
-    except recovery.InUseError as error:
-        settings_.refuse(error, 1)
-    DRAIN.install()
-    memory.settle()
-    return built
+        raise SettingsError("MILLSTREAM_CHARGEBACKS_TOPIC: is the payments' topic")
+    return settings
 
 
 def _connect(settings: Settings) -> Dataflow:
@@ -188,10 +156,8 @@ def _connect(settings: Settings) -> Dataflow:
             drain=DRAIN,
         )
         # Ids of this flow's own: what the payments flow has seen says nothing about it.
-        seen = redis.RedisFirstSeen(
-            client, f"outcomes/{topic}", settings.dedup_ttl.total_seconds()
-        )
-        contract = partial(check, future_bound_us=_micros(settings.future_bound))
+        seen = RedisFirstSeen(client, f"outcomes/{topic}", settings.dedup_ttl.total_seconds())
+        contract = partial(check, future_bound_us=micros(settings.future_bound))
         decoder = Decoder(schemas.latest(record), lookup)
         return Input(source, decoder, contract, seen, len(partitions))
 
@@ -206,10 +172,10 @@ def _connect(settings: Settings) -> Dataflow:
     join = outcome_join(
         settings.topic,
         settings.chargebacks_topic,
-        _micros(settings.chargebacks_within),
-        _micros(settings.allowed_lateness),
+        micros(settings.chargebacks_within),
+        micros(settings.allowed_lateness),
     )
-    sink = delta.DeltaSink(
+    sink = DeltaSink(
         settings.delta_root,
         tables(join),
         flow="chargebacks",

@@ -3,11 +3,9 @@
 Run it with ``python -m bytewax.run flows.payments -r state``.
 """
 
-import logging
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
@@ -17,13 +15,12 @@ import polars as pl
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
-from confluent_kafka import KafkaException
 
 import schemas
 from flows import settings as settings_
 from flows.messages import alert_messages, reject_messages
-from flows.settings import Settings, SettingsError
-from flows.starting import prepare_recovery, registry_config
+from flows.settings import Settings
+from flows.starting import registry_config, start
 from flows.tables import (
     ALERTS,
     BRONZE,
@@ -36,17 +33,20 @@ from flows.tables import (
     tables,
     windowed_table,
 )  # fmt: skip
+from flows.wiring import micros, write_tables
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
-from operators.connectors import delta, kafka, memory, recovery, redis, registry
+from operators.connectors import delta, kafka, redis, registry
 from operators.connectors.committed import CommittedIds
+from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.drain import DRAIN
+from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.kafka_sink import KafkaSink
 from operators.connectors.kafka_source import KafkaSource
 from operators.contracts import check_payments
 from operators.records import ingested
 from operators.rejects import Breaker
-from operators.rules import RuleError, RuleSet, load_rules
+from operators.rules import RuleSet, load_rules
 from operators.steps.decode import Contract, decode
 from operators.steps.dedup import FirstSeen, dedup
 from operators.steps.features import features
@@ -76,14 +76,14 @@ def build(
     """Return the topology; `table_sink` takes (table name, rows or progress) items,
     `topic_sink` (topic, messages or progress).
     """  # noqa: D205 # one sentence
-    lateness = _micros(settings.allowed_lateness)
+    lateness = micros(settings.allowed_lateness)
     flow = Dataflow("payments")
     raw = op.input("kafka", flow, source)
     decoded = decode(
         "decode", raw, parts.decoder, parts.contract, Breaker(settings.max_reject_ratio)
     )
     unique = dedup("dedup", decoded.oks, parts.seen)
-    payments = features("features", unique.firsts, _micros(settings.out_of_orderness))
+    payments = features("features", unique.firsts, micros(settings.out_of_orderness))
     detected = detect("rules", payments, parts.rules)
     windows = {
         name: window(name, payments, windows_of(lateness), settings.key_groups)
@@ -91,7 +91,6 @@ def build(
     }
     rejects = op.merge("rejects", decoded.rejects, detected.rejects)
 
-    names = [table.name for table in tables(lateness)]
     rows = {
         BRONZE.name: op.map("bronze", raw, _bronze),
         SILVER.name: op.map("silver", payments, _silver),
@@ -101,14 +100,7 @@ def build(
         LATE.name: op.merge("late", *(each.late for each in windows.values())),
         **{windowed_table(name, lateness).name: w.panes for name, w in windows.items()},
     }
-    progress = op.flat_map(
-        "tables_progress", payments, lambda batch: [(name, batch.progress) for name in names]
-    )
-    tagged = [
-        op.map(f"to_{name.replace('/', '_')}", stream, partial(_tag, name))
-        for name, stream in rows.items()
-    ]
-    op.output("tables", op.merge("tables_rows", progress, *tagged), table_sink)
+    write_tables(rows, payments, table_sink)
 
     topics = [settings.alerts_topic, settings.dlq_topic]
     op.output(
@@ -128,10 +120,6 @@ def build(
     return flow
 
 
-def _tag(name: str, rows: pl.DataFrame) -> tuple[str, pl.DataFrame]:
-    return name, rows
-
-
 def _bronze(raw: RawBatch) -> pl.DataFrame:
     rows = ingested(raw)
     day = rows["kafka_timestamp"].cast(pl.Date).alias("ingest_date")
@@ -144,40 +132,22 @@ def _silver(batch: Batch) -> pl.DataFrame:
     return rows.hstack([rows["event_time"].cast(pl.Date).alias("event_date")])
 
 
-def _micros(duration: timedelta) -> int:
-    return duration // timedelta(microseconds=1)
-
-
 def flow() -> Dataflow:
     """Return the flow with its settings from the environment and its real ends.
 
     Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis,
     the registry or the tables' storage are not there in time.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("millstream").setLevel(logging.INFO)
-    try:
-        settings = settings_.load()
-        rules = RuleSet(load_rules(settings.rules), SILVER_COLUMNS)
-    except (SettingsError, RuleError) as error:
-        settings_.refuse(error, 2)
-    try:
-        built = _connect(settings, rules)
-    except (
-        KafkaException, kafka.KafkaUnavailableError, redis.RedisUnavailableError,
-        registry.RegistryUnavailableError, delta.StorageUnavailableError, delta.FencedError,
-    ) as error:  # fmt: skip
-        settings_.refuse(error, 1)
-    try:
-        prepare_recovery(sys.argv[1:])
-    except recovery.InUseError as error:
-        settings_.refuse(error, 1)
-    DRAIN.install()
-    memory.settle()
-    return built
+    return start(_load, _connect)
 
 
-def _connect(settings: Settings, rules: RuleSet) -> Dataflow:
+def _load() -> tuple[Settings, RuleSet]:
+    settings = settings_.load()
+    return settings, RuleSet(load_rules(settings.rules), SILVER_COLUMNS)
+
+
+def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
+    settings, rules = loaded
     timeout = settings.start_timeout.total_seconds()
     partitions = kafka.wait_for_partitions(settings.kafka, settings.topic, timeout)
     outputs = {}
@@ -198,8 +168,8 @@ def _connect(settings: Settings, rules: RuleSet) -> Dataflow:
         group=settings.consumer_group,
         drain=DRAIN,
     )
-    lateness = _micros(settings.allowed_lateness)
-    table_sink = delta.DeltaSink(
+    lateness = micros(settings.allowed_lateness)
+    table_sink = DeltaSink(
         settings.delta_root,
         tables(lateness),
         flow="payments",
@@ -212,8 +182,8 @@ def _connect(settings: Settings, rules: RuleSet) -> Dataflow:
     )
     parts = Parts(
         Decoder(schemas.latest("payment"), lookup),
-        partial(check_payments, future_bound_us=_micros(settings.future_bound)),
-        redis.RedisFirstSeen(
+        partial(check_payments, future_bound_us=micros(settings.future_bound)),
+        RedisFirstSeen(
             client,
             settings.topic,
             settings.dedup_ttl.total_seconds(),

@@ -1,12 +1,49 @@
 """Starting: what every flow does before Bytewax runs it."""
 
 import argparse
+import logging
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
-from flows.settings import Settings
-from operators.connectors import recovery
+from bytewax.dataflow import Dataflow
+from confluent_kafka import KafkaException
+
+from flows.settings import Settings, SettingsError, refuse
+from operators.connectors import delta, kafka, memory, recovery, redis, registry
+from operators.connectors.drain import DRAIN
+from operators.rules import RuleError
+
+_Loaded = TypeVar("_Loaded")
+
+
+def start(load: Callable[[], _Loaded], connect: Callable[[_Loaded], Dataflow]) -> Dataflow:
+    """Return what `connect` builds of what `load` read, for Bytewax to run.
+
+    Ends the process with status 2 for settings or rules that cannot be used, and with 1 where
+    Kafka, Redis, the registry or the tables' storage are not there in time, where the tables
+    belong to another topic, or where another copy of the flow runs.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("millstream").setLevel(logging.INFO)
+    try:
+        loaded = load()
+    except (SettingsError, RuleError) as error:
+        refuse(error, 2)
+    try:
+        built = connect(loaded)
+        prepare_recovery(sys.argv[1:])
+    except (
+        KafkaException, kafka.KafkaUnavailableError, redis.RedisUnavailableError,
+        registry.RegistryUnavailableError, delta.StorageUnavailableError, delta.FencedError,
+        recovery.InUseError,
+    ) as error:  # fmt: skip
+        refuse(error, 1)
+    DRAIN.install()
+    memory.settle()
+    return built
 
 
 def registry_config(settings: Settings) -> dict[str, str]:

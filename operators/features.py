@@ -7,8 +7,10 @@ import numpy.typing as npt
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s
-from operators.hashing import UInt64s, hash_strings
-from operators.history import SlidingHistory, Sorted
+from operators.cards import Cards
+from operators.grouping import Sorted
+from operators.hashing import hash_strings
+from operators.history import SlidingHistory
 from operators.watermarks import PartitionWatermark
 
 Floats = npt.NDArray[np.float64]
@@ -57,58 +59,6 @@ def haversine_m(
     return metres
 
 
-class _Cards:
-    """A row of totals per card: parallel arrays, found by a sorted index of card hashes."""
-
-    _COLUMNS: Final = {
-        "count": np.int64, "amount": np.int64, "period": np.int64,
-        "time": np.int64, "latitude": np.float64, "longitude": np.float64,
-    }  # fmt: skip
-
-    def __init__(self) -> None:
-        self.keys: UInt64s = np.empty(0, np.uint64)
-        self.slots = np.empty(0, np.int64)
-        self.size = 0
-        self.columns = {name: np.empty(0, dtype) for name, dtype in self._COLUMNS.items()}
-
-    def find(self, keys: UInt64s) -> Int64s:
-        """Return each key's slot, making one for the keys that have none; `keys` sorted."""
-        at = np.searchsorted(self.keys, keys)
-        known = np.zeros(len(keys), bool)
-        inside = at < len(self.keys)
-        known[inside] = self.keys[at[inside]] == keys[inside]
-        fresh = np.flatnonzero(~known)
-        slots = np.empty(len(keys), np.int64)
-        slots[known] = self.slots[at[known]]
-        if len(fresh):
-            slots[fresh] = np.arange(self.size, self.size + len(fresh))
-            self.keys = np.insert(self.keys, at[fresh], keys[fresh])
-            self.slots = np.insert(self.slots, at[fresh], slots[fresh])
-            self._grow(self.size + len(fresh))
-        return slots
-
-    def _grow(self, size: int) -> None:
-        if size > len(self.columns["count"]):
-            room = max(1024, 2 * size)
-            for name, column in self.columns.items():
-                larger = np.full(
-                    room, np.nan if column.dtype == np.float64 else 0, column.dtype
-                )
-                larger[: self.size] = column[: self.size]
-                self.columns[name] = larger
-        self.size = size
-
-    def forget_before(self, period: int) -> None:
-        """Drop the cards whose last payment was before `period`."""
-        kept = np.flatnonzero(self.columns["period"][self.slots] >= period)
-        if len(kept) < len(self.keys):
-            slots = self.slots[kept]
-            self.keys = self.keys[kept]
-            self.columns = {name: column[slots] for name, column in self.columns.items()}
-            self.size = len(kept)
-            self.slots = np.arange(self.size)
-
-
 class CardFeatures:
     """The watermark and the cards' past of one source partition.
 
@@ -123,7 +73,7 @@ class CardFeatures:
         """`out_of_orderness` is the watermark's bound in µs."""
         self.watermark = PartitionWatermark(out_of_orderness)
         self.history = SlidingHistory(list(HORIZONS.values()))
-        self._cards = _Cards()
+        self._cards = Cards()
         self._period = NO_WATERMARK
 
     def advance(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -233,14 +183,12 @@ class CardFeatures:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery."""
-        cards = self._cards
         return {
             "version": self.VERSION,
             "largest": self.watermark.largest,
             "newest_period": self._period,
             "history": self.history.dump(),
-            "keys": cards.keys.tobytes(),
-            **{name: column[cards.slots].tobytes() for name, column in cards.columns.items()},
+            **self._cards.dump(),
         }
 
     @classmethod
@@ -252,14 +200,7 @@ class CardFeatures:
         features.watermark.largest = state["largest"]
         features.history.load(state["history"])
         features._period = state["newest_period"]
-        cards = features._cards
-        cards.keys = np.frombuffer(state["keys"], np.uint64)
-        cards.size = len(cards.keys)
-        cards.slots = np.arange(cards.size)
-        cards.columns = {
-            name: np.frombuffer(state[name], dtype).copy()
-            for name, dtype in cards._COLUMNS.items()
-        }
+        features._cards.load(state)
         return features
 
 

@@ -4,26 +4,24 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from flows import settings as settings_
 from operators.connectors import registry
-from ops.local import Stack, create_topic, local_stack
-from ops.processes import ServerError, free_port
+from ops.local import Stack, local_stack
+from ops.processes import ServerError
+from ops.run_flow import run_flow
 from ops.simulate import Params, ProduceError, Simulation, produce, replay_file, simulate
+from ops.topics import create_topic
 from ops.verify import Report, verify
 from ops.verify.cli import show
 
@@ -114,7 +112,7 @@ def _demo(stack: Stack, made: Simulation, console: Console, args: argparse.Names
     with _bar(console) as bar:
         produce(made, stack.bootstrap, settings.topic, progress=bar("producing", total))
         began = time.monotonic()
-        status = _run_flow(environ, stack.folder, total, bar("running the flow", total))
+        status = run_flow(environ, stack.folder, total, bar("running the flow", total))
         took = time.monotonic() - began
     if status:
         console.print(f"the flow ended with status {status}; see {stack.folder / 'flow.log'}")
@@ -130,65 +128,6 @@ def _demo(stack: Stack, made: Simulation, console: Console, args: argparse.Names
     else:
         _show(report, took, settings.delta_root, console)
     return 0 if report.ok else 1
-
-
-def _run_flow(
-    environ: Mapping[str, str], folder: Path, total: int, progress: Callable[[int], None]
-) -> int:
-    """Run the flow as a process of its own; return its exit status."""
-    port = free_port()
-    # The tool's own choice for Polars is not the flow's.
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "POLARS_MAX_THREADS" and not name.startswith(settings_.PREFIX)
-    }
-    environ = {
-        **inherited,
-        **environ,
-        "BYTEWAX_DATAFLOW_API_ENABLED": "1",
-        "BYTEWAX_DATAFLOW_API_PORT": str(port),
-        "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(folder),
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "bytewax.run",
-        "flows.payments",
-        "-r",
-        str(folder / "state"),
-    ]
-    with (folder / "flow.log").open("wb") as log:
-        # From an empty folder: bytewax.run looks for the flow in the working directory first.
-        work = folder / "work"
-        work.mkdir()
-        process = subprocess.Popen(command, env=environ, cwd=work, stdout=log, stderr=log)
-        try:
-            while process.poll() is None:
-                progress(_consumed(port))
-                time.sleep(0.2)
-            progress(total if process.returncode == 0 else 0)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    return process.returncode
-
-
-def _consumed(port: int) -> int:
-    """Return the records that the flow's metrics say it has read, 0 while it says nothing."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
-            text = page.read().decode()
-    except (urllib.error.URLError, OSError):
-        return 0
-    return sum(
-        int(sample.value)
-        for family in text_string_to_metric_families(text)
-        if family.name == "millstream_records"
-        for sample in family.samples
-        if sample.name == "millstream_records_total"
-    )
 
 
 @contextmanager

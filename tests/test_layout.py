@@ -39,7 +39,7 @@ def test_no_file_is_too_long_to_read(package):
     long = {
         str(path.relative_to(ROOT)): lines
         for path in (ROOT / package).rglob("*.py")
-        if (lines := len(path.read_text("utf-8").splitlines())) > 400
+        if (lines := len(path.read_text("utf-8").splitlines())) > 300
     }
     assert long == {}
 

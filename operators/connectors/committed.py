@@ -8,7 +8,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from operators.connectors.delta import Fence, table_uri
-from operators.connectors.redis import Seen
+from operators.connectors.seen import Seen
 
 _HOUR: Final = 3_600_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -6,12 +6,12 @@ from typing import Any, Final, Self
 import numpy as np
 import polars as pl
 
-from operators.batches import NO_WATERMARK, Int64s, Progress
+from operators.arrivals import Arrivals
+from operators.batches import Int64s, Progress
 from operators.joins.spec import SETTLED, IntervalJoin, Joined
-from operators.joint import JointWatermark
 from operators.shelf import Shelf
 from operators.tables import TIME
-from operators.waiting import HASH, INTERNAL, TIME_US, Waiting, split_woken
+from operators.waiting import HASH, INTERNAL, TIME_US
 
 
 class OpenIntervals:
@@ -27,16 +27,14 @@ class OpenIntervals:
     def __init__(self, join: IntervalJoin, partitions: Mapping[str, int]) -> None:
         """`partitions` is the number of partitions of each topic that the flow reads."""
         self._join = join
-        self._partitions = dict(partitions)
-        self.flow = JointWatermark(partitions)
-        self._waiting = Waiting(), Waiting()
+        topics = join.left.topic, join.right.topic
+        self.arrivals = Arrivals(partitions, topics, join.lateness)
         self._left, self._right = Shelf(matched=np.bool_), Shelf()
-        self._due = NO_WATERMARK
 
     @property
     def rows(self) -> int:
         """How many rows are kept."""
-        return sum(map(len, self._waiting)) + len(self._left) + len(self._right)
+        return len(self.arrivals) + len(self._left) + len(self._right)
 
     def advance(
         self, progress: list[Progress], left: pl.DataFrame | None, right: pl.DataFrame | None
@@ -45,25 +43,14 @@ class OpenIntervals:
 
         The rows must not be late by their own partition's watermark.
         """
-        for each in progress:
-            self.flow.observe(each)
-        late = []
-        sides = ((left, self._join.left), (right, self._join.right))
-        for (rows, side), waiting in zip(sides, self._waiting, strict=True):
-            if rows is not None and rows.height:
-                floors = self.flow.floors(side.topic)
-                kept, woken = split_woken(side.topic, rows, floors, self._join.lateness)
-                waiting.add(kept)
-                if woken is not None:
-                    late.append(woken)
-        return Joined(self._settle(), pl.concat(late) if late else None)
+        late = self.arrivals.add(progress, left, right)
+        return Joined(self._settle(), late)
 
     def _settle(self) -> pl.DataFrame | None:
-        due = self.flow.current - self._join.lateness
-        if due <= self._due:
+        passed = self.arrivals.passed()
+        if passed is None:
             return None
-        self._due = due
-        left, right = (waiting.take(due) for waiting in self._waiting)
+        due, (left, right) = passed
         found = []
         if right is not None:
             # Earlier left rows; the new ones find the new right rows below.
@@ -142,9 +129,7 @@ class OpenIntervals:
         """Return the state as builtins, for recovery; freezes the flow's watermark."""
         return {
             "version": self.VERSION,
-            "flow": self.flow.freeze(),
-            "due": self._due,
-            "waiting": [waiting.dump() for waiting in self._waiting],
+            **self.arrivals.dump(),
             "left": self._left.dump(),
             "right": self._right.dump(),
         }
@@ -157,10 +142,7 @@ class OpenIntervals:
         if state["version"] != cls.VERSION:
             raise ValueError(f"open intervals of state version {state['version']}")
         opened = cls(join, partitions)
-        opened.flow = JointWatermark.thaw(partitions, state["flow"])
-        opened._due = state["due"]
-        left, right = (Waiting.load(each) for each in state["waiting"])
-        opened._waiting = left, right
+        opened.arrivals.load(state)
         opened._left.load(state["left"])
         opened._right.load(state["right"])
         return opened

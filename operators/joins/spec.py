@@ -11,6 +11,16 @@ from operators.waiting import Side
 SETTLED: Final = "settled_at"
 
 
+def _check(left: Side, right: Side, lateness: int) -> None:
+    if lateness < 0:
+        raise ValueError("lateness is negative")
+    if len(left.by) != len(right.by):
+        raise ValueError("both sides need equally many key columns")
+    both = set(left.columns) & set(right.columns)
+    if both:
+        raise ValueError(f"both sides name a column {sorted(both)}")
+
+
 @dataclass(frozen=True)
 class IntervalJoin:
     """Pairs of a left and a right row: equal keys, right.time - left.time in [lower, upper] µs.
@@ -38,13 +48,7 @@ class IntervalJoin:
         """Raise ValueError for bounds or columns that make no join."""
         if self.lower > self.upper:
             raise ValueError(f"the lower bound {self.lower} is above the upper {self.upper}")
-        if self.lateness < 0:
-            raise ValueError("lateness is negative")
-        if len(self.left.by) != len(self.right.by):
-            raise ValueError("both sides need equally many key columns")
-        both = set(self.left.columns) & set(self.right.columns)
-        if both:
-            raise ValueError(f"both sides name a column {sorted(both)}")
+        _check(self.left, self.right, self.lateness)
 
     @property
     def schema(self) -> dict[str, pl.DataType]:
@@ -88,13 +92,7 @@ class TemporalJoin:
 
     def __post_init__(self) -> None:
         """Raise ValueError for columns that make no join."""
-        if self.lateness < 0:
-            raise ValueError("lateness is negative")
-        if len(self.left.by) != len(self.right.by):
-            raise ValueError("both sides need equally many key columns")
-        both = set(self.left.columns) & set(self.right.columns)
-        if both:
-            raise ValueError(f"both sides name a column {sorted(both)}")
+        _check(self.left, self.right, self.lateness)
 
     @property
     def versions(self) -> Side:

@@ -5,12 +5,12 @@ from typing import Any, Final, Self
 
 import polars as pl
 
-from operators.batches import NO_WATERMARK, Int64s, Progress
+from operators.arrivals import Arrivals
+from operators.batches import Int64s, Progress
 from operators.joins.spec import SETTLED, Joined, TemporalJoin
 from operators.joins.versions import Versions
-from operators.joint import JointWatermark
 from operators.tables import TIME
-from operators.waiting import HASH, TIME_US, Waiting, split_woken
+from operators.waiting import HASH, TIME_US
 
 
 class OpenVersions:
@@ -19,7 +19,7 @@ class OpenVersions:
     Per key the newest version passed by the watermark is kept and all later ones.
     """
 
-    VERSION: Final = 1
+    VERSION: Final = 2
 
     def __init__(
         self,
@@ -33,17 +33,15 @@ class OpenVersions:
         become part of the state, so a resumed flow goes on with those it began with.
         """
         self._join = join
-        self.flow = JointWatermark(partitions)
-        self._waiting, self._coming = Waiting(), Waiting()
+        topics = join.left.topic, join.right.topic
+        self.arrivals = Arrivals(partitions, topics, join.lateness)
         self._versions = Versions(join.versions)
-        self._due = NO_WATERMARK
-        if versions is not None:
-            self._coming.add(versions)
+        self.arrivals.add([], None, versions)
 
     @property
     def rows(self) -> int:
         """How many rows and versions are kept."""
-        return len(self._waiting) + len(self._coming) + len(self._versions)
+        return len(self.arrivals) + len(self._versions)
 
     def advance(
         self, progress: list[Progress], left: pl.DataFrame | None, right: pl.DataFrame | None
@@ -53,32 +51,18 @@ class OpenVersions:
         `right` is made by `TemporalJoin.versions.rows`. Neither must be late by its own
         partition's watermark.
         """
-        for each in progress:
-            self.flow.observe(each)
-        late = []
-        for rows, side, waiting in (
-            (left, self._join.left, self._waiting),
-            (right, self._join.right, self._coming),
-        ):
-            if rows is not None and rows.height:
-                floors = self.flow.floors(side.topic)
-                kept, woken = split_woken(side.topic, rows, floors, self._join.lateness)
-                waiting.add(kept)
-                if woken is not None:
-                    late.append(woken)
-        return Joined(self._settle(), pl.concat(late) if late else None)
+        late = self.arrivals.add(progress, left, right)
+        return Joined(self._settle(), late)
 
     def _settle(self) -> pl.DataFrame | None:
-        due = self.flow.current - self._join.lateness
-        if due <= self._due:
+        passed = self.arrivals.passed()
+        if passed is None:
             return None
-        self._due = due
-        versions = self._coming.take(due)
+        _, (rows, versions) = passed
         if versions is not None:
             self._versions.append(versions)
-        rows = self._waiting.take(due)
         result = None if rows is None else self._results(rows)
-        # No row before `due` will come, so nobody asks for what was over by then.
+        # No row before the watermark will come, so nobody asks for what was over by then.
         self._versions.tidy()
         return result
 
@@ -98,10 +82,7 @@ class OpenVersions:
         """Return the state as builtins, for recovery; freezes the flow's watermark."""
         return {
             "version": self.VERSION,
-            "flow": self.flow.freeze(),
-            "due": self._due,
-            "waiting": self._waiting.dump(),
-            "coming": self._coming.dump(),
+            **self.arrivals.dump(),
             "versions": self._versions.dump(),
         }
 
@@ -113,10 +94,7 @@ class OpenVersions:
         if state["version"] != cls.VERSION:
             raise ValueError(f"open versions of state version {state['version']}")
         opened = cls(join, partitions)
-        opened.flow = JointWatermark.thaw(partitions, state["flow"])
-        opened._due = state["due"]
-        opened._waiting = Waiting.load(state["waiting"])
-        opened._coming = Waiting.load(state["coming"])
+        opened.arrivals.load(state)
         if state["versions"] is not None:
             opened._versions.load(state["versions"])
         return opened

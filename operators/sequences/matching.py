@@ -7,13 +7,13 @@ from typing import Any, Final, Self
 import numpy as np
 import polars as pl
 
-from operators.batches import NO_WATERMARK, Int64s, Progress
-from operators.joint import JointWatermark
+from operators.arrivals import Arrivals
+from operators.batches import Int64s, Progress
 from operators.sequences.pattern import MARKS, Sequence
 from operators.sequences.results import apart, results
 from operators.sequences.walk import UNSET, Candidates, Runs, breaks, walk
 from operators.shelf import Shelf
-from operators.waiting import HASH, INTERNAL, TIME_US, Waiting, split_woken
+from operators.waiting import HASH, INTERNAL, TIME_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +35,17 @@ class OpenMatches:
     told apart by their 64-bit hash; two of a million share one with a probability of 3e-8.
     """
 
-    VERSION: Final = 1
+    VERSION: Final = 2
 
     def __init__(self, sequence: Sequence, partitions: Mapping[str, int]) -> None:
         """`partitions` is the number of partitions of each topic that the flow reads."""
         self._sequence = sequence
-        self.flow = JointWatermark(partitions)
-        self._waiting = Waiting()
+        self.arrivals = Arrivals(partitions, [sequence.side.topic], sequence.lateness)
         self._events = Shelf()
         taken: dict[str, type[np.generic]] = dict.fromkeys(self._names, np.int64)
         self._open = Shelf(step=np.int64, **taken)
         # Complete, but for the absence that must follow; by the last event's time.
         self._held = Shelf(**taken)
-        self._due = NO_WATERMARK
 
     @property
     def _names(self) -> list[str]:
@@ -56,29 +54,21 @@ class OpenMatches:
     @property
     def rows(self) -> int:
         """How many events and open matches are kept."""
-        return sum(map(len, (self._events, self._open, self._held))) + len(self._waiting)
+        return len(self.arrivals) + len(self._events) + len(self._open) + len(self._held)
 
     def advance(self, progress: list[Progress], rows: pl.DataFrame | None) -> Matched:
         """Add keyed rows (`Sequence.rows`), take the progress, and emit what is settled.
 
         The rows must not be late by their own partition's watermark.
         """
-        for each in progress:
-            self.flow.observe(each)
-        late = None
-        if rows is not None and rows.height:
-            topic = self._sequence.side.topic
-            floors = self.flow.floors(topic)
-            rows, late = split_woken(topic, rows, floors, self._sequence.lateness)
-            self._waiting.add(rows)
+        late = self.arrivals.add(progress, rows)
         return Matched(self._settle(), late)
 
     def _settle(self) -> pl.DataFrame | None:
-        due = self.flow.current - self._sequence.lateness
-        if due <= self._due:
+        passed = self.arrivals.passed()
+        if passed is None:
             return None
-        self._due = due
-        events = self._waiting.take(due)
+        due, (events,) = passed
         taken = np.empty((0, len(self._names)), np.int64)
         if events is not None:
             taken = self._match(events)
@@ -179,9 +169,7 @@ class OpenMatches:
         """Return the state as builtins, for recovery; freezes the flow's watermark."""
         return {
             "version": self.VERSION,
-            "flow": self.flow.freeze(),
-            "due": self._due,
-            "waiting": self._waiting.dump(),
+            **self.arrivals.dump(),
             "events": self._events.dump(),
             "open": self._open.dump(),
             "held": self._held.dump(),
@@ -195,9 +183,7 @@ class OpenMatches:
         if state["version"] != cls.VERSION:
             raise ValueError(f"open matches of state version {state['version']}")
         opened = cls(sequence, partitions)
-        opened.flow = JointWatermark.thaw(partitions, state["flow"])
-        opened._due = state["due"]
-        opened._waiting = Waiting.load(state["waiting"])
+        opened.arrivals.load(state)
         for name in ("events", "open", "held"):
             getattr(opened, f"_{name}").load(state[name])
         return opened

@@ -62,15 +62,13 @@ def interval_join(
     are one topic: its progress would come with the first side's records and close what the
     second's still need.
     """
-    _check(join, partitions)
 
     def build(state: dict[str, Any] | None) -> _Group:
         if state is None:
             return _Group(OpenIntervals(join, partitions))
         return _Group(OpenIntervals.load(join, partitions, state))
 
-    both = _both(left, right, join.left, join.right, join.lateness, groups)
-    return settle("join", both, build)
+    return settle("join", _both(left, right, join, join.right, partitions, groups), build)
 
 
 @operator
@@ -86,15 +84,13 @@ def temporal_join(
 
     As `interval_join` else.
     """
-    _check(join, partitions)
 
     def build(state: dict[str, Any] | None) -> _Group:
         if state is None:
             return _Group(OpenVersions(join, partitions))
         return _Group(OpenVersions.load(join, partitions, state))
 
-    both = _both(left, right, join.left, join.versions, join.lateness, groups)
-    return settle("join", both, build)
+    return settle("join", _both(left, right, join, join.versions, partitions, groups), build)
 
 
 @operator
@@ -126,13 +122,14 @@ def enrich(
 def _both(
     left: Stream[Batch],
     right: Stream[Batch],
-    ours: Side,
+    join: IntervalJoin | TemporalJoin,
     theirs: Side,
-    lateness: int,
+    partitions: Mapping[str, int],
     groups: int,
 ) -> Stream[Keyed]:
-    lefts = partial(route, make=ours.rows, groups=groups, lateness=lateness)
-    rights = partial(route, make=theirs.rows, groups=groups, lateness=lateness, side=1)
+    _check(join, partitions)
+    lefts = partial(route, make=join.left.rows, groups=groups, lateness=join.lateness)
+    rights = partial(route, make=theirs.rows, groups=groups, lateness=join.lateness, side=1)
     return op.merge(
         "both",
         op.flat_map_batch("left", left, lefts),

@@ -15,12 +15,12 @@ from typing import Any
 from confluent_kafka import KafkaException
 
 from flows.settings import kafka_settings
-from ops.local import create_topic
 from ops.simulate.chargebacks import Chargebacks, simulate_chargebacks
 from ops.simulate.params import Params, Troubles
 from ops.simulate.produce import ProduceError, produce
 from ops.simulate.replay import COLUMNS, replay_file
 from ops.simulate.simulation import Simulation, simulate
+from ops.topics import create_topic
 
 
 def add_parser(subparsers: Any) -> None:

@@ -5,7 +5,6 @@ batches and compared by a hash, as there is an outcome for every payment.
 """
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -21,6 +20,7 @@ from flows.outcomes import (
     outcomes_table,
 )  # fmt: skip
 from flows.settings import Settings
+from flows.wiring import micros
 from operators.connectors.delta import Fence, table_uri
 from operators.connectors.kafka import wait_for_partitions
 from operators.joins import IntervalJoin
@@ -71,8 +71,8 @@ class _Books:
 
     def __init__(self, settings: Settings, payments: DeltaTable) -> None:
         self.settings = settings
-        self.lateness = _micros(settings.allowed_lateness)
-        self.within = _micros(settings.chargebacks_within)
+        self.lateness = micros(settings.allowed_lateness)
+        self.within = micros(settings.chargebacks_within)
         self.join: IntervalJoin = outcome_join(
             settings.topic, settings.chargebacks_topic, self.within, self.lateness
         )
@@ -147,7 +147,7 @@ def _check_places(books: _Books) -> Check:
 
 
 def _check_watermarks(books: _Books) -> Check:
-    bound = _micros(books.settings.chargebacks_out_of_orderness)
+    bound = micros(books.settings.chargebacks_out_of_orderness)
     rows = books.query(
         f"SELECT source_partition, source_offset, watermark, derived "  # noqa: S608 # our own words
         f"FROM ({_DERIVED.format(bound=bound)})"
@@ -205,10 +205,6 @@ def _check_outcomes(books: _Books) -> Check:
         expected,
         actual,
     )
-
-
-def _micros(duration: timedelta) -> int:
-    return duration // timedelta(microseconds=1)
 
 
 def _frame(rows: Any) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos import faults
+from tests.chaos.faults import processes, servers, storage
 from tests.chaos.world import Result, World, world
 from tests.servers import kafka, redis
 
@@ -20,12 +20,12 @@ def here(tmp_path_factory) -> World:
 @pytest.mark.parametrize(
     ("fault", "times"),
     [
-        (faults.kill, 4),
-        (faults.sigterm, 1),
-        (faults.redis_emptied, 2),
-        (faults.disk, 3),
-        (faults.two_copies, 1),
-        (faults.partitions_added, 1),
+        (processes.kill, 4),
+        (processes.sigterm, 1),
+        (servers.redis_emptied, 2),
+        (storage.disk, 3),
+        (processes.two_copies, 1),
+        (servers.partitions_added, 1),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )

@@ -79,7 +79,7 @@ def _around(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 def install() -> None:
     """Put the failpoints over the connectors."""
     from operators import metrics
-    from operators.connectors import delta, kafka_sink, kafka_source, redis
+    from operators.connectors import delta_sink, first_seen, kafka_sink, kafka_source
 
     point = _Point()
     in_order = threading.Lock()
@@ -102,7 +102,7 @@ def install() -> None:
 
         return wrapped
 
-    _around(delta, "write_deltalake", write)
+    _around(delta_sink, "write_deltalake", write)
 
     def snapshot(original: Any) -> Any:
         def wrapped(self: Any) -> Any:
@@ -113,7 +113,7 @@ def install() -> None:
 
         return wrapped
 
-    _around(delta._Writer, "snapshot", snapshot)
+    _around(delta_sink._Writer, "snapshot", snapshot)
 
     class Producer(kafka_sink.Producer):  # type: ignore[misc,valid-type] # untyped
         def flush(self, *args: Any) -> Any:
@@ -134,7 +134,7 @@ def install() -> None:
 
         return wrapped
 
-    _around(redis.RedisFirstSeen, "first", first)
+    _around(first_seen.RedisFirstSeen, "first", first)
 
     pace = float(os.environ.get("CHAOS_PACE", "0"))
     started = False

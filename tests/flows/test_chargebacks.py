@@ -21,9 +21,10 @@ from operators.connectors import registry
 from operators.connectors.kafka import headers_of, read_to_end
 from operators.connectors.kafka_sink import ID_HEADER
 from operators.contracts import check_chargebacks, check_payments
-from ops.local import Stack, create_topic, local_stack
+from ops.local import Stack, local_stack
 from ops.simulate import Params, produce, simulate
 from ops.simulate.encode import SCHEMA_HEADER
+from ops.topics import create_topic
 
 HOUR = 3_600_000_000
 WITHIN = 6 * HOUR

@@ -13,8 +13,9 @@ import polars as pl
 
 from flows import settings as settings_
 from flows.tables import BRONZE
-from ops.local import Stack, create_topic, local_stack
+from ops.local import Stack, local_stack
 from ops.simulate import Params, Simulation, produce, simulate
+from ops.topics import create_topic
 from ops.verify import verify
 
 KILLS = 20

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ops.local import Stack, create_topic, start_broker
+from ops.local import Stack, start_broker
 from ops.processes import free_port
 from ops.simulate import Params, produce, simulate
+from ops.topics import create_topic
 
 COMMAND = [sys.executable, "-m", "bytewax.run", "flows.payments"]
 

@@ -10,9 +10,10 @@ import yaml
 from deltalake import DeltaTable
 
 from flows import settings
-from ops.local import create_topic, local_stack
+from ops.local import local_stack
 from ops.processes import free_port
 from ops.simulate import Params, produce, simulate
+from ops.topics import create_topic
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"

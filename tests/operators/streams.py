@@ -174,9 +174,9 @@ def run(
             out.late += _places(result.late)
             if result.rows is not None:
                 out.rows.append(result.rows)
-                out.spans.append((reached[number], state.flow.current, result.rows))
+                out.spans.append((reached[number], state.arrivals.flow.current, result.rows))
             # Not as of the snapshot, which may have lifted idle partitions since.
-            reached[number] = state.flow.current
+            reached[number] = state.arrivals.flow.current
         if chance.random() < 0.3:
             dumps = [pickle.loads(pickle.dumps(state.dump())) for state in states]
             if chance.random() < 0.7:

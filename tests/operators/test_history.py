@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from operators import history as module
 from operators.batches import NO_WATERMARK
-from operators.history import SlidingHistory, Sorted
+from operators.grouping import Sorted
+from operators.history import SlidingHistory
 from operators.watermarks import PartitionWatermark
 
 HORIZONS = (7, 20, 100)

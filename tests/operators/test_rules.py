@@ -2,23 +2,8 @@ import polars as pl
 import pytest
 
 from flows.tables import SILVER_COLUMNS
-from operators.cases import failing, payments, run_case
-from operators.rules import ALERT_COLUMNS, Case, Rule, RuleError, RuleSet, load_rules
-
-GOOD = {
-    "id": "r",
-    "version": 3,
-    "description": "A rule.",
-    "severity": "low",
-    "when": "amount_minor > 100",
-    "score": "amount_minor / 10",
-    "reason": "{amount_minor} is over 100",
-    "cases": [{"name": "over", "payments": [{"amount_minor": 101}], "alerts": [1]}],
-}
-
-
-def rule(**changes) -> Rule:
-    return Rule.model_validate(GOOD | changes)
+from operators.rules import ALERT_COLUMNS, RuleError, RuleSet, load_rules
+from tests.operators.rules import rule
 
 
 def rows(*given: dict) -> pl.DataFrame:
@@ -242,78 +227,3 @@ def test_all_files_that_are_no_rules_are_named_at_once(tmp_path):
 def test_a_folder_without_rules_is_no_folder_of_rules(tmp_path):
     with pytest.raises(RuleError, match="no rules"):
         load_rules(tmp_path)
-
-
-# --- cases --------------------------------------------------------------------------------
-
-
-def case(*given: dict, alerts=()) -> Case:
-    return Case(name="c", payments=list(given), alerts=list(alerts))
-
-
-def test_a_cases_payments_are_filled_in():
-    frame = payments(case({}, {"after": "1d2h3m4s5ms", "amount_minor": 5, "latitude": 1.5}))
-    first, second = frame.to_dicts()
-    assert (first["payment_id"], first["card_id"], first["amount_minor"]) == (
-        "payment-1",
-        "card-1",
-        1000,
-    )
-    assert first["latitude"] is None
-    assert (first["recurring"], first["channel"]) == (False, "POS")
-    assert (second["amount_minor"], second["latitude"]) == (5, 1.5)
-    passed = second["event_time"] - first["event_time"]
-    assert passed.total_seconds() == 86400 + 2 * 3600 + 3 * 60 + 4.005
-    # They have all that the flow's have, up to the features.
-    assert dict(frame.schema).items() <= SILVER_COLUMNS.items()
-
-
-@pytest.mark.parametrize(
-    ("payment", "problem"),
-    [
-        ({"amount": 5}, "payment 1: amount: no field"),
-        ({"event_time": "2024-01-01"}, "payment 1: event_time"),
-        ({"after": "soon"}, "after: 'soon' is no time"),
-        ({"after": ""}, "after: '' is no time"),
-        ({"after": "5m3h"}, "after: '5m3h' is no time"),
-        ({"amount_minor": "five"}, "five"),
-        ({"latitude": "north"}, "north"),
-    ],
-)
-def test_a_case_that_describes_no_payment_is_an_error(payment, problem):
-    with pytest.raises(ValueError, match=problem):
-        run_case(rule(), case(payment))
-
-
-def test_a_case_says_which_payments_alert():
-    over = [{"amount_minor": amount} for amount in (101, 100, 5_000)]
-    assert run_case(rule(), case(*over)) == [1, 3]
-    assert run_case(rule(when="card_payments_before = 1"), case({}, {"after": "1s"}, {})) == [2]
-
-
-def test_a_case_on_which_its_rule_fails_is_an_error():
-    fails = rule(when="CAST(device_id AS INT) > 0")
-    with pytest.raises(RuleError, match="rule r, c: payment 2: InvalidOperationError"):
-        run_case(fails, case({"device_id": "5"}, {"device_id": "x"}))
-
-
-def test_a_rule_that_looks_at_other_payments_is_caught_however_it_does(monkeypatch):
-    monkeypatch.setattr("operators.rules.one_row", pl.sql_expr)
-    with pytest.raises(RuleError, match="depends on more than one payment"):
-        run_case(
-            rule(when="amount_minor < max(amount_minor)"), case({}, {"amount_minor": 2000})
-        )
-
-
-def test_cases_that_do_not_hold_are_listed():
-    wrong = rule(cases=[
-        {"name": "good", "payments": [{"amount_minor": 101}], "alerts": [1]},
-        {"name": "wrong", "payments": [{"amount_minor": 101}], "alerts": []},
-        {"name": "typo", "payments": [{"amonut": 1}], "alerts": []},
-    ])  # fmt: skip
-    unusable = rule(id="u", when="nope > 1")
-    problems = failing([wrong, unusable])
-    assert problems[0] == "rule r, wrong: alerts at [1], not []"
-    assert problems[1].startswith("rule r, typo: payment 1: amonut")
-    assert problems[2].startswith("rule u: unable to find column")
-    assert len(problems) == 3

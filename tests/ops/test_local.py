@@ -2,9 +2,6 @@ import argparse
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,8 @@ import redis
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from ops import local, local_cli
-from ops.processes import Server, ServerError, from_json, start, to_json
+from ops.processes import ServerError, from_json
+from ops.topics import create_topic
 
 
 def test_the_stack_serves_kafka_and_redis_and_ends_with_its_block(capfd):
@@ -24,11 +22,7 @@ def test_the_stack_serves_kafka_and_redis_and_ends_with_its_block(capfd):
             "MILLSTREAM_REDIS_URL",
             "MILLSTREAM_DELTA_ROOT",
         }
-        assert local.create_topic(stack.bootstrap, "t", 3)
-        assert not local.create_topic(stack.bootstrap, "t", 3)
-        with pytest.raises(ValueError, match="3 partitions, not 4"):
-            local.create_topic(stack.bootstrap, "t", 4)
-
+        create_topic(stack.bootstrap, "t", 3)
         quiet = {"bootstrap.servers": stack.bootstrap, "log_level": 0}
         producer = Producer(quiet)
         producer.produce("t", b"value", key=b"key", partition=2)
@@ -57,57 +51,11 @@ def test_the_stack_serves_kafka_and_redis_and_ends_with_its_block(capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_servers_die_with_a_parent_that_is_killed(tmp_path):
-    code = (
-        "import sys, time; from pathlib import Path; from ops.processes import *\n"
-        "command = lambda port: [sys.executable, '-c', 'import time; time.sleep(60)']\n"
-        "server, _ = start('sleeper', command, lambda port: True, Path(sys.argv[1]))\n"
-        "print(to_json([server]), flush=True); time.sleep(60)"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "log")], stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    lines = [parent.stdout.readline() for _ in range(12)]
-    (server,) = from_json("".join(lines))
-    assert server.alive()
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    parent.stdout.close()
-    deadline = time.monotonic() + 5
-    while server.alive() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not server.alive()
-
-
-def test_a_server_that_exits_at_once_is_an_error_that_names_its_log(tmp_path):
-    log = tmp_path / "broken.log"
-    with pytest.raises(
-        ServerError, match=r"broken: exited with code 7 at start; see .*broken.log"
-    ):
-        start("broken", lambda _: [sys.executable, "-c", "exit(7)"], lambda _: False, log)
-
-
-def test_a_server_that_never_gets_ready_is_ended(tmp_path):
-    command = [sys.executable, "-c", "import os, time; print(os.getpid()); time.sleep(60)"]
-    log = tmp_path / "log"
-    with pytest.raises(ServerError, match="not ready within"):
-        start("slow", lambda _: command, lambda _: False, log, timeout=1)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(log.read_text() or 2**22), 0)
-
-
 def test_a_taken_port_is_refused(tmp_path):
     with local.start_redis(folder=tmp_path) as url:
         port = int(url.rsplit(":", 1)[1].split("/")[0])
         with pytest.raises(ServerError, match="already listens"), local.start_redis(port):
             pass
-
-
-def test_a_process_with_a_reused_pid_is_not_ours():
-    mine = Server("x", os.getpid(), 1, born=1, log="")
-    assert not mine.alive()
-    assert from_json(to_json([mine])) == [mine]
 
 
 def millstream(*args: str) -> int:

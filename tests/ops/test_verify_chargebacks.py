@@ -14,8 +14,9 @@ from deltalake import DeltaTable, write_deltalake
 
 from flows import settings as settings_
 from flows.settings import Settings
-from ops.local import Stack, create_topic
+from ops.local import Stack
 from ops.simulate import Params, produce, simulate, simulate_chargebacks
+from ops.topics import create_topic
 from ops.verify import Report, verify
 
 TOPIC = "outcomes-to-verify"

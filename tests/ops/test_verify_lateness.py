@@ -13,8 +13,9 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from flows import settings as settings_
-from ops.local import Stack, create_topic
+from ops.local import Stack
 from ops.simulate import Params, Troubles, produce, simulate, simulate_chargebacks
+from ops.topics import create_topic
 from ops.verify import Report, verify
 
 TOPIC = "with-lateness"

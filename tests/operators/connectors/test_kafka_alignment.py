@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 
 from operators.connectors.drain import Drain
 from operators.connectors.kafka_source import KafkaSource
-from ops.local import create_topic
+from ops.topics import create_topic
 
 BEGIN = 1_700_000_000_000
 HOURS = 10

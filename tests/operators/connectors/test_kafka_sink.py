@@ -9,7 +9,8 @@ from operators.batches import Progress
 from operators.connectors import kafka_sink
 from operators.connectors.kafka import read_to_end
 from operators.connectors.kafka_sink import DeliveryError, KafkaSink, Outgoing
-from ops.local import create_topic, start_broker
+from ops.local import start_broker
+from ops.topics import create_topic
 
 _names = (f"sink-{i}" for i in itertools.count())
 

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from operators.batches import END_OF_INPUT, NO_WATERMARK
 from operators.connectors.drain import Drain
 from operators.connectors.kafka_source import EndedError, KafkaSource, OffsetGoneError
-from ops.local import create_topic
+from ops.topics import create_topic
 
 _names = (f"source-{i}" for i in itertools.count())
 

@@ -10,7 +10,8 @@ from deltalake import CommitProperties, DeltaTable
 
 from operators.batches import Progress
 from operators.connectors import recovery
-from operators.connectors.delta import DeltaSink, Fence, FencedError, table_uri
+from operators.connectors.delta import Fence, FencedError, table_uri
+from operators.connectors.delta_sink import DeltaSink
 from operators.tables import COORDINATES, Table
 
 ROWS = Table("silver/rows", {**COORDINATES, "n": pl.Int64()})

@@ -7,20 +7,8 @@ from hypothesis import strategies as st
 
 from operators.batches import Progress
 from operators.joins import IntervalJoin, OpenIntervals
-from operators.waiting import Side
-from tests.operators.streams import (
-    TYPES,
-    Event,
-    bounds,
-    check_timing,
-    events,
-    frame,
-    partitions,
-    run,
-)
-
-LEFT = Side("l", ("key",), {"lk": "key", "lv": "value", "lt": "event_time"}, TYPES)
-RIGHT = Side("r", ("key",), {"rv": "value", "rt": "event_time"}, TYPES)
+from tests.operators.joins.sides import LEFT, RIGHT, actual, bounds_, check, joined
+from tests.operators.streams import Event, events, frame, partitions, run
 
 
 def oracle(
@@ -44,36 +32,6 @@ def oracle(
     return sorted(rows, key=repr)
 
 
-def actual(out: Any) -> list[tuple[Any, ...]]:
-    table = out.table()
-    if table is None:
-        return []
-    times = [pl.col(name).to_physical() for name in ("lt", "rt", "settled_at")]
-    assert dict(table.schema) == {
-        "lk": TYPES["key"], "lv": pl.Int64(), "lt": TYPES["event_time"], "rv": pl.Int64(),
-        "rt": TYPES["event_time"], "settled_at": TYPES["event_time"],
-    }  # fmt: skip
-    return sorted(table.with_columns(times).rows(), key=repr)
-
-
-def joined(
-    join: IntervalJoin, left: Any, right: Any, bounds: tuple[int, int], seed: int, **how: Any
-) -> Any:
-    sides = {"l": join.left, "r": join.right}
-    sizes = {"l": len(left), "r": len(right)}
-    return run(
-        {"l": (left, bounds[0]), "r": (right, bounds[1])},
-        lambda: OpenIntervals(join, sizes),
-        lambda state: OpenIntervals.load(join, sizes, state),
-        lambda topic, frame: sides[topic].rows(frame),
-        lambda state, progress, rows: state.advance(progress, rows.get("l"), rows.get("r")),
-        seed,
-        lateness=join.lateness,
-        **how,
-    )
-
-
-bounds_ = st.tuples(bounds, bounds)
 joins = st.builds(
     lambda low, width, *rest: IntervalJoin(LEFT, RIGHT, low, low + width, *rest),
     st.integers(-15, 10),
@@ -86,13 +44,7 @@ joins = st.builds(
 @settings(max_examples=150)
 @given(joins, partitions(), partitions(), bounds_, st.integers())
 def test_every_pair_once_whatever_the_arrival(join, left, right, bounds, seed):
-    out = joined(join, left, right, bounds, seed)
-    lefts, rights = events("l", left, bounds[0]), events("r", right, bounds[1])
-    late = [e.place for e in lefts + rights if e.late(join.lateness)]
-    in_time = [[e for e in side if not e.late(join.lateness)] for side in (lefts, rights)]
-    assert sorted(out.late) == sorted(late)
-    assert actual(out) == oracle(*in_time, join)
-    check_timing(out, join.lateness)
+    check(join, oracle, left, right, bounds, seed)
 
 
 @settings(max_examples=60)
@@ -100,12 +52,7 @@ def test_every_pair_once_whatever_the_arrival(join, left, right, bounds, seed):
 def test_with_idle_partitions_every_record_is_joined_or_recorded_as_late(
     join, left, right, bounds, seed
 ):
-    out = joined(join, left, right, bounds, seed, idle=True)
-    lefts, rights = events("l", left, bounds[0]), events("r", right, bounds[1])
-    assert len(set(out.late)) == len(out.late)
-    in_time = [[e for e in side if e.place not in set(out.late)] for side in (lefts, rights)]
-    assert actual(out) == oracle(*in_time, join)
-    check_timing(out, join.lateness)
+    check(join, oracle, left, right, bounds, seed, idle=True)
 
 
 @settings(max_examples=25)

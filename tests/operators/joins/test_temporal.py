@@ -1,31 +1,17 @@
 from typing import Any
 
-import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators.batches import Progress
 from operators.joins import OpenVersions, TemporalJoin, versions
-from operators.waiting import Side
-from tests.operators.streams import (
-    TYPES,
-    Event,
-    bounds,
-    check_timing,
-    events,
-    frame,
-    partitions,
-    run,
-)
-
-LEFT = Side("l", ("key",), {"lk": "key", "lv": "value", "lt": "event_time"}, TYPES)
-RIGHT = Side("r", ("key",), {"rv": "value", "rt": "event_time"}, TYPES)
+from tests.operators.joins.sides import LEFT, RIGHT, actual, bounds_, check
+from tests.operators.streams import Event, events, frame, partitions, run
 
 joins = st.builds(
     lambda how, deleted, lateness: TemporalJoin(LEFT, RIGHT, how, deleted, lateness),
     st.sampled_from(["inner", "left"]), st.sampled_from([None, "gone"]), st.integers(0, 4),
 )  # fmt: skip
-bounds_ = st.tuples(bounds, bounds)
 
 
 def oracle(
@@ -47,32 +33,6 @@ def oracle(
     return sorted(rows, key=repr)
 
 
-def actual(out: Any) -> list[tuple[Any, ...]]:
-    table = out.table()
-    if table is None:
-        return []
-    assert list(table.columns) == ["lk", "lv", "lt", "rv", "rt", "settled_at"]
-    times = [pl.col(name).to_physical() for name in ("lt", "rt", "settled_at")]
-    return sorted(table.with_columns(times).rows(), key=repr)
-
-
-def joined(
-    join: TemporalJoin, left: Any, right: Any, bounds: Any, seed: int, **how: Any
-) -> Any:
-    sides = {"l": join.left, "r": join.versions}
-    sizes = {"l": len(left), "r": len(right)}
-    return run(
-        {"l": (left, bounds[0]), "r": (right, bounds[1])},
-        lambda: OpenVersions(join, sizes),
-        lambda state: OpenVersions.load(join, sizes, state),
-        lambda topic, of: sides[topic].rows(of),
-        lambda state, progress, rows: state.advance(progress, rows.get("l"), rows.get("r")),
-        seed,
-        lateness=join.lateness,
-        **how,
-    )
-
-
 def negative(right: Any) -> Any:
     """Values below zero are deletions."""
     return [[(time, key, value - 1) for time, key, value in records] for records in right]
@@ -83,15 +43,9 @@ def negative(right: Any) -> Any:
 def test_every_row_finds_the_version_of_its_time(join, left, right, bounds, seed, tidy):
     versions._TIDY_MIN, usual = (0 if tidy else versions._TIDY_MIN), versions._TIDY_MIN
     try:
-        right = negative(right)
-        out = joined(join, left, right, bounds, seed)
+        check(join, oracle, left, negative(right), bounds, seed)
     finally:
         versions._TIDY_MIN = usual
-    lefts, rights = events("l", left, bounds[0]), events("r", right, bounds[1])
-    assert sorted(out.late) == sorted(e.place for e in lefts + rights if e.late(join.lateness))
-    in_time = [[e for e in side if not e.late(join.lateness)] for side in (lefts, rights)]
-    assert actual(out) == oracle(*in_time, join)
-    check_timing(out, join.lateness)
 
 
 @settings(max_examples=40)
@@ -99,12 +53,7 @@ def test_every_row_finds_the_version_of_its_time(join, left, right, bounds, seed
 def test_with_idle_partitions_every_record_takes_part_or_is_late(
     join, left, right, bounds, seed
 ):
-    out = joined(join, left, right, bounds, seed, idle=True)
-    lefts, rights = events("l", left, bounds[0]), events("r", right, bounds[1])
-    assert len(set(out.late)) == len(out.late)
-    in_time = [[e for e in side if e.place not in set(out.late)] for side in (lefts, rights)]
-    assert actual(out) == oracle(*in_time, join)
-    check_timing(out, join.lateness)
+    check(join, oracle, left, right, bounds, seed, idle=True)
 
 
 @settings(max_examples=40)

@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from ops.local import create_topic, start_broker
+from ops.local import start_broker
 from ops.simulate import Params, ProduceError, cli, produce, simulate
 from ops.simulate.encode import partitions_of
+from ops.topics import create_topic
 
 PARAMS = Params(customers=300, terminals=2_000, payments=10_000, partitions=3)
 

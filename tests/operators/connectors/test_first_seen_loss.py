@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis as Client
 
-from operators.connectors import redis as connector
-from operators.connectors.redis import RedisFirstSeen, Seen
+from operators.connectors import first_seen
+from operators.connectors.first_seen import RedisFirstSeen
+from operators.connectors.seen import Seen
 from tests.servers import redis as redis_server
 
 pytestmark = pytest.mark.skipif(
@@ -141,13 +142,13 @@ def test_a_loss_between_two_processes_is_noticed_by_both(client):
 def test_what_may_have_come_twice_is_counted(client, caplog):
     name = next(_names)
     one, two = (RedisFirstSeen(client, name, 60, Table()) for _ in range(2))
-    before = connector.metrics.DEDUP_DOUBTFUL._value.get()
+    before = first_seen.metrics.DEDUP_DOUBTFUL._value.get()
     ask(one, ("a", 7, 0, 1))
     ask(two, ("b", 7, 1, 1))
     client.flushall()
     assert ask(two, ("a", 7, 1, 5)) == [(1, 5)]  # nobody can know better
     ask(one, ("c", 7, 0, 2))
-    assert connector.metrics.DEDUP_DOUBTFUL._value.get() == before + 1
+    assert first_seen.metrics.DEDUP_DOUBTFUL._value.get() == before + 1
     assert "may be in silver twice" in caplog.text
 
 
@@ -176,7 +177,7 @@ def test_time_that_goes_on_costs_one_look_a_day(client):
 
 
 def test_memory_is_given_back_once_the_table_has_it(client, monkeypatch):
-    monkeypatch.setattr(connector, "_KEPT", 100)
+    monkeypatch.setattr(first_seen, "_KEPT", 100)
     table = Table()
     seen = RedisFirstSeen(client, next(_names), 60, table)
     for start in range(0, 2_000, 20):

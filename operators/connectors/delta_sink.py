@@ -1,0 +1,250 @@
+"""Delta sink: one commit per table and epoch, its rows and its frontier together."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+import polars as pl
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    WriterProperties,
+    write_deltalake,
+)
+from deltalake.exceptions import DeltaError
+
+from operators import metrics
+from operators.batches import Progress
+from operators.connectors.delta import (
+    Fence,
+    FencedError,
+    StorageUnavailableError,
+    open_table,
+    restored_to,
+)
+from operators.connectors.durability import sync_commit, sync_table
+from operators.tables import STAMPS, Frontier, Table, Tracker
+
+LOG: Final = logging.getLogger("millstream.delta")
+
+TableItem: TypeAlias = pl.DataFrame | Progress
+
+STATE_VERSION: Final = 1
+_ATTEMPTS: Final = 6
+_REOPEN_AFTER: Final = 50
+
+
+def _parquet(table: Table) -> WriterProperties:
+    plain = ColumnProperties(dictionary_enabled=False)
+    return WriterProperties(
+        compression="SNAPPY",
+        # A row group is held in memory, encoded and not, until it is full.
+        max_row_group_size=131_072,
+        column_properties={name: plain for name in table.scattered if name in table.columns},
+    )
+
+
+class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
+    """The one writer of a table: buffers an epoch's rows, commits them in `snapshot`."""
+
+    def __init__(self, sink: "DeltaSink", table: Table, state: dict[str, Any] | None) -> None:
+        self._sink, self._table = sink, table
+        self._handle = open_table(sink.root, table)
+        sync_table(self._handle)
+        self._parquet = _parquet(table)
+        self._age = 0
+        self._frontier = sink.fence.read(self._handle)
+        self._refuse_restored()
+        self._tracker = Tracker(sink.partitions)
+        if state is not None:
+            self._check_against(state)
+            self._tracker.resume(state["flow"])
+        self._rows: list[pl.DataFrame] = []
+        self._commit: Future[None] | None = None
+        self._fenced = metrics.FENCED.labels(table.name)
+
+    def _refuse_restored(self) -> None:
+        """Refuse a table whose rows were rolled back while its fence was not.
+
+        That is what a restore does, unless it writes the older version's fence as well.
+        """
+        version = restored_to(self._handle)
+        if version is None:
+            return
+        try:
+            then = self._sink.fence.read(DeltaTable(self._handle.table_uri, version=version))
+        except (DeltaError, OSError):
+            then = Frontier()
+        if then != self._frontier:
+            raise FencedError(
+                f"table {self._table.name} was restored to its version {version}: its rows "
+                "went back, but not the offsets that it accounts for, so what it has lost "
+                "would never be written again. Delete this table and the recovery directory: "
+                "the flow then reads the topic from the start and adds to each table only what "
+                "it lacks"
+            )
+
+    def _check_against(self, state: dict[str, Any]) -> None:
+        """Refuse a table that is behind what the recovery store knows it committed."""
+        reached = self._frontier.offsets
+        behind = [
+            f"{topic}/{partition}: {offset} committed, table at {reached.get((topic, partition))}"
+            for topic, partition, offset in state["offsets"]
+            if reached.get((topic, partition), -1) < offset
+        ]
+        if behind:
+            raise FencedError(
+                f"table {self._table.name} is behind the recovery store ({'; '.join(behind)}): it "
+                "was deleted or restored to an older version. Restore the recovery directory "
+                "of the same time, or start with an empty one: the flow then reads the topic "
+                "from the start and adds to each table only what it lacks"
+            )
+
+    def write_batch(self, values: list[TableItem]) -> None:
+        for item in values:
+            if isinstance(item, Progress):
+                self._tracker.observe(item)
+                continue
+            rows = self._frontier.beyond(self._table, item)
+            if rows.height < item.height:
+                self._fenced.inc(item.height - rows.height)
+            if rows.height:
+                self._rows.append(rows)
+
+    def begin_commit(self, pool: ThreadPoolExecutor) -> None:
+        """Start the epoch's commit if there are rows to commit."""
+        if self._rows and self._commit is None:
+            self._commit = pool.submit(self._write)
+
+    def _write(self) -> None:
+        began = time.perf_counter()
+        stamps = {
+            "flow_version": pl.lit(self._sink.flow_version),
+            "written_at": pl.lit(datetime.now(UTC)).cast(STAMPS["written_at"]),
+        }
+        rows = pl.concat(self._rows).with_columns(**stamps).select(*self._table.schema)
+        target = self._frontier.joined(self._tracker.frontier)
+        properties = CommitProperties(app_transactions=self._sink.fence.transactions(target))
+        for attempt in range(_ATTEMPTS):
+            try:
+                # Through the handle whose fence was read: together an atomic compare-and-set.
+                write_deltalake(
+                    self._handle,
+                    rows,
+                    mode="append",
+                    commit_properties=properties,
+                    writer_properties=self._parquet,
+                )
+                break
+            # deltalake raises plain Exceptions for many storage faults, some of them after
+            # the commit landed: only the table knows.
+            except Exception as error:
+                if self._landed(error, target, attempt):
+                    break
+        sync_commit(self._handle)
+        self._frontier = target
+        self._age += 1
+        if self._age >= _REOPEN_AFTER:
+            self._reopen()
+        metrics.ROWS.labels(self._table.name).inc(rows.height)
+        metrics.COMMIT_SECONDS.labels(self._table.name).observe(time.perf_counter() - began)
+
+    def _reopen(self) -> None:
+        """Take a fresh handle: commits grow slow with a handle's age."""
+        self._handle = open_table(self._sink.root, self._table)
+        self._age = 0
+
+    def _landed(self, error: Exception, target: Frontier, attempt: int) -> bool:
+        """Tell from the table's fence whether a failed commit landed; wait where it did not."""
+        LOG.warning("%s: commit failed (attempt %d): %s", self._table.name, attempt + 1, error)
+        try:
+            self._reopen()
+            found = self._sink.fence.read(self._handle)
+        except (DeltaError, OSError) as again:
+            if attempt + 1 == _ATTEMPTS:
+                raise StorageUnavailableError(f"{self._table.name}: {again}") from again
+            time.sleep(0.2 * 2**attempt)
+            return False
+        if found == target:
+            return True
+        if found != self._frontier:
+            raise FencedError(
+                f"table {self._table.name} moved from {self._frontier} to {found} under this "
+                "flow: another copy of it writes to the same tables. Stop one of them"
+            ) from error
+        if attempt + 1 == _ATTEMPTS:
+            raise StorageUnavailableError(f"{self._table.name}: {error}") from error
+        time.sleep(0.2 * 2**attempt)
+        return False
+
+    def snapshot(self) -> dict[str, Any]:
+        self._sink.commit_all()
+        if self._commit is not None:
+            self._commit.result()
+            self._commit = None
+            self._rows.clear()
+        return {
+            "version": STATE_VERSION,
+            "offsets": [(t, p, offset) for (t, p), offset in self._frontier.offsets.items()],
+            "flow": self._tracker.flow.freeze(),
+        }
+
+
+class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
+    """Appends `(table name, rows)` to tables; `(table name, progress)` moves their frontiers.
+
+    Each table belongs to one worker. `snapshot()` runs once per epoch, after every item of
+    it and before the recovery store's commit, so a table is never behind the sources; rows
+    that it already accounts for are dropped when a replay brings them again. The tables of a
+    worker commit side by side.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        tables: Sequence[Table],
+        *,
+        flow: str,
+        flow_version: str,
+        partitions: Sequence[tuple[str, int]],
+    ) -> None:
+        """`partitions` are the source's (topic, partition) pairs."""
+        self.root, self.flow_version = root, flow_version
+        self.fence = Fence(flow, partitions)
+        self.partitions = Counter(topic for topic, _ in partitions)
+        self._tables = {table.name: table for table in tables}
+        self._writers: dict[int, list[_Writer]] = {}
+        self._pool = ThreadPoolExecutor(4, "delta-commit")
+
+    def list_parts(self) -> list[str]:
+        """Return the tables' names."""
+        return sorted(self._tables)
+
+    def part_fn(self, item_key: str) -> int:
+        """Return the place of a table among the parts, which Bytewax sorts."""
+        return self.list_parts().index(item_key)
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
+    ) -> StatefulSinkPartition[TableItem, dict[str, Any]]:
+        """Open a table; raises FencedError if it is behind its recovered state."""
+        writer = _Writer(self, self._tables[for_part], resume_state)
+        self._writers.setdefault(threading.get_ident(), []).append(writer)
+        return writer
+
+    def commit_all(self) -> None:
+        """Start the commits of all this worker's tables.
+
+        Bytewax takes the snapshots of a sink's partitions one after the other, when all of
+        them have all of the epoch's items. Other workers of this process, which are threads,
+        may not be there yet.
+        """
+        for writer in self._writers[threading.get_ident()]:
+            writer.begin_commit(self._pool)

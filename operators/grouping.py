@@ -1,0 +1,36 @@
+"""Grouping: a batch's rows by key, without losing the order they came in."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.hashing import UInt64s
+
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """A batch's rows ordered by (key, arrival), and where each key's run starts.
+
+    `order` maps sorted positions to rows, `starts` holds each run's first position, `runs`
+    each position's run number; `keys` is each run's key.
+    """
+
+    order: Indices
+    starts: Indices
+    runs: Indices
+    keys: UInt64s
+
+    @classmethod
+    def by(cls, keys: UInt64s) -> Self:
+        """Order n keys, shape (n,), n at least 1."""
+        order = np.argsort(keys, kind="stable")
+        ordered = keys[order]
+        new = np.empty(len(keys), bool)
+        new[0] = True
+        np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+        starts = np.flatnonzero(new)
+        return cls(order, starts, np.cumsum(new) - 1, ordered[starts])

@@ -1,0 +1,153 @@
+"""Faults of the flow's processes: killed, told to end, or there twice."""
+
+import random
+import signal
+import time
+from typing import Final
+
+from tests.chaos.faults.watching import GIVE_UP, count
+from tests.chaos.flow import Flow, Shape
+from tests.chaos.maintenance import Maintenance
+from tests.chaos.worker import POINTS
+from tests.chaos.world import Result, World
+
+_PACES: Final = ("0.01", "0.03")
+
+
+def kill(world: World, result: Result, times: int) -> None:
+    """`kill -9` at random times and at every named point; each restart has another shape."""
+    luck = world.luck
+    points: list[str] = []
+    shapes: set[str] = set()
+    while result.times < times and not result.problems:
+        flow = world.flow("kill")
+        with Maintenance(
+            flow.environ["MILLSTREAM_DELTA_ROOT"], luck.randrange(2**31)
+        ) as upkeep:
+            while True:
+                shape = Shape.draw(luck)
+                shapes.add(str(shape))
+                if result.times >= times:
+                    world.finish(flow, result, shape)
+                    break
+                if luck.random() < 0.5:
+                    # Each point in turn, so that none is left to chance.
+                    points = points or luck.sample(POINTS, len(POINTS))
+                    name = points.pop()
+                    how, ended = f"at: {name}", _kill_at(flow, shape, name, luck)
+                else:
+                    how, ended = "at a random time", _kill_some_time(flow, shape, luck)
+                if ended == "finished":
+                    break
+                if ended != "killed":
+                    result.problems.append(f"{how}, {shape}: {ended}")
+                    break
+                result.times += 1
+                count(result, how)
+        count(result, "maintenance", sum(upkeep.done.values()))
+        if not result.problems:
+            world.compare(flow, result)
+        world.drop(flow, result)
+    result.said.append(f"{len(shapes)} shapes")
+
+
+def _kill_at(flow: Flow, shape: Shape, point: str, luck: random.Random) -> str:
+    flow.start(shape, point=f"{point}:{luck.randint(1, 12)}", pace=luck.choice(_PACES))
+    codes = flow.wait(GIVE_UP)
+    if codes is None:
+        flow.kill()
+        return f"still running after {GIVE_UP:.0f} s: {flow.said()}"
+    return _ended(flow, codes)
+
+
+def _kill_some_time(flow: Flow, shape: Shape, luck: random.Random) -> str:
+    flow.start(shape, pace=luck.choice(_PACES))
+    if luck.random() < 0.1:
+        time.sleep(luck.uniform(0.2, 2.0))  # while it starts
+    elif flow.wait_started():
+        time.sleep(luck.uniform(0.0, 1.2))
+    if not flow.running():
+        codes = flow.wait(GIVE_UP)
+        return _ended(flow, codes or [])
+    if luck.random() < 0.5:
+        flow.kill()
+        return "killed"
+    # One dies, and takes the others with it.
+    flow.kill(luck.randrange(shape.processes))
+    if flow.wait(30) is None:
+        flow.kill()
+        return f"the other processes outlived one by 30 s: {flow.said()}"
+    return "killed"
+
+
+def _ended(flow: Flow, codes: list[int]) -> str:
+    if codes and not any(codes):
+        return "finished"
+    return "killed" if -signal.SIGKILL in codes else f"ended with {codes}: {flow.said()}"
+
+
+def sigterm(world: World, result: Result, times: int) -> None:
+    """SIGTERM: every process ends by itself within 10 s, and nothing is replayed."""
+    luck = world.luck
+    while result.times < times and not result.problems:
+        flow = world.flow("sigterm")
+        for _ in range(4):
+            shape = Shape(luck.choice([1, 1, 2]), 1, luck.choice([20, 50]), 1.0)
+            flow.start(shape, pace="0.05")
+            if not flow.wait_started():
+                break
+            time.sleep(luck.uniform(0.2, 2.5))
+            if not flow.running():
+                break
+            began = time.monotonic()
+            flow.terminate()
+            codes = flow.wait(20)
+            took = time.monotonic() - began
+            if codes is None or any(codes) or took > 10:
+                flow.kill()
+                result.problems.append(f"{shape}: {codes} after {took:.1f} s: {flow.said()}")
+                break
+            result.times += 1
+            result.longest = max(result.longest, took)
+        if not result.problems and world.finish(flow, result):
+            if flow.notes.fenced:
+                result.problems.append(f"{flow.notes.fenced} rows were replayed after a drain")
+            world.compare(flow, result)
+        world.drop(flow, result)
+    result.said.append(f"longest {result.longest:.1f} s")
+
+
+def two_copies(world: World, result: Result, times: int) -> None:
+    """Two copies on the same tables: one stops with a clear error, the tables stay exact."""
+    luck = world.luck
+    while result.times < times and not result.problems:
+        flow = world.flow("copies")
+        other = Flow(flow.folder / "other", flow.environ)
+        shared = luck.random() < 0.5
+        if shared:
+            other.state = flow.state
+        shape = Shape(1, 1, 20, 0.2)
+        flow.start(shape, pace="0.15")
+        flow.wait_started()
+        time.sleep(luck.uniform(0.0, 1.0))
+        other.start(shape, pace="0.15")
+        deadline = time.monotonic() + 60
+        while flow.running() and other.running() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        loser, winner = (other, flow) if not other.running() else (flow, other)
+        codes = loser.wait(10)
+        clear = ("another copy", "is in use")
+        if not codes or not any(codes) or not any(text in loser.said(40) for text in clear):
+            result.problems.append(f"the loser ended with {codes}: {loser.said(40)}")
+        result.times += 1
+        count(result, "same recovery store" if shared else "own recovery store")
+        if winner.wait(GIVE_UP) != [0] and not result.problems:
+            # The winner met the loser's last commit; alone it goes on.
+            count(result, "both stopped")
+            world.finish(winner, result, shape)
+        if not result.problems:
+            # Two live copies both send alerts: only the tables are promised.
+            world.compare(winner, result, topics=False)
+        loser.kill()
+        winner.kill()
+        world.drop(flow, result)

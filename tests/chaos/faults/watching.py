@@ -1,0 +1,31 @@
+"""What several faults do: count, and restart a flow until it has ended."""
+
+from typing import Final
+
+from tests.chaos.flow import Flow, Shape
+from tests.chaos.world import Result, World
+
+GIVE_UP: Final = 180.0
+"""Seconds without an end after which a flow is taken to hang."""
+
+
+def count(result: Result, what: str, n: int = 1) -> None:
+    result.detail[what] += n
+
+
+def until_done(
+    world: World, flow: Flow, result: Result, shape: Shape, restarts: int = 10, **chaos: str
+) -> None:
+    """Wait for the end, restarting the flow as a supervisor would; then compare."""
+    for _ in range(restarts):
+        codes = flow.wait(GIVE_UP)
+        if codes is not None and not any(codes):
+            world.compare(flow, result)
+            world.drop(flow, result)
+            return
+        flow.kill()
+        if codes is None:
+            break
+        count(result, "restarts")
+        flow.start(shape, **chaos)
+    result.problems.append(f"never ended well: {flow.said()}")

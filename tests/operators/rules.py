@@ -1,0 +1,18 @@
+"""A rule to change for a test."""
+
+from operators.rules import Rule
+
+GOOD = {
+    "id": "r",
+    "version": 3,
+    "description": "A rule.",
+    "severity": "low",
+    "when": "amount_minor > 100",
+    "score": "amount_minor / 10",
+    "reason": "{amount_minor} is over 100",
+    "cases": [{"name": "over", "payments": [{"amount_minor": 101}], "alerts": [1]}],
+}
+
+
+def rule(**changes) -> Rule:
+    return Rule.model_validate(GOOD | changes)
