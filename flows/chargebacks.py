@@ -31,7 +31,7 @@ from flows.outcomes import (
     tables,
 )  # fmt: skip
 from flows.settings import Settings, SettingsError
-from flows.starting import prepare_recovery, registry_config
+from flows.starting import prepare_recovery, registry_config, resumes
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
 from operators.connectors import delta, kafka, memory, redis, registry
@@ -165,6 +165,7 @@ def _connect(settings: Settings) -> Dataflow:
             topic,
             partitions,
             start=settings.start,
+            resumes=resumes(sys.argv[1:], topic),
             batch_size=settings.batch_size,
             idle_timeout=idle_timeout.total_seconds(),
             stop_at_end=settings.stop_at_end,

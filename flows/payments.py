@@ -23,7 +23,7 @@ import schemas
 from flows import settings as settings_
 from flows.messages import alert_messages, reject_messages
 from flows.settings import Settings, SettingsError
-from flows.starting import prepare_recovery, registry_config
+from flows.starting import prepare_recovery, registry_config, resumes
 from flows.tables import (
     ALERTS,
     BRONZE,
@@ -191,6 +191,7 @@ def _connect(settings: Settings, rules: RuleSet) -> Dataflow:
         settings.topic,
         partitions,
         start=settings.start,
+        resumes=resumes(sys.argv[1:], settings.topic),
         batch_size=settings.batch_size,
         idle_timeout=settings.idle_timeout.total_seconds(),
         stop_at_end=settings.stop_at_end,

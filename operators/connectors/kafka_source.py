@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
 
 from operators import metrics
 from operators.batches import END_OF_INPUT, Headers, Progress, RawBatch
 from operators.connectors.drain import Drain
-from operators.connectors.kafka import LOG, Config, consumer
+from operators.connectors.kafka import LOG, Config, consumer, end_offsets
 
 STATE_VERSION: Final = 1
 _GIVE_UP_SECONDS: Final = 120.0
@@ -48,12 +48,14 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             error_cb=self._on_error,
             on_commit=self._on_commit,
         )
-        # The next offset to read; None until the broker has said where the start is.
+        # The next offset to read; None until the broker has said where the beginning is.
         self._next: int | None = None if state is None else state["offset"]
         # Whether the broker has shown that it has the offset to go on from.
         self._place_known = self._next is None
         self._was_ended = state is not None and bool(state["ended"])
-        begin = self._begin() if self._next is None else self._next
+        if self._next is None:
+            self._next = self._begin(new=state is None and source.resumes)
+        begin = OFFSET_BEGINNING if self._next is None else self._next
         self._client.assign([TopicPartition(source.topic, partition, begin)])
         # The first batch after every snapshot goes to everyone, even if it is empty.
         self._announce = True
@@ -75,15 +77,22 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             # Only lag tools read these offsets, so that is no reason to stop.
             LOG.warning("consumer-group offsets not committed: %s", error.str())
 
-    def _begin(self) -> int:
-        """Return the offset, or the name of an end, where a partition without state starts."""
-        start = self._source.start
-        if isinstance(start, datetime):
-            place = TopicPartition(self._source.topic, self._partition)
-            place.offset = int(start.timestamp() * 1000)
+    def _begin(self, *, new: bool) -> int | None:
+        """Return where a partition without an offset starts, None for its beginning.
+
+        A number, so that the first snapshot has the place and a resume does not ask again.
+        """
+        source = self._source
+        if new or source.start == "earliest":
+            return None
+        if isinstance(source.start, datetime):
+            place = TopicPartition(source.topic, self._partition)
+            place.offset = int(source.start.timestamp() * 1000)
             found = int(self._client.offsets_for_times([place], timeout=30)[0].offset)
-            return found if found >= 0 else OFFSET_END
-        return int(OFFSET_BEGINNING if start == "earliest" else OFFSET_END)
+            if found >= 0:
+                return found
+        ends = end_offsets(source.config, source.topic, [self._partition], timeout=30)
+        return ends[self._partition]
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
@@ -134,7 +143,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             if error.code() != KafkaError._PARTITION_EOF:
                 self._refuse(message)
             if self._next is None:
-                # What the name of an end stands for has to be a number in the snapshot.
+                # An empty partition begins here.
                 self._next = message.offset()
             self._place_known = True
             self._ended = self._source.stop_at_end
@@ -224,9 +233,11 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
 
     Offsets live in the recovery store; those committed to the consumer group `group` are for
     lag tools only and follow each durable epoch. A batch holds what has arrived since the
-    last call, up to `batch_size` records. `start` is where a partition without recovery state
-    begins. With `stop_at_end` the input is bounded: it ends at each partition's end.
-    `idle_timeout` is in seconds.
+    last call, up to `batch_size` records. `start` is where the flow begins. If it `resumes`
+    from a recovery store that knows the topic, a partition without state was added since, and
+    is read from its beginning: its first records came while the flow was at work. With
+    `stop_at_end` the input is bounded: it ends at each partition's end. `idle_timeout` is in
+    seconds.
     """
 
     def __init__(
@@ -236,6 +247,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         partitions: Sequence[int],
         *,
         start: str | datetime = "earliest",
+        resumes: bool = False,
         batch_size: int = 20_000,
         idle_timeout: float = 60.0,
         stop_at_end: bool = False,
@@ -243,7 +255,8 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         drain: Drain,
     ) -> None:
         self.config, self.topic, self.partitions = config, topic, tuple(partitions)
-        self.start, self.batch_size, self.idle_timeout = start, batch_size, idle_timeout
+        self.start, self.resumes = start, resumes
+        self.batch_size, self.idle_timeout = batch_size, idle_timeout
         self.stop_at_end, self.group, self.drain = stop_at_end, group, drain
 
     def list_parts(self) -> list[str]:
@@ -253,5 +266,8 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
     ) -> StatefulSourcePartition[RawBatch, dict[str, Any]]:
-        """Open one partition at its recovered offset, or where the source starts."""
+        """Open one partition at its recovered offset, or where the source starts.
+
+        Raises KafkaUnavailableError or KafkaException if the brokers do not say where that is.
+        """
         return _Partition(self, int(for_part.rpartition("/")[2]), resume_state)
