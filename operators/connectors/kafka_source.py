@@ -61,7 +61,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._announce = True
         self._committable: int | None = None
         self._armed = self._ended = False
-        self._idle = False
+        self._idle = self._at_end = False
         self._opened = self._last_record = time.monotonic()
         labels = (source.topic, str(partition))
         self._records = metrics.RECORDS.labels(*labels)
@@ -128,7 +128,9 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             self._check_brokers(now)
             self._check_place(now)
             was_idle = self._idle
-            self._idle = now - self._last_record > source.idle_timeout
+            # Before its end was seen a partition is not silent but behind: what another run
+            # has read of it would be judged anew, as of one that woke.
+            self._idle = self._at_end and now - self._last_record > source.idle_timeout
             if not (self._announce or self._ended or self._idle != was_idle):
                 return []
         self._announce = False
@@ -145,7 +147,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             if self._next is None:
                 # An empty partition begins here.
                 self._next = message.offset()
-            self._place_known = True
+            self._place_known = self._at_end = True
             self._ended = self._source.stop_at_end
         return [message for message in messages if message.error() is None]
 
@@ -237,7 +239,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     from a recovery store that knows the topic, a partition without state was added since, and
     is read from its beginning: its first records came while the flow was at work. With
     `stop_at_end` the input is bounded: it ends at each partition's end. `idle_timeout` is in
-    seconds.
+    seconds; no partition is idle before its end was seen since the start.
     """
 
     def __init__(

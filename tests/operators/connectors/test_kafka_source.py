@@ -12,6 +12,7 @@ from operators.batches import END_OF_INPUT, NO_WATERMARK
 from operators.connectors.drain import Drain
 from operators.connectors.kafka_source import EndedError, KafkaSource, OffsetGoneError
 from ops.local import create_topic
+from ops.processes import free_port
 
 _names = (f"source-{i}" for i in itertools.count())
 
@@ -269,6 +270,18 @@ def test_a_partition_that_has_no_record_for_the_timeout_is_idle_until_one_comes(
     assert next(iter(part.next_batch())).progress.idle
     send(b"1")
     assert not read(part, 1)[-1].progress.idle
+
+
+def test_a_partition_that_cannot_be_reached_is_behind_and_not_idle(topic):
+    nowhere = {"bootstrap.servers": f"127.0.0.1:{free_port()}"}
+    source = KafkaSource(nowhere, topic, [0], idle_timeout=0.05, drain=Drain())
+    state = {"version": 1, "offset": 5, "ended": False}
+    part = source.build_part("in", f"{topic}/0", state)
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end:
+        assert not any(batch.progress.idle for batch in part.next_batch())
+        time.sleep(0.002)
+    part.close()
 
 
 def test_when_asked_to_stop_it_does_so_behind_the_next_snapshot(send, open_part):
