@@ -39,12 +39,12 @@ def kill(world: World, result: Result, times: int) -> None:
             flow.environ["MILLSTREAM_DELTA_ROOT"], luck.randrange(2**31)
         ) as upkeep:
             while True:
-                shape = Shape.draw(luck)
+                shape = world.shape()
                 shapes.add(str(shape))
                 if result.times >= times:
                     world.finish(flow, result, shape)
                     break
-                if luck.random() < 0.5:
+                if result.times % 2 == 0:
                     # Each point in turn, so that none is left to chance.
                     points = points or luck.sample(POINTS, len(POINTS))
                     name = points.pop()
@@ -109,7 +109,7 @@ def sigterm(world: World, result: Result, times: int) -> None:
     luck = world.luck
     while result.times < times and not result.problems:
         flow = world.flow("sigterm")
-        for _ in range(4):
+        for _ in range(min(4, times - result.times)):
             shape = Shape(luck.choice([1, 1, 2]), 1, luck.choice([20, 50]), 1.0)
             flow.start(shape, pace="0.05")
             if not flow.wait_started():
@@ -192,7 +192,8 @@ def _redis(world: World, result: Result, times: int, *, pause: float, empty: boo
     luck = world.luck
     while result.times < times and not result.problems:
         flow = world.flow("redis")
-        shape = Shape(luck.choice([1, 2, 3]), 1, luck.choice([20, 50]), luck.choice([0.2, 1.0]))
+        processes = luck.choice([1, 2, world.largest])
+        shape = Shape(processes, 1, luck.choice([20, 50]), luck.choice([0.2, 1.0]))
         flow.start(shape, pace="0.03")
         flow.wait_started()
         while flow.running() and result.times < times:
@@ -374,9 +375,9 @@ def partitions_added(world: World, result: Result, times: int) -> None:
         more = make(luck.randrange(2**31), len(world.made.payments) // 4, 5)
         produce(more, world.bootstrap, topic)
         time.sleep(luck.uniform(0.2, 1))
-        for _ in range(2):
+        for _ in range(min(2, times)):
             flow.kill()
-            shape = Shape.draw(luck)
+            shape = world.shape()
             flow.start(shape)
             flow.wait_started()
             time.sleep(luck.uniform(0.3, 1.0))
