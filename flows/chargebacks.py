@@ -29,7 +29,7 @@ from flows.outcomes import (
     tables,
 )  # fmt: skip
 from flows.settings import Settings, SettingsError
-from flows.starting import registry_config, start
+from flows.starting import registry_config, resumes, start
 from flows.wiring import micros, write_tables
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
@@ -148,6 +148,7 @@ def _connect(settings: Settings) -> Dataflow:
             topic,
             partitions,
             start=settings.start,
+            resumes=resumes(topic),
             batch_size=settings.batch_size,
             idle_timeout=idle_timeout.total_seconds(),
             alignment=settings.alignment.total_seconds(),

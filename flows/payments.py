@@ -20,7 +20,7 @@ import schemas
 from flows import settings as settings_
 from flows.messages import alert_messages, reject_messages
 from flows.settings import Settings
-from flows.starting import registry_config, start
+from flows.starting import registry_config, resumes, start
 from flows.tables import (
     ALERTS,
     BRONZE,
@@ -161,6 +161,7 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         settings.topic,
         partitions,
         start=settings.start,
+        resumes=resumes(settings.topic),
         batch_size=settings.batch_size,
         idle_timeout=settings.idle_timeout.total_seconds(),
         alignment=settings.alignment.total_seconds(),

@@ -54,12 +54,25 @@ def registry_config(settings: Settings) -> dict[str, str]:
 
 def prepare_recovery(arguments: Sequence[str]) -> None:
     """Make or purge the recovery store that Bytewax was told of, before it opens it."""
+    directory, process = _told(arguments)
+    # One process does it for all: the others wait for it before they open the store.
+    if directory and process == 0:
+        recovery.prepare(directory)
+
+
+def resumes(topic: str) -> bool:
+    """Tell whether the recovery store that Bytewax was told of goes on with this topic."""
+    directory, _ = _told(sys.argv[1:])
+    return directory is not None and recovery.knows(directory, topic)
+
+
+def _told(arguments: Sequence[str]) -> tuple[Path | None, int]:
+    """Return the recovery directory, if any, and this process's number."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument(
         "-r", "--recovery-directory", default=os.environ.get("BYTEWAX_RECOVERY_DIRECTORY")
     )
     parser.add_argument("-i", "--process-id", type=int, default=0)
     known, _ = parser.parse_known_args(arguments)
-    # One process does it for all: the others wait for it before they open the store.
-    if known.recovery_directory and known.process_id == 0:
-        recovery.prepare(Path(known.recovery_directory))
+    found: str | None = known.recovery_directory
+    return Path(found) if found else None, known.process_id

@@ -7,8 +7,7 @@
 -- Answer: false if that is not the generation, or not of this life of the server; else what
 -- was found (row and coordinates, 16 bytes each), then per bucket 1, or 0 for one that is not
 -- whole (its field "", which no id is, does not name the generation) and was left alone.
-local info = redis.pcall('INFO', 'server')
-local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or 'unknown'
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local generation = redis.call('GET', KEYS[1])
 if generation ~= ARGV[1] or string.sub(generation, 1, #run) ~= run then
   return false

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import (
@@ -13,7 +13,7 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 Config = Mapping[str, str]
 """librdkafka settings by their own names."""
@@ -95,6 +95,19 @@ def consumer(config: Config, **settings: Any) -> Consumer:
         "isolation.level": "read_committed",
     }
     return Consumer({**defaults, **config, **settings}, logger=LOG)
+
+
+def first_offsets(
+    config: Config, topic: str, partitions: Iterable[int], timeout: float
+) -> dict[int, int]:
+    """Return each partition's first offset that has not been deleted.
+
+    Raises KafkaException if the brokers do not say so within `timeout` seconds.
+    """
+    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
+    asked = {TopicPartition(topic, p): OffsetSpec.earliest() for p in partitions}
+    answers = admin.list_offsets(asked, request_timeout=timeout)
+    return {place.partition: answer.result().offset for place, answer in answers.items()}
 
 
 def end_offsets(

@@ -8,13 +8,14 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from operators.batches import Progress
-from operators.connectors.kafka import LOG, Config, headers_of, read_to_end
+from operators.connectors.kafka import LOG, Config, first_offsets, headers_of, read_to_end
 
 ID_HEADER: Final = "millstream.id"
 SOURCE_HEADER: Final = "millstream.source"
 LEFT_OUT_HEADER: Final = "millstream.value_left_out"
 STATE_VERSION: Final = 1
 _FLUSH_SECONDS: Final = 60.0
+_START_SECONDS: Final = 60.0
 
 Coordinates: TypeAlias = tuple[str, int, int]
 
@@ -57,11 +58,29 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
             self._remember(message)
         if self._sent:
             LOG.info("%s: %d messages to skip if they are made again", topic, len(self._sent))
+        # Asked only now, so that nothing can be deleted unnoticed before it is read.
+        self._declare_deleted(first_offsets(config, topic, partitions, _START_SECONDS))
         self._reached: dict[tuple[str, int], int] = {}
         self._failed: KafkaError | None = None
         self._producer = Producer(
             {"enable.idempotence": True, "linger.ms": 2, **config}, logger=LOG
         )
+
+    def _declare_deleted(self, firsts: Mapping[int, int]) -> None:
+        """Say where ids are lost that a replay may make again: it sends those twice."""
+        for partition, first in sorted(firsts.items()):
+            begin = self._read_from[partition]
+            if first <= begin:
+                continue
+            LOG.warning(
+                "%s/%d: at least once from here to the end of this start's replay, not exactly "
+                "once: offsets %d to %d were deleted before this start could read which messages "
+                "they were, so those that the replay makes again are sent twice. Let the topic "
+                "keep messages (retention.ms) for longer than the flow may be down",
+                self._topic, partition, begin, first - 1,
+            )  # fmt: skip
+            # Else every later start would say it again.
+            self._ends[partition] = max(self._ends[partition], first)
 
     def _remember(self, message: Message) -> None:
         self._ends[message.partition()] = message.offset() + 1
@@ -137,7 +156,8 @@ class KafkaSink(FixedPartitionedSink[KafkaItem, dict[str, Any]]):
     Messages go out at once, for latency, by an idempotent producer; the epoch's end flushes
     and checks every delivery and keeps the topic's end. A restart reads what lies behind that
     end and skips those ids when the replay makes them again. That holds as long as the output
-    topic keeps a message for longer than an outage. Each topic belongs to one worker.
+    topic keeps a message for longer than an outage; where it did not, the start says so in the
+    log and that replay's messages are sent at least once. Each topic belongs to one worker.
     """
 
     def __init__(self, config: Config, topics: Mapping[str, Sequence[int]]) -> None:

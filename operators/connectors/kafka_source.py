@@ -5,15 +5,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
 
 from operators import metrics
 from operators.alignment import Alignment
-from operators.batches import END_OF_INPUT, Headers, Int64s, Progress, RawBatch
+from operators.batches import END_OF_INPUT, Progress, RawBatch
 from operators.connectors.drain import Drain
-from operators.connectors.kafka import LOG, Config, consumer
+from operators.connectors.kafka import LOG, Config, consumer, end_offsets
+from operators.connectors.kafka_records import raw_batch, time_reached
 
 STATE_VERSION: Final = 1
 _GIVE_UP_SECONDS: Final = 120.0
@@ -23,25 +23,6 @@ _NEVER: Final = 2**62
 
 class OffsetGoneError(RuntimeError):
     """The offset to go on from is no longer in the topic, or not yet."""
-
-
-def _headers_of(message: Message) -> Headers | None:
-    try:
-        found: Headers | None = message.headers()
-        return found
-    except UnicodeDecodeError:
-        # A header's name may be any bytes; the record is still the sender's record.
-        return [("<header names that are not UTF-8>", None)]
-
-
-def _time_of(timestamps: Int64s) -> int | None:
-    """Return how far in time, in µs, Kafka timestamps in ms have come; None without any.
-
-    One from the future counts as now, so that a wrong clock holds its partition no longer than
-    the others need to come to now.
-    """
-    last = int(timestamps[-1])
-    return None if last < 0 else int(min(last * 1_000, time.time() * 1e6))
 
 
 class EndedError(RuntimeError):
@@ -60,18 +41,20 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             error_cb=self._on_error,
             on_commit=self._on_commit,
         )
-        # The next offset to read; None until the broker has said where the start is.
+        # The next offset to read; None until the broker has said where the beginning is.
         self._next: int | None = None if state is None else state["offset"]
         # Whether the broker has shown that it has the offset to go on from.
         self._place_known = self._next is None
         self._was_ended = state is not None and bool(state["ended"])
-        begin = self._begin() if self._next is None else self._next
+        if self._next is None:
+            self._next = self._begin(new=state is None and source.resumes)
+        begin = OFFSET_BEGINNING if self._next is None else self._next
         self._client.assign([TopicPartition(source.topic, partition, begin)])
         # The first batch after every snapshot goes to everyone, even if it is empty.
         self._announce = True
         self._committable: int | None = None
         self._armed = self._ended = False
-        self._idle = self._backlog = False
+        self._idle = self._backlog = self._at_end = False
         self._opened = self._last_record = time.monotonic()
         labels = (source.topic, str(partition))
         self._records = metrics.RECORDS.labels(*labels)
@@ -87,15 +70,22 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             # Only lag tools read these offsets, so that is no reason to stop.
             LOG.warning("consumer-group offsets not committed: %s", error.str())
 
-    def _begin(self) -> int:
-        """Return the offset, or the name of an end, where a partition without state starts."""
-        start = self._source.start
-        if isinstance(start, datetime):
-            place = TopicPartition(self._source.topic, self._partition)
-            place.offset = int(start.timestamp() * 1000)
+    def _begin(self, *, new: bool) -> int | None:
+        """Return where a partition without an offset starts, None for its beginning.
+
+        A number, so that the first snapshot has the place and a resume does not ask again.
+        """
+        source = self._source
+        if new or source.start == "earliest":
+            return None
+        if isinstance(source.start, datetime):
+            place = TopicPartition(source.topic, self._partition)
+            place.offset = int(source.start.timestamp() * 1000)
             found = int(self._client.offsets_for_times([place], timeout=30)[0].offset)
-            return found if found >= 0 else OFFSET_END
-        return int(OFFSET_BEGINNING if start == "earliest" else OFFSET_END)
+            if found >= 0:
+                return found
+        ends = end_offsets(source.config, source.topic, [self._partition], timeout=30)
+        return ends[self._partition]
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
@@ -135,7 +125,9 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             self._check_brokers(now)
             self._check_place(now)
             was_idle = self._idle
-            self._idle = now - self._last_record > source.idle_timeout
+            # Before its end was seen a partition is not silent but behind: what another run
+            # has read of it would be judged anew, as of one that woke.
+            self._idle = self._at_end and now - self._last_record > source.idle_timeout
             if at_end or self._idle != was_idle:
                 source.alignment.observe(self._partition, None, backlog=False)
             if not (self._announce or self._ended or self._idle != was_idle):
@@ -145,7 +137,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if messages:
             backlog = self._backlog and not (at_end or self._ended)
             source.alignment.observe(
-                self._partition, _time_of(batch.timestamps), backlog=backlog
+                self._partition, time_reached(batch.timestamps), backlog=backlog
             )
         return [batch]
 
@@ -167,9 +159,9 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             if error.code() != KafkaError._PARTITION_EOF:
                 self._refuse(message)
             if self._next is None:
-                # What the name of an end stands for has to be a number in the snapshot.
+                # An empty partition begins here.
                 self._next = message.offset()
-            self._place_known = True
+            self._place_known = self._at_end = True
             self._ended = self._source.stop_at_end
         return [message for message in messages if message.error() is None]
 
@@ -227,20 +219,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         )
         if self._ended:
             progress = progress.at(END_OF_INPUT)
-        if n == 0:
-            return RawBatch(progress)
-        try:
-            headers: Sequence[Headers | None] = [m.headers() for m in messages]
-        except UnicodeDecodeError:
-            headers = [_headers_of(m) for m in messages]
-        return RawBatch(
-            progress,
-            np.array([m.offset() for m in messages], np.int64),
-            np.array([m.timestamp()[1] for m in messages], np.int64),
-            [m.key() for m in messages],
-            [m.value() for m in messages],
-            headers,
-        )
+        return raw_batch(progress, messages)
 
     def snapshot(self) -> dict[str, Any]:
         self._announce = True
@@ -259,9 +238,11 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
 
     Offsets live in the recovery store; those committed to the consumer group `group` are for
     lag tools only and follow each durable epoch. A batch holds what has arrived since the
-    last call, up to `batch_size` records. `start` is where a partition without recovery state
-    begins. With `stop_at_end` the input is bounded: it ends at each partition's end.
-    `idle_timeout` and `alignment` are in seconds.
+    last call, up to `batch_size` records. `start` is where the flow begins. If it `resumes`
+    from a recovery store that knows the topic, a partition without state was added since, and
+    is read from its beginning: its first records came while the flow was at work. With
+    `stop_at_end` the input is bounded: it ends at each partition's end. `idle_timeout` and
+    `alignment` are in seconds; no partition is idle before its end was seen since the start.
 
     A partition waits while the Kafka timestamp of its last record is more than `alignment`
     ahead of that of another partition of this process with more to read; 0 never waits. A
@@ -276,6 +257,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         partitions: Sequence[int],
         *,
         start: str | datetime = "earliest",
+        resumes: bool = False,
         batch_size: int = 10_000,
         idle_timeout: float = 60.0,
         alignment: float = 3600.0,
@@ -284,7 +266,8 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         drain: Drain,
     ) -> None:
         self.config, self.topic, self.partitions = config, topic, tuple(partitions)
-        self.start, self.batch_size, self.idle_timeout = start, batch_size, idle_timeout
+        self.start, self.resumes = start, resumes
+        self.batch_size, self.idle_timeout = batch_size, idle_timeout
         self.stop_at_end, self.group, self.drain = stop_at_end, group, drain
         self.alignment = Alignment(int(alignment * 1e6) if alignment else _NEVER)
 
@@ -295,5 +278,8 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     def build_part(
         self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
     ) -> StatefulSourcePartition[RawBatch, dict[str, Any]]:
-        """Open one partition at its recovered offset, or where the source starts."""
+        """Open one partition at its recovered offset, or where the source starts.
+
+        Raises KafkaUnavailableError or KafkaException if the brokers do not say where that is.
+        """
         return _Partition(self, int(for_part.rpartition("/")[2]), resume_state)

@@ -73,6 +73,38 @@ def prepare(directory: Path) -> int:
     return purged
 
 
+def knows(directory: Path, topic: str) -> bool:
+    """Tell whether a resume from this store goes on with a partition of a Kafka topic.
+
+    Any process of a flow may ask, also while another one makes or purges the store.
+    """
+    files = sorted(directory.glob("part-*.sqlite3"))
+    # A store in the making holds nothing yet.
+    resume = _resume_epoch(files) if all(map(_is_made, files)) else None
+    if resume is None:
+        return False
+    keys: list[str] = []
+    for file in files:
+        store = sqlite3.connect(file)
+        found = store.execute(
+            "SELECT DISTINCT state_key FROM snaps WHERE snap_epoch < ?", (resume,)
+        )
+        keys += [key for (key,) in found]
+        store.close()
+    # Keys of other steps are there too: a table's is its name.
+    return any(
+        name == topic and part.isdigit()
+        for name, _, part in (key.rpartition("/") for key in keys)
+    )
+
+
+def _is_made(file: Path) -> bool:
+    store = sqlite3.connect(file)
+    tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master")}
+    store.close()
+    return {"exs", "fronts", "snaps"} <= tables
+
+
 def _resume_epoch(files: Sequence[Path]) -> int | None:
     """Return the epoch that Bytewax will resume from, None before any execution.
 

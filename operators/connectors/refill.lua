@@ -8,8 +8,7 @@
 --   whole:      say that the buckets are whole
 -- Answer of the last three: false if the generation has gone, else how many ids were there by
 -- a record of another partition.
-local info = redis.pcall('INFO', 'server')
-local run = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or 'unknown'
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local step, ttl = ARGV[1], ARGV[2]
 local generation = redis.call('GET', KEYS[1])
 if generation and string.sub(generation, 1, #run) ~= run then

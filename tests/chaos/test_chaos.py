@@ -1,4 +1,4 @@
-"""The short form of the chaos bench: a few of each fault; `make chaos` has hundreds."""
+"""The short form of the chaos bench: each of these faults once or so; `make chaos` has hundreds."""
 
 import pytest
 
@@ -12,18 +12,19 @@ pytestmark = pytest.mark.skipif(_MISSING is not None, reason=str(_MISSING))
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory) -> World:
-    with world(tmp_path_factory.mktemp("chaos"), seed=1, payments=900) as running:
-        assert running.reference["silver/payments"].height > 600
+    folder = tmp_path_factory.mktemp("chaos")
+    with world(folder, seed=1, payments=700, largest=2) as running:
+        assert running.reference["silver/payments"].height > 500
         yield running
 
 
 @pytest.mark.parametrize(
     ("fault", "times"),
     [
-        (processes.kill, 4),
+        (processes.kill, 2),
         (processes.sigterm, 1),
-        (servers.redis_emptied, 2),
-        (storage.disk, 3),
+        (servers.redis_emptied, 1),
+        (storage.disk, 1),
         (processes.two_copies, 1),
         (servers.partitions_added, 1),
     ],

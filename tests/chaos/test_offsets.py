@@ -1,4 +1,4 @@
-"""The consumer group's offsets, which lag tools read, follow the tables' fences."""
+"""Where the flow starts, and the offsets that lag tools read, which follow the tables' fences."""
 
 import time
 
@@ -8,8 +8,10 @@ from deltalake import DeltaTable
 
 from flows.tables import BRONZE
 from operators.connectors.delta import Fence, table_uri
+from ops.simulate import produce
+from tests.chaos.compare import read_tables
 from tests.chaos.flow import Flow, Shape
-from tests.chaos.world import PARTITIONS, World, world
+from tests.chaos.world import PARTITIONS, Result, World, make, world
 from tests.servers import kafka, redis
 
 _MISSING = kafka.missing() or redis.missing()
@@ -64,3 +66,43 @@ def test_they_never_run_ahead_of_the_tables_and_reach_them_within_an_epoch(here)
     finally:
         flow.kill()
         client.close()
+
+
+def test_latest_is_where_the_first_start_begins_and_no_partition_added_since(here):
+    topic = f"{here.topic}.latest"
+    kafka.create_topic(here.bootstrap, topic, 1)
+    old = make(3, 40, 1)
+    produce(old, here.bootstrap, topic)
+    flow = here.flow(
+        "latest",
+        MILLSTREAM_TOPIC=topic,
+        MILLSTREAM_START="latest",
+        MILLSTREAM_STOP_AT_END="false",
+    )
+    settings = here.settings(flow)
+    client = Consumer(
+        {"bootstrap.servers": here.bootstrap, "group.id": settings.consumer_group}
+    )
+    try:
+        flow.start(Shape(epoch=0.2))
+        deadline = time.monotonic() + 60
+        while client.committed([TopicPartition(topic, 0)], timeout=10)[0].offset < 0:
+            assert flow.running(), flow.said()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        flow.kill()
+        client.close()
+    kafka.add_partitions(here.bootstrap, topic, 2)
+    new = make(4, 80, 2)
+    produce(new, here.bootstrap, topic)
+    flow.environ["MILLSTREAM_STOP_AT_END"] = "true"
+    result = Result("latest")
+    assert here.finish(flow, result), result.problems
+    read = read_tables(here.settings(flow))[BRONZE.name]
+    found = dict(read["source_partition"].value_counts().iter_rows())
+    expected = dict(new.records["partition"].value_counts().iter_rows())
+    assert expected[1] > 0
+    assert found == expected
+    assert read.filter(source_partition=0)["source_offset"].min() == old.records.height
+    assert read.filter(source_partition=1)["source_offset"].min() == 0

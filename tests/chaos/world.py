@@ -81,10 +81,10 @@ class World:
 
     def __init__(
         self, folder: Path, bootstrap: str, redis: redis_server.Redis, seed: int, payments: int,
-        cluster: kafka_server.Kafka | None = None,
+        cluster: kafka_server.Kafka | None = None, largest: int = 3,
     ) -> None:  # fmt: skip
         self.folder, self.bootstrap, self.redis = folder, bootstrap, redis
-        self.cluster = cluster
+        self.cluster, self.largest = cluster, largest
         self.seed, self.luck = seed, random.Random(seed)
         self.topic = f"payments-{os.getpid()}-{folder.name}"
         self._flows = 0
@@ -108,6 +108,10 @@ class World:
             "MILLSTREAM_CONSUMER_GROUP": f"{self.topic}.{name}",
             "MILLSTREAM_STOP_AT_END": "true",
         }
+
+    def shape(self) -> Shape:
+        """Draw how a flow is run, with up to `largest` processes."""
+        return Shape.draw(self.luck, self.largest)
 
     def flow(self, label: str, root: str | None = None, **more: str) -> Flow:
         """Return a fresh flow: no tables, no recovery store, Redis without data."""
@@ -160,7 +164,7 @@ class World:
         self, flow: Flow, result: Result, shape: Shape | None = None, **chaos: str
     ) -> bool:
         """Run a flow to its end without faults; notes a problem where that fails."""
-        flow.start(shape or Shape.draw(self.luck), **chaos)
+        flow.start(shape or self.shape(), **chaos)
         codes = flow.wait(180)
         if codes is None:
             flow.kill()
@@ -192,8 +196,13 @@ def make(seed: int, payments: int, partitions: int = PARTITIONS) -> Simulation:
 
 
 @contextlib.contextmanager
-def world(folder: Path, seed: int, payments: int, brokers: int = 1) -> Iterator[World]:
-    """Run a world for the length of a block; with several brokers they can be killed."""
+def world(
+    folder: Path, seed: int, payments: int, brokers: int = 1, largest: int = 3
+) -> Iterator[World]:
+    """Run a world for the length of a block; with several brokers they can be killed.
+
+    Flows are run with up to `largest` processes.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         cluster = None
@@ -203,4 +212,4 @@ def world(folder: Path, seed: int, payments: int, brokers: int = 1) -> Iterator[
         else:
             servers = stack.enter_context(kafka_server.bootstrap(folder / "kafka"))
         redis = stack.enter_context(redis_server.redis(folder))
-        yield World(folder, servers, redis, seed, payments, cluster)
+        yield World(folder, servers, redis, seed, payments, cluster, largest)

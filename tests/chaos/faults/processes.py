@@ -25,12 +25,12 @@ def kill(world: World, result: Result, times: int) -> None:
             flow.environ["MILLSTREAM_DELTA_ROOT"], luck.randrange(2**31)
         ) as upkeep:
             while True:
-                shape = Shape.draw(luck)
+                shape = world.shape()
                 shapes.add(str(shape))
                 if result.times >= times:
                     world.finish(flow, result, shape)
                     break
-                if luck.random() < 0.5:
+                if result.times % 2 == 0:
                     # Each point in turn, so that none is left to chance.
                     points = points or luck.sample(POINTS, len(POINTS))
                     name = points.pop()
@@ -91,7 +91,7 @@ def sigterm(world: World, result: Result, times: int) -> None:
     luck = world.luck
     while result.times < times and not result.problems:
         flow = world.flow("sigterm")
-        for _ in range(4):
+        for _ in range(min(4, times - result.times)):
             shape = Shape(luck.choice([1, 1, 2]), 1, luck.choice([20, 50]), 1.0)
             flow.start(shape, pace="0.05")
             if not flow.wait_started():

@@ -49,7 +49,8 @@ def _redis(world: World, result: Result, times: int, *, pause: float, empty: boo
     luck = world.luck
     while result.times < times and not result.problems:
         flow = world.flow("redis")
-        shape = Shape(luck.choice([1, 2, 3]), 1, luck.choice([20, 50]), luck.choice([0.2, 1.0]))
+        processes = luck.choice([1, 2, world.largest])
+        shape = Shape(processes, 1, luck.choice([20, 50]), luck.choice([0.2, 1.0]))
         flow.start(shape, pace="0.03")
         flow.wait_started()
         while flow.running() and result.times < times:
@@ -85,9 +86,9 @@ def partitions_added(world: World, result: Result, times: int) -> None:
         more = make(luck.randrange(2**31), len(world.made.payments) // 4, 5)
         produce(more, world.bootstrap, topic)
         time.sleep(luck.uniform(0.2, 1))
-        for _ in range(2):
+        for _ in range(min(2, times)):
             flow.kill()
-            shape = Shape.draw(luck)
+            shape = world.shape()
             flow.start(shape)
             flow.wait_started()
             time.sleep(luck.uniform(0.3, 1.0))

@@ -153,3 +153,35 @@ def test_a_worker_that_reported_nothing_stands_where_its_execution_began(tmp_pat
     assert resume(f"{front} (0, 1, 8)") == 8
     assert resume(f"{run} (1, 3, 8)", f"{front} (1, 0, 12)", f"{front} (1, 2, 11)") == 8
     assert resume(f"{front} (1, 1, 10)") == 10
+
+
+def test_it_knows_a_topic_whose_offsets_a_resume_would_load(tmp_path):
+    assert not recovery.knows(tmp_path / "none", "payments")
+    recovery.prepare(tmp_path)
+    assert not recovery.knows(tmp_path, "payments"), "nothing has run yet"
+    # Counted by key: what Kafka's partitions, and tables, have as theirs.
+    run(tmp_path, ["pay/ments/0", "gold/alerts", "short"])
+    assert recovery.knows(tmp_path, "pay/ments")
+    for topic in ("payments", "gold", "pay", "ments", "short"):
+        assert not recovery.knows(tmp_path, topic)
+
+
+def test_it_does_not_know_a_topic_from_an_epoch_that_a_crash_cut_off(tmp_path):
+    recovery.prepare(tmp_path)
+    source = TestingSource(["a", "b", TestingSource.ABORT()], batch_size=1)
+    run(tmp_path, None, source=source)
+    (resume,) = {recovery._resume_epoch([tmp_path / "part-0.sqlite3"])}
+    for epoch, known in ((resume, False), (resume - 1, True)):
+        with sqlite3.connect(tmp_path / "part-0.sqlite3") as store:
+            store.execute(
+                "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) "
+                "VALUES ('payments.kafka', 'payments/0', ?, x'00')",
+                (epoch,),
+            )
+        store.close()
+        assert recovery.knows(tmp_path, "payments") == known
+
+
+def test_a_store_that_another_process_is_about_to_make_knows_nothing(tmp_path):
+    (tmp_path / "part-0.sqlite3").touch()
+    assert not recovery.knows(tmp_path, "payments")
