@@ -4,11 +4,11 @@ import time
 
 import pytest
 from redis import Redis as Client
-from tests.operators.connectors.test_redis_loss import Table, ask
 
 from operators.connectors import redis
 from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.redis import ACL, RedisUnavailableError
+from tests.operators.connectors.test_first_seen_loss import Table, ask
 from tests.servers import redis as redis_server
 
 pytestmark = pytest.mark.skipif(
