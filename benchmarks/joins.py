@@ -90,7 +90,7 @@ def interval_join(keys: int, events: int) -> dict[str, Any]:
     right = Side("r", ("card_id",), {"chargeback_id": "payment_id", "amount": "amount"}, _TYPES)
     join = IntervalJoin(left, right, -keys // 2, keys // 2, "left")
     worker = Worker(
-        lambda: joins._Group(OpenIntervals(join, {"l": 1, "r": 1})),
+        lambda: joins._Group("join", OpenIntervals(join, {"l": 1, "r": 1})),
         {"l": Stream(left.rows), "r": Stream(right.rows, 1)},
     )
     return _run("interval join", keys, events, worker, ["l", "r"], keys)
@@ -102,7 +102,7 @@ def temporal_join(keys: int, events: int) -> dict[str, Any]:
     right = Side("r", ("card_id",), {"version": "payment_id", "limit": "amount"}, _TYPES)
     join = TemporalJoin(left, right)
     worker = Worker(
-        lambda: joins._Group(OpenVersions(join, {"l": 1, "r": 1})),
+        lambda: joins._Group("join", OpenVersions(join, {"l": 1, "r": 1})),
         {"l": Stream(left.rows), "r": Stream(join.versions.rows, 1)},
     )
     return _run("temporal join", keys, events, worker, ["l", "r"], 2 * keys)
@@ -115,6 +115,7 @@ def sequence(keys: int, events: int) -> dict[str, Any]:
     steps = Step("first", small), Step("second", small), Step("big", big)
     pattern = Sequence("small_small_big", side, steps, within=5 * keys)
     worker = Worker(
-        lambda: sequences._Group(OpenMatches(pattern, {"p": 1})), {"p": Stream(pattern.rows)}
+        lambda: sequences._Group("match", OpenMatches(pattern, {"p": 1})),
+        {"p": Stream(pattern.rows)},
     )
     return _run("sequence", keys, events, worker, ["p"], 5 * keys)

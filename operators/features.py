@@ -76,6 +76,11 @@ class CardFeatures:
         self._cards = Cards()
         self._period = NO_WATERMARK
 
+    @property
+    def rows(self) -> int:
+        """How many cards and events are kept."""
+        return self._cards.size + len(self.history)
+
     def advance(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the rows, in offset order, with `watermark` and the columns of `SCHEMA`.
 

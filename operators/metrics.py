@@ -51,6 +51,12 @@ STATE_BYTES: Final = Gauge(
 def observe_state(step: str, key: str, rows: int, state: Mapping[str, Any]) -> None:
     """Show the rows and bytes of a step's state for one state key, as it is snapshotted."""
     STATE_ROWS.labels(step, key).set(rows)
-    STATE_BYTES.labels(step, key).set(
-        sum(len(value) for value in state.values() if isinstance(value, bytes))
-    )
+    STATE_BYTES.labels(step, key).set(_size(state))
+
+
+def _size(state: Any) -> int:
+    if isinstance(state, bytes):
+        return len(state)
+    if isinstance(state, Mapping):
+        return sum(map(_size, state.values()))
+    return sum(map(_size, state)) if isinstance(state, list) else 0

@@ -14,7 +14,8 @@ from operators.watermarks import ended
 
 
 class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
-    def __init__(self, out_of_orderness: int, state: dict[str, Any] | None) -> None:
+    def __init__(self, step: str, out_of_orderness: int, state: dict[str, Any] | None) -> None:
+        self._step, self._key = step, ""
         self._features = (
             CardFeatures(out_of_orderness)
             if state is None
@@ -24,6 +25,7 @@ class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
     def on_batch(self, values: list[Batch]) -> tuple[list[Batch], bool]:
         frame = self._features.advance(merge(values))
         progress = values[-1].progress
+        self._key = f"{progress.topic}/{progress.partition}"
         watermark = self._features.watermark.current
         if not ended(progress.watermark):
             progress = progress.at(watermark)
@@ -34,12 +36,17 @@ class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
         return [Batch(progress, frame)], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> dict[str, Any]:
-        return self._features.dump()
+        state = self._features.dump()
+        metrics.observe_state(self._step, self._key, self._features.rows, state)
+        return state
 
 
 @operator
 def features(step_id: str, up: Stream[Batch], out_of_orderness: int) -> Stream[Batch]:
     """Add `watermark` and the card features; `out_of_orderness` is in µs."""
     keyed = op.key_on("partition", up, lambda b: f"{b.progress.topic}/{b.progress.partition}")
-    done = op.stateful_batch("cards", keyed, lambda s: _PartitionLogic(out_of_orderness, s))
+    name = step_id.rpartition(".")[2]
+    done = op.stateful_batch(
+        "cards", keyed, lambda s: _PartitionLogic(name, out_of_orderness, s)
+    )
     return op.key_rm("batch", done)

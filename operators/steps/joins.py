@@ -16,7 +16,8 @@ from operators.waiting import HASH, Side
 
 
 class _Group(GroupLogic):
-    def __init__(self, open_: OpenIntervals | OpenVersions) -> None:
+    def __init__(self, step: str, open_: OpenIntervals | OpenVersions) -> None:
+        super().__init__(step, open_)
         self._open = open_
 
     def advance(
@@ -24,14 +25,14 @@ class _Group(GroupLogic):
     ) -> Joined:
         return self._open.advance(progress, rows.get(0), rows.get(1))
 
-    def snapshot(self) -> dict[str, Any]:
-        return self._open.dump()
-
 
 class _Enriched(GroupLogic):
     """A key group of a table known from the start: its versions come with its number."""
 
-    def __init__(self, open_: OpenVersions, versions: pl.DataFrame | None, groups: int) -> None:
+    def __init__(
+        self, step: str, open_: OpenVersions, versions: pl.DataFrame | None, groups: int
+    ) -> None:
+        super().__init__(step, open_)
         self._open, self._versions, self._groups = open_, versions, groups
 
     def advance(
@@ -42,9 +43,6 @@ class _Enriched(GroupLogic):
             groups = key_groups(mine[HASH].to_numpy(), self._groups)
             mine = mine.filter(pl.Series(groups == group))
         return self._open.advance(progress, rows.get(0), mine)
-
-    def snapshot(self) -> dict[str, Any]:
-        return self._open.dump()
 
 
 @operator
@@ -63,10 +61,10 @@ def interval_join(
     second's still need.
     """
 
-    def build(state: dict[str, Any] | None) -> _Group:
+    def build(step: str, state: dict[str, Any] | None) -> _Group:
         if state is None:
-            return _Group(OpenIntervals(join, partitions))
-        return _Group(OpenIntervals.load(join, partitions, state))
+            return _Group(step, OpenIntervals(join, partitions))
+        return _Group(step, OpenIntervals.load(join, partitions, state))
 
     return settle("join", _both(left, right, join, join.right, partitions, groups), build)
 
@@ -85,10 +83,10 @@ def temporal_join(
     As `interval_join` else.
     """
 
-    def build(state: dict[str, Any] | None) -> _Group:
+    def build(step: str, state: dict[str, Any] | None) -> _Group:
         if state is None:
-            return _Group(OpenVersions(join, partitions))
-        return _Group(OpenVersions.load(join, partitions, state))
+            return _Group(step, OpenVersions(join, partitions))
+        return _Group(step, OpenVersions.load(join, partitions, state))
 
     return settle("join", _both(left, right, join, join.versions, partitions, groups), build)
 
@@ -110,10 +108,10 @@ def enrich(
     """
     known = join.versions.rows(versions)
 
-    def build(state: dict[str, Any] | None) -> _Enriched:
+    def build(step: str, state: dict[str, Any] | None) -> _Enriched:
         if state is None:
-            return _Enriched(OpenVersions(join, partitions), known, groups)
-        return _Enriched(OpenVersions.load(join, partitions, state), None, groups)
+            return _Enriched(step, OpenVersions(join, partitions), known, groups)
+        return _Enriched(step, OpenVersions.load(join, partitions, state), None, groups)
 
     rows = partial(route, make=join.left.rows, groups=groups, lateness=join.lateness)
     return settle("join", op.flat_map_batch("left", up, rows), build)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol, TypeAlias
 
 import bytewax.operators as op
@@ -101,8 +102,23 @@ class Results(Protocol):
         """LATE_ROWS."""
 
 
+class Open(Protocol):
+    """A key group's state, whatever the operator."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows are kept."""
+
+    def dump(self) -> dict[str, Any]:
+        """Return the state as builtins, for recovery."""
+
+
 class GroupLogic(StatefulBatchLogic[Slice, tuple[bool, pl.DataFrame], dict[str, Any]], ABC):
     """A key group's operator, given all that one activation brings at once."""
+
+    def __init__(self, step: str, state: Open) -> None:
+        """`step` names the state in the metrics."""
+        self._step, self._state, self._group = step, state, ""
 
     @abstractmethod
     def advance(
@@ -112,6 +128,7 @@ class GroupLogic(StatefulBatchLogic[Slice, tuple[bool, pl.DataFrame], dict[str, 
 
     def on_batch(self, values: list[Slice]) -> tuple[list[tuple[bool, pl.DataFrame]], bool]:
         """Advance once by all slices; a true item holds results, a false one late rows."""
+        self._group = str(values[0].group)
         progress = [each for value in values for each in value.progress]
         rows: dict[int, list[pl.DataFrame]] = {}
         for value in values:
@@ -122,19 +139,29 @@ class GroupLogic(StatefulBatchLogic[Slice, tuple[bool, pl.DataFrame], dict[str, 
         items = ((True, found.rows), (False, found.late))
         return [(k, f) for k, f in items if f is not None], StatefulBatchLogic.RETAIN
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return the state for recovery, and show its size."""
+        state = self._state.dump()
+        metrics.observe_state(self._step, self._group, self._state.rows, state)
+        return state
+
 
 @operator
 def settle(
-    step_id: str, keyed: Stream[Any], build: Callable[[dict[str, Any] | None], GroupLogic]
+    step_id: str, keyed: Stream[Any], build: Callable[[str, dict[str, Any] | None], GroupLogic]
 ) -> KeyedOut:
-    """Run a key group's operator on what `route` made; `build` makes or resumes it."""
+    """Run a key group's operator on what `route` made.
+
+    `build` makes or resumes it, given the name of the step.
+    """
+    name = step_id.split(".")[-2]
 
     def count(items: list[pl.DataFrame]) -> list[pl.DataFrame]:
-        metrics.LATE.labels(step_id.rpartition(".")[0]).inc(sum(f.height for f in items))
+        metrics.LATE.labels(name).inc(sum(f.height for f in items))
         return items
 
     sides = op.branch("in_time", keyed, lambda item: item[0] != LATE)
-    settled = op.stateful_batch("groups", sides.trues, build)
+    settled = op.stateful_batch("groups", sides.trues, partial(build, name))
     results = op.branch("settled", op.key_rm("result", settled), lambda item: item[0])
     late = op.merge(
         "all_late",

@@ -28,16 +28,14 @@ class SequenceOut:
 
 
 class _Group(GroupLogic):
-    def __init__(self, open_: OpenMatches) -> None:
+    def __init__(self, step: str, open_: OpenMatches) -> None:
+        super().__init__(step, open_)
         self._open = open_
 
     def advance(
         self, group: int, progress: list[Progress], rows: Mapping[int, pl.DataFrame]
     ) -> Matched:
         return self._open.advance(progress, rows.get(0))
-
-    def snapshot(self) -> dict[str, Any]:
-        return self._open.dump()
 
 
 def _failing(sequence: Sequence, frame: pl.DataFrame) -> list[pl.DataFrame]:
@@ -98,10 +96,10 @@ def match(
     fails is a reject and counts for nothing here.
     """
 
-    def build(state: dict[str, Any] | None) -> _Group:
+    def build(step: str, state: dict[str, Any] | None) -> _Group:
         if state is None:
-            return _Group(OpenMatches(sequence, partitions))
-        return _Group(OpenMatches.load(sequence, partitions, state))
+            return _Group(step, OpenMatches(sequence, partitions))
+        return _Group(step, OpenMatches.load(sequence, partitions, state))
 
     def count(items: list[pl.DataFrame]) -> list[pl.DataFrame]:
         rejected = metrics.REJECTS.labels("rule", f"sequence_failed:{sequence.name}")

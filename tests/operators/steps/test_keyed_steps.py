@@ -12,6 +12,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, cluster_main
 
+from operators import metrics
 from operators.batches import END_OF_INPUT, Batch, Progress
 from operators.joins import IntervalJoin, TemporalJoin
 from operators.sequences import Absence, Sequence, Step
@@ -124,6 +125,24 @@ def test_interval_join(tmp_path, stops, workers):
     places = ["source_topic", "source_partition", "source_offset", "event_time", "watermark"]
     assert missed.height > 5
     assert too_late.sort(places).equals(missed.select(places).sort(places))
+
+
+def test_the_metrics_show_the_state_of_each_key_group(tmp_path):
+    join = IntervalJoin(L, R, -5, 10, "left")
+    metrics.STATE_ROWS.clear()
+    metrics.STATE_BYTES.clear()
+    run(
+        tmp_path, ["l", "r"], True, 1,
+        lambda streams: interval_join("shown", *streams, join, {"l": 1, "r": 1}, GROUPS),
+    )  # fmt: skip
+    for gauge in (metrics.STATE_ROWS, metrics.STATE_BYTES):
+        (family,) = gauge.collect()
+        shown = {
+            s.labels["key"]: s.value for s in family.samples if s.labels["step"] == "shown"
+        }
+        assert sorted(shown) == [str(group) for group in range(GROUPS)]
+    # All is settled at the end, and what is left is the frames' headers.
+    assert max(shown.values()) < 5_000
 
 
 def as_of(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
