@@ -11,7 +11,7 @@ from operators.rules import ALERT_COLUMNS
 from operators.steps.dedup import DUPLICATE_COLUMNS
 from operators.steps.windows import LATE_COLUMNS
 from operators.tables import COORDINATES, TIME, Table
-from operators.windows import Windows, agg, session, sliding, tumbling
+from operators.windows import Session, Windows, agg, session, sliding, tumbling
 
 SILVER_COLUMNS: Final[dict[str, pl.DataType]] = {
     **COORDINATES,
@@ -35,6 +35,8 @@ SILVER: Final = Table(
         "source_offset",
         "payment_id",
         "event_time",
+        "card_id",
+        "customer_id",
         "watermark",
         "card_amount_minor_mean",
         "card_moved_m",
@@ -104,7 +106,16 @@ def windowed_table(name: str, lateness: int) -> Table:
             for column, each in windows.aggregates.items()
         },
     }
-    return Table(f"gold/{name}", columns, fenced="by window", closes="closes")
+    ids = [n for n, each in windows.aggregates.items() if each.kind in ("first", "last")]
+    # Sessions begin and end at any time.
+    bounds = ["window_start", "window_end"] if isinstance(windows.window, Session) else []
+    return Table(
+        f"gold/{name}",
+        columns,
+        fenced="by window",
+        closes="closes",
+        scattered=(*ids, *bounds),
+    )
 
 
 def terminal_minute_table(lateness: int) -> Table:
