@@ -17,6 +17,9 @@ HASH: Final = "hash of key"
 """A 64-bit hash of the `by` columns, UInt64, which every row and partial carries."""
 
 _WIDE: Final = pl.Int128()
+_WORTH: Final = 0.5
+"""From this share on, taking what is alone of its key out is worth it."""
+
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _SKETCHES: Final[dict[str, Sketch]] = {"distinct": HyperLogLog(), "quantile": LogHistogram()}
 
@@ -119,7 +122,7 @@ class Partials:
         alone = self._alone(rows, marks)
         if alone.all():
             return self._of_single(rows, marks)
-        if not alone.any():
+        if alone.mean() < _WORTH:
             return self._of_several(rows, marks)
         single = self._of_single(rows[np.flatnonzero(alone)], marks)
         several = self._of_several(rows[np.flatnonzero(~alone)], marks)
@@ -159,8 +162,8 @@ class Partials:
         columns = self.columns(marks)
         if alone.all():
             return partials[columns]
-        single = partials[np.flatnonzero(alone)][columns]
-        several = partials[np.flatnonzero(~alone)]
+        split = alone.mean() >= _WORTH
+        several = partials[np.flatnonzero(~alone)] if split else partials
         merged = self._grouped(several, [*self._by, *marks]).agg(
             pl.col(HASH).first(),
             **{name: column.of_partials for name, column in self._columns.items()},
@@ -169,7 +172,10 @@ class Partials:
                 for name in self._sketched
             },
         )
-        return pl.concat([single, self._bounded(merged)[columns]])
+        merged = self._bounded(merged)[columns]
+        if not split:
+            return merged
+        return pl.concat([partials[np.flatnonzero(alone)][columns], merged])
 
     def _grouped(self, frame: pl.DataFrame, keys: Sequence[str]) -> Any:
         """Group rows by `keys`, with the rank of what the first and last ones come from."""

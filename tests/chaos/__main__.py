@@ -5,7 +5,6 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -43,9 +42,7 @@ def main() -> int:
         folder = args.folder or Path(temporary)
         results = _run(args, folder.absolute(), console)
     if args.json:
-        json.dump(
-            [asdict(result) | {"ok": result.ok} for result in results], sys.stdout, indent=2
-        )
+        json.dump([result.to_json() for result in results], sys.stdout, indent=2)
         print()
     else:
         console.print(table(results))

@@ -56,6 +56,11 @@ class Result:
     said: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, object]:
+        """Return what JSON can say."""
+        # dataclasses.asdict makes a Counter of pairs of a Counter.
+        return vars(self) | {"detail": dict(self.detail), "ok": self.ok}
+
     @property
     def ok(self) -> bool:
         """Tell whether every run was exact."""
