@@ -53,6 +53,7 @@ class Bulk:
             ],
         }
         self._schema = json.dumps(schema)
+        self._wary = False
 
     def decode(self, bodies: list[bytes]) -> tuple[list[pl.Series], Rows | None]:
         """Return a column per field, of `WIRE_TYPES`, and which of `bodies` their rows are.
@@ -60,10 +61,14 @@ class Bulk:
         None stands for all of them. What is left out is not good, or not surely so.
         """
         rows: Rows | None = None
-        batches = self._attempt([bodies])
+        # Bad records come again: after some, the attempt that they would spoil is left out.
+        batches = None if self._wary else self._attempt([bodies])
         if batches is None:
             rows = np.flatnonzero(well_formed(bodies, self._wires))
-            batches = self._attempt(_pieces([bodies[row] for row in rows.tolist()]))
+            self._wary = len(rows) < len(bodies)
+            good = [bodies[row] for row in rows.tolist()] if self._wary else bodies
+            rows = rows if self._wary else None
+            batches = self._attempt(_pieces(good))
         if batches is None:  # the scan missed one: that costs time, nothing else
             rows, batches = np.zeros(0, np.int64), self._attempt([[]]) or []
         table = pa.Table.from_batches(batches)

@@ -42,6 +42,13 @@ def split(
     by_head: dict[bytes, tuple[list[int], list[bytes]]] = {}
     refusals = []
     for row, (value, pairs) in enumerate(zip(values, headers, strict=True)):
+        if value and not pairs:
+            # Most records: the id of another one before. It is the whole id, if that was.
+            columns = by_head.get(value[: 5 if value[0] == 0 else 17])
+            if columns is not None:
+                columns[0].append(row)
+                columns[1].append(value[5 if value[0] == 0 else 17 :])
+                continue
         if not value:
             code, what = ("null_value", "null") if value is None else ("empty", "empty")
             refusals.append(Refusal(row, "decode", code, f"The value is {what}."))
