@@ -1,38 +1,23 @@
-"""Where schemas come from: a Schema Registry, a folder, or this package.
-
-The REST API is Confluent's (https://docs.confluent.io/platform/current/schema-registry/
-develop/api.html), as `confluent_kafka.schema_registry` 2.16 speaks it.
-"""
+"""Where schemas come from: a Schema Registry, a folder, or this package."""
 
 import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
-
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 import schemas
 from operators.avro import Lookup, SchemaId
 from schemas import AvroSchema
 
+if TYPE_CHECKING:
+    from operators.connectors.registry_client import RegistryClient
+
 # How long an id that was not found is not asked for again: a schema may yet be registered.
 UNKNOWN_SECONDS = 30.0
 _MAX_UNKNOWN = 10_000
-_MAX_REFERENCES = 100
-_NUMBERS = {
-    "timeout",
-    "max.retries",
-    "retries.wait.ms",
-    "retries.max.wait.ms",
-    "cache.capacity",
-    "cache.latest.ttl.sec",
-}
-# Confluent's codes of what is not there: a subject, a version, a schema.
-_NOT_FOUND = {40401, 40402, 40403}
 
 
 class RegistryUnavailableError(RuntimeError):
@@ -55,7 +40,7 @@ def open_registry(url: str, config: Mapping[str, str] | None = None) -> Lookup:
     if not _is_http(url):
         return _read_folder(_folder(url)).__getitem__
     client = _client(url, config)
-    return remember_unknown(lambda schema_id: _fetch(client, url, schema_id))
+    return remember_unknown(client.fetch)
 
 
 def register(
@@ -71,15 +56,10 @@ def register(
     if not _is_http(url):
         return {version: schemas.local_id(record, version) for version in versions}
     client = _client(url, config)
-    ids = {}
-    for version in versions:
-        schema = Schema(json.dumps(schemas.load(record, version)), "AVRO")
-        try:
-            ids[version] = int(client.register_schema(f"{topic}-value", schema))
-        # The client lets its HTTP library's own errors through, of many kinds.
-        except Exception as error:
-            raise _unavailable(url, error) from error
-    return ids
+    return {
+        version: client.register(f"{topic}-value", schemas.load(record, version))
+        for version in versions
+    }
 
 
 def remember_unknown(lookup: Lookup, clock: Callable[[], float] = time.monotonic) -> Lookup:
@@ -99,6 +79,13 @@ def remember_unknown(lookup: Lookup, clock: Callable[[], float] = time.monotonic
             raise
 
     return remembering
+
+
+def _client(url: str, config: Mapping[str, str] | None) -> "RegistryClient":
+    # Confluent's client brings three HTTP libraries, a third of a second of every start.
+    from operators.connectors.registry_client import RegistryClient
+
+    return RegistryClient(url, config or {})
 
 
 def _is_http(url: str) -> bool:
@@ -123,85 +110,3 @@ def _read_folder(folder: Path) -> dict[SchemaId, AvroSchema]:
         found[schemas.local_id(record, version)] = schema
         found[schemas.local_guid(record, version)] = schema
     return found
-
-
-def _client(url: str, config: Mapping[str, str] | None) -> Any:
-    settings: dict[str, Any] = {"url": url, "timeout": 10.0}
-    for name, value in (config or {}).items():
-        settings[name] = float(value) if name in _NUMBERS else value
-    return SchemaRegistryClient(settings)
-
-
-def _fetch(client: Any, url: str, schema_id: SchemaId) -> AvroSchema:
-    if isinstance(schema_id, int) and schema_id >= 2**31:
-        # Ids are Java ints. Asked for more, a registry answers like a page that it lacks.
-        raise KeyError(schema_id)
-    try:
-        if isinstance(schema_id, int):
-            found = client.get_schema(schema_id)
-        else:
-            found = client.get_schema_by_guid(str(schema_id))
-        return _parse(client, found)
-    except SchemaRegistryError as error:
-        # A GUID has a plain 404 where the registry is too old to know any.
-        plain = not isinstance(schema_id, int) and error.http_status_code == 404
-        if plain or error.error_code in _NOT_FOUND:
-            raise KeyError(schema_id) from None
-        raise _unavailable(url, error) from error
-    # The client lets its HTTP library's own errors through, of many kinds.
-    except Exception as error:
-        raise _unavailable(url, error) from error
-
-
-def _parse(client: Any, found: Any) -> AvroSchema:
-    """Return a schema whole: with the definition of each type that it refers to."""
-    if (found.schema_type or "AVRO") != "AVRO":
-        return {"type": found.schema_type}  # no record: the decoder says so
-    schema = json.loads(found.schema_str)
-    definitions: dict[str, Any] = {}
-    _collect(client, found.references or [], definitions)
-    if definitions:
-        schema = _inline(schema, "", definitions)
-    return schema if isinstance(schema, dict) else {"type": schema}
-
-
-def _collect(client: Any, references: list[Any], definitions: dict[str, Any]) -> None:
-    """Fetch what is referred to, and what that refers to, by full name."""
-    for reference in references:
-        if reference.name in definitions:
-            continue
-        if len(definitions) >= _MAX_REFERENCES:
-            raise ValueError(f"a schema refers to more than {_MAX_REFERENCES} others")
-        target = client.get_version(reference.subject, reference.version).schema
-        definitions[reference.name] = json.loads(target.schema_str)
-        _collect(client, target.references or [], definitions)
-
-
-def _inline(schema: Any, namespace: str, definitions: dict[str, Any]) -> Any:
-    """Put each definition where its name stands first; take it out of `definitions`."""
-    if isinstance(schema, str):
-        full = schema if "." in schema or not namespace else f"{namespace}.{schema}"
-        found = definitions.pop(full, None)
-        return schema if found is None else _inline(found, "", definitions)
-    if isinstance(schema, list):
-        return [_inline(branch, namespace, definitions) for branch in schema]
-    name = schema.get("name", "")
-    inside = name.rpartition(".")[0] or schema.get("namespace", namespace)
-    whole = dict(schema)
-    for part in ("type", "items", "values"):
-        if part in whole and not (part == "type" and whole[part] in _COMPLEX):
-            whole[part] = _inline(whole[part], inside, definitions)
-    if "fields" in whole:
-        whole["fields"] = [
-            {**field, "type": _inline(field["type"], inside, definitions)}
-            for field in whole["fields"]
-        ]
-    return whole
-
-
-_COMPLEX = ("record", "enum", "fixed", "array", "map", "error")
-
-
-def _unavailable(url: str, error: Exception) -> RegistryUnavailableError:
-    host = url.rpartition("@")[2]  # without a password
-    return RegistryUnavailableError(f"schema registry {host}: {type(error).__name__}: {error}")

@@ -9,6 +9,8 @@ Confluent-compatible API, v7): registering twice, both ids, references, unknown 
 import base64
 import json
 import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -264,3 +266,9 @@ def test_folders(tmp_path: Path, form: str) -> None:
         lookup(1)
     ids = register(url, None, "payment", "payments")
     assert ids == {v: schemas.local_id("payment", v) for v in (1, 2)}
+
+
+def test_who_needs_no_registry_does_not_load_its_client() -> None:
+    code = "import sys, operators.connectors.registry; print('authlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
