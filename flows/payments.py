@@ -85,23 +85,9 @@ def build(
     unique = dedup("dedup", decoded.oks, parts.seen)
     payments = features("features", unique.firsts, micros(settings.out_of_orderness))
     detected = detect("rules", payments, parts.rules)
-    windows = {
-        name: window(name, payments, windows_of(lateness), settings.key_groups)
-        for name, windows_of in WINDOWED.items()
-    }
     rejects = op.merge("rejects", decoded.rejects, detected.rejects)
 
-    rows = {
-        BRONZE.name: op.map("bronze", raw, _bronze),
-        SILVER.name: op.map("silver", payments, _silver),
-        DUPLICATES.name: unique.duplicates,
-        QUARANTINE.name: rejects,
-        ALERTS.name: detected.alerts,
-        LATE.name: op.merge("late", *(each.late for each in windows.values())),
-        **{windowed_table(name, lateness).name: w.panes for name, w in windows.items()},
-    }
-    write_tables(rows, payments, table_sink)
-
+    # Steps run in the order in which they are made: alerts go out before windows are worked on.
     topics = [settings.alerts_topic, settings.dlq_topic]
     op.output(
         "topics",
@@ -117,6 +103,21 @@ def build(
         ),
         topic_sink,
     )
+
+    windows = {
+        name: window(name, payments, windows_of(lateness), settings.key_groups)
+        for name, windows_of in WINDOWED.items()
+    }
+    rows = {
+        BRONZE.name: op.map("bronze", raw, _bronze),
+        SILVER.name: op.map("silver", payments, _silver),
+        DUPLICATES.name: unique.duplicates,
+        QUARANTINE.name: rejects,
+        ALERTS.name: detected.alerts,
+        LATE.name: op.merge("late", *(each.late for each in windows.values())),
+        **{windowed_table(name, lateness).name: w.panes for name, w in windows.items()},
+    }
+    write_tables(rows, payments, table_sink)
     return flow
 
 
