@@ -1,4 +1,6 @@
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import polars as pl
@@ -8,7 +10,17 @@ from hypothesis import strategies as st
 
 from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress
 from operators.watermarks import FlowWatermark
-from operators.windows import OpenWindows, Windows, agg, session, sliding, tumbling
+from operators.windows import (
+    OpenWindows,
+    Windows,
+    agg,
+    intake,
+    session,
+    sessions,
+    sliding,
+    store,
+    tumbling,
+)  # fmt: skip
 from tests.operators.windows.model import Record, expected, frame, shown
 
 BOUND = 20
@@ -145,11 +157,32 @@ def play(windows: Windows, data, stream, *, idle: bool) -> Run:
     return run
 
 
+FULL_SOON = {
+    intake: {"_HELD_MIN": 1, "_HELD_MAX": 3},
+    store: {"_RAW_MIN": 2, "_RAW_MAX": 5, "_RUNS_MAX": 2},
+    sessions: {"_ROWS_MIN": 1, "_ROWS_MAX": 3, "_CHAINS_MIN": 1},
+}
+
+
+@contextmanager
+def full(soon: bool) -> Iterator[None]:
+    """Let what is reduced and merged as it grows do so after a few rows, if `soon`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, bounds in FULL_SOON.items() if soon else ():
+            for bound, value in bounds.items():
+                patch.setattr(module, bound, value)
+        yield
+
+
+@pytest.mark.parametrize("soon", [False, True], ids=["few", "many"])
 @pytest.mark.parametrize("name", SPECS)
 @settings(max_examples=40, deadline=None)
 @given(stream=streams(), data=st.data())
-def test_any_cuts_interleavings_and_crashes_give_the_panes_of_the_model(name, stream, data):
-    run = play(SPECS[name], data, stream, idle=False)
+def test_any_cuts_interleavings_and_crashes_give_the_panes_of_the_model(
+    name, soon, stream, data
+):
+    with full(soon):
+        run = play(SPECS[name], data, stream, idle=False)
     panes, late = expected(SPECS[name], [r for records in stream for r in records])
     assert shown(SPECS[name], run.panes) == panes
     assert sorted(run.late) == late
