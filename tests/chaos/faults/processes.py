@@ -5,9 +5,8 @@ import signal
 import time
 from typing import Final
 
-from tests.chaos.faults.watching import GIVE_UP, count
+from tests.chaos.faults.watching import GIVE_UP, count, tended
 from tests.chaos.flow import Flow, Shape
-from tests.chaos.maintenance import Maintenance
 from tests.chaos.worker import POINTS
 from tests.chaos.world import Result, World
 
@@ -21,9 +20,7 @@ def kill(world: World, result: Result, times: int) -> None:
     shapes: set[str] = set()
     while result.times < times and not result.problems:
         flow = world.flow("kill")
-        with Maintenance(
-            flow.environ["MILLSTREAM_DELTA_ROOT"], luck.randrange(2**31)
-        ) as upkeep:
+        with tended(world, flow, result):
             while True:
                 shape = world.shape()
                 shapes.add(str(shape))
@@ -44,7 +41,6 @@ def kill(world: World, result: Result, times: int) -> None:
                     break
                 result.times += 1
                 count(result, how)
-        count(result, "maintenance", sum(upkeep.done.values()))
         if not result.problems:
             world.compare(flow, result)
         world.drop(flow, result)
@@ -91,24 +87,27 @@ def sigterm(world: World, result: Result, times: int) -> None:
     luck = world.luck
     while result.times < times and not result.problems:
         flow = world.flow("sigterm")
-        for _ in range(min(4, times - result.times)):
-            shape = Shape(luck.choice([1, 1, 2]), 1, luck.choice([20, 50]), 1.0)
-            flow.start(shape, pace="0.05")
-            if not flow.wait_started():
-                break
-            time.sleep(luck.uniform(0.2, 2.5))
-            if not flow.running():
-                break
-            began = time.monotonic()
-            flow.terminate()
-            codes = flow.wait(20)
-            took = time.monotonic() - began
-            if codes is None or any(codes) or took > 10:
-                flow.kill()
-                result.problems.append(f"{shape}: {codes} after {took:.1f} s: {flow.said()}")
-                break
-            result.times += 1
-            result.longest = max(result.longest, took)
+        with tended(world, flow, result):
+            for _ in range(min(4, times - result.times)):
+                shape = Shape(luck.choice([1, 1, 2]), 1, luck.choice([20, 50]), 1.0)
+                flow.start(shape, pace="0.05")
+                if not flow.wait_started():
+                    break
+                time.sleep(luck.uniform(0.2, 2.5))
+                if not flow.running():
+                    break
+                began = time.monotonic()
+                flow.terminate()
+                codes = flow.wait(20)
+                took = time.monotonic() - began
+                if codes is None or any(codes) or took > 10:
+                    flow.kill()
+                    result.problems.append(
+                        f"{shape}: {codes} after {took:.1f} s: {flow.said()}"
+                    )
+                    break
+                result.times += 1
+                result.longest = max(result.longest, took)
         if not result.problems and world.finish(flow, result):
             if flow.notes.fenced:
                 result.problems.append(f"{flow.notes.fenced} rows were replayed after a drain")

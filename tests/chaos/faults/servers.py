@@ -4,7 +4,7 @@ import time
 
 from ops.simulate import produce
 from ops.verify import verify
-from tests.chaos.faults.watching import until_done
+from tests.chaos.faults.watching import tended, until_done
 from tests.chaos.flow import Shape
 from tests.chaos.world import Result, World, make
 from tests.servers import kafka as kafka_server
@@ -17,16 +17,17 @@ def brokers(world: World, result: Result, times: int) -> None:
     while result.times < times and not result.problems:
         flow = world.flow("broker")
         shape = Shape(luck.choice([1, 2]), 1, 50, 0.3)
-        flow.start(shape, pace="0.05")
-        flow.wait_started()
-        while flow.running() and result.times < times:
-            victim = luck.choice(list(cluster.brokers))
-            cluster.kill(victim)
-            time.sleep(luck.uniform(0.5, 5))
-            cluster.start(victim)
-            cluster.wait_for(len(cluster.brokers))
-            result.times += 1
-            time.sleep(luck.uniform(0.2, 2))
+        with tended(world, flow, result):
+            flow.start(shape, pace="0.05")
+            flow.wait_started()
+            while flow.running() and result.times < times:
+                victim = luck.choice(list(cluster.brokers))
+                cluster.kill(victim)
+                time.sleep(luck.uniform(0.5, 5))
+                cluster.start(victim)
+                cluster.wait_for(len(cluster.brokers))
+                result.times += 1
+                time.sleep(luck.uniform(0.2, 2))
         until_done(world, flow, result, shape)
 
 
@@ -51,21 +52,22 @@ def _redis(world: World, result: Result, times: int, *, pause: float, empty: boo
         flow = world.flow("redis")
         processes = luck.choice([1, 2, world.largest])
         shape = Shape(processes, 1, luck.choice([20, 50]), luck.choice([0.2, 1.0]))
-        flow.start(shape, pace="0.03")
-        flow.wait_started()
-        while flow.running() and result.times < times:
-            time.sleep(luck.uniform(0.2, 1.5))
-            if not flow.running():
-                break
-            world.redis.kill()
-            time.sleep(pause)
-            world.redis.start(empty=empty)
-            result.times += 1
-            if luck.random() < 0.3 and pause == 0:
-                # Both at once.
-                flow.kill()
-                flow.start(shape, pace="0.03")
-                flow.wait_started()
+        with tended(world, flow, result):
+            flow.start(shape, pace="0.03")
+            flow.wait_started()
+            while flow.running() and result.times < times:
+                time.sleep(luck.uniform(0.2, 1.5))
+                if not flow.running():
+                    break
+                world.redis.kill()
+                time.sleep(pause)
+                world.redis.start(empty=empty)
+                result.times += 1
+                if luck.random() < 0.3 and pause == 0:
+                    # Both at once.
+                    flow.kill()
+                    flow.start(shape, pace="0.03")
+                    flow.wait_started()
         until_done(world, flow, result, shape)
 
 
@@ -79,20 +81,21 @@ def partitions_added(world: World, result: Result, times: int) -> None:
         produce(first, world.bootstrap, topic)
         flow = world.flow("partitions", MILLSTREAM_TOPIC=topic, MILLSTREAM_STOP_AT_END="false")
         shape = Shape(luck.choice([1, 2]), 1, 200, 0.2)
-        flow.start(shape)
-        flow.wait_started()
-        time.sleep(luck.uniform(0.5, 2))
-        kafka_server.add_partitions(world.bootstrap, topic, 5)
-        more = make(luck.randrange(2**31), len(world.made.payments) // 4, 5)
-        produce(more, world.bootstrap, topic)
-        time.sleep(luck.uniform(0.2, 1))
-        for _ in range(min(2, times)):
-            flow.kill()
-            shape = world.shape()
+        with tended(world, flow, result):
             flow.start(shape)
             flow.wait_started()
-            time.sleep(luck.uniform(0.3, 1.0))
-        flow.kill()
+            time.sleep(luck.uniform(0.5, 2))
+            kafka_server.add_partitions(world.bootstrap, topic, 5)
+            more = make(luck.randrange(2**31), len(world.made.payments) // 4, 5)
+            produce(more, world.bootstrap, topic)
+            time.sleep(luck.uniform(0.2, 1))
+            for _ in range(min(2, times)):
+                flow.kill()
+                shape = world.shape()
+                flow.start(shape)
+                flow.wait_started()
+                time.sleep(luck.uniform(0.3, 1.0))
+            flow.kill()
         flow.environ["MILLSTREAM_STOP_AT_END"] = "true"
         if world.finish(flow, result, shape):
             report = verify(world.settings(flow))

@@ -1,8 +1,11 @@
 """What several faults do: count, and restart a flow until it has ended."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from tests.chaos.flow import Flow, Shape
+from tests.chaos.maintenance import Maintenance
 from tests.chaos.world import Result, World
 
 GIVE_UP: Final = 180.0
@@ -29,3 +32,12 @@ def until_done(
         count(result, "restarts")
         flow.start(shape, **chaos)
     result.problems.append(f"never ended well: {flow.said()}")
+
+
+@contextmanager
+def tended(world: World, flow: Flow, result: Result) -> Iterator[None]:
+    """Compact, vacuum and checkpoint the flow's tables meanwhile."""
+    root = flow.environ["MILLSTREAM_DELTA_ROOT"]
+    with Maintenance(root, world.luck.randrange(2**31)) as upkeep:
+        yield
+    count(result, "maintenance", sum(upkeep.done.values()))
