@@ -29,7 +29,7 @@ from flows.outcomes import (
     tables,
 )  # fmt: skip
 from flows.settings import Settings, SettingsError
-from flows.starting import registry_config, resumes, start
+from flows.starting import known_partitions, registry_config, start
 from flows.wiring import micros, write_tables
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
@@ -138,17 +138,33 @@ def _connect(settings: Settings) -> Dataflow:
     timeout = settings.start_timeout.total_seconds()
     client = redis.connect(settings.redis_url.get_secret_value(), timeout)
     lookup = registry.open_registry(settings.schema_registry, registry_config(settings))
-    places: list[tuple[str, int]] = []
+    topics = {
+        topic: kafka.wait_for_partitions(settings.kafka, topic, timeout)
+        for topic in (settings.topic, settings.chargebacks_topic)
+    }
+    join = outcome_join(
+        settings.topic,
+        settings.chargebacks_topic,
+        micros(settings.chargebacks_within),
+        micros(settings.allowed_lateness),
+    )
+    sink = DeltaSink(
+        settings.delta_root,
+        tables(join),
+        flow="chargebacks",
+        flow_version=version("millstream"),
+        partitions=[(topic, p) for topic, partitions in topics.items() for p in partitions],
+    )
 
     def connect(topic: str, record: str, check: Any, idle_timeout: timedelta) -> Input:
-        partitions = kafka.wait_for_partitions(settings.kafka, topic, timeout)
-        places.extend((topic, partition) for partition in partitions)
+        partitions, known = topics[topic], known_partitions(topic)
         source = KafkaSource(
             settings.kafka,
             topic,
             partitions,
             start=settings.start,
-            resumes=resumes(topic),
+            resumes=bool(known),
+            floors=sink.floors(topic, set(partitions) - known),
             batch_size=settings.batch_size,
             idle_timeout=idle_timeout.total_seconds(),
             alignment=settings.alignment.total_seconds(),
@@ -169,19 +185,6 @@ def _connect(settings: Settings) -> Dataflow:
         "chargeback",
         check_chargebacks,
         settings.chargebacks_idle_timeout,
-    )
-    join = outcome_join(
-        settings.topic,
-        settings.chargebacks_topic,
-        micros(settings.chargebacks_within),
-        micros(settings.allowed_lateness),
-    )
-    sink = DeltaSink(
-        settings.delta_root,
-        tables(join),
-        flow="chargebacks",
-        flow_version=version("millstream"),
-        partitions=places,
     )
     dlq = settings.chargebacks_dlq_topic
     kafka.ensure_topic(settings.kafka, dlq, chargebacks.partitions)

@@ -20,7 +20,7 @@ import schemas
 from flows import settings as settings_
 from flows.messages import alert_messages, reject_messages
 from flows.settings import Settings
-from flows.starting import registry_config, resumes, start
+from flows.starting import known_partitions, registry_config, start
 from flows.tables import (
     ALERTS,
     BRONZE,
@@ -157,19 +157,6 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         outputs[topic] = kafka.wait_for_partitions(settings.kafka, topic, timeout)
     client = redis.connect(settings.redis_url.get_secret_value(), timeout)
     lookup = registry.open_registry(settings.schema_registry, registry_config(settings))
-    source = KafkaSource(
-        settings.kafka,
-        settings.topic,
-        partitions,
-        start=settings.start,
-        resumes=resumes(settings.topic),
-        batch_size=settings.batch_size,
-        idle_timeout=settings.idle_timeout.total_seconds(),
-        alignment=settings.alignment.total_seconds(),
-        stop_at_end=settings.stop_at_end,
-        group=settings.consumer_group,
-        drain=DRAIN,
-    )
     lateness = micros(settings.allowed_lateness)
     table_sink = DeltaSink(
         settings.delta_root,
@@ -177,6 +164,21 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         flow="payments",
         flow_version=version("millstream"),
         partitions=[(settings.topic, partition) for partition in partitions],
+    )
+    known = known_partitions(settings.topic)
+    source = KafkaSource(
+        settings.kafka,
+        settings.topic,
+        partitions,
+        start=settings.start,
+        resumes=bool(known),
+        floors=table_sink.floors(settings.topic, set(partitions) - known),
+        batch_size=settings.batch_size,
+        idle_timeout=settings.idle_timeout.total_seconds(),
+        alignment=settings.alignment.total_seconds(),
+        stop_at_end=settings.stop_at_end,
+        group=settings.consumer_group,
+        drain=DRAIN,
     )
     ends = kafka.end_offsets(settings.kafka, settings.topic, partitions, timeout)
     _refuse_shorter_topic(

@@ -60,10 +60,10 @@ def prepare_recovery(arguments: Sequence[str]) -> None:
         recovery.prepare(directory)
 
 
-def resumes(topic: str) -> bool:
-    """Tell whether the recovery store that Bytewax was told of goes on with this topic."""
+def known_partitions(topic: str) -> set[int]:
+    """Return the topic's partitions that the recovery store goes on with, if there is one."""
     directory, _ = _told(sys.argv[1:])
-    return directory is not None and recovery.knows(directory, topic)
+    return set() if directory is None else recovery.known_partitions(directory, topic)
 
 
 def _told(arguments: Sequence[str]) -> tuple[Path | None, int]:

@@ -24,7 +24,8 @@ class Progress:
 
     `partitions` is how many the source has, `offset` the last one accounted for (inclusive,
     -1 before the first), `watermark` the partition's own after that offset in µs, and `idle`
-    whether the partition has had no record for the idle timeout.
+    whether the partition has had no record for the idle timeout. A partition that was added
+    while the flow was at work joins at `floor`, in µs: what had closed by then stays closed.
     """
 
     topic: str
@@ -33,6 +34,7 @@ class Progress:
     offset: int = -1
     watermark: int = NO_WATERMARK
     idle: bool = False
+    floor: int = NO_WATERMARK
 
     def at(self, watermark: int) -> Self:
         """Return the same progress with the partition's watermark, in µs, filled in."""

@@ -52,11 +52,12 @@ class FlowWatermark:
     def observe(self, progress: Progress) -> None:
         """Take a partition's newest progress, before any of its rows are judged.
 
-        A partition that was added to the topic joins at the watermark of the snapshot that
-        the flow resumed from: what had closed by then stays closed.
+        A partition that was added to the topic joins at its own floor, or at the watermark of
+        the snapshot that the flow resumed from: what had closed by then stays closed.
         """
-        if self._entry != NO_WATERMARK and progress.partition not in self._seen:
-            self._floors[progress.partition] = max(self._entry, self.floor(progress.partition))
+        entry = max(self._entry, progress.floor)
+        if entry != NO_WATERMARK and progress.partition not in self._seen:
+            self._floors[progress.partition] = max(entry, self.floor(progress.partition))
         self._seen[progress.partition] = progress
 
     @property

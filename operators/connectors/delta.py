@@ -55,8 +55,9 @@ def restored_to(table: DeltaTable) -> int | None:
 class Fence:
     """Reads and writes a table's frontier: `txn` actions committed together with the rows.
 
-    One per source partition, whose version is the last offset, and one whose version is the
-    flow's watermark in µs. A `txn` without a time is kept for ever.
+    One per source partition, whose version is the last offset, one whose version is the flow's
+    watermark in µs, and one per partition that joined later, whose version is its floor. A
+    `txn` without a time is kept for ever.
     """
 
     def __init__(self, flow: str, partitions: Sequence[tuple[str, int]]) -> None:
@@ -65,6 +66,9 @@ class Fence:
 
     def _offset_id(self, topic: str, partition: int) -> str:
         return f"{self._flow}/{topic}/{partition}"
+
+    def _floor_id(self, topic: str, partition: int) -> str:
+        return f"{self._offset_id(topic, partition)}/floor"
 
     @property
     def _watermark_id(self) -> str:
@@ -77,14 +81,23 @@ class Fence:
             offset = table.transaction_version(self._offset_id(topic, partition))
             if offset is not None:
                 offsets[topic, partition] = offset
+        floors = {}
+        for place in self._partitions:
+            floor = table.transaction_version(self._floor_id(*place))
+            if floor is not None:
+                floors[place] = floor
         watermark = table.transaction_version(self._watermark_id)
-        return Frontier(offsets, NO_WATERMARK if watermark is None else watermark)
+        return Frontier(offsets, NO_WATERMARK if watermark is None else watermark, floors)
 
     def transactions(self, frontier: Frontier) -> list[Transaction]:
         """Return the actions that record a frontier."""
         found = [
             Transaction(self._offset_id(topic, partition), offset)
             for (topic, partition), offset in frontier.offsets.items()
+        ]
+        found += [
+            Transaction(self._floor_id(topic, partition), floor)
+            for (topic, partition), floor in frontier.floors.items()
         ]
         if frontier.watermark != NO_WATERMARK:
             found.append(Transaction(self._watermark_id, frontier.watermark))

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -28,9 +28,10 @@ from operators.connectors.delta import (
     StorageUnavailableError,
     open_table,
     restored_to,
+    table_uri,
 )
 from operators.connectors.durability import sync_commit, sync_table
-from operators.tables import STAMPS, Frontier, Table, Tracker
+from operators.tables import STAMPS, Frontier, Table, Tracker, joining_floors
 
 LOG: Final = logging.getLogger("millstream.delta")
 
@@ -222,6 +223,15 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         self._tables = {table.name: table for table in tables}
         self._writers: dict[int, list[_Writer]] = {}
         self._pool = ThreadPoolExecutor(4, "delta-commit")
+
+    def floors(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Return at which watermark in µs partitions without recovered state join the flow."""
+        places = [(topic, partition) for partition in partitions]
+        if not places:
+            return {}
+        uris = [table_uri(self.root, name) for name in self._tables]
+        found = [self.fence.read(DeltaTable(u)) for u in uris if DeltaTable.is_deltatable(u)]
+        return {p: floor for (_, p), floor in joining_floors(found, places).items()}
 
     def list_parts(self) -> list[str]:
         """Return the tables' names."""

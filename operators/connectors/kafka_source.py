@@ -1,7 +1,7 @@
 """Kafka source: batches as large as what has arrived, offsets in the snapshot."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartitio
 
 from operators import metrics
 from operators.alignment import Alignment
-from operators.batches import END_OF_INPUT, Progress, RawBatch
+from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress, RawBatch
 from operators.connectors.drain import Drain
 from operators.connectors.kafka import LOG, Config, consumer, end_offsets
 from operators.connectors.kafka_records import raw_batch, time_reached
@@ -54,6 +54,8 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._announce = True
         self._committable: int | None = None
         self._armed = self._ended = False
+        # From the first snapshot with it on, the states know at which watermark it joined.
+        self._floor = NO_WATERMARK if state else source.floors.get(partition, NO_WATERMARK)
         self._idle = self._backlog = self._at_end = False
         self._opened = self._last_record = time.monotonic()
         labels = (source.topic, str(partition))
@@ -216,6 +218,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             len(source.partitions),
             following - 1,
             idle=self._idle,
+            floor=self._floor,
         )
         if self._ended:
             progress = progress.at(END_OF_INPUT)
@@ -240,7 +243,8 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     lag tools only and follow each durable epoch. A batch holds what has arrived since the
     last call, up to `batch_size` records. `start` is where the flow begins. If it `resumes`
     from a recovery store that knows the topic, a partition without state was added since, and
-    is read from its beginning: its first records came while the flow was at work. With
+    is read from its beginning: its first records came while the flow was at work. It joins at
+    its watermark of `floors`, in µs. With
     `stop_at_end` the input is bounded: it ends at each partition's end. `idle_timeout` and
     `alignment` are in seconds; no partition is idle before its end was seen since the start.
 
@@ -258,6 +262,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         *,
         start: str | datetime = "earliest",
         resumes: bool = False,
+        floors: Mapping[int, int] | None = None,
         batch_size: int = 10_000,
         idle_timeout: float = 60.0,
         alignment: float = 3600.0,
@@ -266,7 +271,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         drain: Drain,
     ) -> None:
         self.config, self.topic, self.partitions = config, topic, tuple(partitions)
-        self.start, self.resumes = start, resumes
+        self.start, self.resumes, self.floors = start, resumes, dict(floors or {})
         self.batch_size, self.idle_timeout = batch_size, idle_timeout
         self.stop_at_end, self.group, self.drain = stop_at_end, group, drain
         self.alignment = Alignment(int(alignment * 1e6) if alignment else _NEVER)

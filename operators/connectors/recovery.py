@@ -73,8 +73,8 @@ def prepare(directory: Path) -> int:
     return purged
 
 
-def knows(directory: Path, topic: str) -> bool:
-    """Tell whether a resume from this store goes on with a partition of a Kafka topic.
+def known_partitions(directory: Path, topic: str) -> set[int]:
+    """Return the partitions of a Kafka topic that a resume from this store goes on with.
 
     Any process of a flow may ask, also while another one makes or purges the store.
     """
@@ -82,7 +82,7 @@ def knows(directory: Path, topic: str) -> bool:
     # A store in the making holds nothing yet.
     resume = _resume_epoch(files) if all(map(_is_made, files)) else None
     if resume is None:
-        return False
+        return set()
     keys: list[str] = []
     for file in files:
         store = sqlite3.connect(file)
@@ -92,10 +92,11 @@ def knows(directory: Path, topic: str) -> bool:
         keys += [key for (key,) in found]
         store.close()
     # Keys of other steps are there too: a table's is its name.
-    return any(
-        name == topic and part.isdigit()
+    return {
+        int(part)
         for name, _, part in (key.rpartition("/") for key in keys)
-    )
+        if name == topic and part.isdigit()
+    }
 
 
 def _is_made(file: Path) -> bool:

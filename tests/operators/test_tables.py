@@ -3,7 +3,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.batches import NO_WATERMARK, Progress
-from operators.tables import COORDINATES, STAMPS, TIME, Frontier, Table, Tracker
+from operators.tables import (
+    COORDINATES,
+    STAMPS,
+    TIME,
+    Frontier,
+    Table,
+    Tracker,
+    joining_floors,
+)  # fmt: skip
 
 BY_OFFSET = Table("t", {**COORDINATES, "n": pl.Int64()})
 BY_WINDOW = Table("w", {"window_end": TIME, "n": pl.Int64()}, fenced="by window", lateness=5)
@@ -68,3 +76,24 @@ def test_a_tracker_follows_the_progress_of_every_partition():
     tracker.observe(Progress("t", 1, 2, 3, watermark=20))
     assert tracker.frontier == Frontier({("t", 0): 7, ("t", 1): 3}, 20)
     assert before == Frontier({("t", 0): 7}), "a frontier that was asked for stays as it was"
+
+
+def test_a_partition_joins_at_the_furthest_table_or_where_it_joined_before():
+    old, new, slow = ("t", 0), ("t", 1), ("t", 2)
+    tables = [Frontier({old: 9}, 50), Frontier({old: 12}, 70), Frontier()]
+    assert joining_floors(tables, [new, slow]) == {new: 70, slow: 70}
+    # What the tables held from the start has nothing to join.
+    assert joining_floors(tables, [old]) == {}
+    assert joining_floors([Frontier()], [new]) == {}
+    # An epoch with it is in one table and not in the recovery store.
+    tables.append(Frontier({old: 13, new: 4}, 90, {new: 70}))
+    assert joining_floors(tables, [new, slow]) == {new: 70, slow: 90}
+
+
+def test_a_tracker_tells_at_which_watermark_a_partition_joined():
+    tracker = Tracker()
+    tracker.observe(Progress("t", 0, 2, 5, 100))
+    tracker.observe(Progress("t", 1, 2, -1, floor=70))
+    assert tracker.frontier == Frontier({("t", 0): 5}, 70, {("t", 1): 70})
+    later = Frontier({("t", 0): 6}, 80).joined(tracker.frontier)
+    assert later == Frontier({("t", 0): 6}, 80, {("t", 1): 70})

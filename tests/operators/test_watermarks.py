@@ -206,3 +206,14 @@ def test_a_partition_that_was_added_joins_at_the_snapshot_that_the_flow_resumed_
     assert again.floor(2) == 500
     later = FlowWatermark.thaw(flow.freeze())
     assert (later.floor(2), later.current) == (500, 500)
+
+
+def test_a_partition_that_was_added_joins_at_its_floor_if_the_tables_are_further():
+    flow = FlowWatermark()
+    flow.observe(Progress("t", 0, 1, 4, 50))
+    flow = FlowWatermark.thaw(flow.freeze())
+    flow.observe(Progress("t", 1, 2, floor=70))
+    assert flow.floor(1) == 70
+    assert flow.current == 50
+    flow.observe(Progress("t", 0, 2, 9, 90))
+    assert flow.current == 70

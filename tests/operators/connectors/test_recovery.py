@@ -156,14 +156,14 @@ def test_a_worker_that_reported_nothing_stands_where_its_execution_began(tmp_pat
 
 
 def test_it_knows_a_topic_whose_offsets_a_resume_would_load(tmp_path):
-    assert not recovery.knows(tmp_path / "none", "payments")
+    assert not recovery.known_partitions(tmp_path / "none", "payments")
     recovery.prepare(tmp_path)
-    assert not recovery.knows(tmp_path, "payments"), "nothing has run yet"
+    assert not recovery.known_partitions(tmp_path, "payments"), "nothing has run yet"
     # Counted by key: what Kafka's partitions, and tables, have as theirs.
     run(tmp_path, ["pay/ments/0", "gold/alerts", "short"])
-    assert recovery.knows(tmp_path, "pay/ments")
+    assert recovery.known_partitions(tmp_path, "pay/ments") == {0}
     for topic in ("payments", "gold", "pay", "ments", "short"):
-        assert not recovery.knows(tmp_path, topic)
+        assert not recovery.known_partitions(tmp_path, topic)
 
 
 def test_it_does_not_know_a_topic_from_an_epoch_that_a_crash_cut_off(tmp_path):
@@ -171,7 +171,7 @@ def test_it_does_not_know_a_topic_from_an_epoch_that_a_crash_cut_off(tmp_path):
     source = TestingSource(["a", "b", TestingSource.ABORT()], batch_size=1)
     run(tmp_path, None, source=source)
     (resume,) = {recovery._resume_epoch([tmp_path / "part-0.sqlite3"])}
-    for epoch, known in ((resume, False), (resume - 1, True)):
+    for epoch, known in ((resume, set()), (resume - 1, {0})):
         with sqlite3.connect(tmp_path / "part-0.sqlite3") as store:
             store.execute(
                 "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) "
@@ -179,9 +179,9 @@ def test_it_does_not_know_a_topic_from_an_epoch_that_a_crash_cut_off(tmp_path):
                 (epoch,),
             )
         store.close()
-        assert recovery.knows(tmp_path, "payments") == known
+        assert recovery.known_partitions(tmp_path, "payments") == known
 
 
 def test_a_store_that_another_process_is_about_to_make_knows_nothing(tmp_path):
     (tmp_path / "part-0.sqlite3").touch()
-    assert not recovery.knows(tmp_path, "payments")
+    assert not recovery.known_partitions(tmp_path, "payments")
