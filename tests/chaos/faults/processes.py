@@ -129,10 +129,11 @@ def two_copies(world: World, result: Result, times: int) -> None:
         flow.start(shape, pace="0.15")
         flow.wait_started()
         time.sleep(luck.uniform(0.0, 1.0))
-        other.start(shape, pace="0.15")
-        deadline = time.monotonic() + 60
-        while flow.running() and other.running() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        with tended(world, flow, result):
+            other.start(shape, pace="0.15")
+            deadline = time.monotonic() + 60
+            while flow.running() and other.running() and time.monotonic() < deadline:
+                time.sleep(0.02)
         loser, winner = (other, flow) if not other.running() else (flow, other)
         codes = loser.wait(10)
         clear = ("another copy", "is in use")

@@ -4,12 +4,13 @@ import errno
 import os
 import shutil
 import time
+from contextlib import nullcontext
 
 from deltalake import DeltaTable
 
 from flows.tables import BRONZE, SILVER, terminal_minute_table
 from operators.connectors.delta import table_uri
-from tests.chaos.faults.watching import GIVE_UP, count, until_done
+from tests.chaos.faults.watching import GIVE_UP, count, tended, until_done
 from tests.chaos.flow import Flow, Shape
 from tests.chaos.world import Result, World
 from tests.servers import s3 as s3_server
@@ -44,12 +45,13 @@ def object_store(world: World, result: Result, times: int) -> None:
                 shape = Shape(1, 1, 700, 1.0)
                 proxy.rate = luck.choice([0.05, 0.15, 0.3])
                 flow.start(shape)
-                for _ in range(30):
-                    codes = flow.wait(GIVE_UP)
-                    if codes is None or not any(codes):
-                        break
-                    count(result, "restarts")
-                    flow.start(shape)
+                with tended(world, flow, result):
+                    for _ in range(30):
+                        codes = flow.wait(GIVE_UP)
+                        if codes is None or not any(codes):
+                            break
+                        count(result, "restarts")
+                        flow.start(shape)
                 proxy.rate = 0.0
                 if codes is None:
                     flow.kill()
@@ -82,10 +84,14 @@ def recovery_lost(world: World, result: Result, times: int) -> None:
         flow = world.flow("recovery")
         shape = Shape(1, 1, 50, 0.1)
 
-        def go_on(seconds: float, flow: Flow = flow, shape: Shape = shape) -> None:
+        def go_on(
+            seconds: float, flow: Flow = flow, shape: Shape = shape, case: str = case
+        ) -> None:
             flow.start(shape, pace="0.02")
             flow.wait_started()
-            time.sleep(seconds)
+            # A vacuum leaves nothing to restore a table from.
+            with nullcontext() if case == "table restored" else tended(world, flow, result):
+                time.sleep(seconds)
             flow.kill()
 
         go_on(luck.uniform(1.0, 1.5))

@@ -20,18 +20,21 @@ def until_done(
     world: World, flow: Flow, result: Result, shape: Shape, restarts: int = 10, **chaos: str
 ) -> None:
     """Wait for the end, restarting the flow as a supervisor would; then compare."""
-    for _ in range(restarts):
-        codes = flow.wait(GIVE_UP)
-        if codes is not None and not any(codes):
-            world.compare(flow, result)
-            world.drop(flow, result)
-            return
-        flow.kill()
-        if codes is None:
-            break
-        count(result, "restarts")
-        flow.start(shape, **chaos)
-    result.problems.append(f"never ended well: {flow.said()}")
+    with tended(world, flow, result):
+        for _ in range(restarts):
+            codes = flow.wait(GIVE_UP)
+            if codes is not None and not any(codes):
+                break
+            flow.kill()
+            if codes is None:
+                break
+            count(result, "restarts")
+            flow.start(shape, **chaos)
+    if codes is None or any(codes):
+        result.problems.append(f"never ended well: {flow.said()}")
+        return
+    world.compare(flow, result)
+    world.drop(flow, result)
 
 
 @contextmanager
