@@ -88,7 +88,8 @@ class Kafka:
         self._ports = [free_port() for _ in range(2 * brokers)]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self.brokers = range(brokers)
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # A letter before it: one that begins with "-" would be taken for an option.
+        cluster = "M" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:].rstrip("=")
         formats = []
         for broker in self.brokers:
             config = self._configure(broker)
