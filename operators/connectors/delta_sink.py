@@ -144,9 +144,8 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
                     writer_properties=self._parquet,
                 )
                 break
-            # deltalake raises plain Exceptions for many storage faults, some of them after
-            # the commit landed: only the table knows.
-            except Exception as error:
+            except Exception as error:  # deltalake raises plain ones for many storage faults
+                # Some come after the commit landed: only the table knows.
                 if self._landed(error, target, attempt):
                     break
         sync_commit(self._handle)

@@ -45,8 +45,7 @@ class RegistryClient:
             return int(
                 self._client.register_schema(subject, Schema(json.dumps(schema), "AVRO"))
             )
-        # The client lets its HTTP library's own errors through, of many kinds.
-        except Exception as error:
+        except Exception as error:  # its HTTP library's own come through, of many kinds
             raise self._unavailable(error) from error
 
     def fetch(self, schema_id: SchemaId) -> AvroSchema:
@@ -66,8 +65,7 @@ class RegistryClient:
             if plain or error.error_code in _NOT_FOUND:
                 raise KeyError(schema_id) from None
             raise self._unavailable(error) from error
-        # The client lets its HTTP library's own errors through, of many kinds.
-        except Exception as error:
+        except Exception as error:  # its HTTP library's own come through, of many kinds
             raise self._unavailable(error) from error
 
     def _unavailable(self, error: Exception) -> RegistryUnavailableError:

@@ -63,7 +63,9 @@ class Store:
 
         A key and its marks may have several partials.
         """
-        return tuple(_joined(_split(frames, wanted)[1]) for frames in (self._raw, self._runs))  # type: ignore[return-value] # two of them
+        _, rows = _split(self._raw, wanted)
+        _, partials = _split(self._runs, wanted)
+        return _joined(rows), _joined(partials)
 
     def take(self, wanted: Wanted) -> tuple[Frame, Frame]:
         """Take out what `select` returns."""

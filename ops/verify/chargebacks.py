@@ -187,7 +187,7 @@ def _check_outcomes(books: _Books) -> Check:
     watermark = Fence("chargebacks", topics).read(books.outcomes).watermark
 
     def hashed(rows: pl.DataFrame) -> pl.DataFrame:
-        row = rows.select(columns).cast(books.join.schema)  # type: ignore[arg-type] # names to types
+        row = rows.select(pl.col(name).cast(dtype) for name, dtype in books.join.schema.items())
         return row.select(*_PLACE, "settled_at", row_hash=row.hash_rows())
 
     made = _OUTCOMES.format(

@@ -115,7 +115,7 @@ def install() -> None:
 
     _around(delta_sink._Writer, "snapshot", snapshot)
 
-    class Producer(kafka_sink.Producer):  # type: ignore[misc,valid-type] # untyped
+    class Producer(kafka_sink.Producer):
         def flush(self, *args: Any) -> Any:
             if point.name == "mid Kafka flush":
                 self.poll(0.002)
@@ -165,7 +165,7 @@ def install() -> None:
 
         return Counted()
 
-    metrics.FENCED.labels = labels  # type: ignore[method-assign] # to count them
+    metrics.FENCED.labels = labels
 
 
 def _refusals() -> Callable[[str], None]:

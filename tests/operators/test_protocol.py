@@ -88,8 +88,7 @@ def test_whatever_happens_the_tables_are_those_of_a_loop(idles):
         try:
             flow = run(seed, idles=idles)
             check(flow, idles=idles)
-        # Whatever it was: it goes on, with what it takes to run this program again.
-        except Exception as error:
+        except Exception as error:  # any, to say how to run this program again, and on it goes
             error.add_note(f"run({seed}, idles={idles})")
             raise
         happened["crash"] += flow.starts > 1

@@ -62,7 +62,7 @@ def read(body: bytes, version: int) -> tuple[dict[str, Any] | None, bool]:
     stream = io.BytesIO(body)
     try:
         payment = fastavro.schemaless_reader(stream, PARSED[version])
-    except Exception:
+    except Exception:  # fastavro lets through whatever it trips over: EOFError, IndexError, …
         return None, False
     canonical = encode(payment, version) == body[: stream.tell()]
     return {"recurring": False, **payment}, canonical

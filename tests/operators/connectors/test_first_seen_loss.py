@@ -16,10 +16,6 @@ from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.seen import Seen
 from tests.servers import redis as redis_server
 
-pytestmark = pytest.mark.skipif(
-    redis_server.missing() is not None, reason=str(redis_server.missing())
-)
-
 _names = (f"loss-{i}" for i in itertools.count())
 Row = tuple[str, int, int, int]
 

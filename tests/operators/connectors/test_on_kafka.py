@@ -12,6 +12,7 @@ from operators.connectors.kafka import read_to_end
 from operators.connectors.kafka_sink import KafkaSink, Outgoing
 from tests.servers import kafka
 
+# CI refuses this skip where java and mvn are there.
 pytestmark = pytest.mark.skipif(kafka.missing() is not None, reason=str(kafka.missing()))
 
 _names = (f"on-kafka-{i}" for i in itertools.count())

@@ -11,10 +11,6 @@ from operators.connectors.redis import ACL, RedisUnavailableError
 from tests.operators.connectors.test_first_seen_loss import Table, ask
 from tests.servers import redis as redis_server
 
-pytestmark = pytest.mark.skipif(
-    redis_server.missing() is not None, reason=str(redis_server.missing())
-)
-
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
