@@ -1,6 +1,5 @@
 """Partitions of one source wait for each other, against the local broker."""
 
-import itertools
 import time
 
 import pytest
@@ -8,21 +7,12 @@ from confluent_kafka import Producer
 
 from operators.connectors.drain import Drain
 from operators.connectors.kafka_source import KafkaSource
-from ops.topics import create_topic
+from tests.operators.connectors.partitions import poll
 
 BEGIN = 1_700_000_000_000
 HOURS = 10
 FEW, MANY = 200, 4_000
 BATCH = 20
-
-_names = (f"aligned-{i}" for i in itertools.count())
-
-
-@pytest.fixture
-def topic(stack) -> str:
-    name = next(_names)
-    create_topic(stack.bootstrap, name, 2)
-    return name
 
 
 @pytest.fixture
@@ -56,16 +46,6 @@ def open_parts(stack, topic):
     yield open_parts
     for part in parts:
         part.close()
-
-
-def poll(part, done, seconds=5.0) -> list:
-    """Call the partition as Bytewax does until what came suffices."""
-    found, deadline = [], time.monotonic() + seconds
-    while not done(found):
-        assert time.monotonic() < deadline, found
-        found += part.next_batch()
-        time.sleep(0.002)
-    return found
 
 
 def records(batches) -> int:

@@ -1,7 +1,5 @@
 """Against the local broker."""
 
-import itertools
-
 import pytest
 from confluent_kafka import Producer
 
@@ -12,20 +10,11 @@ from operators.connectors.kafka_sink import DeliveryError, KafkaSink, Outgoing
 from ops.local import start_broker
 from ops.topics import create_topic
 
-_names = (f"sink-{i}" for i in itertools.count())
-
 
 @pytest.fixture
 def config(stack) -> dict[str, str]:
     # Idempotence costs half a second a start, and one test below does without this.
     return {"bootstrap.servers": stack.bootstrap, "enable.idempotence": "false"}
-
-
-@pytest.fixture
-def topic(stack) -> str:
-    name = next(_names)
-    create_topic(stack.bootstrap, name, 2)
-    return name
 
 
 @pytest.fixture

@@ -1,84 +1,17 @@
 """Against the local broker."""
 
-import itertools
 import time
 from datetime import UTC, datetime
 
 import pytest
 from bytewax.inputs import AbortExecution
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from operators.batches import END_OF_INPUT, NO_WATERMARK
 from operators.connectors.drain import Drain
-from operators.connectors.kafka_source import EndedError, KafkaSource, OffsetGoneError
+from operators.connectors.kafka_source import KafkaSource
 from ops.processes import free_port
-from ops.topics import create_topic
-
-_names = (f"source-{i}" for i in itertools.count())
-
-
-@pytest.fixture
-def topic(stack) -> str:
-    name = next(_names)
-    create_topic(stack.bootstrap, name, 2)
-    return name
-
-
-@pytest.fixture
-def send(stack, topic):
-    producer = Producer({"bootstrap.servers": stack.bootstrap, "linger.ms": 0})
-
-    def send(*values: bytes | None, partition: int = 0, **more):
-        for value in values:
-            producer.produce(topic, value, partition=partition, **more)
-        assert producer.flush(10) == 0
-
-    return send
-
-
-@pytest.fixture
-def open_part(stack, topic):
-    parts = []
-
-    def open_part(state=None, partition=0, **settings):
-        config = {"bootstrap.servers": stack.bootstrap}
-        source = KafkaSource(config, topic, [0, 1], **{"drain": Drain()} | settings)
-        parts.append(source.build_part("in", f"{topic}/{partition}", state))
-        return parts[-1]
-
-    yield open_part
-    for part in parts:
-        part.close()
-
-
-def poll(part, done, seconds=5.0) -> list:
-    """Call the partition as Bytewax does until what came suffices."""
-    found, deadline = [], time.monotonic() + seconds
-    while not done(found):
-        assert time.monotonic() < deadline, found
-        found += part.next_batch()
-        time.sleep(0.002)
-    return found
-
-
-def values(batches) -> list:
-    return [value for batch in batches for value in batch.values]
-
-
-def read(part, n: int) -> list:
-    return poll(part, lambda found: sum(map(len, found)) >= n)
-
-
-def read_all(part) -> list:
-    """Call a partition of a bounded input until it has no more."""
-    found, deadline = [], time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            found += part.next_batch()
-        except StopIteration:
-            return found
-        time.sleep(0.002)
-    raise AssertionError(found)
+from tests.operators.connectors.partitions import poll, read, read_all, values
 
 
 def test_records_come_as_they_are_in_batches_with_their_offsets(topic, send, open_part):
@@ -203,57 +136,6 @@ def test_an_empty_bounded_input_ends_too(open_part):
     batches = read_all(part)
     assert batches[-1].progress.watermark == END_OF_INPUT
     assert batches[-1].progress.offset == -1
-
-
-@pytest.mark.parametrize("stop_at_end", [True, False])
-def test_records_behind_an_end_that_closed_every_window_are_refused(
-    send, open_part, stop_at_end
-):
-    send(b"0")
-    part = open_part(stop_at_end=True)
-    poll(part, lambda found: found and found[-1].progress.watermark == END_OF_INPUT)
-    state = part.snapshot()
-    quiet = open_part(state, stop_at_end=True)
-    poll(quiet, lambda found: found and found[-1].progress.watermark == END_OF_INPUT)
-    assert quiet.snapshot() == state, "nothing new, so it has ended again"
-    send(b"1")
-    with pytest.raises(EndedError, match="new records"):
-        read(open_part(state, stop_at_end=stop_at_end), 1)
-
-
-def test_an_offset_beyond_the_end_is_an_error_and_nothing_is_skipped(
-    send, open_part, monkeypatch
-):
-    # The local broker does not say that an offset is out of range.
-    monkeypatch.setattr("operators.connectors.kafka_source._DOUBT_SECONDS", 0.1)
-    send(b"0")
-    with pytest.raises(OffsetGoneError, match="empty recovery directory"):
-        read(open_part({"version": 1, "offset": 50, "ended": False}), 1)
-
-
-class Refusal:
-    """What librdkafka reports where Kafka has no such offset."""
-
-    def __init__(self, code: int) -> None:
-        self._error = KafkaError(code)
-
-    def error(self):
-        return self._error
-
-
-@pytest.mark.parametrize(
-    "code", [KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE]
-)
-def test_an_offset_that_retention_has_deleted_is_an_error(open_part, code):
-    part = open_part({"version": 1, "offset": 5, "ended": False})
-    with pytest.raises(OffsetGoneError, match=r"offset 5 is not in the topic.*not skipped"):
-        part._without_events([Refusal(code)])
-
-
-def test_any_other_error_stops_the_flow_so_that_it_resumes(open_part):
-    part = open_part({"version": 1, "offset": 5, "ended": False})
-    with pytest.raises(RuntimeError, match=r"source-\d+/0: "):
-        part._without_events([Refusal(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
 
 
 def test_a_partition_that_has_no_record_for_the_timeout_is_idle_until_one_comes(

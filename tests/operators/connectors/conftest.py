@@ -1,0 +1,46 @@
+"""A topic of one's own on the local broker, and partitions of a Kafka source that reads it."""
+
+import itertools
+
+import pytest
+from confluent_kafka import Producer
+
+from operators.connectors.drain import Drain
+from operators.connectors.kafka_source import KafkaSource
+from ops.topics import create_topic
+
+_names = (f"topic-{i}" for i in itertools.count())
+
+
+@pytest.fixture
+def topic(stack) -> str:
+    name = next(_names)
+    create_topic(stack.bootstrap, name, 2)
+    return name
+
+
+@pytest.fixture
+def send(stack, topic):
+    producer = Producer({"bootstrap.servers": stack.bootstrap, "linger.ms": 0})
+
+    def send(*values: bytes | None, partition: int = 0, **more):
+        for value in values:
+            producer.produce(topic, value, partition=partition, **more)
+        assert producer.flush(10) == 0
+
+    return send
+
+
+@pytest.fixture
+def open_part(stack, topic):
+    parts = []
+
+    def open_part(state=None, partition=0, **settings):
+        config = {"bootstrap.servers": stack.bootstrap}
+        source = KafkaSource(config, topic, [0, 1], **{"drain": Drain()} | settings)
+        parts.append(source.build_part("in", f"{topic}/{partition}", state))
+        return parts[-1]
+
+    yield open_part
+    for part in parts:
+        part.close()
