@@ -1,5 +1,6 @@
 """Kafka source: batches as large as what has arrived, offsets in the snapshot."""
 
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -53,7 +54,8 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         # The first batch after every snapshot goes to everyone, even if it is empty.
         self._announce = True
         self._committable: int | None = None
-        self._armed = self._ended = False
+        self._unanswered = 0
+        self._ended = False
         # From the first snapshot with it on, the states know at which watermark it joined.
         self._floor = NO_WATERMARK if state else source.floors.get(partition, NO_WATERMARK)
         self._idle = self._backlog = self._at_end = False
@@ -68,6 +70,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             self._down_since = time.monotonic()
 
     def _on_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+        self._unanswered -= 1
         if error is not None:
             # Only lag tools read these offsets, so that is no reason to stop.
             LOG.warning("consumer-group offsets not committed: %s", error.str())
@@ -102,13 +105,12 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
 
     def next_batch(self) -> Iterable[RawBatch]:
         source = self._source
-        if self._ended:
+        if self._ended or source.drain.requested:
             raise StopIteration
-        if self._armed:
-            source.drain.stop()
         if self._committable is not None:
             place = TopicPartition(source.topic, self._partition, self._committable)
             self._client.commit(offsets=[place], asynchronous=True)
+            self._unanswered += 1
             self._committable = None
         if source.alignment.held(self._partition):
             return self._wait()
@@ -227,13 +229,17 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
     def snapshot(self) -> dict[str, Any]:
         self._announce = True
         self._committable = self._next
-        self._armed = self._source.drain.requested
         ended = self._ended or self._was_ended
         return {"version": STATE_VERSION, "offset": self._next, "ended": ended}
 
     def close(self) -> None:
         self._source.alignment.forget(self._partition)
-        self._client.close()
+        if not self._unanswered:
+            self._client.close()
+            return
+        # It waits for the answers to commits, without brokers for minutes. They are for lag
+        # tools alone: the end of the flow does not wait for them.
+        threading.Thread(target=self._client.close, daemon=True).start()
 
 
 class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):

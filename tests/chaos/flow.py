@@ -186,9 +186,11 @@ class Flow:
             process.wait()
         self.notes.update()
 
-    def terminate(self) -> None:
-        """Ask all processes to end, as Kubernetes does."""
-        for process in self.processes:
+    def terminate(self, pause: float) -> None:
+        """Ask all processes to end, as Kubernetes does, with a pause of seconds in between."""
+        for number, process in enumerate(self.processes):
+            if number:
+                time.sleep(pause)
             process.send_signal(signal.SIGTERM)
 
     def said(self, lines: int = 15) -> str:

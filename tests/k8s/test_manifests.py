@@ -132,6 +132,10 @@ def test_other_services_cannot_become_settings():
     assert pod()["enableServiceLinks"] is False
 
 
+def test_the_flow_is_not_process_1_which_ignores_sigterm_until_it_is_handled():
+    assert pod()["shareProcessNamespace"] is True
+
+
 def test_the_image_is_pinned_and_runs_without_root():
     assert re.fullmatch(r"python:3\.12\.\d+-slim-[a-z]+", instruction("FROM"))
     user, group = instruction("USER").split(":")

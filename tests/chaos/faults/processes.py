@@ -83,21 +83,23 @@ def _ended(flow: Flow, codes: list[int]) -> str:
 
 
 def sigterm(world: World, result: Result, times: int) -> None:
-    """SIGTERM: every process ends by itself within 10 s, and nothing is replayed."""
+    """SIGTERM, to one after the other: all end within 10 s, and nothing is replayed."""
     luck = world.luck
     while result.times < times and not result.problems:
         flow = world.flow("sigterm")
         with tended(world, flow, result):
             for _ in range(min(4, times - result.times)):
-                shape = Shape(luck.choice([1, 1, 2]), 1, luck.choice([20, 50]), 1.0)
+                # Of five threads one has no partition to read.
+                processes, threads = luck.choice([(1, 1), (1, 5), (2, 1)])
+                shape = Shape(processes, threads, luck.choice([20, 50]), 1.0)
                 flow.start(shape, pace="0.05")
                 if not flow.wait_started():
                     break
                 time.sleep(luck.uniform(0.2, 2.5))
                 if not flow.running():
                     break
+                flow.terminate(pause=luck.uniform(0, 1.5))
                 began = time.monotonic()
-                flow.terminate()
                 codes = flow.wait(20)
                 took = time.monotonic() - began
                 if codes is None or any(codes) or took > 10:

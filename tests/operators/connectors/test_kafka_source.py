@@ -1,16 +1,19 @@
 """Against the local broker."""
 
+import os
+import signal
 import time
 from datetime import UTC, datetime
 
 import pytest
-from bytewax.inputs import AbortExecution
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from operators.batches import END_OF_INPUT, NO_WATERMARK
 from operators.connectors.drain import Drain
 from operators.connectors.kafka_source import KafkaSource
-from ops.processes import free_port
+from ops.processes import free_port, running
+from ops.servers import HOST, broker
+from ops.topics import create_topic
 from tests.operators.connectors.partitions import poll, read, read_all, values
 
 
@@ -166,16 +169,17 @@ def test_a_partition_that_cannot_be_reached_is_behind_and_not_idle(topic):
     part.close()
 
 
-def test_when_asked_to_stop_it_does_so_behind_the_next_snapshot(send, open_part):
+def test_when_asked_to_stop_it_ends_where_it_is_and_a_resume_goes_on_there(send, open_part):
     drain = Drain()
-    send(b"0")
-    part = open_part(drain=drain)
+    send(b"0", b"1")
+    part = open_part(drain=drain, batch_size=1)
     read(part, 1)
     drain.requested = True
-    list(part.next_batch())
-    assert part.snapshot()["offset"] == 1
-    with pytest.raises(AbortExecution):
+    with pytest.raises(StopIteration):
         part.next_batch()
+    state = part.snapshot()
+    assert state == {"version": 1, "offset": 1, "ended": False}
+    assert values(read(open_part(state), 1)) == [b"1"]
 
 
 def test_the_group_learns_of_an_epoch_when_it_is_durable(stack, topic, send, open_part):
@@ -190,6 +194,23 @@ def test_the_group_learns_of_an_epoch_when_it_is_durable(stack, topic, send, ope
     assert committed() < 0
     poll(part, lambda _: committed() == 2)
     client.close()
+
+
+def test_closing_does_not_wait_for_brokers_that_no_longer_answer(tmp_path):
+    with running("broker", *broker(), tmp_path / "log") as server:
+        config = {"bootstrap.servers": f"{HOST}:{server.port}"}
+        create_topic(config["bootstrap.servers"], "t", 1)
+        part = KafkaSource(config, "t", [0], drain=Drain()).build_part("in", "t/0", None)
+        producer = Producer(config)
+        producer.produce("t", b"0")
+        producer.flush()
+        read(part, 1)
+        part.snapshot()
+        os.kill(server.pid, signal.SIGSTOP)
+        part.next_batch()  # commits to the group, and waits for no answer
+        began = time.monotonic()
+        part.close()
+        assert time.monotonic() - began < 5
 
 
 class Odd:

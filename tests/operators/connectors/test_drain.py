@@ -1,0 +1,36 @@
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOLD = """
+import os, signal
+from operators.connectors.drain import DRAIN
+DRAIN.install()
+assert not DRAIN.requested
+os.kill(os.getpid(), signal.{0})
+assert DRAIN.requested
+"""
+
+
+def told(code: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_the_first_signal_asks_and_the_second_ends(name):
+    once = told(TOLD.format(name))
+    assert (once.returncode, once.stderr) == (0, "")
+    assert once.stdout.startswith("Stopping")
+    twice = told(TOLD.format(name) + f"os.kill(os.getpid(), signal.{name})")
+    assert twice.returncode == -getattr(signal, name)
+
+
+def test_it_is_asked_also_where_nobody_reads_what_it_says():
+    with Path("/dev/full").open("w") as full:
+        done = told(TOLD.format("SIGTERM"), full.fileno())
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,95 @@
+"""Flows as their users run them, each a process of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from flows.settings import PREFIX
+
+_ROOT = Path(__file__).parents[1]
+
+
+def topics(name: str) -> dict[str, str]:
+    """Return the settings that name a topic of payments and, after it, all other topics."""
+    return {
+        f"{PREFIX}TOPIC": name,
+        f"{PREFIX}ALERTS_TOPIC": f"{name}.alerts",
+        f"{PREFIX}DLQ_TOPIC": f"{name}.dlq",
+        f"{PREFIX}CHARGEBACKS_TOPIC": f"{name}.back",
+        f"{PREFIX}CHARGEBACKS_DLQ_TOPIC": f"{name}.back.dlq",
+    }
+
+
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment with these settings, and no others, for a flow."""
+    other = (PREFIX, "BYTEWAX_", "POLARS_", "_RJEM_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(other)}
+    return {**kept, "PYTHONPATH": str(_ROOT), **settings}
+
+
+def wait_until(done: Callable[[], object], seconds: float = 60) -> None:
+    """Look five times a second whether something is so; fails if it never is."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+class Flow:
+    """A flow with epochs of 1 s; its log and its recovery store are in `folder`.
+
+    Another one with the same name and folder goes on where it was.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Mapping[str, str],
+        folder: Path,
+        *arguments: str,
+        at: str = "",
+    ) -> None:
+        """`arguments` are Bytewax's; with `at` the process ends itself there, see stopped.py."""
+        self.folder, self._log = folder, folder / f"{name}.log"
+        module = ["tests.stopped", at] if at else ["bytewax.run"]
+        work = folder / "work"
+        work.mkdir(parents=True, exist_ok=True)
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *module, f"flows.{name}", "-r", str(folder / name),
+                 "-s", "1", "-b", "0", *arguments],
+                env=environment(settings), cwd=work, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def said(self) -> str:
+        """Return what it has printed so far."""
+        return self._log.read_text(errors="replace")
+
+    def wait(self, timeout: float = 90) -> int:
+        """Return its exit status; it is killed if it does not end in so many seconds."""
+        try:
+            return self.process.wait(timeout)
+        finally:
+            self.kill()
+
+    def tell(self, number: int, timeout: float = 10) -> int:
+        """Send it a signal, and return its exit status."""
+        self.process.send_signal(number)
+        return self.wait(timeout)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self.process.kill()
+        self.process.wait()
+
+
+def run(
+    name: str, settings: Mapping[str, str], folder: Path, *arguments: str, at: str = ""
+) -> Flow:
+    """Run a flow to its end, which must be a good one."""
+    flow = Flow(name, settings, folder, *arguments, at=at)
+    assert flow.wait() == 0, flow.said()
+    return flow
