@@ -29,16 +29,16 @@ from flows.outcomes import (
     tables,
 )  # fmt: skip
 from flows.settings import Settings, SettingsError
-from flows.starting import known_partitions, registry_config, start
+from flows.sources import open_source
+from flows.starting import registry_config, start
 from flows.wiring import micros, write_tables
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
 from operators.connectors import kafka, redis, registry
+from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
-from operators.connectors.drain import DRAIN
-from operators.connectors.first_seen import RedisFirstSeen
+from operators.connectors.first_seen import History, RedisFirstSeen
 from operators.connectors.kafka_sink import KafkaSink
-from operators.connectors.kafka_source import KafkaSource
 from operators.contracts import check_chargebacks, check_payments
 from operators.rejects import Breaker
 from operators.steps.decode import Contract, decode
@@ -156,35 +156,42 @@ def _connect(settings: Settings) -> Dataflow:
         partitions=[(topic, p) for topic, partitions in topics.items() for p in partitions],
     )
 
-    def connect(topic: str, record: str, check: Any, idle_timeout: timedelta) -> Input:
-        partitions, known = topics[topic], known_partitions(topic)
-        source = KafkaSource(
-            settings.kafka,
+    def connect(
+        topic: str, record: str, check: Any, idle_timeout: timedelta, history: History | None
+    ) -> Input:
+        partitions = topics[topic]
+        source = open_source(
+            settings,
             topic,
             partitions,
-            start=settings.start,
-            resumes=bool(known),
-            floors=sink.floors(topic, set(partitions) - known),
-            batch_size=settings.batch_size,
-            idle_timeout=idle_timeout.total_seconds(),
-            alignment=settings.alignment.total_seconds(),
-            stop_at_end=settings.stop_at_end,
+            sink,
             group=f"{settings.consumer_group}-outcomes",
-            drain=DRAIN,
+            idle_timeout=idle_timeout,
         )
         # Ids of this flow's own: what the payments flow has seen says nothing about it.
-        seen = RedisFirstSeen(client, f"outcomes/{topic}", settings.dedup_ttl.total_seconds())
+        ttl = settings.dedup_ttl.total_seconds()
+        seen = RedisFirstSeen(client, f"outcomes/{topic}", ttl, history)
         contract = partial(check, future_bound_us=micros(settings.future_bound))
         decoder = Decoder(schemas.latest(record), lookup)
         return Input(source, decoder, contract, seen, len(partitions))
 
-    payments = connect(settings.topic, "payment", check_payments, settings.idle_timeout)
+    # No table of this flow has every payment, so a Redis that is lost forgets which came before.
+    payments = connect(
+        settings.topic, "payment", check_payments, settings.idle_timeout, history=None
+    )
     # Chargebacks are few and come late: a partition that is quiet for a minute has only none.
     chargebacks = connect(
         settings.chargebacks_topic,
         "chargeback",
         check_chargebacks,
         settings.chargebacks_idle_timeout,
+        CommittedIds(
+            settings.delta_root,
+            SILVER.name,
+            sink.fence,
+            settings.chargebacks_topic,
+            "chargeback_id",
+        ),
     )
     dlq = settings.chargebacks_dlq_topic
     kafka.ensure_topic(settings.kafka, dlq, chargebacks.partitions)

@@ -3,7 +3,6 @@
 Run it with ``python -m bytewax.run flows.payments -r state``.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -20,7 +19,8 @@ import schemas
 from flows import settings as settings_
 from flows.messages import alert_messages, reject_messages
 from flows.settings import Settings
-from flows.starting import known_partitions, registry_config, start
+from flows.sources import open_source
+from flows.starting import registry_config, start
 from flows.tables import (
     ALERTS,
     BRONZE,
@@ -36,13 +36,11 @@ from flows.tables import (
 from flows.wiring import micros, write_tables
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
-from operators.connectors import delta, kafka, redis, registry
+from operators.connectors import kafka, redis, registry
 from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
-from operators.connectors.drain import DRAIN
 from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.kafka_sink import KafkaSink
-from operators.connectors.kafka_source import KafkaSource
 from operators.contracts import check_payments
 from operators.records import ingested
 from operators.rejects import Breaker
@@ -165,24 +163,13 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         flow_version=version("millstream"),
         partitions=[(settings.topic, partition) for partition in partitions],
     )
-    known = known_partitions(settings.topic)
-    source = KafkaSource(
-        settings.kafka,
+    source = open_source(
+        settings,
         settings.topic,
         partitions,
-        start=settings.start,
-        resumes=bool(known),
-        floors=table_sink.floors(settings.topic, set(partitions) - known),
-        batch_size=settings.batch_size,
-        idle_timeout=settings.idle_timeout.total_seconds(),
-        alignment=settings.alignment.total_seconds(),
-        stop_at_end=settings.stop_at_end,
+        table_sink,
         group=settings.consumer_group,
-        drain=DRAIN,
-    )
-    ends = kafka.end_offsets(settings.kafka, settings.topic, partitions, timeout)
-    _refuse_shorter_topic(
-        CommittedIds(settings.delta_root, BRONZE.name, table_sink.fence), ends
+        idle_timeout=settings.idle_timeout,
     )
     parts = Parts(
         Decoder(schemas.latest("payment"), lookup),
@@ -191,23 +178,8 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
             client,
             settings.topic,
             settings.dedup_ttl.total_seconds(),
-            CommittedIds(settings.delta_root, SILVER.name, table_sink.fence),
+            CommittedIds(settings.delta_root, SILVER.name, table_sink.fence, settings.topic),
         ),
         rules,
     )
     return build(source, table_sink, KafkaSink(settings.kafka, outputs), parts, settings)
-
-
-def _refuse_shorter_topic(bronze: CommittedIds, ends: Mapping[int, int]) -> None:
-    """Refuse a topic that ends before what the tables hold: their fences would drop it all."""
-    gone = [
-        f"partition {partition} ends at {ends[partition]}, but offset {offset} is in bronze"
-        for partition, offset in bronze.committed().items()
-        if partition in ends and offset >= ends[partition]
-    ]
-    if gone:
-        raise delta.FencedError(
-            f"the topic was made anew ({'; '.join(gone)}): its records would be taken for those "
-            "that the tables already have. Name another MILLSTREAM_DELTA_ROOT or "
-            "MILLSTREAM_TOPIC, or remove the tables, and start with an empty recovery directory"
-        )

@@ -12,17 +12,6 @@ from flows.settings import PREFIX
 _ROOT = Path(__file__).parents[1]
 
 
-def topics(name: str) -> dict[str, str]:
-    """Return the settings that name a topic of payments and, after it, all other topics."""
-    return {
-        f"{PREFIX}TOPIC": name,
-        f"{PREFIX}ALERTS_TOPIC": f"{name}.alerts",
-        f"{PREFIX}DLQ_TOPIC": f"{name}.dlq",
-        f"{PREFIX}CHARGEBACKS_TOPIC": f"{name}.back",
-        f"{PREFIX}CHARGEBACKS_DLQ_TOPIC": f"{name}.back.dlq",
-    }
-
-
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment with these settings, and no others, for a flow."""
     other = (PREFIX, "BYTEWAX_", "POLARS_", "_RJEM_")
@@ -57,7 +46,7 @@ class Flow:
         module = ["tests.stopped", at] if at else ["bytewax.run"]
         work = folder / "work"
         work.mkdir(parents=True, exist_ok=True)
-        with self._log.open("w") as log:
+        with self._log.open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *module, f"flows.{name}", "-r", str(folder / name),
                  "-s", "1", "-b", "0", *arguments],

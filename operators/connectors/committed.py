@@ -17,10 +17,14 @@ _COMMITS: Final = 50
 
 
 class CommittedIds:
-    """The payments of a table: columns payment_id, event_time and coordinates, by event_date."""
+    """The events of a table: columns `id_column`, event_time and coordinates, by event_date."""
 
-    def __init__(self, root: str, table: str, fence: Fence) -> None:
+    def __init__(
+        self, root: str, table: str, fence: Fence, topic: str, id_column: str = "payment_id"
+    ) -> None:
+        """`topic` is the one that the events are from; the fence may have others too."""
         self._uri, self._fence = table_uri(root, table), fence
+        self._topic, self._id_column = topic, id_column
         self._handle: DeltaTable | None = None
 
     def _newest_version(self) -> DeltaTable | None:
@@ -37,7 +41,8 @@ class CommittedIds:
         table = self._newest_version()
         if table is None:
             return {}
-        return {p: offset for (_, p), offset in self._fence.read(table).offsets.items()}
+        reached = self._fence.read(table).offsets
+        return {p: offset for (topic, p), offset in reached.items() if topic == self._topic}
 
     def newest(self) -> int | None:
         """Return the newest event hour in the table, or one past it; None if it is empty."""
@@ -71,7 +76,7 @@ class CommittedIds:
         if len(times) > 2:
             since = datetime.fromtimestamp(times[2] / 1000, UTC)
             rows = rows.filter(pl.col("written_at") >= since)
-        yield from _parts(rows)
+        yield from self._parts(rows)
 
     def first(self, hours: Sequence[int]) -> Iterator[Seen]:
         """Yield the first records of these event hours."""
@@ -82,7 +87,7 @@ class CommittedIds:
         end = _EPOCH + timedelta(hours=max(hours) + 1)
         days = {(_EPOCH + timedelta(hours=hour)).date() for hour in hours}
         time = pl.col("event_time")
-        yield from _parts(
+        yield from self._parts(
             pl.scan_delta(table).filter(
                 pl.col("event_date").is_in(sorted(days)),
                 time >= begin,
@@ -91,19 +96,18 @@ class CommittedIds:
             )
         )
 
+    def _parts(self, rows: pl.LazyFrame) -> Iterator[Seen]:
+        found = rows.select(
+            self._id_column, _hour().alias("hour"), "source_partition", "source_offset"
+        ).collect()
+        for part in found.iter_slices(_ROWS):
+            yield Seen(
+                part[self._id_column],
+                part["hour"].to_numpy(),
+                part["source_partition"].cast(pl.Int64).to_numpy(),
+                part["source_offset"].to_numpy(),
+            )
+
 
 def _hour() -> pl.Expr:
     return pl.col("event_time").to_physical() // _HOUR
-
-
-def _parts(rows: pl.LazyFrame) -> Iterator[Seen]:
-    found = rows.select(
-        "payment_id", _hour().alias("hour"), "source_partition", "source_offset"
-    ).collect()
-    for part in found.iter_slices(_ROWS):
-        yield Seen(
-            part["payment_id"],
-            part["hour"].to_numpy(),
-            part["source_partition"].cast(pl.Int64).to_numpy(),
-            part["source_offset"].to_numpy(),
-        )

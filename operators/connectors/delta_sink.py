@@ -223,14 +223,18 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         self._writers: dict[int, list[_Writer]] = {}
         self._pool = ThreadPoolExecutor(4, "delta-commit")
 
+    def frontiers(self) -> list[Frontier]:
+        """Return what each of the tables that are there accounts for, as storage has it now."""
+        uris = [table_uri(self.root, name) for name in self._tables]
+        return [self.fence.read(DeltaTable(u)) for u in uris if DeltaTable.is_deltatable(u)]
+
     def floors(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return at which watermark in µs partitions without recovered state join the flow."""
         places = [(topic, partition) for partition in partitions]
         if not places:
             return {}
-        uris = [table_uri(self.root, name) for name in self._tables]
-        found = [self.fence.read(DeltaTable(u)) for u in uris if DeltaTable.is_deltatable(u)]
-        return {p: floor for (_, p), floor in joining_floors(found, places).items()}
+        found = joining_floors(self.frontiers(), places)
+        return {p: floor for (_, p), floor in found.items()}
 
     def list_parts(self) -> list[str]:
         """Return the tables' names."""

@@ -9,9 +9,9 @@ from deltalake import DeltaTable
 from flows.tables import BRONZE
 from operators.connectors.delta import Fence, table_uri
 from ops.simulate import produce
-from tests.chaos.compare import read_tables
 from tests.chaos.flow import Flow, Shape
 from tests.chaos.world import PARTITIONS, Result, World, make, world
+from tests.compare import read_tables
 from tests.servers import kafka, redis
 
 _MISSING = kafka.missing() or redis.missing()

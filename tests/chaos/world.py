@@ -20,8 +20,8 @@ from flows.settings import Settings
 from operators.connectors import registry
 from ops.simulate import Params, Simulation, Troubles, produce, simulate
 from ops.verify import Report, verify
-from tests.chaos.compare import Difference, read_tables, read_topics
 from tests.chaos.flow import Flow, Shape
+from tests.compare import Difference, read_tables, read_topics
 from tests.servers import kafka as kafka_server
 from tests.servers import redis as redis_server
 

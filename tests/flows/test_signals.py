@@ -13,7 +13,8 @@ from ops.local import Stack
 from ops.processes import free_port
 from ops.simulate import Params, simulate
 from ops.topics import create_topic
-from tests.running import Flow, run, topics, wait_until
+from tests import topics
+from tests.running import Flow, run, wait_until
 
 SOURCE = "operators.connectors.kafka_source"
 SINK = "operators.connectors.delta_sink"
@@ -27,9 +28,7 @@ def settings(stack: Stack, tmp_path: Path) -> dict[str, str]:
     """Settings of a flow that reads a topic of its own, of two partitions."""
     create_topic(stack.bootstrap, tmp_path.name, 2)
     return {
-        **stack.env(),
-        **topics(tmp_path.name),
-        "MILLSTREAM_DELTA_ROOT": str(tmp_path / "tables"),
+        **topics.settings(stack, tmp_path.name, tmp_path),
         "MILLSTREAM_FUTURE_BOUND": "36500d",  # the Kafka timestamps are made up
     }
 

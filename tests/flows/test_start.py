@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.local import Stack, start_broker
+from ops.local import Stack
 from ops.processes import free_port
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
@@ -145,23 +145,3 @@ def _all_metrics_are_there(page: str) -> None:
         "alerts_total", "watermark_lag_seconds", "offset_lag_records", "commit_seconds_count",
     ):  # fmt: skip
         assert re.search(rf"^millstream_{name}", page, re.MULTILINE), name
-
-
-def test_a_topic_made_anew_is_refused_and_its_records_are_not_dropped(
-    stack: Stack, tmp_path: Path
-) -> None:
-    """With the recovery store lost as well, only the tables know of the old topic."""
-    made = simulate(Params(payments=300, customers=50, terminals=50, partitions=1))
-    settings = stack.env() | {
-        "MILLSTREAM_TOPIC": "made-anew",
-        "MILLSTREAM_DELTA_ROOT": str(tmp_path / "tables"),
-        "MILLSTREAM_STOP_AT_END": "true",
-    }
-    create_topic(stack.bootstrap, "made-anew", 1)
-    produce(made, stack.bootstrap, "made-anew")
-    assert _run(tmp_path, **settings).returncode == 0
-    with start_broker() as other:
-        create_topic(other, "made-anew", 1)
-        result = _run(tmp_path, **settings | {"MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": other})
-    assert result.returncode == 1
-    assert "the topic was made anew (partition 0 ends at 0, but offset" in result.stderr

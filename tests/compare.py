@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 import polars as pl
 from deltalake import DeltaTable
 
+from flows import outcomes, tables
 from flows.settings import Settings
-from flows.tables import tables
+from flows.wiring import micros
 from operators.connectors.delta import table_uri
 from operators.connectors.kafka import read_to_end, wait_for_partitions
+from operators.tables import Table
 
 _NOT_COMPARED = "written_at"
 
@@ -37,11 +39,20 @@ class Difference:
             self.examples.append(f"{name}: {times:+d} {row}"[:400])
 
 
-def read_tables(settings: Settings) -> dict[str, pl.DataFrame]:
+def _tables(settings: Settings, flow: str) -> list[Table]:
+    lateness = micros(settings.allowed_lateness)
+    if flow == "payments":
+        return tables.tables(lateness)
+    within = micros(settings.chargebacks_within)
+    return outcomes.tables(
+        outcomes.outcome_join(settings.topic, settings.chargebacks_topic, within, lateness)
+    )
+
+
+def read_tables(settings: Settings, flow: str = "payments") -> dict[str, pl.DataFrame]:
     """Return every table of the flow by name, its rows in an order of their own."""
-    lateness = int(settings.allowed_lateness.total_seconds() * 1e6)
     found = {}
-    for table in tables(lateness):
+    for table in _tables(settings, flow):
         frame = pl.scan_delta(DeltaTable(table_uri(settings.delta_root, table.name))).drop(
             _NOT_COMPARED
         )

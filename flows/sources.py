@@ -1,0 +1,67 @@
+"""Sources: a topic as a flow reads it, checked against what the flow's tables hold of it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+
+from flows.settings import Settings
+from flows.starting import known_partitions
+from operators.connectors import delta, kafka
+from operators.connectors.delta_sink import DeltaSink
+from operators.connectors.drain import DRAIN
+from operators.connectors.kafka_source import KafkaSource
+from operators.tables import Frontier
+
+
+def open_source(
+    settings: Settings,
+    topic: str,
+    partitions: Sequence[int],
+    tables: DeltaSink,
+    *,
+    group: str,
+    idle_timeout: timedelta,
+) -> KafkaSource:
+    """Return the source of a topic, which goes on where the recovery store and the tables are.
+
+    Raises FencedError if the topic ends before what the tables hold of it, and
+    KafkaUnavailableError if the brokers do not say where it ends.
+    """
+    timeout = settings.start_timeout.total_seconds()
+    # In this order: another copy of the flow may be writing.
+    held = tables.frontiers()
+    _refuse_shorter(topic, kafka.end_offsets(settings.kafka, topic, partitions, timeout), held)
+    known = known_partitions(topic)
+    return KafkaSource(
+        settings.kafka,
+        topic,
+        partitions,
+        start=settings.start,
+        resumes=bool(known),
+        floors=tables.floors(topic, set(partitions) - known),
+        batch_size=settings.batch_size,
+        idle_timeout=idle_timeout.total_seconds(),
+        alignment=settings.alignment.total_seconds(),
+        stop_at_end=settings.stop_at_end,
+        group=group,
+        drain=DRAIN,
+    )
+
+
+def _refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:
+    """Refuse a topic that ends before what the tables hold: their fences would drop it all."""
+    held: dict[int, int] = {}
+    for frontier in frontiers:
+        for (name, partition), offset in frontier.offsets.items():
+            if name == topic:
+                held[partition] = max(offset, held.get(partition, offset))
+    gone = [
+        f"partition {partition} ends at {ends[partition]}, but offset {offset} is in the tables"
+        for partition, offset in sorted(held.items())
+        if offset >= ends.get(partition, offset + 1)
+    ]
+    if gone:
+        raise delta.FencedError(
+            f"topic {topic} was made anew ({'; '.join(gone)}): its records would be taken for "
+            "those that the tables already have. Name another MILLSTREAM_DELTA_ROOT or topic, or "
+            "remove the tables, and start with an empty recovery directory"
+        )
