@@ -1,11 +1,7 @@
 """The chargebacks flow whole: two topics in, killed now and then, every payment's outcome."""
 
 import io
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -25,6 +21,7 @@ from ops.local import Stack, local_stack
 from ops.simulate import Params, produce, simulate
 from ops.simulate.encode import SCHEMA_HEADER
 from ops.topics import create_topic
+from tests.running import Flow, run
 
 HOUR = 3_600_000_000
 WITHIN = 6 * HOUR
@@ -82,21 +79,6 @@ def send(stack: Stack, records: list[Record], rate: float) -> None:
     producer.flush()
 
 
-def start(stack: Stack, state: Path, **settings: str) -> subprocess.Popen[bytes]:
-    environ = {
-        **os.environ,
-        **stack.env(),
-        "BYTEWAX_SNAPSHOT_INTERVAL": "1",
-        "MILLSTREAM_CHARGEBACKS_WITHIN": "6h",
-        "MILLSTREAM_CHARGEBACKS_OUT_OF_ORDERNESS": "30s",
-        **settings,
-    }
-    state.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "bytewax.run", "flows.chargebacks", "-r", str(state)]
-    with (stack.folder / "flow.log").open("ab") as log:
-        return subprocess.Popen(command, env=environ, cwd=state, stdout=log, stderr=log)
-
-
 def good(record: str, values: list[bytes], headers: Any, check: Any) -> pl.DataFrame:
     """The good records with their row, as the flow's own decoder and contract see them."""
     decoder = Decoder(schemas.latest(record), registry.open_registry(""))
@@ -145,18 +127,20 @@ def test_every_payment_has_its_outcome_once_whatever_the_kills(tmp_path: Path) -
         ]
         for sender in senders:
             sender.start()
-        state = tmp_path / "state"
-        log = stack.folder / "flow.log"
+        settings = stack.env() | {
+            "MILLSTREAM_CHARGEBACKS_WITHIN": "6h",
+            "MILLSTREAM_CHARGEBACKS_OUT_OF_ORDERNESS": "30s",
+        }
         for _ in range(KILLS):
-            process = start(stack, state, MILLSTREAM_BATCH_SIZE=rng.choice(["50", "500"]))
+            settings["MILLSTREAM_BATCH_SIZE"] = rng.choice(["50", "500"])
+            flow = Flow("chargebacks", settings, tmp_path)
             time.sleep(rng.uniform(1.5, 3.5))
-            assert process.poll() is None, log.read_text()
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            assert flow.process.poll() is None, flow.said()
+            flow.kill()
         for sender in senders:
             sender.join()
-        last = start(stack, state, MILLSTREAM_STOP_AT_END="true")
-        assert last.wait(120) == 0, log.read_text()
+        del settings["MILLSTREAM_BATCH_SIZE"]
+        run("chargebacks", settings | {"MILLSTREAM_STOP_AT_END": "true"}, tmp_path)
         root = stack.env()["MILLSTREAM_DELTA_ROOT"]
         tables = {name: pl.read_delta(f"{root}/{name}") for name in TABLES}
         letters = list(
