@@ -1,4 +1,4 @@
-"""A topic of one's own on the local broker, and partitions of a Kafka source that reads it."""
+"""A topic of one's own on the local broker, partitions of a source that reads it, a Redis."""
 
 import itertools
 
@@ -8,6 +8,7 @@ from confluent_kafka import Producer
 from operators.connectors.drain import Drain
 from operators.connectors.kafka_source import KafkaSource
 from ops.topics import create_topic
+from tests.servers import redis
 
 _names = (f"topic-{i}" for i in itertools.count())
 
@@ -44,3 +45,9 @@ def open_part(stack, topic):
     yield open_part
     for part in parts:
         part.close()
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory):
+    with redis.redis(tmp_path_factory.mktemp("redis")) as running:
+        yield running

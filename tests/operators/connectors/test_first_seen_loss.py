@@ -4,8 +4,6 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,63 +12,22 @@ from redis import Redis as Client
 from operators.connectors import first_seen
 from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.seen import Seen
-from tests.servers import redis as redis_server
+from tests.operators.connectors.first_records import Row, Table, ask
 
 _names = (f"loss-{i}" for i in itertools.count())
-Row = tuple[str, int, int, int]
-
-
-class Table:
-    """A table that commits first records, as the silver table does."""
-
-    def __init__(self) -> None:
-        self.rows: list[Row] = []
-        self.fence: dict[int, int] = {}
-        self.reads = 0
-        self.last: list[list[Row]] = []
-
-    def commit(self, rows: Sequence[Row], fence: dict[int, int]) -> None:
-        self.rows += rows
-        self.last = [*self.last[-1:], list(rows)]
-        self.fence.update(fence)
-
-    def committed(self) -> dict[int, int]:
-        return dict(self.fence)
-
-    def newest(self) -> int | None:
-        return max((hour for _, hour, _, _ in self.rows), default=None)
-
-    def latest(self) -> Iterator[Seen]:
-        return self._parts(list(itertools.chain(*self.last)))
-
-    def first(self, hours: Sequence[int]) -> Iterator[Seen]:
-        self.reads += 1
-        return self._parts([row for row in self.rows if row[1] in hours])
-
-    def _parts(self, found: list[Row]) -> Iterator[Seen]:
-        for start in range(0, len(found), 3):
-            ids, *numbers = zip(*found[start : start + 3], strict=True)
-            yield Seen(pl.Series(ids), *(np.array(column, np.int64) for column in numbers))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with redis_server.redis(tmp_path_factory.mktemp("redis")) as running:
-        yield running
 
 
 @pytest.fixture
-def client(server):
-    with Client.from_url(server.url, retry_on_timeout=True) as made:
+def client(redis_server):
+    with Client.from_url(redis_server.url, retry_on_timeout=True) as made:
         made.ping()
         yield made
 
 
-def ask(seen: RedisFirstSeen, *rows: Row) -> list[tuple[int, int]]:
-    ids, *numbers = zip(*rows, strict=True) if rows else ([], [], [], [])
-    columns = [np.array(column, np.int64) for column in numbers]
-    partitions, offsets = seen.first(pl.Series(ids, dtype=pl.String()), *columns)
-    return list(zip(partitions.tolist(), offsets.tolist(), strict=True))
+def bucket(client: Client, name: str) -> bytes:
+    """Return the key of the one bucket, of hour 7."""
+    (found,) = [key for key in client.scan_iter(f"*{name}*") if key.endswith(b":7")]
+    return found
 
 
 def test_an_emptied_server_is_filled_from_the_table_and_from_memory(client):
@@ -99,27 +56,25 @@ def test_a_bucket_that_went_is_filled_again(client, what):
     seen = RedisFirstSeen(client, name, 60, table)
     ask(seen, ("a", 7, 0, 1))
     table.commit([("a", 7, 0, 1)], {0: 1})
-    (bucket,) = [key for key in client.scan_iter(f"*{name}*") if key.endswith(b":7")]
     if what == "expired":
-        client.pexpire(bucket, 1)
+        client.pexpire(bucket(client, name), 1)
     elif what == "evicted":
-        client.delete(bucket)
+        client.delete(bucket(client, name))
     else:
         client.flushall()
     assert ask(seen, ("a", 7, 0, 2)) == [(0, 1)]
 
 
-def test_data_of_another_life_of_the_server_is_not_trusted(server, client):
+def test_data_of_another_life_of_the_server_is_not_trusted(redis_server, client):
     table, name = Table(), next(_names)
     seen = RedisFirstSeen(client, name, 60, table)
     ask(seen, ("a", 7, 0, 1))
     table.commit([("a", 7, 0, 1)], {0: 1})
     # A server that was restored from an old dump: the bucket is there, an id is not.
-    (bucket,) = [key for key in client.scan_iter(f"*{name}*") if key.endswith(b":7")]
-    client.hdel(bucket, "a")
-    server.kill()
-    server.start()
-    fresh = RedisFirstSeen(Client.from_url(server.url), name, 60, table)
+    client.hdel(bucket(client, name), "a")
+    redis_server.kill()
+    redis_server.start()
+    fresh = RedisFirstSeen(Client.from_url(redis_server.url), name, 60, table)
     assert ask(fresh, ("a", 7, 0, 2)) == [(0, 1)]
 
 

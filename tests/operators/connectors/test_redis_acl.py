@@ -8,29 +8,22 @@ from redis import Redis as Client
 from operators.connectors import redis
 from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.redis import ACL, RedisUnavailableError
-from tests.operators.connectors.test_first_seen_loss import Table, ask
-from tests.servers import redis as redis_server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with redis_server.redis(tmp_path_factory.mktemp("redis")) as running:
-        yield running
+from tests.operators.connectors.first_records import Table, ask
 
 
 @pytest.fixture
-def admin(server):
-    with Client.from_url(server.url) as made:
+def admin(redis_server):
+    with Client.from_url(redis_server.url) as made:
         yield made
         made.acl_deluser("flow")
 
 
 @pytest.fixture
-def allow(admin, server):
+def allow(admin, redis_server):
     def allow(*rules: str) -> str:
         """Make a user who may do this alone; returns the URL."""
         admin.execute_command("ACL", "SETUSER", "flow", "reset", "on", ">secret", *rules)
-        return server.url.replace("//", "//flow:secret@")
+        return redis_server.url.replace("//", "//flow:secret@")
 
     return allow
 
@@ -72,7 +65,7 @@ def test_info_denied_while_it_runs_stops_it_and_no_loss_goes_unseen(allow):
             ask(seen, ("a", 7, 0, 2))
 
 
-def test_a_server_that_does_not_tell_its_life_is_refused(server, monkeypatch):
+def test_a_server_that_does_not_tell_its_life_is_refused(redis_server, monkeypatch):
     monkeypatch.setattr(redis, "_LIFE", redis._LIFE.replace("run_id", "no_such_id"))
     with pytest.raises(RedisUnavailableError, match="INFO names no run_id"):
-        redis.connect(server.url, 60)
+        redis.connect(redis_server.url, 60)
