@@ -1,6 +1,6 @@
 """An index of rows by key that grows by batches: sorted runs, merged as they fill."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -36,12 +36,7 @@ class KeyIndex:
     def find(self, keys: UInt64s, low: Int64s, high: Int64s) -> tuple[Int64s, Int64s]:
         """Return (position in `keys`, id) of each key's ids in [low, high); shapes (n,)."""
         places, found = [], []
-        order = np.argsort(keys)
-        for run_keys, run_ids in self._runs:
-            at, left, right = _spans(run_keys, keys[order])
-            if len(at) == 0:
-                continue
-            at = order[at]
+        for run_ids, at, left, right in self._spans(keys):
             begin = _lower_bound(run_ids, left, right, low[at])
             size = _lower_bound(run_ids, begin, right, high[at]) - begin
             ends = np.cumsum(size)
@@ -55,16 +50,19 @@ class KeyIndex:
     def newest(self, keys: UInt64s, high: Int64s) -> Int64s:
         """Return each key's largest id below `high`, -1 where there is none; shape (n,)."""
         best = np.full(len(keys), -1, np.int64)
-        order = np.argsort(keys)
-        for run_keys, run_ids in self._runs:
-            at, left, right = _spans(run_keys, keys[order])
-            if len(at) == 0:
-                continue
-            at = order[at]
+        for run_ids, at, left, right in self._spans(keys):
             end = _lower_bound(run_ids, left, right, high[at])
             some = end > left
             best[at[some]] = np.maximum(best[at[some]], run_ids[end[some] - 1])
         return best
+
+    def _spans(self, keys: UInt64s) -> Iterator[tuple[Int64s, Int64s, Int64s, Int64s]]:
+        """Yield of each run that has any of the keys its ids, and what `_spans` finds in it."""
+        order = np.argsort(keys)
+        for run_keys, run_ids in self._runs:
+            at, left, right = _spans(run_keys, keys[order])
+            if len(at):
+                yield run_ids, order[at], left, right
 
 
 def _merged(

@@ -21,8 +21,18 @@ def _check(left: Side, right: Side, lateness: int) -> None:
         raise ValueError(f"both sides name a column {sorted(both)}")
 
 
+class _Join:
+    left: Side
+    right: Side
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """The columns of a result with their types."""
+        return {**self.left.schema, **self.right.schema, SETTLED: TIME}
+
+
 @dataclass(frozen=True)
-class IntervalJoin:
+class IntervalJoin(_Join):
     """Pairs of a left and a right row: equal keys, right.time - left.time in [lower, upper] µs.
 
     Both bounds are inclusive. "inner" gives the pairs; "left" also the left rows without any,
@@ -50,11 +60,6 @@ class IntervalJoin:
             raise ValueError(f"the lower bound {self.lower} is above the upper {self.upper}")
         _check(self.left, self.right, self.lateness)
 
-    @property
-    def schema(self) -> dict[str, pl.DataType]:
-        """The columns of a result with their types."""
-        return {**self.left.schema, **self.right.schema, SETTLED: TIME}
-
 
 @dataclass(frozen=True, slots=True)
 class Joined:
@@ -70,7 +75,7 @@ class Joined:
 
 
 @dataclass(frozen=True)
-class TemporalJoin:
+class TemporalJoin(_Join):
     """Rows of `left` with the version of `right` that was valid at their event time.
 
     A version is valid from its `event_time` (inclusive) until the key's next one; of two with
@@ -101,8 +106,3 @@ class TemporalJoin:
             return self.right
         columns = {**self.right.columns, "_deleted": self.deleted}
         return Side(self.right.topic, self.right.by, columns, self.right.types)
-
-    @property
-    def schema(self) -> dict[str, pl.DataType]:
-        """The columns of a result with their types."""
-        return {**self.left.schema, **self.right.schema, SETTLED: TIME}

@@ -18,6 +18,7 @@ from flows.tables import (
     WINDOWED,
     windowed_table,
 )  # fmt: skip
+from flows.wiring import micros
 from operators.connectors.delta import Fence, table_uri
 from operators.connectors.kafka import wait_for_partitions
 from operators.rules import ALERT_COLUMNS, RuleSet, load_rules
@@ -101,7 +102,7 @@ def verify(
         checks.append(_check_truth(pl.read_parquet(truth), placed))
 
     told("working out the windows anew from silver")
-    lateness = int(settings.allowed_lateness.total_seconds() * 1e6)
+    lateness = micros(settings.allowed_lateness)
     partitions = [
         (settings.topic, p) for p in wait_for_partitions(settings.kafka, settings.topic, 10)
     ]
@@ -111,7 +112,7 @@ def verify(
         tables.handle(SILVER.name),
         tables.handle(LATE.name),
         panes,
-        bound=int(settings.out_of_orderness.total_seconds() * 1e6),
+        bound=micros(settings.out_of_orderness),
         lateness=lateness,
         watermarks={name: fence.read(handle).watermark for name, handle in panes.items()},
     )
