@@ -34,6 +34,12 @@ def test_every_pure_module_is_under_the_contract_of_purity():
     assert set(contract["source_modules"]) == {f"operators.{name}" for name in pure}
 
 
+def test_no_step_acts_on_the_end_of_its_input_which_is_a_stop_and_not_an_end_of_time():
+    steps = [path.read_text("utf-8") for path in (ROOT / "operators" / "steps").glob("*.py")]
+    assert any("StatefulBatchLogic" in text for text in steps)
+    assert not any("on_eof" in text for text in steps)
+
+
 @pytest.mark.parametrize("package", [*PACKAGES, "benchmarks"])
 def test_no_file_is_too_long_to_read(package):
     long = {

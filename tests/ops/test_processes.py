@@ -41,12 +41,16 @@ def test_a_server_that_exits_at_once_is_an_error_that_names_its_log(tmp_path):
 
 
 def test_a_server_that_never_gets_ready_is_ended(tmp_path):
-    command = [sys.executable, "-c", "import os, time; print(os.getpid()); time.sleep(60)"]
+    command = [
+        sys.executable,
+        "-c",
+        "import os, time; print(os.getpid(), flush=True); time.sleep(60)",
+    ]
     log = tmp_path / "log"
     with pytest.raises(ServerError, match="not ready within"):
         start("slow", lambda _: command, lambda _: False, log, timeout=1)
     with pytest.raises(ProcessLookupError):
-        os.kill(int(log.read_text() or 2**22), 0)
+        os.kill(int(log.read_text()), 0)
 
 
 def test_a_process_with_a_reused_pid_is_not_ours():
