@@ -70,7 +70,7 @@ def test_no_problem_shows_a_secret():
         ("0s", timedelta(0)),
     ],
 )
-def test_durations(text, expected):
+def test_a_duration_is_a_number_and_a_unit(text, expected):
     assert load(NEEDED | {"MILLSTREAM_DEDUP_TTL": text}).dedup_ttl == expected
 
 

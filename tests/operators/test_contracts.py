@@ -127,7 +127,7 @@ def test_one_refusal_names_all_that_is_broken_and_no_values() -> None:
     assert "7777" not in message
 
 
-def test_no_rows() -> None:
+def test_no_rows_are_neither_good_nor_refused() -> None:
     good, refusals = check()
     assert good.len() == 0
     assert refusals == []

@@ -51,7 +51,9 @@ MICROS = {"type": "long", "logicalType": "timestamp-micros"}
         (enum("A", "B"), enum("A", "Z", default="Z"), "B", "Z"),
     ],
 )
-def test_promotions(written: Any, kind: Any, value: Any, expected: Any) -> None:
+def test_values_are_promoted_as_avro_says(
+    written: Any, kind: Any, value: Any, expected: Any
+) -> None:
     frame = read(record(("f", written)), record(("f", kind)), {"f": value}).frame
     assert frame["f"].to_list() == [expected]
 

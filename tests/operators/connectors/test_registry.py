@@ -162,7 +162,7 @@ def test_bad_settings_are_refused_at_once() -> None:
 
 
 @pytest.mark.parametrize("form", ["path", "url", "packaged"])
-def test_folders(tmp_path: Path, form: str) -> None:
+def test_schemas_come_from_a_folder_or_the_package(tmp_path: Path, form: str) -> None:
     folder = tmp_path / "my schemas"
     (folder / "payment").mkdir(parents=True)
     packaged = Path(schemas.__file__).parent / "payment"

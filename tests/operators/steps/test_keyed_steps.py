@@ -104,7 +104,7 @@ shapes = pytest.mark.parametrize(("stops", "workers"), [(False, 1), (True, 1), (
 
 
 @shapes
-def test_interval_join(tmp_path, stops, workers):
+def test_an_interval_join_gives_the_pairs_and_the_rows_alone(tmp_path, stops, workers):
     join = IntervalJoin(L, R, -5, 10, "left")
     rows, too_late = run(
         tmp_path, ["l", "r"], stops, workers,
@@ -152,7 +152,7 @@ def as_of(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
 
 
 @shapes
-def test_temporal_join(tmp_path, stops, workers):
+def test_a_temporal_join_gives_each_row_its_version(tmp_path, stops, workers):
     join = TemporalJoin(L, R)
     rows, _ = run(
         tmp_path, ["l", "r"], stops, workers,
@@ -162,7 +162,7 @@ def test_temporal_join(tmp_path, stops, workers):
 
 
 @shapes
-def test_enrich(tmp_path, stops, workers):
+def test_a_table_enriches_each_row_with_its_version(tmp_path, stops, workers):
     join, first = TemporalJoin(L, R), [records("r")]
 
     def step(streams: list[Any]) -> Any:
@@ -175,7 +175,7 @@ def test_enrich(tmp_path, stops, workers):
 
 
 @shapes
-def test_match(tmp_path, stops, workers):
+def test_a_sequence_matches_what_nothing_breaks_in_time(tmp_path, stops, workers):
     pattern = Sequence("test", L, (Step("a", "value = 1"),), 5, Absence("value = 1", 40))
     rows, too_late = run(
         tmp_path, ["l"], stops, workers,
