@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -59,6 +60,7 @@ def event_to_alert(rate: float, seconds: int, cards: int) -> dict[str, Any]:
         process = subprocess.Popen(command, env=environ, cwd=work)
         try:
             produce(made, stack.bootstrap, "payments", rate)
+            time.sleep(2)  # for the flow to read the last of them
             process.send_signal(signal.SIGTERM)
             if process.wait(60):
                 raise RuntimeError(f"the flow ended with {process.returncode}")

@@ -31,7 +31,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     start, look, join = SHELL[1:4]
     flow = start.splitlines()[-1]
     assert flow.startswith(".venv/bin/python -m bytewax.run flows.payments")
-    stopped = f"timeout --preserve-status --signal INT 6 {flow}"
+    stopped = f"timeout --preserve-status --signal INT 12 {flow}"
     script = "\n".join(
         [
             "set -euo pipefail",
