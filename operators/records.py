@@ -33,16 +33,19 @@ REJECT_COLUMNS: Final[dict[str, pl.DataType]] = {
 }
 
 
-def coordinates(raw: RawBatch) -> list[pl.Series]:
-    """Return the columns of `COORDINATES` and `kafka_timestamp`, null where it is no time."""
-    n = len(raw)
-    topic = pl.Series("source_topic", [raw.progress.topic])
-    partition = pl.Series("source_partition", [raw.progress.partition], pl.Int32())
+def coordinates(raws: Sequence[RawBatch]) -> list[pl.Series]:
+    """Return the columns of `COORDINATES` and `kafka_timestamp`, null where it is no time.
+
+    For all the batches' records, which are of one topic.
+    """
+    sizes = [len(raw) for raw in raws]
+    topic = pl.Series("source_topic", [raws[0].progress.topic])
+    partitions = np.array([raw.progress.partition for raw in raws], np.int32)
     return [
-        topic.new_from_index(0, n),
-        partition.new_from_index(0, n),
-        pl.Series("source_offset", raw.offsets),
-        _times(raw.timestamps),
+        topic.new_from_index(0, sum(sizes)),
+        pl.Series("source_partition", np.repeat(partitions, sizes)),
+        pl.Series("source_offset", np.concatenate([raw.offsets for raw in raws])),
+        _times(np.concatenate([raw.timestamps for raw in raws])),
     ]
 
 
@@ -78,7 +81,7 @@ def ingested(raw: RawBatch) -> pl.DataFrame:
     """Return a row per record, with `RAW_COLUMNS`."""
     return pl.DataFrame(
         [
-            *coordinates(raw),
+            *coordinates([raw]),
             pl.Series("key", raw.keys, dtype=pl.Binary()),
             pl.Series("value", raw.values, dtype=pl.Binary()),
             _headers(raw.headers),

@@ -38,24 +38,24 @@ def decode_batches(
     )
     stamps = np.concatenate([raw.timestamps for raw in raws])[decoded.rows]
     good, broken = contract(decoded.frame, pl.Series(stamps))
-    refusals = list(decoded.refusals)
-    frame, rows = decoded.frame, decoded.rows
-    if broken:
-        refusals += [replace(refusal, row=int(rows[refusal.row])) for refusal in broken]
-        frame, rows = frame.filter(good), rows[good.to_numpy()]
+    refusals = [
+        *decoded.refusals,
+        *(replace(each, row=int(decoded.rows[each.row])) for each in broken),
+    ]
     refusals.sort(key=lambda refusal: refusal.row)
-    refused_rows = [refusal.row for refusal in refusals]
+    frame, rows = decoded.in_order(good if broken else None)
+    places = pl.DataFrame(coordinates(raws))
+    if len(rows) < places.height:
+        places = places[rows]
+    frame = pl.concat([places, frame], how="horizontal")
 
     result: list[Batch | pl.DataFrame] = []
+    refused_rows = [refusal.row for refusal in refusals]
     start = 0
     for raw in raws:
         end = start + len(raw)
         low, high = np.searchsorted(rows, [start, end])
-        places = pl.DataFrame(coordinates(raw))
-        if high - low < len(raw):
-            places = places[rows[low:high] - start]
-        columns = [places, frame.slice(low, high - low)]
-        result.append(Batch(raw.progress, pl.concat(columns, how="horizontal")))
+        result.append(Batch(raw.progress, frame.slice(low, high - low)))
         mine = refusals[bisect_left(refused_rows, start) : bisect_left(refused_rows, end)]
         if mine:
             result.append(refused(raw, [replace(each, row=each.row - start) for each in mine]))

@@ -86,7 +86,7 @@ def test_no_records_are_no_rows_with_all_columns():
     empty = RawBatch(Progress("payments", 0, 1))
     assert dict(ingested(empty).schema) == RAW_COLUMNS
     assert dict(refused(empty, []).schema) == REJECT_COLUMNS
-    assert [series.name for series in coordinates(empty)] == list(RAW_COLUMNS)[:4]
+    assert [series.name for series in coordinates([empty])] == list(RAW_COLUMNS)[:4]
 
 
 def test_a_refusal_is_a_row_with_its_record_and_the_reason():
