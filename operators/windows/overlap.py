@@ -225,7 +225,13 @@ def codes(hashes: UInt64s, columns: pl.DataFrame) -> Int64s | None:
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
     again = np.flatnonzero(~new)
     for column in columns.get_columns():
-        if not column[order[again]].eq_missing(column[order[again - 1]]).all():
+        # Where most are there again, one look-up in order takes half the time of two.
+        if 2 * len(again) > len(order):
+            sorted_ = column[order]
+            alike = sorted_.slice(1).eq_missing(sorted_.head(-1)).to_numpy()[again - 1]
+        else:
+            alike = column[order[again]].eq_missing(column[order[again - 1]]).to_numpy()
+        if not alike.all():
             return None
     numbers = np.empty(len(order), np.int64)
     numbers[order] = np.cumsum(new) - 1
