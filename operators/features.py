@@ -1,6 +1,8 @@
 """Features: what each payment looks like against its card's own past."""
 
-from typing import Any, Final, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,7 @@ from operators.cards import Cards
 from operators.grouping import Sorted
 from operators.hashing import hash_strings
 from operators.history import SlidingHistory
+from operators.kept import Rows
 from operators.watermarks import PartitionWatermark
 
 Floats = npt.NDArray[np.float64]
@@ -67,7 +70,7 @@ class CardFeatures:
     in one partition. Cards are known by the 64-bit hash of their id.
     """
 
-    VERSION: Final = 1
+    VERSION: ClassVar = 2
 
     def __init__(self, out_of_orderness: int) -> None:
         """`out_of_orderness` is the watermark's bound in µs."""
@@ -80,6 +83,11 @@ class CardFeatures:
     def rows(self) -> int:
         """How many cards and events are kept."""
         return self._cards.size + len(self.history)
+
+    @property
+    def changed(self) -> int:
+        """How many cards and events are new or changed since `settle`."""
+        return self._cards.changed + self.history.changed
 
     def advance(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the rows, in offset order, with `watermark` and the columns of `SCHEMA`.
@@ -170,6 +178,7 @@ class CardFeatures:
         store["count"][slots] = count[ends] + 1
         store["amount"][slots] = total[ends] + amounts[ends]
         store["period"][slots] = periods[ends]
+        store["changed"][slots] = True
         for name, values in (("latitude", latitude), ("longitude", longitude), ("time", times)):
             empty = np.nan if values.dtype == np.float64 else 0
             store[name][slots] = np.where(
@@ -186,27 +195,31 @@ class CardFeatures:
             "card_moved_m": metres, "card_speed_kmh": speed,
         }  # fmt: skip
 
-    def dump(self) -> dict[str, Any]:
-        """Return the state as builtins, for recovery."""
-        return {
-            "version": self.VERSION,
-            "largest": self.watermark.largest,
-            "newest_period": self._period,
-            "history": self.history.dump(),
-            **self._cards.dump(),
-        }
+    def head(self) -> dict[str, Any]:
+        """Return what is no row, as builtins."""
+        return {"largest": self.watermark.largest, "newest_period": self._period}
 
-    @classmethod
-    def load(cls, out_of_orderness: int, state: dict[str, Any]) -> Self:
-        """Resume a dumped state; raises ValueError for one of an unknown version."""
-        if state["version"] != cls.VERSION:
-            raise ValueError(f"card features of state version {state['version']}")
-        features = cls(out_of_orderness)
-        features.watermark.largest = state["largest"]
-        features.history.load(state["history"])
-        features._period = state["newest_period"]
-        features._cards.load(state)
-        return features
+    def changes(self) -> dict[str, Any]:
+        """Return the cards that changed and the events that are new since `settle`."""
+        return {"cards": self._cards.changes(), "history": self.history.changes()}
+
+    def part(self, part: int) -> dict[str, Any]:
+        """Return all cards and events of a part."""
+        return {"cards": self._cards.part(part), "history": self.history.part(part)}
+
+    def settle(self) -> None:
+        """Let nothing count as changed."""
+        self._cards.settle()
+        self.history.settle()
+
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
+        """Take up what was given before."""
+        self.watermark.largest = head["largest"]
+        self._period = head["newest_period"]
+        self._cards.load([replace(each, rows=each.rows["cards"]) for each in found])
+        self._cards.forget_before(self._period - 1)
+        events = [replace(each, rows=each.rows["history"]) for each in found]
+        self.history.load(events, self.watermark.current)
 
 
 def _feature(name: str, values: npt.NDArray[Any]) -> pl.Series:
