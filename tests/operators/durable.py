@@ -16,7 +16,7 @@ class End:
     """How an epoch ends: in which order it is written, and whether a resume comes of it."""
 
     resume: bool = False
-    head_first: bool = False
+    head_first: bool = True
     all_parts: bool = False
     """At the end of the input Bytewax writes the state of every step."""
 

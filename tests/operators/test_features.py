@@ -199,15 +199,21 @@ def test_a_card_is_forgotten_between_one_and_two_periods_after_its_last_payment(
     assert silent_for(2 * FORGET + 2 * MINUTE)["card_amount_minor_mean"] is None
 
 
-def test_a_forgotten_card_takes_no_memory():
-    features = CardFeatures(BOUND)
+def test_a_forgotten_card_takes_no_memory_and_does_not_come_back():
+    store = Durable(lambda: CardFeatures(BOUND))
     for year in range(12):
         rows = [
             (EPOCH + year * 4 * FORGET + i, f"{year}/{i}", 1, None, None) for i in range(50)
         ]
-        features.advance(frame_of(rows))
-        features.advance(frame_of([(EPOCH + (year * 4 + 3) * FORGET, "x", 1, None, None)] * 2))
-    assert features.rows < 120
+        later = (EPOCH + (year * 4 + 3) * FORGET, "x", 1, None, None)
+        for part in (rows, [later] * 2):
+            store.begin()
+            store.state.advance(frame_of(part))
+            store.end(End())
+    assert store.state.rows < 60
+    # Old entries still hold some.
+    store.resume()
+    assert store.state.rows < 60
 
 
 def test_no_rows_bring_no_state_but_all_columns():

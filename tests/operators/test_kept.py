@@ -128,10 +128,15 @@ def test_a_part_that_is_missing_is_refused():
     store.resume()
 
 
-def test_an_older_entry_than_the_head_knows_is_refused():
+@pytest.mark.parametrize("head_first", [True, False])
+def test_an_older_entry_than_the_head_knows_is_refused(head_first):
     store = resumable()
-    part = max(store.entries, key=lambda part: store.entries[part]["number"])
-    store.entries[part] = store.entries[part] | {"number": 1}
+    older = dict(store.entries)
+    while store.entries == older:
+        store.begin()
+        store.state.put(map(key, range(9)), 99)
+        store.end(End(head_first=head_first))
+    store.entries = older
     with pytest.raises(ValueError, match="entries of a kept state are missing"):
         store.resume()
 
