@@ -20,7 +20,8 @@ import polars as pl
 from benchmarks.figures import add_json
 from operators.batches import Batch, Progress
 from operators.features import CardFeatures
-from operators.kept import PARTS, Kept
+from operators.kept import Kept
+from operators.parts import PARTS
 from operators.steps.windows import assign
 from operators.tables import TIME
 from operators.windows import (

@@ -1,15 +1,15 @@
 """Cards: what a partition's payments of each card came to, found by the card's hash."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from operators.batches import Int64s
+from operators.batches import NO_WATERMARK, Int64s
 from operators.grouping import Indices
 from operators.hashing import UInt64s
-from operators.kept import Rows, gather, span_of_part
+from operators.parts import Rows, gather, last_of_each, span_of_part
 
 
 class Cards:
@@ -24,6 +24,7 @@ class Cards:
         self.keys: UInt64s = np.empty(0, np.uint64)
         self.slots = np.empty(0, np.int64)
         self.size = 0
+        self._forgotten = NO_WATERMARK
         self.columns: dict[str, npt.NDArray[Any]] = {
             name: np.empty(0, dtype) for name, dtype in self._COLUMNS.items()
         }
@@ -62,7 +63,10 @@ class Cards:
         self.size = size
 
     def forget_before(self, period: int) -> None:
-        """Drop the cards whose last payment was before `period`."""
+        """Drop the cards whose last payment was before `period`, unless that was done."""
+        if period <= self._forgotten:
+            return
+        self._forgotten = period
         kept = np.flatnonzero(self.columns["period"][self.slots] >= period)
         if len(kept) < len(self.keys):
             slots = self.slots[kept]
@@ -79,6 +83,10 @@ class Cards:
             **{name: self.columns[name][slots].tobytes() for name in self._COLUMNS},
         }
 
+    def head(self) -> dict[str, int]:
+        """Return what is no card."""
+        return {"forgotten": self._forgotten}
+
     def changes(self) -> dict[str, bytes]:
         """Return the cards that are new or changed since `settle`."""
         return self._of(np.flatnonzero(self.columns["changed"][self.slots]))
@@ -91,13 +99,12 @@ class Cards:
         """Let no card count as changed."""
         self.columns["changed"][:] = False
 
-    def load(self, found: Sequence[Rows]) -> None:
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
         """Take up cards that were given before; of each the last counts."""
         rows = gather(found, {"keys": np.uint64, **self._COLUMNS})
-        order = np.argsort(rows["keys"], kind="stable")
-        ordered = rows["keys"][order]
-        self.keys = np.unique(ordered)
-        self.size = len(self.keys)
+        last = last_of_each(rows["keys"])
+        self.keys, self.size = rows["keys"][last], len(last)
         self.slots = np.arange(self.size)
-        last = order[np.searchsorted(ordered, self.keys, "right") - 1]
         self.columns = {name: rows[name][last] for name in self.columns}
+        # What was forgotten may be in an old entry.
+        self.forget_before(head["forgotten"])

@@ -1,7 +1,6 @@
 """Features: what each payment looks like against its card's own past."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -13,7 +12,7 @@ from operators.cards import Cards
 from operators.grouping import Sorted
 from operators.hashing import hash_strings
 from operators.history import SlidingHistory
-from operators.kept import Rows
+from operators.parts import Divided, Members, Rows
 from operators.watermarks import PartitionWatermark
 
 Floats = npt.NDArray[np.float64]
@@ -62,7 +61,7 @@ def haversine_m(
     return metres
 
 
-class CardFeatures:
+class CardFeatures(Members):
     """The watermark and the cards' past of one source partition.
 
     State is kept per source partition, whose order is fixed, so that features depend neither
@@ -77,7 +76,6 @@ class CardFeatures:
         self.watermark = PartitionWatermark(out_of_orderness)
         self.history = SlidingHistory(list(HORIZONS.values()))
         self._cards = Cards()
-        self._period = NO_WATERMARK
 
     @property
     def rows(self) -> int:
@@ -85,9 +83,9 @@ class CardFeatures:
         return self._cards.size + len(self.history)
 
     @property
-    def changed(self) -> int:
-        """How many cards and events are new or changed since `settle`."""
-        return self._cards.changed + self.history.changed
+    def members(self) -> Mapping[str, Divided]:
+        """What has rows."""
+        return {"cards": self._cards, "history": self.history}
 
     def advance(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the rows, in offset order, with `watermark` and the columns of `SCHEMA`.
@@ -184,10 +182,7 @@ class CardFeatures:
             store[name][slots] = np.where(
                 place >= 0, values[place], np.where(kept, old[name], empty)
             )
-        newest = int(periods.max())
-        if newest > self._period:
-            self._cards.forget_before(newest - 1)
-            self._period = newest
+        self._cards.forget_before(int(periods.max()) - 1)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.where(count > 0, total / count, np.nan)
         return {
@@ -197,29 +192,12 @@ class CardFeatures:
 
     def head(self) -> dict[str, Any]:
         """Return what is no row, as builtins."""
-        return {"largest": self.watermark.largest, "newest_period": self._period}
-
-    def changes(self) -> dict[str, Any]:
-        """Return the cards that changed and the events that are new since `settle`."""
-        return {"cards": self._cards.changes(), "history": self.history.changes()}
-
-    def part(self, part: int) -> dict[str, Any]:
-        """Return all cards and events of a part."""
-        return {"cards": self._cards.part(part), "history": self.history.part(part)}
-
-    def settle(self) -> None:
-        """Let nothing count as changed."""
-        self._cards.settle()
-        self.history.settle()
+        return super().head() | {"largest": self.watermark.largest}
 
     def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
         """Take up what was given before."""
+        super().load(head, found)
         self.watermark.largest = head["largest"]
-        self._period = head["newest_period"]
-        self._cards.load([replace(each, rows=each.rows["cards"]) for each in found])
-        self._cards.forget_before(self._period - 1)
-        events = [replace(each, rows=each.rows["history"]) for each in found]
-        self.history.load(events, self.watermark.current)
 
 
 def _feature(name: str, values: npt.NDArray[Any]) -> pl.Series:

@@ -1,8 +1,8 @@
 """Sliding history: for each event, what its key did in the time before it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from operators.batches import NO_WATERMARK, Int64s
 from operators.grouping import Indices, Sorted
 from operators.hashing import UInt64s
-from operators.kept import Rows, gather, span_of_part
+from operators.parts import Rows, gather, span_of_part
 
 _RECENT_MIN = 8_192
 
@@ -98,6 +98,7 @@ class SlidingHistory:
         """`horizons` are in µs."""
         self.horizons = tuple(horizons)
         self.longest = max(self.horizons)
+        self._after = NO_WATERMARK
         self._main = _Run.empty()
         self._recent = _Run.empty()
 
@@ -126,15 +127,16 @@ class SlidingHistory:
                 begin = np.minimum(index.at_most(low), high)
                 count += high - begin
                 total += sums[high] - sums[begin]
-        self._take(rows, times, amounts, after)
+        self._after = after
+        self._take(_Run(rows.keys[rows.runs], times, amounts, np.ones(len(times), bool)))
         return totals
 
-    def _horizon(self, after: int) -> int:
-        return NO_WATERMARK if after == NO_WATERMARK else after - self.longest
+    @property
+    def _horizon(self) -> int:
+        return NO_WATERMARK if self._after == NO_WATERMARK else self._after - self.longest
 
-    def _take(self, rows: Sorted, times: Int64s, amounts: Int64s, after: int) -> None:
-        horizon = self._horizon(after)
-        batch = _Run(rows.keys[rows.runs], times, amounts, np.ones(len(times), bool))
+    def _take(self, batch: _Run) -> None:
+        horizon = self._horizon
         self._recent = self._recent.merge(batch, horizon)
         if len(self._recent) > max(_RECENT_MIN, len(self._main) // 4):
             self._main = self._main.merge(self._recent, horizon)
@@ -144,6 +146,10 @@ class SlidingHistory:
     def changed(self) -> int:
         """How many events are new since `settle`."""
         return int(np.count_nonzero(self._main.new)) + int(np.count_nonzero(self._recent.new))
+
+    def head(self) -> dict[str, int]:
+        """Return what is no event."""
+        return {"after": self._after}
 
     def changes(self) -> dict[str, bytes]:
         """Return the events that are new since `settle`, as builtins."""
@@ -159,14 +165,15 @@ class SlidingHistory:
         """Let no event count as new."""
         self._main.new[:] = self._recent.new[:] = False
 
-    def load(self, found: Sequence[Rows], after: int) -> None:
-        """Take up events that were given before; `after` is the partition's watermark."""
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
+        """Take up events that were given before."""
+        self._after = head["after"]
         rows = gather(found, {"keys": np.uint64, "times": np.int64, "amounts": np.int64})
         order = np.lexsort((rows["times"], rows["keys"]))
         names = "keys", "times", "amounts", "changed"
         run = _Run(*(rows[name][order] for name in names))
         # What was dropped may be in an old entry.
-        self._main = run.pick(np.flatnonzero(run.times > self._horizon(after)))
+        self._main = run.pick(np.flatnonzero(run.times > self._horizon))
         self._recent = _Run.empty()
 
 

@@ -1,35 +1,15 @@
 """Kept: when which rows of a state are written, so that a snapshot costs what has changed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from operators.hashing import UInt64s
-
-PARTS: Final = 16
-"""How many parts a state's rows are of; fixed for the life of a recovery store."""
-
-_WIDTH: Final = 2**64 // PARTS
+from operators.parts import PARTS, Divided, Rows
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows as a state has once given them, for it to take them up again.
-
-    Those count whose part is true in `parts`, shape (PARTS,). `changed` are rows that no entry
-    has yet.
-    """
-
-    rows: Mapping[str, Any]
-    parts: npt.NDArray[np.bool_]
-    changed: bool
-
-
-class Divided(Protocol):
-    """A state whose rows are of parts; all that it gives is made of builtins."""
+class State(Divided, Protocol):
+    """A state that a step works on."""
 
     VERSION: ClassVar[int]
 
@@ -37,53 +17,8 @@ class Divided(Protocol):
     def rows(self) -> int:
         """How many rows there are."""
 
-    @property
-    def changed(self) -> int:
-        """How many rows are new or changed since `settle`."""
 
-    def head(self) -> dict[str, Any]:
-        """Return what is no row."""
-
-    def changes(self) -> dict[str, Any]:
-        """Return the rows that are new or changed since `settle`."""
-
-    def part(self, part: int) -> dict[str, Any]:
-        """Return all rows of a part."""
-
-    def settle(self) -> None:
-        """Let nothing count as changed."""
-
-    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
-        """Take up what was given before; of a row that comes more than once the last counts."""
-
-
-def span_of_part(keys: UInt64s, part: int) -> slice:
-    """Return where the sorted hashes of a part stand: those with the same highest bits."""
-    first, last = np.uint64(part * _WIDTH), np.uint64((part + 1) * _WIDTH - 1)
-    return slice(int(np.searchsorted(keys, first)), int(np.searchsorted(keys, last, "right")))
-
-
-def gather(
-    found: Sequence[Rows], types: Mapping[str, type[np.generic]]
-) -> dict[str, npt.NDArray[Any]]:
-    """Return the rows that count, in order: each column of bytes as one array, and "changed".
-
-    Among the columns is "keys", whose hashes tell the part as in `span_of_part`.
-    """
-    made: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in (*types, "changed")}
-    for each in found:
-        keys = np.frombuffer(each.rows["keys"], np.uint64)
-        kept = np.flatnonzero(each.parts[(keys // np.uint64(_WIDTH)).astype(np.intp)])
-        for name, dtype in types.items():
-            made[name].append(np.frombuffer(each.rows[name], dtype)[kept])
-        made["changed"].append(np.full(len(kept), each.changed))
-    return {
-        name: np.concatenate(arrays) if arrays else np.empty(0, types.get(name, np.bool_))
-        for name, arrays in made.items()
-    }
-
-
-S = TypeVar("S", bound=Divided)
+S = TypeVar("S", bound=State)
 
 
 class Kept(Generic[S]):

@@ -20,11 +20,12 @@ import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream, StatefulBatchLogic
 
-from operators.kept import PARTS, Divided, Kept
+from operators.kept import Kept, State
 from operators.metrics import observe_state
+from operators.parts import PARTS
 
 V = TypeVar("V")
-S = TypeVar("S", bound=Divided)
+S = TypeVar("S", bound=State)
 
 
 @dataclass(frozen=True, slots=True)

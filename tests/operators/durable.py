@@ -8,7 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from operators.kept import PARTS, Kept
+from operators.kept import Kept
+from operators.parts import PARTS
 
 
 @dataclass(frozen=True)

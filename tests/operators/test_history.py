@@ -9,6 +9,7 @@ from operators import history as module
 from operators.batches import NO_WATERMARK
 from operators.grouping import Sorted
 from operators.history import SlidingHistory
+from operators.parts import Members
 from operators.watermarks import PartitionWatermark
 from tests.operators.durable import NOTHING, Durable, End, epoch_ends
 
@@ -59,31 +60,20 @@ def brute_force(rows, bound, horizons=HORIZONS):
     return result
 
 
-class Kept:
-    """A history on its own, as a state of parts."""
+class Alone(Members):
+    """A history on its own, as a step's state."""
 
     VERSION = 1
 
     def __init__(self, horizons):
-        self.history, self.after = SlidingHistory(horizons), NO_WATERMARK
+        self.history = SlidingHistory(horizons)
 
-    @property
-    def rows(self):
-        return len(self.history)
-
-    def __getattr__(self, name):
-        return getattr(self.history, name)
-
-    def head(self):
-        return {"after": self.after}
-
-    def load(self, head, found):
-        self.after = head["after"]
-        self.history.load(found, self.after)
+    rows = property(lambda self: len(self.history))
+    members = property(lambda self: {"history": self.history})
 
 
 def run(rows, bound, cuts, horizons=HORIZONS, ends=NOTHING):
-    watermark, store = PartitionWatermark(bound), Durable(lambda: Kept(horizons))
+    watermark, store = PartitionWatermark(bound), Durable(lambda: Alone(horizons))
     result = []
     bounds = sorted({0, len(rows), *(c for c in cuts if c < len(rows))})
     for number, (a, b) in enumerate(pairwise(bounds)):
@@ -103,7 +93,6 @@ def run(rows, bound, cuts, horizons=HORIZONS, ends=NOTHING):
         back = np.argsort(order.order)
         columns = [(count[back].tolist(), total[back].tolist()) for count, total in totals]
         result += [[(c[i], s[i]) for c, s in columns] for i in range(len(part))]
-        store.state.after = watermark.current
         store.end(ends.get(number))
     return result, store
 

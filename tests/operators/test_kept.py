@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.hashing import _mix
-from operators.kept import PARTS, Kept, gather, span_of_part
+from operators.kept import Kept
+from operators.parts import PARTS, gather, span_of_part
 from tests.operators.durable import Durable, End
 
 
@@ -76,14 +77,6 @@ def test_whatever_is_written_when_a_resume_has_all_of_it_and_what_no_entry_has(e
         store.end(how)
         assert store.state.numbers == numbers
         assert store.state.new == (set() if wrote else new)
-
-
-@given(st.sets(st.integers(0, 2**64 - 1)))
-def test_every_key_is_of_one_part(some):
-    ordered = np.array(sorted(some | {0, 2**60 - 1, 2**60, 2**64 - 1}), np.uint64)
-    spans = [span_of_part(ordered, part) for part in range(PARTS)]
-    assert [span.stop for span in spans[:-1]] == [span.start for span in spans[1:]]
-    assert (spans[0].start, spans[-1].stop) == (0, len(ordered))
 
 
 @pytest.mark.parametrize("fresh", [10, 200, 2_000])

@@ -16,7 +16,7 @@ from operators import metrics
 from operators.batches import Batch, Progress
 from operators.connectors import recovery
 from operators.features import CardFeatures
-from operators.kept import PARTS
+from operators.parts import PARTS
 from operators.steps.features import features
 from operators.tables import TIME
 from tests.operators.steps.crashing import Crashing
