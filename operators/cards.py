@@ -79,7 +79,7 @@ class Cards:
         """Return the cards at some places of the index as builtins."""
         slots = self.slots[rows]
         return {
-            "keys": self.keys[rows].tobytes(),
+            "key": self.keys[rows].tobytes(),
             **{name: self.columns[name][slots].tobytes() for name in self._COLUMNS},
         }
 
@@ -101,9 +101,9 @@ class Cards:
 
     def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
         """Take up cards that were given before; of each the last counts."""
-        rows = gather(found, {"keys": np.uint64, **self._COLUMNS})
-        last = last_of_each(rows["keys"])
-        self.keys, self.size = rows["keys"][last], len(last)
+        rows = gather(found, {"key": np.uint64, **self._COLUMNS})
+        last = last_of_each(rows["key"])
+        self.keys, self.size = rows["key"][last], len(last)
         self.slots = np.arange(self.size)
         self.columns = {name: rows[name][last] for name in self.columns}
         # What was forgotten may be in an old entry.

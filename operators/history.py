@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from operators.batches import NO_WATERMARK, Int64s
+from operators.batches import NO_WATERMARK, Int64s, Mask
 from operators.grouping import Indices, Sorted
 from operators.hashing import UInt64s
 from operators.parts import Rows, gather, span_of_part
@@ -40,7 +39,7 @@ class _Run:
     keys: UInt64s
     times: Int64s
     amounts: Int64s
-    new: npt.NDArray[np.bool_]
+    new: Mask
 
     @classmethod
     def empty(cls) -> Self:
@@ -168,10 +167,9 @@ class SlidingHistory:
     def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
         """Take up events that were given before."""
         self._after = head["after"]
-        rows = gather(found, {"keys": np.uint64, "times": np.int64, "amounts": np.int64})
-        order = np.lexsort((rows["times"], rows["keys"]))
-        names = "keys", "times", "amounts", "changed"
-        run = _Run(*(rows[name][order] for name in names))
+        rows = gather(found, {"key": np.uint64, "time": np.int64, "amount": np.int64})
+        order = np.lexsort((rows["time"], rows["key"]))
+        run = _Run(*(rows[name][order] for name in ("key", "time", "amount", "changed")))
         # What was dropped may be in an old entry.
         self._main = run.pick(np.flatnonzero(run.times > self._horizon))
         self._recent = _Run.empty()
@@ -179,8 +177,9 @@ class SlidingHistory:
 
 def _builtins(runs: Sequence[_Run]) -> dict[str, bytes]:
     return {
-        name: b"".join(getattr(run, name).tobytes() for run in runs)
-        for name in ("keys", "times", "amounts")
+        "key": b"".join(run.keys.tobytes() for run in runs),
+        "time": b"".join(run.times.tobytes() for run in runs),
+        "amount": b"".join(run.amounts.tobytes() for run in runs),
     }
 
 

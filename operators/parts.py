@@ -8,10 +8,8 @@ from typing import Any, Final, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from operators.batches import Int64s
+from operators.batches import Int64s, Mask
 from operators.hashing import UInt64s
-
-Mask = npt.NDArray[np.bool_]
 
 PARTS: Final = 16
 """How many parts a state's rows are of; fixed for the life of a recovery store."""
@@ -43,7 +41,8 @@ class Rows:
 
 def of_part(keys: UInt64s, part: int) -> Mask:
     """Return which hashes are of a part, shape (n,): it has the same highest bits."""
-    return keys // np.uint64(_WIDTH) == np.uint64(part)
+    mask: Mask = keys // np.uint64(_WIDTH) == np.uint64(part)
+    return mask
 
 
 def span_of_part(keys: UInt64s, part: int) -> slice:
@@ -57,11 +56,11 @@ def gather(
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the rows that count, in order: each column of bytes as one array, and "changed".
 
-    Among the columns is "keys", the keys' hashes.
+    Among the columns is "key", the keys' hashes.
     """
     made: dict[str, list[npt.NDArray[Any]]] = {name: [] for name in (*types, "changed")}
     for each in found:
-        kept = np.flatnonzero(each.count(np.frombuffer(each.rows["keys"], np.uint64)))
+        kept = np.flatnonzero(each.count(np.frombuffer(each.rows["key"], np.uint64)))
         for name, dtype in types.items():
             made[name].append(np.frombuffer(each.rows[name], dtype)[kept])
         made["changed"].append(np.full(len(kept), each.changed))

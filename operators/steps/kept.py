@@ -29,7 +29,7 @@ S = TypeVar("S", bound=State)
 
 
 @dataclass(frozen=True, slots=True)
-class _Turn:
+class Turn:
     """Tells a part's step that the part is written in this epoch."""
 
     key: str
@@ -84,7 +84,7 @@ class KeptLogic(StatefulBatchLogic[V, Any, dict[str, Any]], Generic[V, S]):
         part = self.kept.turn()
         items = self.advance(self.kept.state, values)
         if part is not None:
-            items.append(_Turn(str(self._key), part))
+            items.append(Turn(str(self._key), part))
         return items, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> dict[str, Any]:
@@ -94,14 +94,14 @@ class KeptLogic(StatefulBatchLogic[V, Any, dict[str, Any]], Generic[V, S]):
         return head
 
 
-class _PartLogic(StatefulBatchLogic[_Turn, Any, dict[str, Any]]):
+class _PartLogic(StatefulBatchLogic[Turn, Any, dict[str, Any]]):
     def __init__(self, keeping: Keeping[Any], part: int, entry: dict[str, Any] | None) -> None:
         self._keeping, self._part, self._key = keeping, part, ""
         if entry is not None:
             self._key = entry["key"]
             keeping.entries.setdefault(self._key, {})[part] = entry
 
-    def on_batch(self, values: list[_Turn]) -> tuple[list[Any], bool]:
+    def on_batch(self, values: list[Turn]) -> tuple[list[Any], bool]:
         self._key = values[0].key
         return [], StatefulBatchLogic.RETAIN
 
@@ -118,9 +118,9 @@ def write_parts(step_id: str, worked: KeyedStream[Any], keeping: Keeping[Any]) -
     """Write the parts of the states that a `KeptLogic` works on; return its other items."""
 
     def is_turn(item: tuple[str, Any]) -> bool:
-        return isinstance(item[1], _Turn)
+        return isinstance(item[1], Turn)
 
-    def is_of(part: int, item: tuple[str, _Turn]) -> bool:
+    def is_of(part: int, item: tuple[str, Turn]) -> bool:
         return item[1].part == part
 
     turned = op.branch("turned", worked, is_turn)

@@ -40,21 +40,21 @@ class Toy:
     def _of(self, keys):
         keys = list(keys)
         numbers = np.array([self.numbers[key] for key in keys], np.int64)
-        return {"keys": np.array(keys, np.uint64).tobytes(), "numbers": numbers.tobytes()}
+        return {"key": np.array(keys, np.uint64).tobytes(), "numbers": numbers.tobytes()}
 
     def settle(self):
         self.new.clear()
 
     def load(self, head, found):
-        rows = gather(found, {"keys": np.uint64, "numbers": np.int64})
-        keys = rows["keys"].tolist()
+        rows = gather(found, {"key": np.uint64, "numbers": np.int64})
+        keys = rows["key"].tolist()
         self.numbers = dict(zip(keys, rows["numbers"].tolist(), strict=True))
         self.new = {key for key, new in zip(keys, rows["changed"], strict=True) if new}
         assert self.rows == head["rows"]
 
 
 def size(given):
-    return len(given["keys"]) // 8
+    return len(given["key"]) // 8
 
 
 def key(number: int) -> int:
