@@ -72,10 +72,13 @@ class Worker:
         return time.process_time() - began, size
 
     def whole(self) -> int:
-        """Return the bytes of all that there is, and settle it."""
-        self.snapshot()
-        entries = [group.kept.entry(part) for group in self._groups for part in range(PARTS)]
-        return sum(len(pickle.dumps(entry["part"])) for entry in entries)
+        """Return the bytes of all that there is, which then counts as written."""
+        size = 0
+        for group in self._groups:
+            state = group.kept.state
+            size += sum(len(pickle.dumps(state.part(part))) for part in range(PARTS))
+            state.settle()
+        return size
 
 
 def rate(worker: Worker, warm: Iterable[list[Batch]], timed: Iterable[list[Batch]]) -> float:

@@ -157,8 +157,10 @@ class Partition:
 
     def whole(self) -> int:
         """Snapshot everything; return its bytes."""
-        entries = [self.kept.entry(part) for part in range(PARTS)]
-        return sum(len(pickle.dumps(entry["part"])) for entry in entries)
+        state = self.kept.state
+        size = sum(len(pickle.dumps(state.part(part))) for part in range(PARTS))
+        state.settle()
+        return size
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:

@@ -44,8 +44,9 @@ class Kept(Generic[S]):
         self.state = state
         self._head = head
         self._numbers = [0] * PARTS
+        self._turn: int | None = None
         self._newest = 0
-        self._begun = self._writing = False
+        self._begun = False
         self._epochs = self._written = 0
 
     def resume(self, entries: Mapping[int, Mapping[str, Any]]) -> None:
@@ -55,57 +56,70 @@ class Kept(Generic[S]):
             if entries:
                 raise ValueError("there is a kept state without the state that works on it")
             return
+        # The number of the newest entry that has a part in full, by part.
+        full = np.zeros(PARTS, np.int64)
         for part, entry in entries.items():
             self._numbers[part] = entry["number"]
+            at = list(entry["parts"])
+            full[at] = np.maximum(full[at], entry["number"])
         self._newest = max(head["number"], *self._numbers)
-        changes = {entry["number"]: entry["changes"] for entry in entries.values()}
-        missing = set(range(min(self._numbers) + 1, self._newest + 1)) - set(changes)
+        missing = set(range(int(full.min()) + 1, self._newest + 1)) - set(self._numbers)
         if missing:
             raise ValueError(f"{len(missing)} entries of a kept state are missing")
-        numbers, everywhere = np.array(self._numbers), np.ones(PARTS, bool)
         found = []
         for entry in sorted(entries.values(), key=lambda entry: entry["number"]):
-            found.append(Rows(entry["changes"], numbers < entry["number"], changed=False))
-            found.append(Rows(entry["part"], everywhere, changed=False))
+            found.append(Rows(entry["changes"], full < entry["number"], changed=False))
+            for rows in entry["parts"].values():
+                found.append(Rows(rows, full == entry["number"], changed=False))
         # At the end of the input the entries may be written behind the head, with its changes.
         if head["changes"] is not None and head["number"] == self._newest:
-            found.append(Rows(head["changes"], everywhere, changed=True))
+            found.append(Rows(head["changes"], np.ones(PARTS, bool), changed=True))
         self.state.load(head, found)
 
     def turn(self) -> int | None:
         """Return the part that is to be written in this epoch, if any, once; before its rows."""
         if self._begun:
             return None
-        if self._writing:
+        if self._turn is not None:
             raise RuntimeError("an entry was not written in its epoch")
         self._begun = True
         self._epochs += 1
         if self._written * PARTS <= self.state.rows:
             return None
-        self._writing = True
-        return self._numbers.index(min(self._numbers))
+        self._turn = self._numbers.index(min(self._numbers))
+        return self._turn
 
     def head(self) -> dict[str, Any]:
         """Return what is written in every epoch, at its end."""
         self._begun = False
         head = {"version": self.state.VERSION, "number": self._newest, **self.state.head()}
-        if self._writing:
+        if self._turn is not None:
             # This epoch's entry, which is still to be written, has the changes.
             return head | {"number": self._newest + 1, "changes": None}
         self._written += self.state.changed
         return head | {"changes": self.state.changes()}
 
     def entry(self, part: int) -> dict[str, Any]:
-        """Return the next entry, with all rows of a part, at an epoch's end."""
+        """Return the next entry, with all rows of a part, at an epoch's end.
+
+        At the end of the input Bytewax asks for an entry of every part that has one already,
+        in any order. They replace what the parts without one would still need, and so have
+        those in full too.
+        """
         # What a head would have held, had there been no entry in this epoch.
         self._written = self.state.changed // max(self._epochs, 1)
+        self._epochs = 0
         self._newest += 1
         self._numbers[part] = self._newest
-        self._epochs, self._writing = 0, False
+        parts = [part]
+        if part == self._turn:
+            self._turn = None
+        else:
+            parts += [other for other, number in enumerate(self._numbers) if number == 0]
         entry = {
             "number": self._newest,
             "changes": self.state.changes(),
-            "part": self.state.part(part),
+            "parts": {each: self.state.part(each) for each in parts},
         }
         self.state.settle()
         return entry

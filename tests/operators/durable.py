@@ -9,7 +9,6 @@ from typing import Any
 from hypothesis import strategies as st
 
 from operators.kept import Kept
-from operators.parts import PARTS
 
 
 @dataclass(frozen=True)
@@ -18,8 +17,8 @@ class End:
 
     resume: bool = False
     head_first: bool = True
-    all_parts: bool = False
-    """At the end of the input Bytewax writes the state of every step."""
+    of_input: bool = False
+    """At the end of the input Bytewax writes the state of every step that has one."""
 
 
 NOTHING: Mapping[int, End] = MappingProxyType({})
@@ -52,12 +51,13 @@ class Durable:
         if how is None:
             return
         parts = {self._turn} - {None}
-        if how.all_parts:
+        if how.of_input:
             # In the order of their steps, which need not be that of their turns.
-            parts = set(range(PARTS))
-        written = {} if how.head_first else {part: self.entry(part) for part in parts}
+            parts |= set(self.entries)
+        order = sorted(parts)
+        written = {} if how.head_first else {part: self.entry(part) for part in order}
         self.head = pickle.loads(pickle.dumps(self.kept.head()))
-        self.entries |= written or {part: self.entry(part) for part in parts}
+        self.entries |= written or {part: self.entry(part) for part in order}
         self._turn = None
         if how.resume:
             self.resume()
