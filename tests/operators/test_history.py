@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from operators import history as module
 from operators.batches import NO_WATERMARK
 from operators.grouping import Sorted
+from operators.hashing import _mix
 from operators.history import SlidingHistory
 from operators.parts import Members
 from operators.watermarks import PartitionWatermark
@@ -121,12 +122,19 @@ def test_one_event_a_batch_is_the_same_as_one_batch(rows, data):
 def test_many_keys_and_long_batches_against_brute_force():
     random = np.random.default_rng(3)
     n = 1_500
-    keys = random.zipf(1.4, n) % 40
+    keys = _mix((random.zipf(1.4, n) % 40).astype(np.uint64))
     times = np.cumsum(random.integers(0, 4, n)) + random.integers(-40, 40, n) + 1_000
     rows = [(int(k), int(t), i) for i, (k, t) in enumerate(zip(keys, times, strict=True))]
     expected = brute_force(rows, 25)
     for at in ([], [700], range(0, n, 37)):
         assert run(rows, 25, at)[0] == expected
+    for _ in range(8):
+        # The end of the input while some parts have no entry yet, and others.
+        ends = {
+            number: End(*(random.random(3) < (0.4, 0.6, 0.2)).tolist())
+            for number in np.flatnonzero(random.random(41) < 0.6).tolist()
+        }
+        assert run(rows, 25, range(0, n, 37), ends=ends)[0] == expected
 
 
 def test_what_no_later_event_can_ask_for_is_dropped():
