@@ -19,6 +19,7 @@ from operators.waiting import Side
 KEYS: Final = (1_000, 20_000, 200_000, 1_000_000)
 BATCH: Final = 20_000
 BOUND: Final = 1_000
+EPOCHS: Final = 20
 
 _TYPES: Final[dict[str, pl.DataType]] = {
     "card_id": pl.String(), "payment_id": pl.Int64(), "amount": pl.Int64(),
@@ -79,9 +80,10 @@ def _run(
     name: str, keys: int, events: int, worker: Worker, topics: list[str], span: int
 ) -> dict[str, Any]:
     warm = max(span, keys) + 5 * BATCH
-    timed = batches(topics, keys, warm, warm + events // len(topics))
-    found = rate(worker, batches(topics, keys, 0, warm), timed)
-    return figures(name, keys, worker, found)
+    last = warm + events // len(topics)
+    found = rate(worker, batches(topics, keys, 0, warm), batches(topics, keys, warm, last))
+    epochs = batches(topics, keys, last, last + EPOCHS * BATCH)
+    return figures(name, keys, worker, found, epochs)
 
 
 def interval_join(keys: int, events: int) -> dict[str, Any]:
@@ -90,7 +92,8 @@ def interval_join(keys: int, events: int) -> dict[str, Any]:
     right = Side("r", ("card_id",), {"chargeback_id": "payment_id", "amount": "amount"}, _TYPES)
     join = IntervalJoin(left, right, -keys // 2, keys // 2, "left")
     worker = Worker(
-        lambda: joins._Group("join", OpenIntervals(join, {"l": 1, "r": 1})),
+        lambda: OpenIntervals(join, {"l": 1, "r": 1}),
+        joins._Intervals,
         {"l": Stream(left.rows), "r": Stream(right.rows, 1)},
     )
     return _run("interval join", keys, events, worker, ["l", "r"], keys)
@@ -102,7 +105,8 @@ def temporal_join(keys: int, events: int) -> dict[str, Any]:
     right = Side("r", ("card_id",), {"version": "payment_id", "limit": "amount"}, _TYPES)
     join = TemporalJoin(left, right)
     worker = Worker(
-        lambda: joins._Group("join", OpenVersions(join, {"l": 1, "r": 1})),
+        lambda: OpenVersions(join, {"l": 1, "r": 1}),
+        joins._Versions,
         {"l": Stream(left.rows), "r": Stream(join.versions.rows, 1)},
     )
     return _run("temporal join", keys, events, worker, ["l", "r"], 2 * keys)
@@ -115,7 +119,8 @@ def sequence(keys: int, events: int) -> dict[str, Any]:
     steps = Step("first", small), Step("second", small), Step("big", big)
     pattern = Sequence("small_small_big", side, steps, within=5 * keys)
     worker = Worker(
-        lambda: sequences._Group("match", OpenMatches(pattern, {"p": 1})),
+        lambda: OpenMatches(pattern, {"p": 1}),
+        sequences._Group,
         {"p": Stream(pattern.rows)},
     )
     return _run("sequence", keys, events, worker, ["p"], 5 * keys)

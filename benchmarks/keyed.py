@@ -4,14 +4,19 @@ import pickle
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import polars as pl
 
 from operators.batches import Batch
+from operators.kept import State
+from operators.parts import PARTS
+from operators.steps.kept import Keeping, Turn
 from operators.steps.keyed import GroupLogic, Slice, route
 
 GROUPS: Final = 16
+
+S = TypeVar("S", bound=State)
 
 
 @dataclass(frozen=True)
@@ -25,9 +30,16 @@ class Stream:
 class Worker:
     """An operator's key groups in one process, without Bytewax."""
 
-    def __init__(self, build: Callable[[], GroupLogic], streams: dict[str, Stream]) -> None:
-        """`streams` is by topic."""
-        self._groups = [build() for _ in range(GROUPS)]
+    def __init__(
+        self,
+        make: Callable[[], S],
+        logic: Callable[[Keeping[S], None], GroupLogic[S]],
+        streams: dict[str, Stream],
+    ) -> None:
+        """`make` and `logic` are as for `settle`, `streams` is by topic."""
+        keeping = Keeping("benchmark", make)
+        self._groups = [logic(keeping, None) for _ in range(GROUPS)]
+        self._turns: list[Turn] = []
         self._streams = streams
         self.rows: list[pl.DataFrame] = []
 
@@ -44,13 +56,29 @@ class Worker:
                     slices.setdefault(key, []).append(item)
         for key, items in slices.items():
             found, _ = self._groups[int(key)].on_batch(items)
-            self.rows += [frame for good, frame in found if good]
+            for item in found:
+                if isinstance(item, Turn):
+                    self._turns.append(item)
+                elif item[0]:
+                    self.rows.append(item[1])
 
     def snapshot(self) -> tuple[float, int]:
-        """Return the seconds and bytes of a snapshot of every group, as Bytewax pickles it."""
+        """Return the seconds and bytes of an epoch's snapshot, as Bytewax pickles it."""
         began = time.process_time()
-        size = sum(len(pickle.dumps(group.snapshot())) for group in self._groups)
+        states = [group.snapshot() for group in self._groups]
+        states += [self._groups[int(turn.key)].kept.entry(turn.part) for turn in self._turns]
+        self._turns.clear()
+        size = sum(len(pickle.dumps(state)) for state in states)
         return time.process_time() - began, size
+
+    def whole(self) -> int:
+        """Return the bytes of all that there is, which then counts as written."""
+        size = 0
+        for group in self._groups:
+            state = group.kept.state
+            size += sum(len(pickle.dumps(state.part(part))) for part in range(PARTS))
+            state.settle()
+        return size
 
 
 def rate(worker: Worker, warm: Iterable[list[Batch]], timed: Iterable[list[Batch]]) -> float:
@@ -68,11 +96,18 @@ def rate(worker: Worker, warm: Iterable[list[Batch]], timed: Iterable[list[Batch
     return events / spent
 
 
-def figures(name: str, keys: int, worker: Worker, events: float) -> dict[str, Any]:
-    """Return a bench's figures by name."""
-    seconds, size = worker.snapshot()
+def figures(
+    name: str, keys: int, worker: Worker, events: float, epochs: Iterable[list[Batch]]
+) -> dict[str, Any]:
+    """Return a bench's figures by name; `epochs` has an activation for each epoch to come."""
+    size, snapshots = worker.whole(), []
+    for batches in epochs:
+        worker.take(batches)
+        snapshots.append(worker.snapshot())
+    seconds, written = (sum(each) / len(snapshots) for each in zip(*snapshots, strict=True))
     return {
         f"{name}, {keys:,} keys: events/CPU-s": events,
-        f"{name}, {keys:,} keys: snapshot MB": size / 1e6,
-        f"{name}, {keys:,} keys: snapshot s": seconds,
+        f"{name}, {keys:,} keys: state MB": size / 1e6,
+        f"{name}, {keys:,} keys: epoch MB": written / 1e6,
+        f"{name}, {keys:,} keys: epoch s": seconds,
     }

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 Int64s = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 Headers = Sequence[tuple[str, bytes | None]]
 
 NO_WATERMARK: Final = -(2**62)

@@ -1,6 +1,7 @@
 """Features: what each payment looks like against its card's own past."""
 
-from typing import Any, Final, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from operators.cards import Cards
 from operators.grouping import Sorted
 from operators.hashing import hash_strings
 from operators.history import SlidingHistory
+from operators.parts import Divided, Members, Rows
 from operators.watermarks import PartitionWatermark
 
 Floats = npt.NDArray[np.float64]
@@ -59,7 +61,7 @@ def haversine_m(
     return metres
 
 
-class CardFeatures:
+class CardFeatures(Members):
     """The watermark and the cards' past of one source partition.
 
     State is kept per source partition, whose order is fixed, so that features depend neither
@@ -67,19 +69,23 @@ class CardFeatures:
     in one partition. Cards are known by the 64-bit hash of their id.
     """
 
-    VERSION: Final = 1
+    VERSION: ClassVar = 2
 
     def __init__(self, out_of_orderness: int) -> None:
         """`out_of_orderness` is the watermark's bound in µs."""
         self.watermark = PartitionWatermark(out_of_orderness)
         self.history = SlidingHistory(list(HORIZONS.values()))
         self._cards = Cards()
-        self._period = NO_WATERMARK
 
     @property
     def rows(self) -> int:
         """How many cards and events are kept."""
         return self._cards.size + len(self.history)
+
+    @property
+    def members(self) -> Mapping[str, Divided]:
+        """What has rows."""
+        return {"cards": self._cards, "history": self.history}
 
     def advance(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the rows, in offset order, with `watermark` and the columns of `SCHEMA`.
@@ -170,15 +176,13 @@ class CardFeatures:
         store["count"][slots] = count[ends] + 1
         store["amount"][slots] = total[ends] + amounts[ends]
         store["period"][slots] = periods[ends]
+        store["changed"][slots] = True
         for name, values in (("latitude", latitude), ("longitude", longitude), ("time", times)):
             empty = np.nan if values.dtype == np.float64 else 0
             store[name][slots] = np.where(
                 place >= 0, values[place], np.where(kept, old[name], empty)
             )
-        newest = int(periods.max())
-        if newest > self._period:
-            self._cards.forget_before(newest - 1)
-            self._period = newest
+        self._cards.forget_before(int(periods.max()) - 1)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.where(count > 0, total / count, np.nan)
         return {
@@ -186,27 +190,14 @@ class CardFeatures:
             "card_moved_m": metres, "card_speed_kmh": speed,
         }  # fmt: skip
 
-    def dump(self) -> dict[str, Any]:
-        """Return the state as builtins, for recovery."""
-        return {
-            "version": self.VERSION,
-            "largest": self.watermark.largest,
-            "newest_period": self._period,
-            "history": self.history.dump(),
-            **self._cards.dump(),
-        }
+    def head(self) -> dict[str, Any]:
+        """Return what is no row, as builtins."""
+        return super().head() | {"largest": self.watermark.largest}
 
-    @classmethod
-    def load(cls, out_of_orderness: int, state: dict[str, Any]) -> Self:
-        """Resume a dumped state; raises ValueError for one of an unknown version."""
-        if state["version"] != cls.VERSION:
-            raise ValueError(f"card features of state version {state['version']}")
-        features = cls(out_of_orderness)
-        features.watermark.largest = state["largest"]
-        features.history.load(state["history"])
-        features._period = state["newest_period"]
-        features._cards.load(state)
-        return features
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
+        """Take up what was given before."""
+        super().load(head, found)
+        self.watermark.largest = head["largest"]
 
 
 def _feature(name: str, values: npt.NDArray[Any]) -> pl.Series:

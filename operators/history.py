@@ -1,14 +1,15 @@
 """Sliding history: for each event, what its key did in the time before it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from operators.batches import NO_WATERMARK, Int64s
+from operators.batches import NO_WATERMARK, Int64s, Mask
 from operators.grouping import Indices, Sorted
 from operators.hashing import UInt64s
+from operators.parts import Rows, gather, span_of_part
 
 _RECENT_MIN = 8_192
 
@@ -38,10 +39,12 @@ class _Run:
     keys: UInt64s
     times: Int64s
     amounts: Int64s
+    new: Mask
 
     @classmethod
     def empty(cls) -> Self:
-        return cls(np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64))
+        none = np.empty(0, np.int64)
+        return cls(np.empty(0, np.uint64), none, none, np.empty(0, bool))
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -51,6 +54,7 @@ class _Run:
         keys = np.concatenate((self.keys, other.keys))
         arrived = np.concatenate((self.times, other.times))
         amounts = np.concatenate((self.amounts, other.amounts))
+        new = np.concatenate((self.new, other.new))
         kept = np.flatnonzero(arrived > horizon)
         # Timsort finds that there are two sorted runs of keys, and merges them in one pass.
         order = kept[np.argsort(keys[kept], kind="stable")]
@@ -59,7 +63,11 @@ class _Run:
         if len(again):
             order[again] = order[again[np.lexsort((times[again], keys[again]))]]
             times[again] = arrived[order[again]]
-        return _Run(keys, times, amounts[order])
+        return _Run(keys, times, amounts[order], new[order])
+
+    def pick(self, rows: Indices | slice) -> "_Run":
+        """Return the events at some positions, in their order."""
+        return _Run(self.keys[rows], self.times[rows], self.amounts[rows], self.new[rows])
 
     def of(self, keys: UInt64s) -> tuple[Int64s, Int64s, Int64s]:
         """Return (position in `keys`, time, amount) of the events of the sorted `keys`."""
@@ -89,6 +97,7 @@ class SlidingHistory:
         """`horizons` are in µs."""
         self.horizons = tuple(horizons)
         self.longest = max(self.horizons)
+        self._after = NO_WATERMARK
         self._main = _Run.empty()
         self._recent = _Run.empty()
 
@@ -117,34 +126,61 @@ class SlidingHistory:
                 begin = np.minimum(index.at_most(low), high)
                 count += high - begin
                 total += sums[high] - sums[begin]
-        self._take(rows, times, amounts, after)
+        self._after = after
+        self._take(_Run(rows.keys[rows.runs], times, amounts, np.ones(len(times), bool)))
         return totals
 
-    def _take(self, rows: Sorted, times: Int64s, amounts: Int64s, after: int) -> None:
-        horizon = NO_WATERMARK if after == NO_WATERMARK else after - self.longest
-        batch = _Run(rows.keys[rows.runs], times, amounts)
+    @property
+    def _horizon(self) -> int:
+        return NO_WATERMARK if self._after == NO_WATERMARK else self._after - self.longest
+
+    def _take(self, batch: _Run) -> None:
+        horizon = self._horizon
         self._recent = self._recent.merge(batch, horizon)
         if len(self._recent) > max(_RECENT_MIN, len(self._main) // 4):
             self._main = self._main.merge(self._recent, horizon)
             self._recent = _Run.empty()
 
-    def dump(self) -> dict[str, Any]:
-        """Return the state as builtins."""
-        all_ = self._main.merge(self._recent, NO_WATERMARK)
-        return {
-            "keys": all_.keys.tobytes(),
-            "times": all_.times.tobytes(),
-            "amounts": all_.amounts.tobytes(),
-        }
+    @property
+    def changed(self) -> int:
+        """How many events are new since `settle`."""
+        return int(np.count_nonzero(self._main.new)) + int(np.count_nonzero(self._recent.new))
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Take up a dumped state."""
-        self._main = _Run(
-            np.frombuffer(state["keys"], np.uint64),
-            np.frombuffer(state["times"], np.int64),
-            np.frombuffer(state["amounts"], np.int64),
-        )
+    def head(self) -> dict[str, int]:
+        """Return what is no event."""
+        return {"after": self._after}
+
+    def changes(self) -> dict[str, bytes]:
+        """Return the events that are new since `settle`, as builtins."""
+        runs = self._main, self._recent
+        return _builtins([run.pick(np.flatnonzero(run.new)) for run in runs])
+
+    def part(self, part: int) -> dict[str, bytes]:
+        """Return all events of a part."""
+        runs = self._main, self._recent
+        return _builtins([run.pick(span_of_part(run.keys, part)) for run in runs])
+
+    def settle(self) -> None:
+        """Let no event count as new."""
+        self._main.new[:] = self._recent.new[:] = False
+
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
+        """Take up events that were given before."""
+        self._after = head["after"]
+        rows = gather(found, {"key": np.uint64, "time": np.int64, "amount": np.int64})
+        order = np.lexsort((rows["time"], rows["key"]))
+        run = _Run(*(rows[name][order] for name in ("key", "time", "amount", "changed")))
+        # What was dropped may be in an old entry.
+        self._main = run.pick(np.flatnonzero(run.times > self._horizon))
         self._recent = _Run.empty()
+
+
+def _builtins(runs: Sequence[_Run]) -> dict[str, bytes]:
+    return {
+        "key": b"".join(run.keys.tobytes() for run in runs),
+        "time": b"".join(run.times.tobytes() for run in runs),
+        "amount": b"".join(run.amounts.tobytes() for run in runs),
+    }
 
 
 def _in_batch(

@@ -4,12 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from operators.batches import Int64s
+from operators.batches import Int64s, Mask
 from operators.hashing import UInt64s
-
-Mask = npt.NDArray[np.bool_]
 
 _RATIO: Final = 4
 

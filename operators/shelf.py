@@ -1,15 +1,16 @@
 """A shelf: rows in order of event time, found by key, forgotten from the front."""
 
-from collections.abc import Mapping
-from typing import Any, Final, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from operators.batches import Int64s
+from operators.batches import Int64s, Mask
 from operators.hashing import UInt64s
-from operators.index import KeyIndex, Mask
+from operators.index import KeyIndex
+from operators.parts import Rows, gather, last_of_each, of_part
 from operators.waiting import as_ipc, from_ipc
 
 Array = npt.NDArray[Any]
@@ -20,17 +21,19 @@ _RATIO: Final = 4
 class Shelf:
     """Rows appended in order of time; each has the next id.
 
-    A row has a key's hash, a time in µs, numbers in named columns that may be changed in
-    place, and a payload in a frame. What is before some time is forgotten as a whole; a single
+    A row has a key's hash, a time in µs, numbers in named columns that may be changed, and a
+    payload in a frame. What is before some time is forgotten as a whole; a single
     row can be taken off the index before that.
     """
 
     def __init__(self, **columns: type[np.generic]) -> None:
         """`columns` are the names and types of the numbers that a row has."""
-        self._types: dict[str, type[np.generic]] = {
+        self._numbers: dict[str, type[np.generic]] = {
             "key": np.uint64, "time": np.int64, "alive": np.bool_, **columns
         }  # fmt: skip
-        self._arrays: dict[str, Array] = {n: np.empty(0, t) for n, t in self._types.items()}
+        self._arrays: dict[str, Array] = {n: np.empty(0, t) for n, t in self._numbers.items()}
+        self._arrays["changed"] = np.empty(0, bool)
+        self._settled = 0
         self._head = self._tail = 0
         self.first = 0
         """The id of the oldest row."""
@@ -47,7 +50,7 @@ class Shelf:
         return self.first + len(self)
 
     def column(self, name: str) -> Array:
-        """Return a column of numbers of all rows, a view to change in place; also "time"."""
+        """Return a column of numbers of all rows, a view that `set` writes to; also "time"."""
         return self._arrays[name][self._head : self._tail]
 
     def append(
@@ -62,6 +65,7 @@ class Shelf:
             "key": keys,
             "time": times,
             "alive": np.ones(size, bool),
+            "changed": np.ones(size, bool),
             **columns,
         }
         for name, array in self._arrays.items():
@@ -108,9 +112,16 @@ class Shelf:
         """Return the id of the first row at or (side "right") behind each time, shape (n,)."""
         return np.searchsorted(self.column("time"), times, side) + self.first  # type: ignore[call-overload,no-any-return] # side is left or right
 
+    def set(self, ids: Int64s, **numbers: Array | bool) -> None:
+        """Change numbers of rows; each is one for all or has shape (n,) as `ids`."""
+        at = ids - self.first
+        for name, values in numbers.items():
+            self.column(name)[at] = values
+        self.column("changed")[at] = True
+
     def kill(self, ids: Int64s) -> None:
         """Take rows off the index."""
-        self.column("alive")[ids - self.first] = False
+        self.set(ids, alive=False)
 
     def payload(self, ids: Int64s) -> pl.DataFrame:
         """Return the payload of rows, in the order of `ids`."""
@@ -138,27 +149,69 @@ class Shelf:
         if len(self) == 0:
             self._index = KeyIndex()
 
-    def dump(self) -> dict[str, Any]:
-        """Return the rows as builtins."""
-        skip = self.first - self._frames_first
-        frames = [self._frames[0].slice(skip), *self._frames[1:]] if self._frames else []
+    @property
+    def changed(self) -> int:
+        """How many rows are new or changed since `settle`."""
+        return int(np.count_nonzero(self.column("changed")))
+
+    def head(self) -> dict[str, int]:
+        """Return what is no row."""
+        return {"first": self.first}
+
+    def changes(self) -> dict[str, Any]:
+        """Return the rows that are new, and the numbers of those that changed, since `settle`."""
+        return self._written(np.flatnonzero(self.column("changed")), self._settled)
+
+    def part(self, part: int) -> dict[str, Any]:
+        """Return all rows of a part."""
+        return self._written(np.flatnonzero(of_part(self.column("key"), part)), self.first)
+
+    def _written(self, at: Int64s, payload_from: int) -> dict[str, Any]:
+        """Return rows by position as builtins, with the payloads from an id on."""
+        ids = at + self.first
+        new = ids[ids >= payload_from]
         return {
-            "first": self.first,
-            "rows": len(self),
-            "columns": {name: self.column(name).tobytes() for name in self._arrays},
-            "payload": as_ipc(frames),
+            "ids": ids.tobytes(),
+            **{name: self.column(name)[at].tobytes() for name in self._numbers},
+            "payload_from": payload_from,
+            "payload": as_ipc([self.payload(new)]) if self._frames and len(new) else None,
         }
 
-    def load(self, state: Mapping[str, Any]) -> Self:
-        """Take up dumped rows."""
-        self.first = self._frames_first = state["first"]
-        self._tail = state["rows"]
-        self._arrays = {
-            name: np.frombuffer(state["columns"][name], dtype).copy()
-            for name, dtype in self._types.items()
-        }
-        if state["payload"] is not None:
-            self._frames = [from_ipc(state["payload"])]
+    def settle(self) -> None:
+        """Let nothing count as changed."""
+        self.column("changed")[:] = False
+        self._settled = self.end
+
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
+        """Take up what was given before."""
+        self.first = self._frames_first = head["first"]
+        rows = gather(found, {"ids": np.int64, **self._numbers})
+        # What was forgotten may be in an old entry.
+        last = last_of_each(rows["ids"])
+        last = last[rows["ids"][last] >= self.first]
+        self._tail = len(last)
+        self._arrays = {name: rows[name][last] for name in self._arrays}
+        self._frames = self._payloads(found)
+        self._settled = self.end
+        for each in found:
+            if each.changed:
+                self._settled = each.rows["payload_from"]
         if len(self):
             self._index.add(self.column("key"), self.first, self._kept)
-        return self
+
+    def _payloads(self, found: Sequence[Rows]) -> list[pl.DataFrame]:
+        """Return the payload of every row that is there."""
+        frames, numbers = [], []
+        for each in found:
+            if each.rows["payload"] is not None:
+                ids = np.frombuffer(each.rows["ids"], np.int64)
+                new = ids >= each.rows["payload_from"]
+                count = each.count(np.frombuffer(each.rows["key"], np.uint64)[new])
+                frames.append(from_ipc(each.rows["payload"]).filter(pl.Series(count)))
+                numbers.append(ids[new][count])
+        if not frames:
+            return []
+        ids = np.concatenate(numbers)
+        last = last_of_each(ids)
+        last = last[ids[last] >= self.first]
+        return [pl.concat(frames)[last]] if len(last) else []

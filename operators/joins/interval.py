@@ -1,7 +1,7 @@
 """Interval join: pairs of two streams' rows with one key and times near to each other."""
 
-from collections.abc import Mapping
-from typing import Any, Final, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -9,12 +9,13 @@ import polars as pl
 from operators.arrivals import Arrivals
 from operators.batches import Int64s, Progress
 from operators.joins.spec import SETTLED, IntervalJoin, Joined
+from operators.parts import Divided, Members, Rows
 from operators.shelf import Shelf
 from operators.tables import TIME
 from operators.waiting import HASH, INTERNAL, TIME_US
 
 
-class OpenIntervals:
+class OpenIntervals(Members):
     """The rows of one key group that may still find partners.
 
     Rows wait until the flow's watermark has passed them; then each meets the other side's
@@ -22,7 +23,7 @@ class OpenIntervals:
     streams arrived. A row is dropped when nothing that is to come can be in its interval.
     """
 
-    VERSION: Final = 1
+    VERSION: ClassVar = 2
 
     def __init__(self, join: IntervalJoin, partitions: Mapping[str, int]) -> None:
         """`partitions` is the number of partitions of each topic that the flow reads."""
@@ -30,6 +31,11 @@ class OpenIntervals:
         topics = join.left.topic, join.right.topic
         self.arrivals = Arrivals(partitions, topics, join.lateness)
         self._left, self._right = Shelf(matched=np.bool_), Shelf()
+
+    @property
+    def members(self) -> Mapping[str, Divided]:
+        """What has rows."""
+        return {"left": self._left, "right": self._right}
 
     @property
     def rows(self) -> int:
@@ -81,7 +87,7 @@ class OpenIntervals:
         frames, orders = [], []
         if len(lefts):
             frame, lefts, rights = self._pairs(lefts, rights)
-            self._left.column("matched")[lefts - self._left.first] = True
+            self._left.set(lefts, matched=True)
             at = np.maximum(
                 self._left.column("time")[lefts - self._left.first],
                 self._right.column("time")[rights - self._right.first],
@@ -125,27 +131,14 @@ class OpenIntervals:
         nulls = [pl.lit(None, t).alias(n) for n, t in self._join.right.schema.items()]
         return self._left.payload(lefts).select(*self._join.left.columns, *nulls)
 
-    def dump(self) -> dict[str, Any]:
-        """Return the state as builtins, for recovery; freezes the flow's watermark."""
-        return {
-            "version": self.VERSION,
-            **self.arrivals.dump(),
-            "left": self._left.dump(),
-            "right": self._right.dump(),
-        }
+    def head(self) -> dict[str, Any]:
+        """Return what waits and what is no row, for recovery; freezes the flow's watermark."""
+        return super().head() | self.arrivals.dump()
 
-    @classmethod
-    def load(
-        cls, join: IntervalJoin, partitions: Mapping[str, int], state: Mapping[str, Any]
-    ) -> Self:
-        """Resume a dumped state; raises ValueError for one of an unknown version."""
-        if state["version"] != cls.VERSION:
-            raise ValueError(f"open intervals of state version {state['version']}")
-        opened = cls(join, partitions)
-        opened.arrivals.load(state)
-        opened._left.load(state["left"])
-        opened._right.load(state["right"])
-        return opened
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
+        """Take up what was given before."""
+        super().load(head, found)
+        self.arrivals.load(head)
 
 
 def _put(shelf: Shelf, rows: pl.DataFrame) -> None:

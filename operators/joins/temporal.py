@@ -1,7 +1,7 @@
 """Temporal join: each row with its key's version as of the row's event time."""
 
-from collections.abc import Mapping
-from typing import Any, Final, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -9,17 +9,18 @@ from operators.arrivals import Arrivals
 from operators.batches import Int64s, Progress
 from operators.joins.spec import SETTLED, Joined, TemporalJoin
 from operators.joins.versions import Versions
+from operators.parts import Divided, Members, Rows
 from operators.tables import TIME
 from operators.waiting import HASH, TIME_US
 
 
-class OpenVersions:
+class OpenVersions(Members):
     """The versions of one key group that rows to come may ask for, and rows not yet settled.
 
     Per key the newest version passed by the watermark is kept and all later ones.
     """
 
-    VERSION: Final = 2
+    VERSION: ClassVar = 3
 
     def __init__(
         self,
@@ -37,6 +38,11 @@ class OpenVersions:
         self.arrivals = Arrivals(partitions, topics, join.lateness)
         self._versions = Versions(join.versions)
         self.arrivals.add([], None, versions)
+
+    @property
+    def members(self) -> Mapping[str, Divided]:
+        """What has rows."""
+        return {"versions": self._versions}
 
     @property
     def rows(self) -> int:
@@ -78,23 +84,11 @@ class OpenVersions:
             result = result.filter(pl.Series(known))
         return result.select(*self._join.schema) if result.height else None
 
-    def dump(self) -> dict[str, Any]:
-        """Return the state as builtins, for recovery; freezes the flow's watermark."""
-        return {
-            "version": self.VERSION,
-            **self.arrivals.dump(),
-            "versions": self._versions.dump(),
-        }
+    def head(self) -> dict[str, Any]:
+        """Return what waits and what is no row, for recovery; freezes the flow's watermark."""
+        return super().head() | self.arrivals.dump()
 
-    @classmethod
-    def load(
-        cls, join: TemporalJoin, partitions: Mapping[str, int], state: Mapping[str, Any]
-    ) -> Self:
-        """Resume a dumped state; raises ValueError for one of an unknown version."""
-        if state["version"] != cls.VERSION:
-            raise ValueError(f"open versions of state version {state['version']}")
-        opened = cls(join, partitions)
-        opened.arrivals.load(state)
-        if state["versions"] is not None:
-            opened._versions.load(state["versions"])
-        return opened
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
+        """Take up what was given before."""
+        super().load(head, found)
+        self.arrivals.load(head)

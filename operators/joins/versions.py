@@ -1,14 +1,16 @@
 """The versions of a slowly changing table, found by key as of a time."""
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-from operators.batches import Int64s
+from operators.batches import Int64s, Mask
 from operators.hashing import UInt64s
-from operators.index import KeyIndex, Mask
-from operators.waiting import HASH, TIME_US, Side, as_ipc, from_ipc
+from operators.index import KeyIndex
+from operators.parts import Rows, of_part
+from operators.waiting import HASH, OFFSET, PARTITION, TIME_US, Side, as_ipc, from_ipc
 
 _TIDY_MIN: Final = 8_192
 
@@ -25,6 +27,7 @@ class Versions:
         """`side` is that of the keyed rows."""
         self._side = side
         self._frames: list[pl.DataFrame] = []
+        self._new: list[pl.DataFrame] = []
         self._times = np.empty(0, np.int64)
         self._parts: list[Int64s] = []
         self._size = self._tidied = 0
@@ -35,6 +38,10 @@ class Versions:
 
     def append(self, rows: pl.DataFrame) -> None:
         """Take keyed rows sorted by time, none of them before an earlier one."""
+        self._new.append(rows)
+        self._put(rows)
+
+    def _put(self, rows: pl.DataFrame) -> None:
         self._index.add(rows[HASH].to_numpy(), self._size, _all)
         self._parts.append(rows[TIME_US].to_numpy())
         self._frames.append(rows)
@@ -75,26 +82,61 @@ class Versions:
         if self._size <= max(_TIDY_MIN, 2 * self._tidied):
             return
         whole = pl.concat(self._frames, rechunk=True)
-        newest = whole.unique(HASH, keep="last", maintain_order=True)
+        newest = _newest(whole)
+        if self._new:
+            self._new = [_newest(pl.concat(self._new))]
         if "_deleted" in newest.columns:
             newest = newest.filter(~pl.col("_deleted").fill_null(False))
-        self.load_rows(newest)
+        self._replace(newest)
         self._tidied = self._size
 
-    def load_rows(self, rows: pl.DataFrame) -> None:
-        """Replace all by keyed rows sorted by time."""
+    def _replace(self, rows: pl.DataFrame) -> None:
         self._frames, self._parts, self._size = [], [], 0
         self._times, self._index = np.empty(0, np.int64), KeyIndex()
         if rows.height:
-            self.append(rows)
+            self._put(rows)
 
-    def dump(self) -> bytes | None:
-        """Return the versions as Arrow IPC."""
-        return as_ipc(self._frames)
+    @property
+    def changed(self) -> int:
+        """How many versions are new since `settle`."""
+        return sum(frame.height for frame in self._new)
 
-    def load(self, state: bytes) -> None:
-        """Take up dumped versions."""
-        self.load_rows(from_ipc(state))
+    def head(self) -> dict[str, Any]:
+        """Return nothing: all is in the rows."""
+        return {}
+
+    def changes(self) -> dict[str, Any]:
+        """Return the versions that are new since `settle`."""
+        return {"rows": as_ipc(self._new)}
+
+    def part(self, part: int) -> dict[str, Any]:
+        """Return all versions of a part."""
+        frames = [f.filter(pl.Series(of_part(f[HASH].to_numpy(), part))) for f in self._frames]
+        return {"rows": as_ipc(frames)}
+
+    def settle(self) -> None:
+        """Let nothing count as new."""
+        self._new = []
+
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
+        """Take up what was given before; what has been dropped may come back and hides nothing.
+
+        A version that marks its key as deleted is in an entry for as long as an older one is.
+        """
+        frames = []
+        for each in found:
+            if each.rows["rows"] is not None:
+                rows = from_ipc(each.rows["rows"])
+                rows = rows.filter(pl.Series(each.count(rows[HASH].to_numpy())))
+                frames.append(rows)
+                if each.changed:
+                    self._new.append(rows)
+        if frames:
+            self._replace(pl.concat(frames).sort(TIME_US, PARTITION, OFFSET))
+
+
+def _newest(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.unique(HASH, keep="last", maintain_order=True)
 
 
 def _all(ids: Int64s) -> Mask:

@@ -1,14 +1,15 @@
 """Matching: open matches of one key group, moved on by each batch that the watermark passed."""
 
-from collections.abc import Mapping
+from collections import abc
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 
 from operators.arrivals import Arrivals
 from operators.batches import Int64s, Progress
+from operators.parts import Divided, Members, Rows
 from operators.sequences.pattern import MARKS, Sequence
 from operators.sequences.results import apart, results
 from operators.sequences.walk import UNSET, Candidates, Runs, breaks, walk
@@ -28,16 +29,16 @@ class Matched:
     late: pl.DataFrame | None
 
 
-class OpenMatches:
+class OpenMatches(Members):
     """The matches of one key group that have begun, and events not yet passed.
 
     State is an open match per start and the events it has taken: nothing per key. Keys are
     told apart by their 64-bit hash; two of a million share one with a probability of 3e-8.
     """
 
-    VERSION: Final = 2
+    VERSION: ClassVar = 3
 
-    def __init__(self, sequence: Sequence, partitions: Mapping[str, int]) -> None:
+    def __init__(self, sequence: Sequence, partitions: abc.Mapping[str, int]) -> None:
         """`partitions` is the number of partitions of each topic that the flow reads."""
         self._sequence = sequence
         self.arrivals = Arrivals(partitions, [sequence.side.topic], sequence.lateness)
@@ -50,6 +51,11 @@ class OpenMatches:
     @property
     def _names(self) -> list[str]:
         return [f"event_{i}" for i in range(len(self._sequence.steps))]
+
+    @property
+    def members(self) -> abc.Mapping[str, Divided]:
+        """What has rows."""
+        return {"events": self._events, "open": self._open, "held": self._held}
 
     @property
     def rows(self) -> int:
@@ -135,10 +141,8 @@ class OpenMatches:
 
     def _update(self, moved: Candidates, ids: Int64s, going_on: np.ndarray[Any, Any]) -> None:
         self._open.kill(ids[~going_on])
-        at = ids - self._open.first
-        self._open.column("step")[at] = moved.step[: len(ids)]
-        for i, name in enumerate(self._names):
-            self._open.column(name)[at] = moved.taken[: len(ids), i]
+        taken = dict(zip(self._names, moved.taken[: len(ids)].T, strict=True))
+        self._open.set(ids, step=moved.step[: len(ids)], **taken)
 
     def _begin(self, runs: Runs, moved: Candidates, new: Int64s) -> None:
         new = new[np.argsort(moved.taken[new, 0])]
@@ -165,25 +169,11 @@ class OpenMatches:
         kept: Int64s = taken[rows]
         return kept
 
-    def dump(self) -> dict[str, Any]:
-        """Return the state as builtins, for recovery; freezes the flow's watermark."""
-        return {
-            "version": self.VERSION,
-            **self.arrivals.dump(),
-            "events": self._events.dump(),
-            "open": self._open.dump(),
-            "held": self._held.dump(),
-        }
+    def head(self) -> dict[str, Any]:
+        """Return what waits and what is no row, for recovery; freezes the flow's watermark."""
+        return super().head() | self.arrivals.dump()
 
-    @classmethod
-    def load(
-        cls, sequence: Sequence, partitions: Mapping[str, int], state: Mapping[str, Any]
-    ) -> Self:
-        """Resume a dumped state; raises ValueError for one of an unknown version."""
-        if state["version"] != cls.VERSION:
-            raise ValueError(f"open matches of state version {state['version']}")
-        opened = cls(sequence, partitions)
-        opened.arrivals.load(state)
-        for name in ("events", "open", "held"):
-            getattr(opened, f"_{name}").load(state[name])
-        return opened
+    def load(self, head: abc.Mapping[str, Any], found: abc.Sequence[Rows]) -> None:
+        """Take up what was given before."""
+        super().load(head, found)
+        self.arrivals.load(head)

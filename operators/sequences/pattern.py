@@ -8,9 +8,8 @@ from typing import Final, Literal
 import polars as pl
 from polars.exceptions import PolarsError
 
-from operators.batches import Int64s
+from operators.batches import Int64s, Mask
 from operators.expressions import one_row, select_rows
-from operators.index import Mask
 from operators.tables import TIME
 from operators.waiting import Side
 

@@ -5,10 +5,9 @@ from typing import Self
 
 import numpy as np
 
-from operators.batches import Int64s
+from operators.batches import Int64s, Mask
 from operators.grouping import Indices, Sorted
 from operators.hashing import UInt64s
-from operators.index import Mask
 from operators.sequences.pattern import Sequence
 from operators.shelf import Shelf
 

@@ -1,52 +1,42 @@
 """Features: each source partition's watermark and card features, in offset order."""
 
 import time
-from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
-from bytewax.operators import StatefulBatchLogic
 
 from operators import metrics
 from operators.batches import NO_WATERMARK, Batch, merge
 from operators.features import CardFeatures
+from operators.steps.kept import Keeping, KeptLogic, write_parts
 from operators.watermarks import ended
 
 
-class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
-    def __init__(self, step: str, out_of_orderness: int, state: dict[str, Any] | None) -> None:
-        self._step, self._key = step, ""
-        self._features = (
-            CardFeatures(out_of_orderness)
-            if state is None
-            else CardFeatures.load(out_of_orderness, state)
-        )
+class _PartitionLogic(KeptLogic[Batch, CardFeatures]):
+    def key(self, value: Batch) -> str:
+        return _key(value)
 
-    def on_batch(self, values: list[Batch]) -> tuple[list[Batch], bool]:
-        frame = self._features.advance(merge(values))
+    def advance(self, state: CardFeatures, values: list[Batch]) -> list[Batch]:
+        frame = state.advance(merge(values))
         progress = values[-1].progress
-        self._key = f"{progress.topic}/{progress.partition}"
-        watermark = self._features.watermark.current
+        watermark = state.watermark.current
         if not ended(progress.watermark):
             progress = progress.at(watermark)
         if watermark != NO_WATERMARK:
             metrics.WATERMARK_LAG.labels(progress.topic, progress.partition).set(
                 time.time() - watermark / 1e6
             )
-        return [Batch(progress, frame)], StatefulBatchLogic.RETAIN
+        return [Batch(progress, frame)]
 
-    def snapshot(self) -> dict[str, Any]:
-        state = self._features.dump()
-        metrics.observe_state(self._step, self._key, self._features.rows, state)
-        return state
+
+def _key(batch: Batch) -> str:
+    return f"{batch.progress.topic}/{batch.progress.partition}"
 
 
 @operator
 def features(step_id: str, up: Stream[Batch], out_of_orderness: int) -> Stream[Batch]:
     """Add `watermark` and the card features; `out_of_orderness` is in µs."""
-    keyed = op.key_on("partition", up, lambda b: f"{b.progress.topic}/{b.progress.partition}")
-    name = step_id.rpartition(".")[2]
-    done = op.stateful_batch(
-        "cards", keyed, lambda s: _PartitionLogic(name, out_of_orderness, s)
-    )
-    return op.key_rm("batch", done)
+    keeping = Keeping(step_id.rpartition(".")[2], lambda: CardFeatures(out_of_orderness))
+    keyed = op.key_on("partition", up, _key)
+    worked = op.stateful_batch("cards", keyed, lambda head: _PartitionLogic(keeping, head))
+    return write_parts("kept", worked, keeping)

@@ -11,38 +11,48 @@ from bytewax.dataflow import Stream, operator
 from operators.batches import Batch, Progress
 from operators.hashing import key_groups
 from operators.joins import IntervalJoin, Joined, OpenIntervals, OpenVersions, TemporalJoin
+from operators.steps.kept import Keeping
 from operators.steps.keyed import GroupLogic, Keyed, KeyedOut, route, settle
 from operators.waiting import HASH, Side
 
 
-class _Group(GroupLogic):
-    def __init__(self, step: str, open_: OpenIntervals | OpenVersions) -> None:
-        super().__init__(step, open_)
-        self._open = open_
-
-    def advance(
-        self, group: int, progress: list[Progress], rows: Mapping[int, pl.DataFrame]
+class _Intervals(GroupLogic[OpenIntervals]):
+    def settle(
+        self,
+        state: OpenIntervals,
+        group: int,
+        progress: list[Progress],
+        rows: Mapping[int, pl.DataFrame],
     ) -> Joined:
-        return self._open.advance(progress, rows.get(0), rows.get(1))
+        return state.advance(progress, rows.get(0), rows.get(1))
 
 
-class _Enriched(GroupLogic):
-    """A key group of a table known from the start: its versions come with its number."""
+class _Versions(GroupLogic[OpenVersions]):
+    """With versions known from the start, a key group's come with its number."""
 
     def __init__(
-        self, step: str, open_: OpenVersions, versions: pl.DataFrame | None, groups: int
+        self,
+        keeping: Keeping[OpenVersions],
+        head: dict[str, Any] | None,
+        known: pl.DataFrame | None = None,
+        groups: int = 1,
     ) -> None:
-        super().__init__(step, open_)
-        self._open, self._versions, self._groups = open_, versions, groups
+        super().__init__(keeping, head)
+        self._known, self._groups = known if head is None else None, groups
 
-    def advance(
-        self, group: int, progress: list[Progress], rows: Mapping[int, pl.DataFrame]
+    def settle(
+        self,
+        state: OpenVersions,
+        group: int,
+        progress: list[Progress],
+        rows: Mapping[int, pl.DataFrame],
     ) -> Joined:
-        mine, self._versions = self._versions, None
-        if mine is not None:
-            groups = key_groups(mine[HASH].to_numpy(), self._groups)
-            mine = mine.filter(pl.Series(groups == group))
-        return self._open.advance(progress, rows.get(0), mine)
+        versions = rows.get(1)
+        if self._known is not None:
+            groups = key_groups(self._known[HASH].to_numpy(), self._groups)
+            versions = self._known.filter(pl.Series(groups == group))
+            self._known = None
+        return state.advance(progress, rows.get(0), versions)
 
 
 @operator
@@ -60,13 +70,8 @@ def interval_join(
     are one topic: its progress would come with the first side's records and close what the
     second's still need.
     """
-
-    def build(step: str, state: dict[str, Any] | None) -> _Group:
-        if state is None:
-            return _Group(step, OpenIntervals(join, partitions))
-        return _Group(step, OpenIntervals.load(join, partitions, state))
-
-    return settle("join", _both(left, right, join, join.right, partitions, groups), build)
+    both = _both(left, right, join, join.right, partitions, groups)
+    return settle("join", both, lambda: OpenIntervals(join, partitions), _Intervals)
 
 
 @operator
@@ -82,13 +87,8 @@ def temporal_join(
 
     As `interval_join` else.
     """
-
-    def build(step: str, state: dict[str, Any] | None) -> _Group:
-        if state is None:
-            return _Group(step, OpenVersions(join, partitions))
-        return _Group(step, OpenVersions.load(join, partitions, state))
-
-    return settle("join", _both(left, right, join, join.versions, partitions, groups), build)
+    both = _both(left, right, join, join.versions, partitions, groups)
+    return settle("join", both, lambda: OpenVersions(join, partitions), _Versions)
 
 
 @operator
@@ -106,15 +106,10 @@ def enrich(
     coordinates: a Delta table at one of its versions, say. It becomes part of the state, so a
     resumed flow goes on with the table it began with and a replay comes to the same rows.
     """
-    known = join.versions.rows(versions)
-
-    def build(step: str, state: dict[str, Any] | None) -> _Enriched:
-        if state is None:
-            return _Enriched(step, OpenVersions(join, partitions), known, groups)
-        return _Enriched(step, OpenVersions.load(join, partitions, state), None, groups)
-
+    logic = partial(_Versions, known=join.versions.rows(versions), groups=groups)
     rows = partial(route, make=join.left.rows, groups=groups, lateness=join.lateness)
-    return settle("join", op.flat_map_batch("left", up, rows), build)
+    lefts = op.flat_map_batch("left", up, rows)
+    return settle("join", lefts, lambda: OpenVersions(join, partitions), logic)
 
 
 def _both(

@@ -1,20 +1,21 @@
 """Keyed rows on their way to their key groups, every partition's progress with them."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import bytewax.operators as op
 import numpy as np
 import polars as pl
 from bytewax.dataflow import Stream, operator
-from bytewax.operators import StatefulBatchLogic
 
 from operators import metrics
 from operators.batches import NO_WATERMARK, Batch, Progress, merge
 from operators.hashing import key_groups
+from operators.kept import State
+from operators.steps.kept import Keeping, KeptLogic, write_parts
 from operators.waiting import HASH, LATE_ROWS, OFFSET, PARTITION
 
 LATE: Final = "late"
@@ -102,67 +103,57 @@ class Results(Protocol):
         """LATE_ROWS."""
 
 
-class Open(Protocol):
-    """A key group's state, whatever the operator."""
-
-    @property
-    def rows(self) -> int:
-        """How many rows are kept."""
-
-    def dump(self) -> dict[str, Any]:
-        """Return the state as builtins, for recovery."""
+S = TypeVar("S", bound=State)
 
 
-class GroupLogic(StatefulBatchLogic[Slice, tuple[bool, pl.DataFrame], dict[str, Any]], ABC):
+class GroupLogic(KeptLogic[Slice, S]):
     """A key group's operator, given all that one activation brings at once."""
 
-    def __init__(self, step: str, state: Open) -> None:
-        """`step` names the state in the metrics."""
-        self._step, self._state, self._group = step, state, ""
-
     @abstractmethod
-    def advance(
-        self, group: int, progress: list[Progress], rows: Mapping[int, pl.DataFrame]
+    def settle(
+        self, state: S, group: int, progress: list[Progress], rows: Mapping[int, pl.DataFrame]
     ) -> Results:
         """Take progress and the rows of each side that has any."""
 
-    def on_batch(self, values: list[Slice]) -> tuple[list[tuple[bool, pl.DataFrame]], bool]:
+    def key(self, value: Slice) -> str:
+        """Return the key group."""
+        return str(value.group)
+
+    def advance(self, state: S, values: list[Slice]) -> list[Any]:
         """Advance once by all slices; a true item holds results, a false one late rows."""
-        self._group = str(values[0].group)
         progress = [each for value in values for each in value.progress]
         rows: dict[int, list[pl.DataFrame]] = {}
         for value in values:
             if value.rows is not None:
                 rows.setdefault(value.side, []).append(value.rows)
         joined = {side: pl.concat(frames) for side, frames in rows.items()}
-        found = self.advance(values[0].group, progress, joined)
+        found = self.settle(state, values[0].group, progress, joined)
         items = ((True, found.rows), (False, found.late))
-        return [(k, f) for k, f in items if f is not None], StatefulBatchLogic.RETAIN
-
-    def snapshot(self) -> dict[str, Any]:
-        """Return the state for recovery, and show its size."""
-        state = self._state.dump()
-        metrics.observe_state(self._step, self._group, self._state.rows, state)
-        return state
+        return [(k, f) for k, f in items if f is not None]
 
 
 @operator
 def settle(
-    step_id: str, keyed: Stream[Any], build: Callable[[str, dict[str, Any] | None], GroupLogic]
+    step_id: str,
+    keyed: Stream[Any],
+    make: Callable[[], S],
+    logic: Callable[[Keeping[S], dict[str, Any] | None], GroupLogic[S]],
 ) -> KeyedOut:
     """Run a key group's operator on what `route` made.
 
-    `build` makes or resumes it, given the name of the step.
+    `make` makes an empty state, `logic` what works on it or resumes it.
     """
     name = step_id.split(".")[-2]
+    keeping = Keeping(name, make)
 
     def count(items: list[pl.DataFrame]) -> list[pl.DataFrame]:
         metrics.LATE.labels(name).inc(sum(f.height for f in items))
         return items
 
     sides = op.branch("in_time", keyed, lambda item: item[0] != LATE)
-    settled = op.stateful_batch("groups", sides.trues, partial(build, name))
-    results = op.branch("settled", op.key_rm("result", settled), lambda item: item[0])
+    settled = op.stateful_batch("groups", sides.trues, partial(logic, keeping))
+    kept = write_parts("kept", settled, keeping)
+    results = op.branch("settled", kept, lambda item: item[0])
     late = op.merge(
         "all_late",
         op.map("late", sides.falses, lambda item: item[1]),

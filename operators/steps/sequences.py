@@ -27,15 +27,15 @@ class SequenceOut:
     rejects: Stream[pl.DataFrame]
 
 
-class _Group(GroupLogic):
-    def __init__(self, step: str, open_: OpenMatches) -> None:
-        super().__init__(step, open_)
-        self._open = open_
-
-    def advance(
-        self, group: int, progress: list[Progress], rows: Mapping[int, pl.DataFrame]
+class _Group(GroupLogic[OpenMatches]):
+    def settle(
+        self,
+        state: OpenMatches,
+        group: int,
+        progress: list[Progress],
+        rows: Mapping[int, pl.DataFrame],
     ) -> Matched:
-        return self._open.advance(progress, rows.get(0))
+        return state.advance(progress, rows.get(0))
 
 
 def _failing(sequence: Sequence, frame: pl.DataFrame) -> list[pl.DataFrame]:
@@ -96,11 +96,6 @@ def match(
     fails is a reject and counts for nothing here.
     """
 
-    def build(step: str, state: dict[str, Any] | None) -> _Group:
-        if state is None:
-            return _Group(step, OpenMatches(sequence, partitions))
-        return _Group(step, OpenMatches.load(sequence, partitions, state))
-
     def count(items: list[pl.DataFrame]) -> list[pl.DataFrame]:
         rejected = metrics.REJECTS.labels("rule", f"sequence_failed:{sequence.name}")
         rejected.inc(sum(frame.height for frame in items))
@@ -112,6 +107,6 @@ def match(
         op.flat_map_batch("evaluate", up, shim),
         lambda item: isinstance(item, tuple),
     )
-    found = settle("match", sides.trues, build)
+    found = settle("match", sides.trues, lambda: OpenMatches(sequence, partitions), _Group)
     rejects: Stream[Any] = op.flat_map_batch("count_rejects", sides.falses, count)
     return SequenceOut(found.rows, found.late, rejects)

@@ -167,6 +167,7 @@ def test_every_column_of_every_table_is_made():
 STATEFUL = {
     "payments.kafka": "input",
     "payments.features.cards": "stateful_batch",
+    **{f"payments.features.kept.part_{part}": "stateful_batch" for part in range(16)},
     "payments.terminal_minute.intake": "stateful_batch",
     "payments.terminal_minute.panes": "stateful_batch",
     "payments.category_hour.intake": "stateful_batch",

@@ -17,6 +17,7 @@ from operators.features import SCHEMA, CardFeatures
 from operators.hashing import key_groups
 from operators.tables import COORDINATES, TIME, Frontier, Table, Tracker
 from operators.windows import HASH, Aggregate, OpenWindows, Windows, tumbling
+from tests.operators.durable import Durable, End
 
 SECOND = 1_000_000
 MINUTE, BOUND = 60 * SECOND, 20 * SECOND
@@ -114,21 +115,21 @@ class Flow:
         self.n = len(streams)
         self.tables = {table.name: MemoryTable(table) for table in TABLES}
         self.durable: dict[str, Any] | None = None
+        self.cards = [Durable(lambda: CardFeatures(BOUND)) for _ in streams]
         self.starts, self.reached = 0, [0] * self.n
         self.start(workers)
 
     def start(self, workers: int) -> None:
         """Start with what is durable, at first and after a crash."""
         state = self.durable or {
-            "offsets": [0] * self.n, "cards": [None] * self.n, "groups": [None] * GROUPS,
+            "offsets": [0] * self.n, "groups": [None] * GROUPS,
             "tables": dict.fromkeys(self.tables),
         }  # fmt: skip
         self.workers = workers
         self.starts += 1
         self.at = list(state["offsets"])
-        self.cards = [
-            CardFeatures.load(BOUND, s) if s else CardFeatures(BOUND) for s in state["cards"]
-        ]
+        for cards in self.cards:
+            cards.resume()
         self.groups = [
             OpenWindows.load(self.windows, s) if s else OpenWindows(self.windows)
             for s in state["groups"]
@@ -147,9 +148,11 @@ class Flow:
         self.reached[partition] = max(self.reached[partition], self.at[partition])
         self.announced[partition] = True
         parts: dict[int, pl.DataFrame] = {}
+        self.cards[partition].begin()
+        cards = self.cards[partition].state
         if frame.height:
             self.asleep[partition] = False
-            done = self.cards[partition].advance(frame)
+            done = cards.advance(frame)
             self.writers["silver"].rows(done[list(SILVER.columns)])
             judged = self.windows.judge(done)
             self.late(judged.late)
@@ -158,7 +161,7 @@ class Flow:
                 g: judged.rows.filter(pl.Series(groups == g))
                 for g in np.unique(groups).tolist()
             }
-        mark = END_OF_INPUT if end else self.cards[partition].watermark.current
+        mark = END_OF_INPUT if end else cards.watermark.current
         progress = Progress(
             TOPIC, partition, self.n, self.at[partition] - 1, mark, self.asleep[partition]
         )
@@ -207,7 +210,6 @@ class Flow:
             self.arrive(place, len(self.wires[place]))
         made = {
             "offsets": list(self.at),
-            "cards": [cards.dump() for cards in self.cards],
             "groups": [group.dump() for group in self.groups],
         }
         # After all commits as well: before the recovery store knows of them.
@@ -215,6 +217,8 @@ class Flow:
         if crash is not None:
             self.start(workers)
             return
+        for cards in self.cards:
+            cards.end(End())
         self.durable = {**made, "tables": states}
         self.announced = [False] * self.n
 

@@ -1,6 +1,5 @@
 """Streams for oracles: partitions of events, cut and interleaved at random, with snapshots."""
 
-import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from operators.hashing import key_groups
 from operators.tables import TIME
 from operators.waiting import HASH, LATE_ROWS, split_late
 from operators.watermarks import PartitionWatermark
+from tests.operators.durable import Durable, End
 
 TYPES = {"key": pl.String(), "value": pl.Int64(), "event_time": TIME, "gone": pl.Boolean()}
 
@@ -93,11 +93,15 @@ def partitions(
 
 @dataclass
 class Run:
-    """What a run emitted: rows in order, late records' places, and the flow's watermarks."""
+    """What a run emitted: rows in order, late records' places, and the flow's watermarks.
+
+    And what state is left, by key group.
+    """
 
     rows: list[pl.DataFrame] = field(default_factory=list)
     late: list[tuple[str, int, int]] = field(default_factory=list)
     spans: list[tuple[int, int, pl.DataFrame]] = field(default_factory=list)
+    states: list[Any] = field(default_factory=list)
 
     def table(self) -> pl.DataFrame | None:
         return pl.concat(self.rows) if self.rows else None
@@ -110,7 +114,6 @@ Advance = Callable[[Any, list[Progress], Mapping[str, pl.DataFrame | None]], Any
 def run(
     topics: Mapping[str, tuple[Partitions, int]],
     make: Callable[[], Any],
-    load: Callable[[Any], Any],
     rows: Rows,
     advance: Advance,
     seed: int,
@@ -130,7 +133,7 @@ def run(
     sizes_ = chance.choice([[0, 1], [0, 1, 2, 3], [0, 1, 2, 5, 20]])
     # Few groups, so that several keys share one.
     groups = groups or chance.choice([1, 1, 2, 3])
-    states = [make() for _ in range(groups)]
+    stores = [Durable(make) for _ in range(groups)]
     reached = [NO_WATERMARK] * groups
     out = Run()
     left = {(topic, p): 0 for topic, (parts, _) in topics.items() for p in range(len(parts))}
@@ -165,7 +168,9 @@ def run(
                 kept, late = split_late(topic, keyed, _marks_of(of, keyed), lateness)
                 out.late += _places(late)
                 frames[topic] = kept
-        for number, state in enumerate(states):
+        for number, store in enumerate(stores):
+            store.begin()
+            state = store.state
             mine_now = {
                 topic: of.filter(pl.Series(key_groups(of[HASH].to_numpy(), groups) == number))
                 for topic, of in frames.items()
@@ -178,9 +183,10 @@ def run(
             # Not as of the snapshot, which may have lifted idle partitions since.
             reached[number] = state.arrivals.flow.current
         if chance.random() < 0.3:
-            dumps = [pickle.loads(pickle.dumps(state.dump())) for state in states]
-            if chance.random() < 0.7:
-                states = [load(each) for each in dumps]
+            how = End(chance.random() < 0.7, chance.random() < 0.5, chance.random() < 0.1)
+            for store in stores:
+                store.end(how)
+    out.states = [store.state for store in stores]
     return out
 
 

@@ -44,7 +44,6 @@ def joined(
     return run(
         {"l": (left, bounds[0]), "r": (right, bounds[1])},
         lambda: opened(join, sizes),
-        lambda state: opened.load(join, sizes, state),
         lambda topic, of: sides[topic].rows(of),
         lambda state, progress, rows: state.advance(progress, rows.get("l"), rows.get("r")),
         seed,

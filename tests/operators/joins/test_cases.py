@@ -11,6 +11,7 @@ import yaml
 from operators.batches import END_OF_INPUT, Progress
 from operators.joins import IntervalJoin, OpenIntervals, OpenVersions, TemporalJoin
 from operators.waiting import Side, split_late
+from tests.operators.durable import Durable, End
 from tests.operators.streams import TYPES, Event, events, frame
 
 FOLDER = Path(__file__).parent / "cases"
@@ -53,16 +54,16 @@ def run(
     make: Any = OpenIntervals if kind == "interval" else OpenVersions
     join: Any = (IntervalJoin if kind == "interval" else TemporalJoin)(LEFT, RIGHT, **options)
     side = {"l": LEFT, "r": RIGHT if kind == "interval" else join.versions}
-    state = make(join, sizes)
+    store = Durable(lambda: make(join, sizes))
     marks: dict[tuple[str, int], int] = {}
     results, late = [], []
 
     def advance(progress: list[Progress], rows: dict[str, pl.DataFrame]) -> None:
-        nonlocal state
-        found = state.advance(progress, rows.get("l"), rows.get("r"))
+        store.begin()
+        found = store.state.advance(progress, rows.get("l"), rows.get("r"))
         results.extend([] if found.rows is None else found.rows.rows())
         if restart:
-            state = make.load(join, sizes, state.dump())
+            store.end(End(resume=True))
 
     for start in range(0, len(ordered), at_once):
         brought, progress = {}, []

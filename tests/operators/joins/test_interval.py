@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from operators.batches import Progress
 from operators.joins import IntervalJoin, OpenIntervals
+from tests.operators.durable import Durable, End
 from tests.operators.joins.sides import LEFT, RIGHT, actual, bounds_, check, joined
 from tests.operators.streams import Event, events, frame, partitions, run
 
@@ -88,16 +89,16 @@ def test_a_null_key_is_equal_to_nothing():
 
 def test_state_is_gone_when_the_watermark_has_passed_it():
     join = IntervalJoin(LEFT, RIGHT, -5, 10, "left")
-    state = OpenIntervals(join, {"l": 1, "r": 1})
     records = [[(t, "a", t) for t in range(1000)]]
     joined_ = run(
         {"l": (records, 0), "r": (records, 0)},
-        lambda: state, lambda _: state, lambda t, f: {"l": LEFT, "r": RIGHT}[t].rows(f),
+        lambda: OpenIntervals(join, {"l": 1, "r": 1}),
+        lambda t, f: {"l": LEFT, "r": RIGHT}[t].rows(f),
         lambda s, progress, rows: s.advance(progress, rows.get("l"), rows.get("r")),
         3, groups=1, end=False,
     )  # fmt: skip
     assert joined_.rows
-    assert state.rows < 40
+    assert joined_.states[0].rows < 40
 
 
 @pytest.mark.parametrize(
@@ -112,23 +113,18 @@ def test_a_join_that_makes_no_sense_is_refused(settings, problem):
         IntervalJoin(LEFT, RIGHT, **settings)
 
 
-def test_unknown_state_versions_are_refused():
-    join = IntervalJoin(LEFT, RIGHT, 0, 1)
-    state = OpenIntervals(join, {"l": 1, "r": 1}).dump() | {"version": 99}
-    with pytest.raises(ValueError, match="99"):
-        OpenIntervals.load(join, {"l": 1, "r": 1}, state)
-
-
 def test_a_partition_that_was_added_joins_where_the_flow_has_come_to():
     join = IntervalJoin(LEFT, RIGHT, 0, 10, "left")
-    before = OpenIntervals(join, {"l": 1, "r": 1})
-    before.advance([Progress(topic, 0, 1, 5, 100) for topic in "lr"], None, None)
-    after = OpenIntervals.load(join, {"l": 2, "r": 1}, before.dump())
+    store = Durable(lambda: OpenIntervals(join, {"l": 1, "r": 1}))
+    store.state.advance([Progress(topic, 0, 1, 5, 100) for topic in "lr"], None, None)
+    store.end(End())
+    store.make = lambda: OpenIntervals(join, {"l": 2, "r": 1})
+    store.resume()
     records = events("l", [[], [(50, "a", 1), (100, "a", 2)]], 0)
     progress = [
         Progress("l", 0, 2, 6, 120), Progress("l", 1, 2, 1, 200), Progress("r", 0, 1, 6, 200)
     ]  # fmt: skip
-    found = after.advance(progress, LEFT.rows(frame(records)), None)
+    found = store.state.advance(progress, LEFT.rows(frame(records)), None)
     assert found.late is not None
     assert found.late["source_offset"].to_list() == [0]
     assert found.rows is not None

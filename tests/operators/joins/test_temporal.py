@@ -65,7 +65,6 @@ def test_versions_known_from_the_start_need_no_watermark(left, right, seed):
     out = run(
         {"l": (left, 3)},
         lambda: OpenVersions(join, sizes, rows),
-        lambda state: OpenVersions.load(join, sizes, state),
         lambda _, of: LEFT.rows(of),
         lambda state, progress, rows: state.advance(progress, rows.get("l"), None),
         seed,

@@ -10,6 +10,7 @@ import yaml
 from operators.batches import END_OF_INPUT, Progress
 from operators.sequences import Absence, OpenMatches, Sequence, Step
 from operators.waiting import Side
+from tests.operators.durable import Durable, End
 from tests.operators.streams import TYPES, events, frame
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text("utf-8"))
@@ -38,7 +39,7 @@ def test_case(case, at_once, restart):
     )
     queues = {p: iter([e for e in by_partition if e.partition == p]) for p in range(size)}
     ordered = [next(queues[a[3]]) for a in arrivals]
-    state, rows, late, marks = OpenMatches(seq, {"t": size}), [], 0, {}
+    store, rows, late, marks = Durable(lambda: OpenMatches(seq, {"t": size})), [], 0, {}
     for start in range(0, len(ordered), at_once):
         mine = ordered[start : start + at_once]
         progress = []
@@ -49,11 +50,14 @@ def test_case(case, at_once, restart):
             )
         of = frame([e for e in mine if not e.late(0)])
         late += sum(e.late(0) for e in mine)
-        found = state.advance(progress, seq.rows(of) if of.height else None)
+        store.begin()
+        found = store.state.advance(progress, seq.rows(of) if of.height else None)
         rows += [] if found.rows is None else [found.rows]
         if restart:
-            state = OpenMatches.load(seq, {"t": size}, state.dump())
-    found = state.advance([Progress("t", p, size, 99, END_OF_INPUT) for p in range(size)], None)
+            store.end(End(resume=True))
+    found = store.state.advance(
+        [Progress("t", p, size, 99, END_OF_INPUT) for p in range(size)], None
+    )
     rows += [] if found.rows is None else [found.rows]
     taken = [f"s{i}_v" for i in range(len(seq.steps))]
     actual = [

@@ -100,7 +100,6 @@ def matched(seq: Sequence, records: Any, bound: int, seed: int, **how: Any) -> A
     return run(
         {"t": (records, bound)},
         lambda: OpenMatches(seq, sizes),
-        lambda state: OpenMatches.load(seq, sizes, state),
         lambda _, frame: seq.rows(frame),
         lambda state, progress, rows: state.advance(progress, rows.get("t")),
         seed,
@@ -132,13 +131,12 @@ def test_with_idle_partitions_every_event_counts_or_is_late(seq, records, bound,
 
 def test_nothing_is_left_of_a_key_that_falls_silent():
     seq = sequence([("value = 0", False, None), ("value = 1", False, None)], 10, None, "all", 0)
-    state = OpenMatches(seq, {"t": 1})
     records = [[(t, f"k{t}", 0) for t in range(2000)]]
-    run(
-        {"t": (records, 0)}, lambda: state, lambda _: state, lambda _, f: seq.rows(f),
+    out = run(
+        {"t": (records, 0)}, lambda: OpenMatches(seq, {"t": 1}), lambda _, f: seq.rows(f),
         lambda s, progress, rows: s.advance(progress, rows.get("t")), 1, groups=1, end=False,
     )  # fmt: skip
-    assert state.rows < 40
+    assert out.states[0].rows < 40
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The Bytewax steps give what the pure operators give, across stops, resumes and workers."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 from bytewax.dataflow import Dataflow
-from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, TestingSource, cluster_main
 
 from operators import metrics
 from operators.batches import END_OF_INPUT, Batch, Progress
+from operators.connectors import recovery
 from operators.joins import IntervalJoin, TemporalJoin
 from operators.sequences import Absence, Sequence, Step
 from operators.steps.joins import enrich, interval_join, temporal_join
@@ -21,6 +23,7 @@ from operators.steps.sequences import match
 from operators.steps.watermarks import watermarks
 from operators.tables import TIME
 from operators.waiting import Side
+from tests.operators.steps.crashing import Crashing
 from tests.operators.streams import TYPES
 
 GROUPS = 4
@@ -44,15 +47,13 @@ def records(topic: str, size: int = 600) -> pl.DataFrame:
     )
 
 
-def batches(frame: pl.DataFrame, stops: bool, parts: int = 30) -> list[Any]:
-    """Batches, the last one ending the input, with a stop of the flow here and there."""
+def batches(frame: pl.DataFrame, parts: int = 30) -> list[Batch]:
+    """Batches, the last one ending the input."""
     topic, size, items = frame["source_topic"][0], frame.height // parts, []
     for number in range(parts):
         part = frame.slice(number * size, size)
         progress = Progress(topic, 0, 1, int(part["source_offset"][-1]))
         items.append(Batch(progress if number < parts - 1 else progress.at(END_OF_INPUT), part))
-        if stops and number % 11 == 5:
-            items.append(TestingSource.EOF())
     return items
 
 
@@ -72,14 +73,25 @@ def in_time(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def run(
-    folder: Path, topics: list[str], stops: bool, workers: int, step: Callable[..., Any]
+    folder: Path, topics: list[str], stops: str, workers: int, step: Callable[..., Any]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Run a flow to its end, resuming as often as it stops; return the rows and the late."""
+    """Run a flow to its end, resuming as often as it stops; return the rows and the late.
+
+    Each row comes once; after a crash there would be those of the replay as well.
+    """
     rows: list[pl.DataFrame] = []
     too_late: list[pl.DataFrame] = []
-    sources = [TestingSource(batches(records(topic), stops)) for topic in topics]
-    init_db_dir(folder, 1)
-    for _ in range(1 + 3 * stops):
+    sources = [
+        Crashing(
+            batches(records(topic)),
+            crashes=(4 + n, 9, 17, 28) if stops == "crashes" else (),
+            stops=(5, 16, 27) if stops == "ends" else (),
+        )
+        for n, topic in enumerate(topics)
+    ]
+    runs = {"never": 1, "ends": 4, "crashes": 1 + 4 * len(topics)}[stops]
+    for _ in range(runs):
+        recovery.prepare(folder)
         flow = Dataflow("test")
         streams = [
             watermarks(f"marks_{topic}", op.input(topic, flow, source), BOUND)
@@ -89,18 +101,23 @@ def run(
         op.output("rows", out.rows, TestingSink(rows))
         op.output("late", out.late, TestingSink(too_late))
         cluster_main(
-            flow, [], 0, worker_count_per_proc=workers, recovery_config=RecoveryConfig(folder)
-        )
-    return pl.concat(rows), pl.concat(too_late)
+            flow, [], 0, worker_count_per_proc=workers, epoch_interval=timedelta(0),
+            recovery_config=RecoveryConfig(folder),
+        )  # fmt: skip
+    assert not any(source.crashes | source.stops for source in sources)
+    found = pl.concat(rows), pl.concat(too_late)
+    return found if stops != "crashes" else (found[0].unique(), found[1].unique())
 
 
 def same(actual: pl.DataFrame, expected: pl.DataFrame) -> None:
-    actual = actual.select(expected.columns)
+    actual, expected = actual.select(expected.columns).unique(), expected.unique()
     assert expected.height > 20
     assert actual.sort(actual.columns).equals(expected.sort(expected.columns))
 
 
-shapes = pytest.mark.parametrize(("stops", "workers"), [(False, 1), (True, 1), (True, 2)])
+shapes = pytest.mark.parametrize(
+    ("stops", "workers"), [("never", 1), ("ends", 1), ("ends", 2), ("crashes", 1)]
+)
 
 
 @shapes
@@ -132,7 +149,7 @@ def test_the_metrics_show_the_state_of_each_key_group(tmp_path):
     metrics.STATE_ROWS.clear()
     metrics.STATE_BYTES.clear()
     run(
-        tmp_path, ["l", "r"], True, 1,
+        tmp_path, ["l", "r"], "ends", 1,
         lambda streams: interval_join("shown", *streams, join, {"l": 1, "r": 1}, GROUPS),
     )  # fmt: skip
     for gauge in (metrics.STATE_ROWS, metrics.STATE_BYTES):
@@ -206,7 +223,7 @@ def test_a_condition_that_fails_is_a_reject_and_the_others_count(tmp_path):
     found: list[pl.DataFrame] = []
     rejects: list[pl.DataFrame] = []
     flow = Dataflow("test")
-    up = watermarks("marks", op.input("l", flow, TestingSource(batches(frame, False))), BOUND)
+    up = watermarks("marks", op.input("l", flow, TestingSource(batches(frame))), BOUND)
     out = match("match", up, pattern, {"l": 1}, GROUPS)
     op.output("rows", out.rows, TestingSink(found))
     op.output("rejects", out.rejects, TestingSink(rejects))

@@ -6,7 +6,6 @@ import bytewax.operators as op
 import polars as pl
 import pytest
 from bytewax.dataflow import Dataflow
-from bytewax.inputs import AbortExecution, FixedPartitionedSource, StatefulSourcePartition
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, run_main
 
@@ -14,6 +13,7 @@ from operators.batches import END_OF_INPUT, NO_WATERMARK, Batch, Progress
 from operators.connectors import recovery
 from operators.steps.windows import LATE_COLUMNS, aggregate
 from operators.windows import Windows, agg, session, sliding, tumbling
+from tests.operators.steps.crashing import Crashing
 from tests.operators.windows.model import Record, expected, frame, shown
 
 AGGS = {"payments": agg.count(), "total": agg.sum("amount"), "cards": agg.distinct("card")}
@@ -52,39 +52,6 @@ def batches(size: int) -> list[Batch]:
     empty = frame([]).with_columns(TOPIC)
     ends = [Progress("t", p, 2, 99, END_OF_INPUT) for p in (0, 1)]
     return [*result, *(Batch(end, empty) for end in ends)]
-
-
-class _Part(StatefulSourcePartition):
-    def __init__(self, source, at):
-        self.source, self.at = source, at or 0
-
-    def next_batch(self):
-        if self.at in self.source.crashes:
-            self.source.crashes.remove(self.at)
-            raise AbortExecution
-        if self.at == len(self.source.items):
-            raise StopIteration
-        self.at += 1
-        return [self.source.items[self.at - 1]]
-
-    def snapshot(self):
-        return self.at
-
-
-class Crashing(FixedPartitionedSource):
-    """Emits items one by one, and before those at `crashes` dies, once each.
-
-    TestingSource's ABORT repeats an item after its second resume.
-    """
-
-    def __init__(self, items, crashes=()):
-        self.items, self.crashes = items, set(crashes)
-
-    def list_parts(self):
-        return ["all"]
-
-    def build_part(self, step_id, for_part, resume_state):
-        return _Part(self, resume_state)
 
 
 def dataflow(kind: str, source: Crashing, panes: list, late: list) -> Dataflow:
