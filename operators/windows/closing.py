@@ -17,6 +17,8 @@ from operators.windows.store import Frame
 AFTER: Final = "after"
 UNTIL: Final = "until"
 SESSION: Final = "session"
+REVISION: Final = "revision"
+CLOSES: Final = "closes"
 FIRST: Final = "min event_time"
 LAST: Final = "max event_time"
 ENDS: Final = {"_first": agg.min("event_time"), "_last": agg.max("event_time")}
@@ -29,7 +31,8 @@ class Due:
 
     Both have the `by` columns, HASH and Int64 marks: `slice` and `since`; for sliding windows
     AFTER and UNTIL as well, the watermarks in µs between which panes were due; for sessions
-    only SESSION, which tells the sessions of one key apart. `math` made the partials.
+    only SESSION, which tells the sessions of one key apart, and REVISION and CLOSES where they
+    can be emitted again. `math` made the partials.
     """
 
     rows: Frame
@@ -65,7 +68,8 @@ class Closing:
             self._made = made or Partials(self._aggregates, rows[0].schema, self._windows.by)
         math = self._made
         if isinstance(self._windows.window, Session):
-            return self._sessions(math, _merged(math, rows, partials, [SESSION]))
+            marks = [SESSION] if self._windows.once else [SESSION, REVISION, CLOSES]
+            return self._sessions(math, _merged(math, rows, partials, marks))
         if self._windows.whole:
             return self._panes(math, _merged(math, rows, partials, ["slice"]), "slice", 0)
         panes = self._overlapping(
@@ -121,8 +125,11 @@ class Closing:
         window = self._windows.session
         starts, ends = (partials[name].to_physical().to_numpy() for name in (FIRST, LAST))
         ends = ends + window.gap
-        closes = -(-ends // window.step) * window.step + self._windows.lateness
-        return self._framed(math, partials, starts, ends, 0, closes)
+        if self._windows.once:
+            closes = -(-ends // window.step) * window.step
+            return self._framed(math, partials, starts, ends, 0, closes)
+        revision, closes = (partials[name].to_numpy() for name in (REVISION, CLOSES))
+        return self._framed(math, partials, starts, ends, revision, closes)
 
     def _framed(
         self,
@@ -130,7 +137,7 @@ class Closing:
         partials: pl.DataFrame,
         starts: Int64s,
         ends: Int64s,
-        revision: int,
+        revision: int | Int64s,
         closes: Int64s,
     ) -> pl.DataFrame:
         values = math.finish(partials)[: len(self._windows.aggregates)]
@@ -138,9 +145,9 @@ class Closing:
             [
                 pl.Series("window_start", starts),
                 pl.Series("window_end", ends),
-                pl.Series("revision", np.full(len(starts), revision, np.int32)),
+                pl.Series(REVISION, np.full(len(starts), revision, np.int32)),
                 *values,
-                pl.Series("closes", closes),
+                pl.Series(CLOSES, closes),
             ]
         )
 
