@@ -11,9 +11,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 from confluent_kafka import Consumer, TopicPartition
+from polars.testing import assert_frame_equal
 
 from flows import settings as settings_
+from flows.tables import WINDOWED
+from operators.windows import newest
 from ops.local import Stack
+from ops.query import query
 from ops.simulate import Params, Troubles, produce, simulate, simulate_chargebacks
 from ops.topics import create_topic
 from ops.verify import Report, verify
@@ -32,7 +36,7 @@ def environ(stack: Stack, tmp_path: Path) -> dict[str, str]:
         "MILLSTREAM_CHARGEBACKS_DLQ_TOPIC": f"{TOPIC}.back.dlq",
         "MILLSTREAM_CHARGEBACKS_WITHIN": "6h",
         "MILLSTREAM_DELTA_ROOT": str(tmp_path / "tables"),
-        "MILLSTREAM_ALLOWED_LATENESS": "10m",
+        "MILLSTREAM_ALLOWED_LATENESS": "2h",
         # Small, so that windows close and open again.
         "MILLSTREAM_BATCH_SIZE": "50",
         "BYTEWAX_SNAPSHOT_INTERVAL": "1",
@@ -75,7 +79,14 @@ def test_the_books_balance_while_windows_are_open_and_at_the_end(
 ) -> None:
     troubles = Troubles(late=0.1, out_of_order=0.1)
     made = simulate(
-        Params(payments=2_000, customers=30, terminals=30, partitions=2, troubles=troubles)
+        Params(
+            payments=2_000,
+            customers=30,
+            terminals=30,
+            pace=0.02,  # a customer's every 25 minutes or so: sessions of one payment and of more
+            partitions=2,
+            troubles=troubles,
+        )
     )
     frauds = made.payments.with_columns(is_fraud=pl.lit(value=True))
     back = simulate_chargebacks(frauds, 0.2, within=timedelta(hours=6), partitions=2)
@@ -97,8 +108,9 @@ def test_the_books_balance_while_windows_are_open_and_at_the_end(
         assert process.returncode == 0, output
     assert broken(verify(settings)) == []
     settled = pl.read_delta(f"{root}/gold/payment_outcomes").height
-    revised = pl.scan_delta(f"{root}/gold/terminal_minute").select(pl.col("revision").max())
-    assert revised.collect().item() > 0, "windows opened again"
+    for name in ("terminal_minute", "category_hour", "card_sessions"):
+        revised = pl.scan_delta(f"{root}/gold/{name}").select(pl.col("revision").max())
+        assert revised.collect().item() > 0, f"windows of {name} opened again"
 
     for flow in FLOWS:
         process = start(flow, environ | {"MILLSTREAM_STOP_AT_END": "true"}, tmp_path)
@@ -106,5 +118,10 @@ def test_the_books_balance_while_windows_are_open_and_at_the_end(
         assert process.returncode == 0, output
     assert broken(verify(settings)) == []
     assert pl.read_delta(f"{root}/gold/payment_outcomes").height > settled > 0
+    for name, windows_of in WINDOWED.items():
+        rows = query(root, f"SELECT * FROM gold_{name}")  # a name of ours
+        every = query(root, f"SELECT * FROM gold_{name}_revisions")
+        assert every.height > rows.height
+        assert_frame_equal(rows, newest(every, windows_of(0)), check_row_order=False)
     late = pl.scan_delta(f"{root}/gold/late").select("step").unique().collect()
     assert late.height == 3
