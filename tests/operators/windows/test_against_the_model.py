@@ -1,6 +1,4 @@
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import polars as pl
@@ -14,16 +12,13 @@ from operators.windows import (
     OpenWindows,
     Windows,
     agg,
-    intake,
     newest,
-    reopened,
     session,
-    sessions,
     sliding,
-    store,
     tumbling,
 )  # fmt: skip
 from tests.operators.windows.model import Record, chains, expected, frame, shown
+from tests.operators.windows.soon import full
 
 BOUND = 20
 
@@ -159,24 +154,6 @@ def play(windows: Windows, data, stream, *, idle: bool) -> Run:
             run.snapshot(crash=data.draw(st.booleans()))
     run.end(len(stream))
     return run
-
-
-FULL_SOON = {
-    intake: {"_HELD_MIN": 1, "_HELD_MAX": 3},
-    store: {"_RAW_MIN": 2, "_RAW_MAX": 5, "_RUNS_MAX": 2},
-    sessions: {"_ROWS_MIN": 1, "_ROWS_MAX": 3, "_CHAINS_MIN": 1},
-    reopened: {"_ROWS_MOST": 2, "_CHAINS_MIN": 1},
-}
-
-
-@contextmanager
-def full(soon: bool) -> Iterator[None]:
-    """Let what is reduced and merged as it grows do so after a few rows, if `soon`."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module, bounds in FULL_SOON.items() if soon else ():
-            for bound, value in bounds.items():
-                patch.setattr(module, bound, value)
-        yield
 
 
 @pytest.mark.parametrize("soon", [False, True], ids=["few", "many"])
