@@ -35,7 +35,7 @@ from flows.tables import (
 )  # fmt: skip
 from flows.wiring import micros, write_tables
 from operators.avro import Decoder
-from operators.batches import Batch, RawBatch
+from operators.batches import Batch, RawBatch, merge
 from operators.connectors import delta, kafka, redis, registry
 from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
@@ -109,8 +109,8 @@ def build(
         for name, windows_of in WINDOWED.items()
     }
     rows = {
-        BRONZE.name: op.map("bronze", raw, _bronze),
-        SILVER.name: op.map("silver", payments, _silver),
+        BRONZE.name: op.flat_map_batch("bronze", raw, _bronze),
+        SILVER.name: op.flat_map_batch("silver", payments, _silver),
         DUPLICATES.name: unique.duplicates,
         QUARANTINE.name: rejects,
         ALERTS.name: detected.alerts,
@@ -121,16 +121,16 @@ def build(
     return flow
 
 
-def _bronze(raw: RawBatch) -> pl.DataFrame:
-    rows = ingested(raw)
+def _bronze(raws: list[RawBatch]) -> list[pl.DataFrame]:
+    rows = ingested(raws)
     day = rows["kafka_timestamp"].cast(pl.Date).alias("ingest_date")
     # A record without a Kafka timestamp goes to 1970, so that its partition is fixed too.
-    return rows.hstack([day.fill_null(_EPOCH) if day.null_count() else day])
+    return [rows.hstack([day.fill_null(_EPOCH) if day.null_count() else day])]
 
 
-def _silver(batch: Batch) -> pl.DataFrame:
-    rows = batch.frame[list(SILVER_COLUMNS)]
-    return rows.hstack([rows["event_time"].cast(pl.Date).alias("event_date")])
+def _silver(batches: list[Batch]) -> list[pl.DataFrame]:
+    rows = merge(batches)[list(SILVER_COLUMNS)]
+    return [rows.hstack([rows["event_time"].cast(pl.Date).alias("event_date")])]
 
 
 def flow() -> Dataflow:

@@ -137,12 +137,15 @@ def _format_checks(frame: pl.DataFrame) -> list[Check]:
 
     A pattern on every row costs as much as all other checks together.
     """
-    return [
-        Check(code, name, rule, pl.col(name).str.contains(pattern))
-        for code, name, rule, pattern in _FORMATS
-        if name in frame.columns
-        and not frame[name].unique().str.contains(pattern).all(ignore_nulls=False)
-    ]
+    checks = []
+    for code, name, rule, pattern in _FORMATS:
+        if name in frame.columns:
+            values = frame[name].unique()
+            fine = values.str.contains(pattern)
+            if not fine.all(ignore_nulls=False):
+                bad = values.filter(~fine)
+                checks.append(Check(code, name, rule, ~pl.col(name).is_in(bad.implode())))
+    return checks
 
 
 def _bytes(name: str) -> pl.Expr:

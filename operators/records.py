@@ -33,16 +33,19 @@ REJECT_COLUMNS: Final[dict[str, pl.DataType]] = {
 }
 
 
-def coordinates(raw: RawBatch) -> list[pl.Series]:
-    """Return the columns of `COORDINATES` and `kafka_timestamp`, null where it is no time."""
-    n = len(raw)
-    topic = pl.Series("source_topic", [raw.progress.topic])
-    partition = pl.Series("source_partition", [raw.progress.partition], pl.Int32())
+def coordinates(raws: Sequence[RawBatch]) -> list[pl.Series]:
+    """Return the columns of `COORDINATES` and `kafka_timestamp`, null where it is no time.
+
+    For all the batches' records, which are of one topic.
+    """
+    sizes = [len(raw) for raw in raws]
+    topic = pl.Series("source_topic", [raws[0].progress.topic])
+    partitions = np.array([raw.progress.partition for raw in raws], np.int32)
     return [
-        topic.new_from_index(0, n),
-        partition.new_from_index(0, n),
-        pl.Series("source_offset", raw.offsets),
-        _times(raw.timestamps),
+        topic.new_from_index(0, sum(sizes)),
+        pl.Series("source_partition", np.repeat(partitions, sizes)),
+        pl.Series("source_offset", np.concatenate([raw.offsets for raw in raws])),
+        _times(np.concatenate([raw.timestamps for raw in raws])),
     ]
 
 
@@ -74,22 +77,39 @@ def _headers(headers: Sequence[Headers | None]) -> pl.Series:
     return pl.Series("headers", pl.from_arrow(lists), dtype=HEADERS)
 
 
-def ingested(raw: RawBatch) -> pl.DataFrame:
-    """Return a row per record, with `RAW_COLUMNS`."""
+def ingested(raws: Sequence[RawBatch]) -> pl.DataFrame:
+    """Return a row per record of the batches, which are of one topic, with `RAW_COLUMNS`."""
     return pl.DataFrame(
         [
-            *coordinates(raw),
-            pl.Series("key", raw.keys, dtype=pl.Binary()),
-            pl.Series("value", raw.values, dtype=pl.Binary()),
-            _headers(raw.headers),
+            *coordinates(raws),
+            pl.Series("key", [k for raw in raws for k in raw.keys], dtype=pl.Binary()),
+            pl.Series("value", [v for raw in raws for v in raw.values], dtype=pl.Binary()),
+            _headers([h for raw in raws for h in raw.headers]),
         ]
     )
 
 
-def refused(raw: RawBatch, refusals: Sequence[Refusal]) -> pl.DataFrame:
-    """Return a row per refusal, with `REJECT_COLUMNS`; refusals' rows are those of `raw`."""
+def refused(raws: Sequence[RawBatch], refusals: Sequence[Refusal]) -> pl.DataFrame:
+    """Return a row per refusal, with `REJECT_COLUMNS`.
+
+    Refusals ascend by row, which counts through all the batches' records.
+    """
     rows = np.array([refusal.row for refusal in refusals], np.int64)
-    part = RawBatch(
+    ends = np.cumsum([len(raw) for raw in raws])
+    parts = np.split(rows, np.searchsorted(rows, ends[:-1]))
+    starts = ends - [len(raw) for raw in raws]
+    picked = [
+        _picked(raw, at - start) for raw, at, start in zip(raws, parts, starts, strict=True)
+    ]
+    why = [
+        pl.Series(name, [getattr(refusal, name) for refusal in refusals], dtype=pl.String())
+        for name in ("stage", "code", "message", "schema_id")
+    ]
+    return ingested(picked).hstack(why)[list(REJECT_COLUMNS)]
+
+
+def _picked(raw: RawBatch, rows: Int64s) -> RawBatch:
+    return RawBatch(
         raw.progress,
         raw.offsets[rows],
         raw.timestamps[rows],
@@ -97,8 +117,3 @@ def refused(raw: RawBatch, refusals: Sequence[Refusal]) -> pl.DataFrame:
         [raw.values[row] for row in rows],
         [raw.headers[row] for row in rows],
     )
-    why = [
-        pl.Series(name, [getattr(refusal, name) for refusal in refusals], dtype=pl.String())
-        for name in ("stage", "code", "message", "schema_id")
-    ]
-    return ingested(part).hstack(why)[list(REJECT_COLUMNS)]

@@ -6,20 +6,18 @@ panics) nor at the range of ints. So it is given a schema of the wire's types on
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyruhvro
 
 from operators.avro.compile import Field
+from operators.avro.payloads import Group, Ints, Payloads
 from operators.avro.scan import well_formed
 from operators.avro.wire import INT_MAX, INT_MIN
-
-Rows = npt.NDArray[np.int64]
 
 # pyruhvro's word for each kind that it decodes exactly. On bytes and fixed it panics.
 _TYPES = {
@@ -35,6 +33,15 @@ _TYPES = {
 _PIECE_BYTES = 1 << 30
 
 
+# What stands before a body is read as well, as fields of its length: cutting it off each value
+# would take longer than reading it.
+_BEFORE: dict[int, list[str]] = {
+    0: [],
+    5: ["boolean", "float"],
+    17: ["boolean", "double", "double"],
+}
+
+
 class Bulk:
     """The columnar decoder of one writer's schema. Raises ValueError if it cannot be one."""
 
@@ -43,48 +50,56 @@ class Bulk:
             raise ValueError("not a schema of flat fields")
         self._wires = [field.wire for field in fields]
         self._bounds = [_bounds(field) for field in fields]
-        types = [(field.wire, _TYPES[field.wire.kind]) for field in fields]
-        schema = {
-            "type": "record",
-            "name": "Wire",
-            "fields": [
-                {"name": f"f{i}", "type": _union(kind, wire.null_first)}
-                for i, (wire, kind) in enumerate(types)
-            ],
-        }
-        self._schema = json.dumps(schema)
+        types = [_union(_TYPES[wire.kind], wire.null_first) for wire in self._wires]
+        self._schemas = {skip: _schema(before, types) for skip, before in _BEFORE.items()}
         self._wary = False
 
-    def decode(self, bodies: list[bytes]) -> tuple[list[pl.Series], Rows | None]:
-        """Return a column per field, of `WIRE_TYPES`, and which of `bodies` their rows are.
+    def decode(
+        self, payloads: Payloads, groups: Sequence[Group]
+    ) -> tuple[list[pl.Series], Ints]:
+        """Return a column per field, of `WIRE_TYPES`, and which values their rows are.
 
-        None stands for all of them. What is left out is not good, or not surely so.
+        What is left out is not good, or not surely so.
         """
-        rows: Rows | None = None
         # Bad records come again: after some, the attempt that they would spoil is left out.
-        batches = None if self._wary else self._attempt([bodies])
+        batches = None if self._wary else self._attempt(payloads, groups)
         if batches is None:
-            rows = np.flatnonzero(well_formed(bodies, self._wires))
-            self._wary = len(rows) < len(bodies)
-            good = [bodies[row] for row in rows.tolist()] if self._wary else bodies
-            rows = rows if self._wary else None
-            batches = self._attempt(_pieces(good))
+            groups = self._scanned(payloads, groups)
+            batches = self._attempt(payloads, groups)
         if batches is None:  # the scan missed one: that costs time, nothing else
-            rows, batches = np.zeros(0, np.int64), self._attempt([[]]) or []
+            groups = [Group(np.zeros(0, np.int64), 0)]
+            batches = self._attempt(payloads, groups) or []
+        rows = np.concatenate([group.rows for group in groups])
         table = pa.Table.from_batches(batches)
         bad_text = _bad_text(table)
         if bad_text:
-            rows = np.arange(len(bodies)) if rows is None else rows
             kept = np.delete(np.arange(len(rows)), bad_text)
             table, rows = table.take(kept), rows[kept]
         frame = pl.from_arrow(table)
         assert isinstance(frame, pl.DataFrame)  # noqa: S101 - for mypy: a table is a frame
         return self._bounded(frame.get_columns(), rows)
 
-    def _attempt(self, pieces: Iterable[list[bytes]]) -> list[Any] | None:
-        """Return a record batch for each piece, or None if any body is bad."""
+    def _scanned(self, payloads: Payloads, groups: Sequence[Group]) -> list[Group]:
+        starts = np.concatenate([payloads.starts[rows] + skip for rows, skip in groups])
+        ends = np.concatenate([payloads.ends[rows] for rows, _ in groups])
+        good = well_formed(payloads.data, starts, ends, self._wires)
+        self._wary = not good.all()
+        cuts = np.cumsum([len(rows) for rows, _ in groups])
+        flags = np.split(good, cuts[:-1])
+        return [Group(g.rows[f], g.skip) for g, f in zip(groups, flags, strict=True)]
+
+    def _attempt(self, payloads: Payloads, groups: Sequence[Group]) -> list[Any] | None:
+        """Return record batches of the groups' rows in turn, or None if any body is bad."""
+        made = []
         try:
-            return [pyruhvro.deserialize_array(piece, self._schema) for piece in pieces]
+            for group in groups:
+                for rows in _pieces(payloads, group.rows):
+                    values = payloads.values
+                    if len(rows) < len(values):
+                        values = [values[row] for row in rows.tolist()]
+                    batch = pyruhvro.deserialize_array(values, self._schemas[group.skip])
+                    before = len(_BEFORE[group.skip])
+                    made.append(batch.select(batch.schema.names[before:]) if before else batch)
         except ValueError:
             return None
         except BaseException as error:
@@ -92,10 +107,9 @@ class Bulk:
             if type(error).__name__ != "PanicException":
                 raise
             return None
+        return made
 
-    def _bounded(
-        self, columns: list[pl.Series], rows: Rows | None
-    ) -> tuple[list[pl.Series], Rows | None]:
+    def _bounded(self, columns: list[pl.Series], rows: Ints) -> tuple[list[pl.Series], Ints]:
         """Leave out the rows in which an int or an enum's index is out of its range."""
         good: pl.Series | None = None
         for column, bounds in zip(columns, self._bounds, strict=True):
@@ -105,8 +119,15 @@ class Bulk:
             good = inside if good is None else good & inside
         if good is None:
             return columns, rows
-        kept = good.arg_true().to_numpy().astype(np.int64)
-        return [column.filter(good) for column in columns], kept if rows is None else rows[kept]
+        return [column.filter(good) for column in columns], rows[good.to_numpy()]
+
+
+def _schema(before: list[str], types: list[str | list[str]]) -> str:
+    fields = [
+        *({"name": f"b{i}", "type": kind} for i, kind in enumerate(before)),
+        *({"name": f"f{i}", "type": kind} for i, kind in enumerate(types)),
+    ]
+    return json.dumps({"type": "record", "name": "Wire", "fields": fields})
 
 
 def _union(kind: str, null_first: bool | None) -> str | list[str]:
@@ -126,15 +147,18 @@ def _within(column: pl.Series, low: int, high: int) -> bool:
     return least is None or (low <= int(least) and int(most) <= high)  # type: ignore[arg-type]
 
 
-def _pieces(bodies: list[bytes]) -> Iterator[list[bytes]]:
-    """Cut into runs of at most `_PIECE_BYTES` each, a longer body alone; at least one run."""
-    start = size = 0
-    for at, body in enumerate(bodies):
-        size += len(body)
-        if size > _PIECE_BYTES and at > start:
-            yield bodies[start:at]
-            start, size = at, len(body)
-    yield bodies[start:]
+def _pieces(payloads: Payloads, rows: Ints) -> list[Ints]:
+    """Cut into runs of at most `_PIECE_BYTES` each, a longer value alone; at least one run."""
+    sizes = payloads.ends[rows] - payloads.starts[rows]
+    sums = np.cumsum(sizes)
+    if not len(rows) or sums[-1] <= _PIECE_BYTES:
+        return [rows]
+    cuts, start = [], 0
+    while start < len(rows):
+        before = sums[start] - sizes[start]
+        start = max(int(np.searchsorted(sums, before + _PIECE_BYTES, "right")), start + 1)
+        cuts.append(start)
+    return np.split(rows, cuts[:-1])
 
 
 def _bad_text(table: Any) -> list[int]:

@@ -1,16 +1,17 @@
 """Decode batches of framed records: by columns, and strictly one by one what is left."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
 from operators.avro import framing
-from operators.avro.bulk import Bulk, Rows
+from operators.avro.bulk import Bulk
 from operators.avro.compile import Record, compile_record
-from operators.avro.framing import Group, Headers, Lookup, SchemaId
+from operators.avro.framing import Headers, Lookup, SchemaId
+from operators.avro.payloads import Group, Ints, Payloads
 from operators.avro.resolve import WIRE_TYPES, Reader, Resolver
 from operators.avro.wire import MalformedError, SchemaError
 from operators.rejects import Refusal
@@ -18,21 +19,31 @@ from schemas import AvroSchema
 
 _MAX_PLANS = 1024
 
-Refused = tuple[int, str, str]  # position among the bodies, code, message
+Refused = tuple[int, str, str]  # row, code, message
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A batch, decoded.
 
-    `frame` has a column for each of the reader's fields, in its order; `rows` (int64,
-    ascending) says where in the batch each of its rows was. Every value of the batch is
+    `frame` has a column for each of the reader's fields, in its order; `rows` (int64) says
+    where in the batch each of its rows was, which are in no order. Every value of the batch is
     either in `rows` or in `refusals` (stage "decode", by row).
     """
 
     frame: pl.DataFrame
-    rows: Rows
+    rows: Ints
     refusals: list[Refusal]
+
+    def in_order(self, good: pl.Series | None = None) -> tuple[pl.DataFrame, Ints]:
+        """Return frame and rows in the order of the batch; only the rows that are `good`."""
+        rows = self.rows
+        if good is None and np.all(rows[1:] > rows[:-1]):
+            return self.frame, rows
+        order = np.argsort(rows, kind="stable")
+        if good is not None:
+            order = order[good.to_numpy()[order]]
+        return self.frame[order], rows[order]
 
 
 class Decoder:
@@ -62,48 +73,35 @@ class Decoder:
         incompatible_schema (the writer's schema, or this record of it, cannot be read as
         the reader's), malformed, bad_utf8.
         """
-        groups, refusals = framing.split(values, headers)
+        payloads = Payloads.of(values)
+        groups, refusals = framing.split(payloads, headers)
         frames, rows = [], []
         for plan, several in self._by_plan(groups).items():
-            bodies = [body for group in several.values() for body in group.bodies]
-            positions = np.concatenate([_positions(group.rows) for group in several.values()])
             if isinstance(plan, _Plan):
-                frame, good, refused = plan.decode(bodies)
+                frame, good, refused = plan.decode(payloads, [group for _, group in several])
                 if frame.height:
-                    rows.append(positions if good is None else positions[good])
+                    rows.append(good)
                     frames.append(frame)
             else:
-                refused = [(at, *plan) for at in range(len(bodies))]
-            ids = list(several)
-            ends = np.cumsum([len(group.bodies) for group in several.values()])
+                refused = [(row, *plan) for _, group in several for row in group.rows.tolist()]
             refusals += [
-                Refusal(
-                    int(positions[at]),
-                    "decode",
-                    code,
-                    message,
-                    str(ids[int(np.searchsorted(ends, at, "right"))]),
-                )
-                for at, code, message in refused
+                Refusal(row, "decode", code, message, _id_of(row, several))
+                for row, code, message in refused
             ]
         refusals.sort(key=lambda refusal: refusal.row)
         if not frames:
             return Decoded(self._empty, np.zeros(0, np.int64), refusals)
-        all_rows = np.concatenate(rows)
-        if np.all(all_rows[1:] > all_rows[:-1]):
-            return Decoded(pl.concat(frames), all_rows, refusals)
-        order = np.argsort(all_rows)
-        return Decoded(pl.concat(frames)[order], all_rows[order], refusals)
+        return Decoded(pl.concat(frames), np.concatenate(rows), refusals)
 
     def _by_plan(
-        self, groups: dict[SchemaId, Group]
-    ) -> dict["_Plan | tuple[str, str]", dict[SchemaId, Group]]:
+        self, groups: dict[SchemaId, list[Group]]
+    ) -> dict["_Plan | tuple[str, str]", list[tuple[SchemaId, Group]]]:
         """Put together what is decoded alike: one schema may have several ids.
 
         The key is what decodes, or the code and message of the refusal of all.
         """
-        found: dict[_Plan | tuple[str, str], dict[SchemaId, Group]] = {}
-        for schema_id, group in groups.items():
+        found: dict[_Plan | tuple[str, str], list[tuple[SchemaId, Group]]] = {}
+        for schema_id, several in groups.items():
             plan = self._plan(schema_id)
             key: _Plan | tuple[str, str]
             if plan is None:
@@ -112,7 +110,7 @@ class Decoder:
                 key = "incompatible_schema", f"The writer's schema cannot be read: {plan}."
             else:
                 key = plan
-            found.setdefault(key, {})[schema_id] = group
+            found.setdefault(key, []).extend((schema_id, group) for group in several)
         return found
 
     def _plan(self, schema_id: SchemaId) -> "_Plan | str | None":
@@ -153,43 +151,40 @@ class _Plan:
         except ValueError:
             self._bulk = None
 
-    def decode(self, bodies: list[bytes]) -> tuple[pl.DataFrame, Rows | None, list[Refused]]:
-        """Return the good rows' frame, their positions (None: all), and the others."""
-        rows: Rows | None = np.zeros(0, np.int64)
+    def decode(
+        self, payloads: Payloads, groups: list[Group]
+    ) -> tuple[pl.DataFrame, Ints, list[Refused]]:
+        """Return the good rows' frame, which values they are, and the others."""
+        rows = np.zeros(0, np.int64)
         columns: list[pl.Series] | None = None
         if self._bulk is not None:
-            columns, rows = self._bulk.decode(bodies)
+            columns, rows = self._bulk.decode(payloads, groups)
         refused: list[Refused] = []
-        if rows is not None:
-            left = np.delete(np.arange(len(bodies)), rows)
-            read, good, refused = self._strictly(bodies, left.tolist())
+        if columns is None or len(rows) < sum(len(group.rows) for group in groups):
+            read, good, refused = self._strictly(payloads.values, groups, rows)
             if columns is None or good:
                 # Merged only where the bulk decoder left out a good neighbour of a bad one.
                 columns = read if columns is None else _concat(columns, read)
                 rows = np.concatenate([rows, np.array(good, np.int64)])
-        assert columns is not None  # noqa: S101 - for mypy
-        height = len(bodies) if rows is None else len(rows)
-        frame, unreadable = self._resolver.resolve(columns, height)
+        frame, unreadable = self._resolver.resolve(columns, len(rows))
         if unreadable:
-            rows = np.arange(height) if rows is None else rows
             refused += [
                 (int(rows[at]), "incompatible_schema", f"Not a record for the reader: {why}.")
                 for at, why in unreadable.items()
             ]
-            kept = np.delete(np.arange(height), list(unreadable))
+            kept = np.delete(np.arange(len(rows)), list(unreadable))
             frame, rows = frame[kept], rows[kept]
-        if rows is not None and np.any(rows[1:] < rows[:-1]):
-            order = np.argsort(rows)
-            frame, rows = frame[order], rows[order]
         return frame, rows, refused
 
     def _strictly(
-        self, bodies: list[bytes], rows: list[int]
+        self, all_values: list[bytes | None], groups: list[Group], done: Ints
     ) -> tuple[list[pl.Series], list[int], list[Refused]]:
+        """Read what is not done yet one by one."""
         values, good, refused = [], [], []
-        for row in rows:
+        for row, skip in _left(groups, done, len(all_values)):
+            body = (all_values[row] or b"")[skip:]
             try:
-                values.append(self._writer.read(bodies[row]))
+                values.append(self._writer.read(body))
                 good.append(row)
             except UnicodeDecodeError:
                 refused.append((row, "bad_utf8", "A string is not UTF-8."))
@@ -204,8 +199,21 @@ class _Plan:
         return columns, good, refused
 
 
-def _positions(rows: list[int] | range) -> Rows:
-    return np.arange(len(rows)) if isinstance(rows, range) else np.array(rows, np.int64)
+def _id_of(row: int, several: list[tuple[SchemaId, Group]]) -> str:
+    for schema_id, group in several:
+        at = int(np.searchsorted(group.rows, row))
+        if at < len(group.rows) and group.rows[at] == row:
+            return str(schema_id)
+    raise LookupError(f"row {row} is in no group")
+
+
+def _left(groups: list[Group], done: Ints, size: int) -> Iterator[tuple[int, int]]:
+    """Yield the groups' rows that are not done, and how much to skip of their values."""
+    open_ = np.ones(size, np.bool_)
+    open_[done] = False
+    for group in groups:
+        for row in group.rows[open_[group.rows]].tolist():
+            yield row, group.skip
 
 
 def _concat(first: list[pl.Series], second: list[pl.Series]) -> list[pl.Series]:

@@ -6,10 +6,13 @@ Source: confluent_kafka.schema_registry, `SchemaId.from_bytes` and
 in the header ``__value_schema_id``, and then the payload is all body.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
+import numpy as np
+
+from operators.avro.payloads import Group, Ints, Payloads
 from operators.rejects import Refusal
 from schemas import AvroSchema
 
@@ -19,77 +22,74 @@ Headers = Sequence[tuple[str, bytes | None]]
 
 ID_HEADER = "__value_schema_id"
 
-
-class Group(NamedTuple):
-    """The records of a batch that one schema wrote: their positions and Avro bodies."""
-
-    rows: list[int] | range
-    bodies: list[bytes]
+_SIZES = {0: 5, 1: 17}  # of an id, by its magic byte
+_HEADS_BY_COLUMNS = 16
 
 
 def split(
-    values: Sequence[bytes | None], headers: Sequence[Headers | None]
-) -> tuple[dict[SchemaId, Group], list[Refusal]]:
+    payloads: Payloads, headers: Sequence[Headers | None]
+) -> tuple[dict[SchemaId, list[Group]], list[Refusal]]:
     """Sort a batch's values by schema id; refuse those that carry none.
 
-    `headers` is as long as `values`; an entry may be None. Rows ascend within each group.
+    `headers` is as long as the values; an entry may be None.
     """
-    if not any(headers):
-        group = _single_group(values)
-        if group is not None:
-            return group, []
-    groups: dict[SchemaId, Group] = {}
-    by_head: dict[bytes, tuple[list[int], list[bytes]]] = {}
+    groups: dict[SchemaId, list[Group]] = defaultdict(list)
+    sizes = payloads.ends - payloads.starts
+    magic = payloads.data[payloads.starts]
+    plain = (sizes >= _SIZES[0]) & (magic == 0) | (sizes >= _SIZES[1]) & (magic == 1)
+    if any(headers):
+        plain &= ~np.fromiter(map(bool, headers), np.bool_, len(headers))
+    done = np.zeros(len(sizes), np.bool_)
+    for head, rows in _alike(payloads, np.flatnonzero(plain)):
+        groups[_parse(head)].append(Group(rows, len(head)))
+        done[rows] = True
+    odd = np.flatnonzero(~done).tolist()
+    by_head, refusals = _one_by_one(payloads.values, headers, odd)
+    for (head, skip), places in by_head.items():
+        groups[_parse(head)].append(Group(np.array(places, np.int64), skip))
+    return groups, refusals
+
+
+def _alike(payloads: Payloads, rows: Ints) -> Iterator[tuple[bytes, Ints]]:
+    """Yield ids that stand before the body, and the rows of each, unless there are many ids."""
+    data = payloads.data
+    words = np.ndarray((len(data) - 7,), "<u8", data.data, strides=(1,))
+    for _ in range(_HEADS_BY_COLUMNS):
+        if not len(rows):
+            return
+        at = payloads.starts[rows]
+        size = _SIZES[int(data[at[0]])]
+        same = np.ones(len(rows), np.bool_)
+        for offset in range(0, size, 8):
+            word = words[at + offset] & np.uint64((1 << 8 * min(size - offset, 8)) - 1)
+            same &= word == word[0]
+        yield data[at[0] : at[0] + size].tobytes(), rows[same]
+        rows = rows[~same]
+
+
+def _one_by_one(
+    values: Sequence[bytes | None], headers: Sequence[Headers | None], rows: list[int]
+) -> tuple[dict[tuple[bytes, int], list[int]], list[Refusal]]:
+    """Return rows by their id and how many bytes of the value it takes up, and refusals."""
+    by_head: dict[tuple[bytes, int], list[int]] = defaultdict(list)
     refusals = []
-    for row, (value, pairs) in enumerate(zip(values, headers, strict=True)):
-        if value and not pairs:
-            # Most records: the id of another one before. It is the whole id, if that was.
-            columns = by_head.get(value[: 5 if value[0] == 0 else 17])
-            if columns is not None:
-                columns[0].append(row)
-                columns[1].append(value[5 if value[0] == 0 else 17 :])
-                continue
+    for row in rows:
+        value, pairs = values[row], headers[row]
         if not value:
             code, what = ("null_value", "null") if value is None else ("empty", "empty")
             refusals.append(Refusal(row, "decode", code, f"The value is {what}."))
             continue
         framed = _header_id(pairs) if pairs else None
         source = value if framed is None else framed
-        size = _head_size(source)
+        # An empty header is shorter than any id.
+        size = _SIZES.get(source[0], 0) if source else _SIZES[0]
         head = source[:size]
         if len(head) < size or not size:
             where = "value" if framed is None else f"header {ID_HEADER}"
             refusals.append(_unframed(row, where, size))
             continue
-        columns = by_head.get(head)
-        if columns is None:
-            columns = by_head[head] = ([], [])
-            groups[_parse(head)] = Group(*columns)
-        columns[0].append(row)
-        columns[1].append(value[size:] if framed is None else value)
-    return groups, refusals
-
-
-def _single_group(values: Sequence[bytes | None]) -> dict[SchemaId, Group] | None:
-    """Split the common batch, one 4-byte id throughout, without a loop in Python."""
-    try:
-        heads = {value[:5] for value in values}  # type: ignore[index]
-    except TypeError:  # a null among them
-        return None
-    if len(heads) != 1:
-        return None
-    (head,) = heads
-    if len(head) != 5 or head[0] != 0:
-        return None
-    bodies = [value[5:] for value in values]  # type: ignore[index]
-    return {_parse(head): Group(range(len(bodies)), bodies)}
-
-
-def _head_size(source: bytes) -> int:
-    """Return how long an id is by its magic byte; 0 for bytes that start no id."""
-    if not source:
-        return 5  # shorter than any id
-    return {0: 5, 1: 17}.get(source[0], 0)
+        by_head[head, size if framed is None else 0].append(row)
+    return by_head, refusals
 
 
 def _parse(head: bytes) -> SchemaId:

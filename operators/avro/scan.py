@@ -18,14 +18,15 @@ Flags = npt.NDArray[np.bool_]
 _WIDTHS = {"boolean": 1, "float": 4, "double": 8}
 
 
-def well_formed(bodies: Sequence[bytes], fields: Sequence[Wire]) -> Flags:
-    """Return a flag for each body: whether it is a record of `fields`, all of them flat."""
-    sizes = np.fromiter(map(len, bodies), np.int64, len(bodies))
-    ends = np.cumsum(sizes)
-    at = ends - sizes
-    # A varint may run past the last body's end; the zeros stop it.
-    data = np.frombuffer(b"".join([*bodies, bytes(16)]), np.uint8)
-    good = np.ones(len(bodies), np.bool_)
+def well_formed(
+    data: npt.NDArray[np.uint8], starts: Ints, ends: Ints, fields: Sequence[Wire]
+) -> Flags:
+    """Return a flag for each body: whether it is a record of `fields`, all of them flat.
+
+    Body i is ``data[starts[i]:ends[i]]``; 16 zeros or more stand behind the last.
+    """
+    at = starts
+    good = np.ones(len(starts), np.bool_)
     for wire in fields:
         present: Flags | None = None
         if wire.null_first is not None:

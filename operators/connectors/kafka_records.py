@@ -19,12 +19,20 @@ def raw_batch(progress: Progress, messages: Sequence[Message]) -> RawBatch:
         headers = [_headers_of(m) for m in messages]
     return RawBatch(
         progress,
-        np.array([m.offset() for m in messages], np.int64),
+        _offsets(messages),
         np.array([m.timestamp()[1] for m in messages], np.int64),
         [m.key() for m in messages],
         [m.value() for m in messages],
         headers,
     )
+
+
+def _offsets(messages: Sequence[Message]) -> Int64s:
+    first, last = messages[0].offset(), messages[-1].offset()
+    # Offsets ascend, and only compaction and transactions leave gaps.
+    if last - first == len(messages) - 1:
+        return np.arange(first, last + 1)
+    return np.array([m.offset() for m in messages], np.int64)
 
 
 def _headers_of(message: Message) -> Headers | None:

@@ -115,7 +115,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         messages = self._client.consume(source.batch_size, 0)
         # Also where offsets follow that are no records, such as a transaction's marker.
         at_end = bool(messages) and messages[-1].error() is not None
-        if at_end or any(m.error() for m in messages):
+        if at_end or any(map(Message.error, messages)):
             messages = self._without_events(messages)
         now = time.monotonic()
         if messages:

@@ -1,8 +1,8 @@
 """Decode: raw records to columns, what can't be decoded or breaks the contract to rejects."""
 
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import bytewax.operators as op
 import numpy as np
@@ -30,7 +30,7 @@ class DecodeOut:
 def decode_batches(
     raws: list[RawBatch], decoder: Decoder, contract: Contract
 ) -> list[Batch | pl.DataFrame]:
-    """Return a batch for each raw batch, and a frame of rejects for those that have any."""
+    """Return a batch for each raw batch, and a frame of rejects if there are any."""
     # One call each for all partitions that this activation brings.
     decoded = decoder.decode(
         [value for raw in raws for value in raw.values],
@@ -38,28 +38,24 @@ def decode_batches(
     )
     stamps = np.concatenate([raw.timestamps for raw in raws])[decoded.rows]
     good, broken = contract(decoded.frame, pl.Series(stamps))
-    refusals = list(decoded.refusals)
-    frame, rows = decoded.frame, decoded.rows
-    if broken:
-        refusals += [replace(refusal, row=int(rows[refusal.row])) for refusal in broken]
-        frame, rows = frame.filter(good), rows[good.to_numpy()]
-    refusals.sort(key=lambda refusal: refusal.row)
-    refused_rows = [refusal.row for refusal in refusals]
+    frame, rows = decoded.in_order(good if broken else None)
+    places = pl.DataFrame(coordinates(raws))
+    if len(rows) < places.height:
+        places = places[rows]
+    frame = places.hstack(frame.get_columns())
 
-    result: list[Batch | pl.DataFrame] = []
-    start = 0
-    for raw in raws:
-        end = start + len(raw)
-        low, high = np.searchsorted(rows, [start, end])
-        places = pl.DataFrame(coordinates(raw))
-        if high - low < len(raw):
-            places = places[rows[low:high] - start]
-        columns = [places, frame.slice(low, high - low)]
-        result.append(Batch(raw.progress, pl.concat(columns, how="horizontal")))
-        mine = refusals[bisect_left(refused_rows, start) : bisect_left(refused_rows, end)]
-        if mine:
-            result.append(refused(raw, [replace(each, row=each.row - start) for each in mine]))
-        start = end
+    cuts = np.searchsorted(rows, np.cumsum([0, *map(len, raws)]))
+    result: list[Batch | pl.DataFrame] = [
+        Batch(raw.progress, frame.slice(low, high - low))
+        for raw, (low, high) in zip(raws, pairwise(cuts), strict=True)
+    ]
+    refusals = [
+        *decoded.refusals,
+        *(replace(each, row=int(decoded.rows[each.row])) for each in broken),
+    ]
+    if refusals:
+        refusals.sort(key=lambda refusal: refusal.row)
+        result.append(refused(raws, refusals))
     return result
 
 

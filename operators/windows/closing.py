@@ -7,15 +7,14 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from operators.batches import NO_WATERMARK, Int64s
+from operators.batches import Int64s
 from operators.windows import agg
 from operators.windows.assigners import Session
+from operators.windows.overlap import AFTER, UNTIL, Overlap, starts_between
 from operators.windows.partials import Partials
 from operators.windows.spec import Windows
 from operators.windows.store import Frame
 
-AFTER: Final = "after"
-UNTIL: Final = "until"
 SESSION: Final = "session"
 REVISION: Final = "revision"
 CLOSES: Final = "closes"
@@ -52,6 +51,7 @@ class Closing:
         ends = ENDS if isinstance(windows.window, Session) else {}
         self._aggregates = {**windows.aggregates, **ends}
         self._made: Partials | None = None
+        self._overlap: Overlap | None = None
 
     def close(self, dues: Sequence[Due]) -> Frame:
         """Return the panes of what is due, in no order; raises InexactError.
@@ -66,12 +66,20 @@ class Closing:
         if self._made is None:
             made = next((due.math for due in dues if due.math is not None), None)
             self._made = made or Partials(self._aggregates, rows[0].schema, self._windows.by)
+            if Overlap.fits(self._windows, self._made.types.schema):
+                self._overlap = Overlap(self._windows, self._made.types.schema)
         math = self._made
         if isinstance(self._windows.window, Session):
             marks = [SESSION] if self._windows.once else [SESSION, REVISION, CLOSES]
             return self._sessions(math, _merged(math, rows, partials, marks))
         if self._windows.whole:
             return self._panes(math, _merged(math, rows, partials, ["slice"]), "slice", 0)
+        if self._overlap is not None:
+            found = self._overlap.panes(rows, partials)
+            if found is not None:
+                keys, starts, values = found
+                ends = starts + self._windows.sliding.size
+                return self._framed(keys, starts, ends, 0, ends, values)
         panes = self._overlapping(
             math, _joined(math, rows, partials, ["slice", "since", AFTER, UNTIL])
         )
@@ -79,22 +87,13 @@ class Closing:
 
     def _overlapping(self, math: Partials, kept: pl.DataFrame) -> list[pl.DataFrame]:
         """Return the panes of every window that became due between AFTER and UNTIL."""
-        windows = self._windows
-        slices, since = kept["slice"].to_numpy(), kept["since"].to_numpy()
-        after, until = kept[AFTER].to_numpy(), kept[UNTIL].to_numpy()
-        first, last = windows.first_start(slices), windows.last_start(slices)
-        every, panes, before = windows.sliding.every, [], 0
+        windows, panes, before = self._windows, [], 0
         for place, (revision, due) in enumerate(windows.panes):
-            # Of the windows that hold a slice, those that were due since the last time and not
-            # before the slice's records count.
-            earliest = np.maximum(np.maximum(after + 1, NO_WATERMARK), since) - due
-            skipped = np.maximum(-((first - earliest) // every), 0)
-            count = (np.minimum(last, until - due) - first) // every + 1 - skipped
-            count = np.maximum(count, 0)
-            at = np.repeat(np.arange(len(slices)), count)
+            begin, count = starts_between(windows, kept, due)
+            at = np.repeat(np.arange(len(begin)), count)
             if len(at):
                 step = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
-                start = first[at] + (skipped[at] + step) * every
+                start = begin[at] + step * windows.sliding.every
                 rows = kept if (count == 1).all() else kept[at]
                 rows = rows.hstack([pl.Series("window_start", start)])
                 if revision:
@@ -119,34 +118,36 @@ class Closing:
         revision, due = self._windows.panes[place]
         starts = partials[start].to_numpy()
         ends = starts + self._windows.sliding.size
-        return self._framed(math, partials, starts, ends, revision, starts + due)
+        return self._framed(
+            partials, starts, ends, revision, starts + due, math.finish(partials)
+        )
 
     def _sessions(self, math: Partials, partials: pl.DataFrame) -> pl.DataFrame:
         window = self._windows.session
         starts, ends = (partials[name].to_physical().to_numpy() for name in (FIRST, LAST))
         ends = ends + window.gap
         if self._windows.once:
+            revision: int | Int64s = 0
             closes = -(-ends // window.step) * window.step
-            return self._framed(math, partials, starts, ends, 0, closes)
-        revision, closes = (partials[name].to_numpy() for name in (REVISION, CLOSES))
-        return self._framed(math, partials, starts, ends, revision, closes)
+        else:
+            revision, closes = (partials[name].to_numpy() for name in (REVISION, CLOSES))
+        return self._framed(partials, starts, ends, revision, closes, math.finish(partials))
 
     def _framed(
         self,
-        math: Partials,
-        partials: pl.DataFrame,
+        keyed: pl.DataFrame,
         starts: Int64s,
         ends: Int64s,
         revision: int | Int64s,
         closes: Int64s,
+        values: Sequence[pl.Series],
     ) -> pl.DataFrame:
-        values = math.finish(partials)[: len(self._windows.aggregates)]
-        return partials[list(self._windows.by)].hstack(
+        return keyed[list(self._windows.by)].hstack(
             [
                 pl.Series("window_start", starts),
                 pl.Series("window_end", ends),
                 pl.Series(REVISION, np.full(len(starts), revision, np.int32)),
-                *values,
+                *values[: len(self._windows.aggregates)],
                 pl.Series(CLOSES, closes),
             ]
         )

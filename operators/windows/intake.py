@@ -1,6 +1,5 @@
 """Intake: the front of a key group, which holds new records and knows the time."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isqrt
@@ -11,6 +10,7 @@ import polars as pl
 
 from operators.batches import NO_WATERMARK, Progress
 from operators.watermarks import FlowWatermark
+from operators.windows.dues import Dues
 from operators.windows.spec import MARKS, Windows
 from operators.windows.store import Frame, from_ipc, to_ipc
 
@@ -35,7 +35,7 @@ class Intake:
     of N rows there and n new ones in an epoch about √(2·N·n) are written.
     """
 
-    VERSION: Final = 3
+    VERSION: Final = 4
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
@@ -43,8 +43,7 @@ class Intake:
         self._held: list[pl.DataFrame] = []
         self.rows = 0
         self._since: int | None = None
-        self._dues: dict[int, set[int]] = {}
-        self._behind: Counter[int] = Counter()
+        self._dues: dict[int, Dues] = {}
         self._fresh = 0
         self._room = _HELD_MAX
 
@@ -71,10 +70,8 @@ class Intake:
         return self._hand_on(None) if self.rows > self._room else [], late
 
     def _next_due(self) -> int:
-        dues = [min(dues) for dues in self._dues.values()]
-        if self._since is not None:
-            dues.append(self._since)
-        return min(dues, default=2**63)
+        dues = [each.next for each in self._dues.values()]
+        return min((due for due in (*dues, self._since) if due is not None), default=2**63)
 
     def _woken(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Frame]:
         """Judge the rows of partitions that slept by the watermark that they wake up to."""
@@ -105,8 +102,8 @@ class Intake:
             slots = self._split(rows)
         work = []
         for slot in sorted({*slots, *self._dues}):
-            dues = self._dues.get(slot, set())
-            due = watermark is not None and bool(dues) and min(dues) <= watermark
+            upcoming = self._dues[slot].next
+            due = watermark is not None and upcoming is not None and upcoming <= watermark
             if due or slot in slots:
                 work.append(Work(slot, slots.get(slot), watermark if due else None))
         if watermark is not None:
@@ -120,9 +117,7 @@ class Intake:
         for slot in np.unique(slots).tolist():
             mine = slots == slot
             dues, last = self._windows.dues(slices[mine])
-            self._dues.setdefault(slot, set()).update(dues.tolist())
-            for due, count in zip(last.tolist(), counts[mine].tolist(), strict=True):
-                self._behind[due] += count
+            self._dues.setdefault(slot, Dues()).add(dues, last, counts[mine])
         if self._windows.slots == 1:
             return {0: rows}
         by_slot = rows.with_columns(slot=self._windows.slot(pl.col("slice"))).partition_by(
@@ -132,25 +127,22 @@ class Intake:
 
     def _forget(self, watermark: int) -> None:
         for slot, dues in list(self._dues.items()):
-            self._dues[slot] = {due for due in dues if due > watermark}
-            if not self._dues[slot]:
+            dues.forget(watermark)
+            if dues.next is None:
                 del self._dues[slot]
-        for due in [due for due in self._behind if due <= watermark]:
-            del self._behind[due]
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery; freezes the flow's watermark."""
         if len(self._held) > 1:
             self._held = [pl.concat(self._held)]
-        live = sum(self._behind.values())
+        live = sum(dues.rows for dues in self._dues.values())
         self._room = min(max(isqrt(2 * live * self._fresh), _HELD_MIN), _HELD_MAX)
         self._fresh = 0
         return {
             "version": self.VERSION,
             "flow": self.flow.freeze(),
             "rows": to_ipc(self._held[0]) if self._held else None,
-            "dues": {slot: sorted(dues) for slot, dues in self._dues.items()},
-            "behind": dict(self._behind),
+            "dues": {slot: dues.dump() for slot, dues in self._dues.items()},
         }
 
     @classmethod
@@ -160,8 +152,7 @@ class Intake:
             raise ValueError(f"windows of state version {state['version']}")
         intake = cls(windows)
         intake.flow = FlowWatermark.thaw(state["flow"])
-        intake._dues = {slot: set(dues) for slot, dues in state["dues"].items()}
-        intake._behind = Counter(state["behind"])
+        intake._dues = {slot: Dues.load(dues) for slot, dues in state["dues"].items()}
         rows = from_ipc(state["rows"])
         if rows is not None:
             intake._held = [rows]

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s
-from operators.windows.closing import AFTER, UNTIL, Due
+from operators.windows.closing import Due
+from operators.windows.overlap import AFTER, UNTIL
 from operators.windows.spec import Windows
 from operators.windows.store import Frame, Store
 

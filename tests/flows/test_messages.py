@@ -47,7 +47,7 @@ def rejects(stamp=1_714_564_800_123, headers=(("h", b"\xff"), ("none", None)), s
         Progress("payments", 2, 4, 17), np.array([17]), np.array([stamp]),
         [b"key"], [b"\0value"], [headers and list(headers)],
     )  # fmt: skip
-    return refused(raw, [Refusal(0, "decode", "truncated", "3 bytes left", schema_id)])
+    return refused([raw], [Refusal(0, "decode", "truncated", "3 bytes left", schema_id)])
 
 
 def test_a_reject_goes_out_as_it_came_with_the_reason_in_headers():

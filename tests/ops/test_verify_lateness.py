@@ -83,7 +83,8 @@ def test_the_books_balance_while_windows_are_open_and_at_the_end(
             payments=2_000,
             customers=30,
             terminals=30,
-            pace=0.02,  # a customer's every 25 minutes or so: sessions of one payment and of more
+            radius=50,  # else few customers have a terminal
+            pace=0.02,  # of each a payment in 25 minutes or so: sessions of one and of more
             partitions=2,
             troubles=troubles,
         )

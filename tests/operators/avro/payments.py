@@ -2,14 +2,17 @@
 
 import io
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import fastavro
+import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
 import schemas
-from operators.avro import Decoder
+from operators.avro import Decoded, Decoder
+from operators.avro.payloads import Group, Payloads
 
 READER = schemas.latest("payment")
 IDS = {version: schemas.local_id("payment", version) for version in (1, 2)}
@@ -101,5 +104,15 @@ def payment(**fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def decode(decoder: Decoder, *values: bytes | None) -> Any:
-    return decoder.decode(values, [None] * len(values))
+def decode(decoder: Decoder, *values: bytes | None, headers: Sequence[Any] = ()) -> Decoded:
+    """Decode values, with headers if there are any; rows in order."""
+    decoded = decoder.decode(values, headers or [None] * len(values))
+    frame, rows = decoded.in_order()
+    return Decoded(frame, rows, decoded.refusals)
+
+
+def framed(bodies: Sequence[bytes], skip: int = 0) -> tuple[Payloads, list[Group]]:
+    """Return bodies as the bulk decoder takes them, behind a head of `skip` bytes."""
+    head = bytes(skip and 1) + bytes(range(200, 200 + skip))[1:]
+    payloads = Payloads.of([head + body for body in bodies])
+    return payloads, [Group(np.arange(len(bodies)), skip)]

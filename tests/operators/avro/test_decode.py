@@ -22,6 +22,7 @@ from tests.operators.avro.payments import (
     bits,
     decode,
     encode,
+    framed,
     payment,
     rows_of,
     v0,
@@ -65,8 +66,10 @@ def test_mixed_batches_account_for_every_row(data: st.DataObject) -> None:
         "utf8": (v0(good.replace(b"EUR", b"E\xffR")), None, "bad_utf8"),
     }
     names = data.draw(st.lists(st.sampled_from(sorted(made)), max_size=30))
-    decoded = Decoder(READER, KNOWN.__getitem__).decode(
-        [made[name][0] for name in names], [made[name][1] for name in names]
+    decoded = decode(
+        Decoder(READER, KNOWN.__getitem__),
+        *(made[name][0] for name in names),
+        headers=[made[name][1] for name in names],
     )
     expected = [made[name][2] for name in names]
     assert [(r.row, r.code) for r in decoded.refusals] == [
@@ -111,12 +114,10 @@ def test_the_strict_reader_alone_gives_the_same_frame() -> None:
     record = compile_record(schemas.load("payment", 1))
     plan = _Plan(record, Reader(READER))
     bodies = [encode(payment(amount_minor=i), 1) for i in range(3)] + [b"\xff"]
-    fast, rows, refused = plan.decode(bodies)
+    fast, rows, refused = plan.decode(*framed(bodies))
     plan._bulk = None
-    slow, slow_rows, slow_refused = plan.decode(bodies)
+    slow, slow_rows, slow_refused = plan.decode(*framed(bodies))
     assert fast.equals(slow)
-    assert rows is not None
-    assert slow_rows is not None
     assert rows.tolist() == slow_rows.tolist() == [0, 1, 2]
     assert refused == slow_refused
 

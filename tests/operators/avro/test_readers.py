@@ -25,6 +25,7 @@ from tests.operators.avro.payments import (
     bits,
     decode,
     encode,
+    framed,
     read,
     rows_of,
     v0,
@@ -118,15 +119,18 @@ def assert_readers_agree(schema: Any, bodies: list[bytes]) -> None:
     record = compile_record(schema)
     strict = [fine(record, body) for body in bodies]
     bulk = Bulk(record.fields)
-    assert [bulk.decode([body])[1] is None for body in bodies] == strict
-    columns, rows = bulk.decode(bodies)
-    taken = list(range(len(bodies))) if rows is None else rows.tolist()
+    for skip in (0, 5, 17):
+        assert [len(bulk.decode(*framed([body], skip))[1]) == 1 for body in bodies] == strict
+    columns, rows = bulk.decode(*framed(bodies))
+    taken = rows.tolist()
     assert taken == [row for row, good in enumerate(strict) if good]
     read_strictly = [[bits(value) for value in record.read(bodies[row])] for row in taken]
     in_bulk = [list(map(bits, values)) for values in pl.DataFrame(columns).rows()]
     assert in_bulk == read_strictly
     as_bytes = compile_record(without_text(schema))  # the scan does not look at UTF-8
-    scanned = well_formed(bodies, [field.wire for field in record.fields])
+    payloads, _ = framed(bodies)
+    wires = [field.wire for field in record.fields]
+    scanned = well_formed(payloads.data, payloads.starts, payloads.ends, wires)
     assert scanned.tolist() == [fine(as_bytes, body) for body in bodies]
 
 

@@ -37,6 +37,8 @@ AGGREGATES = {
     "high": agg.quantile("amount", 0.9, exact=3),
 }
 FEW = {"payments": agg.count(), "total": agg.sum("amount")}
+NUMBERS = {name: AGGREGATES[name] for name in ("payments", "total", "mean", "cards", "about")}
+EXTREMES = {name: AGGREGATES[name] for name in ("least", "most", "cards")}
 
 SPECS = {
     "tumbling": Windows(("key",), tumbling(60), AGGREGATES),
@@ -44,6 +46,8 @@ SPECS = {
     "tumbling, revisions": Windows(("key",), tumbling(60), FEW, lateness=90, revisions=3),
     "tumbling, early": Windows(("key",), tumbling(60, offset=7), FEW, early=20),
     "sliding": Windows(("key",), sliding(60, every=20), AGGREGATES),
+    "sliding, numbers": Windows(("key",), sliding(60, every=20), NUMBERS),
+    "sliding, extremes": Windows(("key",), sliding(60, every=20), EXTREMES),
     "sliding, uneven": Windows(("key",), sliding(50, every=20, offset=3), FEW),
     "sliding, all": Windows(
         ("key",), sliding(60, every=20), FEW, lateness=50, revisions=2, early=25

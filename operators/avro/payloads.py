@@ -1,0 +1,42 @@
+"""Payloads: a batch's values, one by one and end to end."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Ints = npt.NDArray[np.int64]
+
+_PADDING = bytes(32)
+
+
+class Payloads(NamedTuple):
+    """Values as consumed, and the bytes of all of them in one array.
+
+    Value i is ``data[starts[i]:ends[i]]``, nothing for a null; 32 zeros stand behind the last.
+    """
+
+    values: list[bytes | None]
+    data: npt.NDArray[np.uint8]
+    starts: Ints
+    ends: Ints
+
+    @classmethod
+    def of(cls, values: Sequence[bytes | None]) -> Self:
+        """Lay values end to end."""
+        # pyruhvro takes lists only.
+        values = list(values)
+        column = pl.Series([*values, _PADDING], dtype=pl.Binary())
+        arrow = column.to_arrow(compat_level=pl.CompatLevel.oldest())
+        _, offsets, data = arrow.buffers()
+        ends = np.frombuffer(offsets, np.int64)[arrow.offset : arrow.offset + len(values) + 1]
+        return cls(values, np.frombuffer(data, np.uint8), ends[:-1], ends[1:])
+
+
+class Group(NamedTuple):
+    """Records whose bodies begin alike: their rows, ascending, and how many bytes before it."""
+
+    rows: Ints
+    skip: int

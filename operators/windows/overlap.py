@@ -1,0 +1,238 @@
+"""Overlapping windows of plain aggregates, put together in NumPy.
+
+A record of sliding windows is in size / every of them. A group-by takes its key and values
+along into as many rows; here these are numbers, and the key is looked up once per pane.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple, Self
+
+import numpy as np
+import polars as pl
+
+from operators.batches import NO_WATERMARK, Int64s
+from operators.hashing import UInt64s, hash_columns
+from operators.windows.partials import HASH
+from operators.windows.spec import Windows
+
+AFTER: Final = "after"
+UNTIL: Final = "until"
+
+_KINDS: Final = {"count", "sum", "mean", "min", "max", "distinct"}
+_ADDED_BY: Final = {"min": np.minimum, "max": np.maximum}
+_SAFE: Final = 2.0**62
+
+
+def starts_between(windows: Windows, kept: pl.DataFrame, due: int) -> tuple[Int64s, Int64s]:
+    """Return the first start and the number of the windows that rows count in now.
+
+    Of the windows that hold a row's slice, those whose pane was due, `due` µs behind the start,
+    between AFTER and UNTIL and not before the row counts.
+    """
+    slices, since = kept["slice"].to_numpy(), kept["since"].to_numpy()
+    after, until = kept[AFTER].to_numpy(), kept[UNTIL].to_numpy()
+    first, last = windows.first_start(slices), windows.last_start(slices)
+    every = windows.sliding.every
+    earliest = np.maximum(np.maximum(after + 1, NO_WATERMARK), since) - due
+    skipped = np.maximum(-((first - earliest) // every), 0)
+    count = (np.minimum(last, until - due) - first) // every + 1 - skipped
+    return first + skipped * every, np.maximum(count, 0)
+
+
+class _Sums(NamedTuple):
+    """Rows of numbers, and the different values of each row as pairs of (row, value's code)."""
+
+    numbers: dict[str, Int64s]
+    values: dict[str, tuple[Int64s, Int64s]]
+
+    def by(self, keys: Int64s) -> tuple[Int64s, Self]:
+        """Add up the rows of each key; return a row of each, and the sums in its order."""
+        order = np.argsort(keys)
+        ordered = keys[order]
+        new = np.ones(len(ordered), bool)
+        np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+        starts = np.flatnonzero(new)
+        place = np.empty(len(order), np.int64)
+        place[order] = np.cumsum(new) - 1
+        numbers = {
+            name: _ADDED_BY.get(name[:3], np.add).reduceat(values[order], starts)
+            for name, values in self.numbers.items()
+        }
+        pairs = {}
+        for name, (rows, known) in self.values.items():
+            width = int(known.max(initial=0)) + 1
+            joined = np.sort(place[rows] * width + known)
+            pairs[name] = np.divmod(joined[np.flatnonzero(np.diff(joined, prepend=-1))], width)
+        return order[starts], type(self)(numbers, pairs)
+
+    def repeated(self, times: Int64s) -> Self:
+        """Return each row as often as `times` says, shape (n,)."""
+        at, _ = _repeats(times)
+        first = np.cumsum(times) - times
+        pairs = {}
+        for name, (rows, known) in self.values.items():
+            again, step = _repeats(times[rows])
+            pairs[name] = first[rows[again]] + step, known[again]
+        return type(self)({n: values[at] for n, values in self.numbers.items()}, pairs)
+
+
+class Overlap:
+    """Puts the panes of overlapping windows together, where numbers will do."""
+
+    def __init__(self, windows: Windows, schema: Mapping[str, pl.DataType]) -> None:
+        self._windows, self._types = windows, dict(schema)
+        self._names: dict[str, tuple[str, str]] = {}
+        self._sets: dict[str, tuple[str, int]] = {}
+        for each in windows.aggregates.values():
+            column = each.column
+            if each.kind == "count":
+                self._names["count"] = "count", ""
+            elif each.kind in ("sum", "mean"):
+                self._names[f"sum {column}"] = "sum", column
+                self._names[f"values {column}"] = "values", column
+            elif each.kind in ("min", "max"):
+                self._names[f"{each.kind} {column}"] = each.kind, column
+            elif each.kind == "distinct":
+                self._sets[f"distinct {each.exact} {column}"] = column, each.exact
+
+    @staticmethod
+    def fits(windows: Windows, schema: Mapping[str, pl.DataType]) -> bool:
+        """Tell whether the windows have one pane, of aggregates of whole numbers alone."""
+        return len(windows.panes) == 1 and all(
+            each.kind in _KINDS
+            and (each.kind in ("count", "distinct") or schema[each.column].is_integer())
+            for each in windows.aggregates.values()
+        )
+
+    def panes(
+        self, rows: Sequence[pl.DataFrame], partials: Sequence[pl.DataFrame]
+    ) -> tuple[pl.DataFrame, Int64s, list[pl.Series]] | None:
+        """Return the keys, starts in µs and aggregates of all windows that are due.
+
+        None if this takes more than numbers: sketches, sums near 2⁶², null extremes, keys whose
+        hashes are alike.
+        """
+        windows = self._windows
+        marks = [*windows.by, HASH, "slice", "since", AFTER, UNTIL]
+        kept = pl.concat(frame.select(marks) for frame in (*rows, *partials))
+        begin, times = starts_between(windows, kept, windows.panes[0][1])
+        keys = codes(kept[HASH].to_numpy(), kept.select(windows.by))
+        sums = self._sums(rows, partials)
+        if keys is None or sums is None or not times.any():
+            return None
+        every, base, most = windows.sliding.every, begin.min(), int(times.max()) + 1
+        place = (begin - base) // every
+        span = int(place.max()) + most
+        if (int(keys.max()) + 1) * span * most > _SAFE:
+            return None
+        # Rows of one key that are in the same windows are one from here on.
+        at, sums = sums.by((keys * span + place) * most + times)
+        keys, place, times = keys[at], place[at], times[at]
+        again, step = _repeats(times)
+        place = place[again] + step
+        of_pane, sums = sums.repeated(times).by(keys[again] * span + place)
+        values = self._finished(sums, len(of_pane))
+        if values is None:
+            return None
+        keyed = kept.select(windows.by)[at[again[of_pane]]]
+        return keyed, base + place[of_pane] * every, values
+
+    def _sums(
+        self, rows: Sequence[pl.DataFrame], partials: Sequence[pl.DataFrame]
+    ) -> _Sums | None:
+        numbers = {}
+        for name, (kind, column) in self._names.items():
+            of_rows = [_number(frame, kind, column) for frame in rows]
+            of_partials = [frame[name].cast(pl.Int64, strict=False) for frame in partials]
+            series = pl.concat([*of_rows, *of_partials])
+            if series.null_count():
+                return None
+            numbers[name] = series.to_numpy()
+            if kind == "sum" and _largest(numbers[name]) * len(series) > _SAFE:
+                return None
+        pairs = {}
+        for name, (column, _) in self._sets.items():
+            if any(
+                frame[f"sketch of {name}"].null_count() < frame.height for frame in partials
+            ):
+                return None
+            single = [frame[column] for frame in rows]
+            lists = [frame[name] for frame in partials]
+            sizes = [each.is_not_null().cast(pl.Int64) for each in single]
+            sizes += [each.list.len().cast(pl.Int64) for each in lists]
+            flat = pl.concat([
+                *(each.drop_nulls() for each in single),
+                *(each.explode(keep_nulls=False, empty_as_null=False) for each in lists),
+            ])  # fmt: skip
+            known = codes(hash_columns(flat.to_frame(), [flat.name]), flat.to_frame())
+            if known is None:
+                return None
+            pairs[name] = _repeats(pl.concat(sizes).to_numpy())[0], known
+        return _Sums(numbers, pairs)
+
+    def _finished(self, sums: _Sums, size: int) -> list[pl.Series] | None:
+        """Return the aggregates, None if there are more different values than may be kept."""
+        made = []
+        for name, each in self._windows.aggregates.items():
+            column = each.column
+            if each.kind == "distinct":
+                key = f"distinct {each.exact} {column}"
+                counts = np.bincount(sums.values[key][0], minlength=size)
+                if counts.max() > each.exact:
+                    return None
+                values = pl.Series(name, counts)
+            elif each.kind == "count":
+                values = pl.Series(name, sums.numbers["count"])
+            elif each.kind in ("min", "max"):
+                values = pl.Series(name, sums.numbers[f"{each.kind} {column}"])
+                values = values.cast(self._types[column])
+            else:
+                total, some = (sums.numbers[f"{what} {column}"] for what in ("sum", "values"))
+                mean = each.kind == "mean"
+                values = pl.Series(name, total / np.maximum(some, 1) if mean else total)
+                if not some.all():
+                    values = values.set(pl.Series(some == 0), None)
+            made.append(values)
+        return made
+
+
+def _number(frame: pl.DataFrame, kind: str, column: str) -> pl.Series:
+    if kind == "count":
+        return pl.Series(np.ones(frame.height, np.int64))
+    values = frame[column]
+    if kind == "values":
+        return values.is_not_null().cast(pl.Int64)
+    if kind == "sum" and values.null_count():
+        values = values.fill_null(0)
+    return values.cast(pl.Int64, strict=False)
+
+
+def _largest(values: Int64s) -> float:
+    return max(abs(float(values.max(initial=0))), abs(float(values.min(initial=0))))
+
+
+def _repeats(times: Int64s) -> tuple[Int64s, Int64s]:
+    """Return each place as often as `times` says, and a count from 0 within each."""
+    at = np.repeat(np.arange(len(times)), times)
+    return at, np.arange(len(at)) - (np.cumsum(times) - times)[at]
+
+
+def codes(hashes: UInt64s, columns: pl.DataFrame) -> Int64s | None:
+    """Return a number for each row, equal for equal rows; None if unequal ones share a hash."""
+    order = np.argsort(hashes)
+    ordered = hashes[order]
+    new = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    again = np.flatnonzero(~new)
+    for column in columns.get_columns():
+        # Where most are there again, one look-up in order takes half the time of two.
+        if 2 * len(again) > len(order):
+            sorted_ = column[order]
+            alike = sorted_.slice(1).eq_missing(sorted_.head(-1)).to_numpy()[again - 1]
+        else:
+            alike = column[order[again]].eq_missing(column[order[again - 1]]).to_numpy()
+        if not alike.all():
+            return None
+    numbers = np.empty(len(order), np.int64)
+    numbers[order] = np.cumsum(new) - 1
+    return numbers
