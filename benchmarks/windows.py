@@ -27,8 +27,7 @@ from operators.tables import TIME
 from operators.windows import (
     Closing,
     Intake,
-    Panes,
-    Sessions,
+    Slot,
     Windows,
     agg,
     new_panes,
@@ -98,7 +97,7 @@ class Groups:
     def __init__(self, windows: Windows) -> None:
         self.windows = windows
         self.intakes = [Intake(windows) for _ in range(GROUPS)]
-        self.panes: dict[tuple[int, int], Panes | Sessions] = {}
+        self.panes: dict[tuple[int, int], Slot] = {}
         self.closing = Closing(windows)
         self.touched: set[tuple[int, int]] = set()
         self.emitted = 0

@@ -12,8 +12,10 @@ from rich.table import Table
 
 from flows import outcomes
 from flows import settings as settings_
-from flows.tables import tables
+from flows.tables import WINDOWED, tables, windowed_table
 from operators.connectors.delta import table_uri
+from operators.windows import Session
+from ops.newest import newest_rows
 
 
 def add_parser(subparsers: Any) -> None:
@@ -35,25 +37,17 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(func=run)
 
 
-def newest_view(name: str, columns: list[str]) -> str:
-    """Return SQL for a view of `name`_revisions with the newest revision of each window alone.
-
-    The window's columns are those before `revision`.
-    """
-    window = ", ".join(columns[: columns.index("revision")])
-    newest = f"max(revision) OVER (PARTITION BY {window})"
-    return (
-        f"CREATE VIEW {name} AS SELECT * EXCEPT (newest) FROM "  # noqa: S608 # our own names
-        f"(SELECT *, {newest} AS newest FROM {name}_revisions) WHERE revision = newest"
-    )
-
-
 def query(root: str, sql: str) -> pl.DataFrame:
     """Return the result of `sql` on the tables under `root`.
 
     Raises what DataFusion raises for SQL that it can't run, as a plain Exception.
     """
     engine = QueryBuilder()
+    sessions = {
+        windowed_table(name, 0).name
+        for name, windows in WINDOWED.items()
+        if isinstance(windows(0).window, Session)
+    }
     join = outcomes.outcome_join("payments", "chargebacks", 0, 0)
     for table in [*tables(0), *outcomes.tables(join)]:
         uri = table_uri(root, table.name)
@@ -64,7 +58,8 @@ def query(root: str, sql: str) -> pl.DataFrame:
             engine = engine.register(name, DeltaTable(uri))
             continue
         engine = engine.register(f"{name}_revisions", DeltaTable(uri))
-        engine.execute(newest_view(name, list(table.columns)))
+        newest = newest_rows(f"{name}_revisions", table.schema, sessions=table.name in sessions)
+        engine.execute(f"CREATE VIEW {name} AS {newest}")
     return pl.DataFrame(pl.from_arrow(pa.table(engine.execute(sql).read_all())))
 
 

@@ -9,19 +9,18 @@ from operators.windows.intake import Intake, Work
 from operators.windows.opened import (
     Closed,
     OpenWindows,
+    Slot,
     as_times,
     load_panes,
     new_panes,
     newest,
 )  # fmt: skip
-from operators.windows.panes import Panes
 from operators.windows.partials import HASH
-from operators.windows.sessions import Sessions
 from operators.windows.spec import Judged, Windows
 
 __all__ = [
     "HASH", "Aggregate", "Closed", "Closing", "Due", "Duration", "InexactError", "Intake",
-    "Judged", "OpenWindows", "Panes", "Session", "Sessions", "Sliding", "Windows", "Work",
+    "Judged", "OpenWindows", "Session", "Sliding", "Slot", "Windows", "Work",
     "agg", "as_times", "load_panes", "micros", "new_panes", "newest", "session", "sliding",
     "tumbling",
 ]  # fmt: skip

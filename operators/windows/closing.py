@@ -16,6 +16,8 @@ from operators.windows.spec import Windows
 from operators.windows.store import Frame
 
 SESSION: Final = "session"
+REVISION: Final = "revision"
+CLOSES: Final = "closes"
 FIRST: Final = "min event_time"
 LAST: Final = "max event_time"
 ENDS: Final = {"_first": agg.min("event_time"), "_last": agg.max("event_time")}
@@ -28,7 +30,8 @@ class Due:
 
     Both have the `by` columns, HASH and Int64 marks: `slice` and `since`; for sliding windows
     AFTER and UNTIL as well, the watermarks in µs between which panes were due; for sessions
-    only SESSION, which tells the sessions of one key apart. `math` made the partials.
+    only SESSION, which tells the sessions of one key apart, and REVISION and CLOSES where they
+    can be emitted again. `math` made the partials.
     """
 
     rows: Frame
@@ -67,7 +70,8 @@ class Closing:
                 self._overlap = Overlap(self._windows, self._made.types.schema)
         math = self._made
         if isinstance(self._windows.window, Session):
-            return self._sessions(math, _merged(math, rows, partials, [SESSION]))
+            marks = [SESSION] if self._windows.once else [SESSION, REVISION, CLOSES]
+            return self._sessions(math, _merged(math, rows, partials, marks))
         if self._windows.whole:
             return self._panes(math, _merged(math, rows, partials, ["slice"]), "slice", 0)
         if self._overlap is not None:
@@ -122,15 +126,19 @@ class Closing:
         window = self._windows.session
         starts, ends = (partials[name].to_physical().to_numpy() for name in (FIRST, LAST))
         ends = ends + window.gap
-        closes = -(-ends // window.step) * window.step + self._windows.lateness
-        return self._framed(partials, starts, ends, 0, closes, math.finish(partials))
+        if self._windows.once:
+            revision: int | Int64s = 0
+            closes = -(-ends // window.step) * window.step
+        else:
+            revision, closes = (partials[name].to_numpy() for name in (REVISION, CLOSES))
+        return self._framed(partials, starts, ends, revision, closes, math.finish(partials))
 
     def _framed(
         self,
         keyed: pl.DataFrame,
         starts: Int64s,
         ends: Int64s,
-        revision: int,
+        revision: int | Int64s,
         closes: Int64s,
         values: Sequence[pl.Series],
     ) -> pl.DataFrame:
@@ -138,9 +146,9 @@ class Closing:
             [
                 pl.Series("window_start", starts),
                 pl.Series("window_end", ends),
-                pl.Series("revision", np.full(len(starts), revision, np.int32)),
+                pl.Series(REVISION, np.full(len(starts), revision, np.int32)),
                 *values[: len(self._windows.aggregates)],
-                pl.Series("closes", closes),
+                pl.Series(CLOSES, closes),
             ]
         )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import polars as pl
 
@@ -11,9 +11,13 @@ from operators.windows.assigners import Session
 from operators.windows.closing import Closing
 from operators.windows.intake import Intake
 from operators.windows.panes import Panes
+from operators.windows.reopened import ReopenedSessions
 from operators.windows.sessions import Sessions
 from operators.windows.spec import Windows
 from operators.windows.store import Frame
+
+Slot: TypeAlias = Panes | Sessions | ReopenedSessions
+"""What puts the windows of a slot of a key group together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +39,42 @@ def as_times(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def new_panes(windows: Windows) -> Panes | Sessions:
+def _kind(windows: Windows) -> type[Slot]:
+    if not isinstance(windows.window, Session):
+        return Panes
+    return Sessions if windows.once else ReopenedSessions
+
+
+def new_panes(windows: Windows) -> Slot:
     """Return what puts windows of this kind together."""
-    return Sessions(windows) if isinstance(windows.window, Session) else Panes(windows)
+    return _kind(windows)(windows)
 
 
-def load_panes(windows: Windows, state: Mapping[str, Any]) -> Panes | Sessions:
+def load_panes(windows: Windows, state: Mapping[str, Any]) -> Slot:
     """Resume dumped panes; raises ValueError for a state of an unknown version."""
-    kind = Sessions if isinstance(windows.window, Session) else Panes
-    return kind.load(windows, state)
+    return _kind(windows).load(windows, state)
 
 
-def newest(panes: pl.DataFrame, by: list[str]) -> pl.DataFrame:
-    """Return the newest revision of each window alone."""
-    keys = [*by, "window_start", "window_end"]
-    return panes.filter(pl.col("revision") == pl.col("revision").max().over(keys))
+def newest(panes: pl.DataFrame, windows: Windows) -> pl.DataFrame:
+    """Return the newest revision of each window alone, in the order of the rows.
+
+    For sessions those that no other continues.
+    """
+    revision = pl.col("revision")
+    if not isinstance(windows.window, Session):
+        keys = [*windows.by, "window_start", "window_end"]
+        return panes.filter(revision == revision.max().over(keys))
+    # Those that contain a row come before it, and those before it that reach it contain it.
+    before = (
+        pl.col("window_end")
+        .cum_max()
+        .shift()
+        .over(
+            windows.by,
+            order_by=["window_start", -pl.col("window_end").to_physical(), -revision],
+        )
+    )
+    return panes.filter(before.is_null() | (before <= pl.col("window_start")))
 
 
 class OpenWindows:
@@ -58,7 +83,7 @@ class OpenWindows:
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
         self._intake = Intake(windows)
-        self._slots: dict[int, Panes | Sessions] = {}
+        self._slots: dict[int, Slot] = {}
         self._closing = Closing(windows)
 
     @property

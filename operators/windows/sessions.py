@@ -4,23 +4,21 @@ from collections.abc import Mapping
 from typing import Any, Final, Self
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from operators.batches import Int64s
-from operators.windows.closing import ENDS, FIRST, LAST, SESSION, Due
-from operators.windows.partials import HASH
+from operators.windows.chains import both, height, lay_out, parted
+from operators.windows.closing import ENDS, SESSION, Due
 from operators.windows.spec import Windows
 from operators.windows.store import Frame, Store, from_ipc, to_ipc
 
 _ROWS_MIN: Final = 8_192
 _ROWS_MAX: Final = 131_072
 _CHAINS_MIN: Final = 1_024
-_NUMBER_BITS: Final = 20
 
 
 class Sessions:
-    """The open sessions of a key group; one that closes leaves nothing behind.
+    """The open sessions of a key group that are emitted once; one that closes leaves nothing.
 
     The records of a key in one slice are less than the gap apart, and so in one session. A
     slice is looked at when it is complete; a session is closed when the next gap of slices
@@ -41,7 +39,7 @@ class Sessions:
     @property
     def rows(self) -> int:
         """How many rows, partials and open sessions are kept."""
-        return self._store.rows + _height(self._rows) + _height(self._open)
+        return self._store.rows + height(self._rows) + height(self._open)
 
     def advance(self, rows: Frame, watermark: int | None) -> Due | None:
         """Take rows; return what the sessions that are closed at a watermark in µs are of."""
@@ -49,12 +47,11 @@ class Sessions:
             self._store.add(rows.drop("since"))
         if watermark is None:
             return None
-        step, lateness = self._window.step, self._windows.lateness
-        complete = (watermark - lateness) // step * step
+        complete = watermark // self._window.step * self._window.step
         fresh, partials = self._store.take(lambda slices: slices < complete)
-        self._rows = _both(self._rows, fresh)
-        self._open = _both(self._open, partials)
-        if _height(self._rows) > self._rows_most:
+        self._rows = both(self._rows, fresh)
+        self._open = both(self._open, partials)
+        if height(self._rows) > self._rows_most:
             self._reduce_rows()
         if self._rows is None and self._open is None:
             return None
@@ -64,7 +61,7 @@ class Sessions:
         rows, self._rows = self._rows, None
         if rows is not None:
             made = self._store.math(rows.schema).reduce(rows, ["slice"])
-            self._open = _both(self._open, made)
+            self._open = both(self._open, made)
             shared = made.height < rows.height // 2
             self._rows_most = _ROWS_MIN if shared else min(2 * self._rows_most, _ROWS_MAX)
 
@@ -72,12 +69,15 @@ class Sessions:
         """Take out what is of the sessions that end a gap before `complete`, in µs."""
         session, last, _ = self._sessions()
         over = (last + self._window.gap <= complete)[session]
-        split = _height(self._open)
+        split = height(self._open)
         parts = []
         for frame, at in ((self._rows, slice(split, None)), (self._open, slice(split))):
-            parts.append(_parted(frame, over[at], session[at]))
+            kept, taken = parted(frame, over[at])
+            if taken is not None:
+                taken = taken.hstack([pl.Series(SESSION, session[at][over[at]])])
+            parts.append((kept, taken))
         (self._rows, rows), (self._open, partials) = parts
-        if _height(self._open) > self._merge_at:
+        if height(self._open) > self._merge_at:
             self._merge_chains()
         if rows is None and partials is None:
             return None
@@ -89,36 +89,22 @@ class Sessions:
         And per session its last time and slice, in µs.
         """
         frames = [frame for frame in (self._open, self._rows) if frame is not None]
-        hashes = np.concatenate([frame[HASH].to_numpy() for frame in frames])
-        slices = np.concatenate([frame["slice"].to_numpy() for frame in frames])
-        ends = []
-        for name in (FIRST, LAST):
-            ends.append(np.concatenate([
-                frame[name if name in frame.columns else "event_time"].to_physical().to_numpy()
-                for frame in frames
-            ]))  # fmt: skip
-        by = [pl.concat([frame[name] for frame in frames]) for name in self._windows.by]
-        order = _order(hashes, slices // self._window.step)
-        new_key = _changes(by, hashes, order)
-        if new_key is None:
-            ranks = pl.struct(pl.DataFrame(by), eager=True).rank("dense").to_numpy()
-            order = np.lexsort((slices, ranks))
-            new_key = np.diff(ranks[order], prepend=-1) != 0
+        laid = lay_out(frames, self._windows.by, self._window.step)
         # Of one key and slice all is of one session; slices lie behind each other.
-        new_slice = new_key | (np.diff(slices[order], prepend=-1) != 0)
+        new_slice = laid.new_key | (np.diff(laid.slices, prepend=-1) != 0)
         at = np.flatnonzero(new_slice)
-        first = np.minimum.reduceat(ends[0][order], at)
-        last = np.maximum.reduceat(ends[1][order], at)
-        begins = new_key[at]
+        first = np.minimum.reduceat(laid.first, at)
+        last = np.maximum.reduceat(laid.last, at)
+        begins = laid.new_key[at]
         begins[1:] |= first[1:] - last[:-1] >= self._window.gap
-        session = np.empty(len(order), np.int64)
-        sizes = np.diff(np.append(at, len(order)))
-        session[order] = np.repeat(np.cumsum(begins) - 1, sizes)
+        session = np.empty(len(laid.order), np.int64)
+        sizes = np.diff(np.append(at, len(laid.order)))
+        session[laid.order] = np.repeat(np.cumsum(begins) - 1, sizes)
         heads = np.flatnonzero(begins)
         return (
             session,
             np.maximum.reduceat(last, heads),
-            np.maximum.reduceat(slices[order][at], heads),
+            np.maximum.reduceat(laid.slices[at], heads),
         )
 
     def _merge_chains(self) -> None:
@@ -152,55 +138,3 @@ class Sessions:
         sessions._rows = from_ipc(state["complete"])
         sessions._open = sessions._store.restored(from_ipc(state["open"]))
         return sessions
-
-
-def _order(hashes: npt.NDArray[np.uint64], numbers: Int64s) -> npt.NDArray[np.int64]:
-    """Return the order by hash, then by slice; keys with hashes alike may be mixed up."""
-    numbers = numbers - numbers.min()
-    if numbers.max() >> _NUMBER_BITS:
-        return np.lexsort((numbers, hashes))
-    # One number to sort by is ten times as fast as two.
-    low = np.uint64((1 << _NUMBER_BITS) - 1)
-    return np.argsort(hashes & ~low | numbers.view(np.uint64))
-
-
-def _changes(
-    by: list[pl.Series], hashes: npt.NDArray[np.uint64], order: Int64s
-) -> npt.NDArray[np.bool_] | None:
-    """Tell which rows, in order, have another key than the one before them.
-
-    None if two keys share a hash, or all of it that `_order` looks at: then their rows may
-    lie between each other's.
-    """
-    ordered = hashes[order]
-    changes = np.ones(len(order), bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=changes[1:])
-    high = ordered >> np.uint64(_NUMBER_BITS)
-    if (changes[1:] & (high[1:] == high[:-1])).any():
-        return None
-    again = np.flatnonzero(~changes)
-    for column in by:
-        if not column[order[again]].eq_missing(column[order[again - 1]]).all():
-            return None
-    return changes
-
-
-def _parted(frame: Frame, over: npt.NDArray[np.bool_], session: Int64s) -> tuple[Frame, Frame]:
-    """Return what of a frame stays, and what is over, with its session."""
-    if frame is None or not over.any():
-        return frame, None
-    sessions = pl.Series(SESSION, session[over])
-    if over.all():
-        return None, frame.hstack([sessions])
-    kept, taken = np.flatnonzero(~over), np.flatnonzero(over)
-    return frame[kept], frame[taken].hstack([sessions])
-
-
-def _both(one: Frame, other: Frame) -> Frame:
-    if one is None or other is None:
-        return other if one is None else one
-    return pl.concat([one, other[one.columns]])
-
-
-def _height(frame: Frame) -> int:
-    return 0 if frame is None else frame.height

@@ -51,13 +51,27 @@ class Windows:
     So the highest revision is the newest, and below 0 is early. A record before which its
     partition's watermark had reached the window's end plus the lateness is late.
 
-    Sessions have no early panes and revision 0 alone, emitted behind the lateness; there a
-    record is late if the watermark of its partition before it had reached its own time plus
-    the lateness, so that no record that counts can change a session that was emitted. With a
-    lateness of the gap that is Beam's rule: a record is dropped once [time, time + gap) has
-    expired.
+    Sessions grow and merge, so their panes are due at times that all have in common, the
+    multiples of the session's `step`. The records that a pane due at D holds make the sessions
+    as of D. Of these are emitted
 
-    `lateness` and `early` are in µs.
+    - those that have ended by D, if they did since the step before or have records that came
+      in it: revision 0 if nothing of it had ended before, or else one more than the highest
+      of what it continues. A record within the lateness so extends a session that was emitted,
+      joins two or makes one of its own; one that so ends behind D waits until it has;
+    - those that began before D and end behind it, where D is a multiple of `early`, if given,
+      and they have records that came since the multiple before: revision -n, n steps before
+      the end as of D.
+
+    Bounds of one key overlap only where one session continues another, and then it contains
+    it: a row is superseded by one of its key that contains its bounds and has others, or has
+    the same bounds and a higher revision (`newest`). A record of a session is late if the
+    watermark of its partition before it had reached its own time plus the lateness: without
+    lateness none that counts can change a session that has ended, and each is emitted once.
+    With a lateness of the gap that is Beam's rule: a record is dropped once [time, time + gap)
+    has expired.
+
+    `lateness` and `early` are in µs; `revisions` is not for sessions.
     """
 
     by: tuple[str, ...]
@@ -70,8 +84,12 @@ class Windows:
     def __post_init__(self) -> None:
         if not self.by or self.lateness < 0 or self.revisions < 1 or self.early < 0:
             raise ValueError("windows need a key, lateness and early >= 0, revisions >= 1")
-        if isinstance(self.window, Session) and (self.early or self.revisions > 1):
-            raise ValueError("sessions have one pane: no early panes, no revisions")
+        if not isinstance(self.window, Session):
+            return
+        if self.revisions > 1 or self.early % self.window.step:
+            raise ValueError(
+                "sessions are revised at each step: no revisions, and early in multiples of it"
+            )
 
     @property
     def sliding(self) -> Sliding:
@@ -122,6 +140,11 @@ class Windows:
         return self._tumbles and len(self.panes) == 1
 
     @property
+    def once(self) -> bool:
+        """Whether each session is emitted once: nothing is early, nothing opens it again."""
+        return isinstance(self.window, Session) and not (self.lateness or self.early)
+
+    @property
     def _tumbles(self) -> bool:
         return not isinstance(self.window, Session) and self.window.tumbles
 
@@ -149,9 +172,10 @@ class Windows:
         if isinstance(window, Session):
             # A session closes at the first multiple of the step at or after its end, which is
             # in the slice's span plus the gap.
-            first = slices + -(-window.gap // window.step) * window.step + self.lateness
-            last = first + window.step
-            return np.unique(np.concatenate((first, last))), last
+            first = -(-window.gap // window.step) * window.step
+            last = -(-(window.gap + self.lateness) // window.step) * window.step + window.step
+            dues = np.arange(window.step if self.early else first, last + 1, window.step)
+            return np.unique(slices[:, None] + dues), slices + last
         begin, end = self.first_start(slices), self.last_start(slices)
         count = (end - begin) // window.every + 1
         place = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
@@ -171,7 +195,7 @@ class Windows:
         window = self.window
         if isinstance(window, Session):
             slices = times - times % window.step
-            since = slices + (window.step + self.lateness)
+            since = (slices if self.once else marks - marks % window.step) + window.step
             missed = (times + self.lateness <= marks).astype(np.int64)
             begins, ends, every, kept = times, times + window.gap, 0, missed == 0
         else:

@@ -28,10 +28,14 @@ class Store:
     """
 
     def __init__(
-        self, aggregates: Mapping[str, Aggregate], by: Sequence[str], marks: Sequence[str]
+        self,
+        aggregates: Mapping[str, Aggregate],
+        by: Sequence[str],
+        marks: Sequence[str],
+        cut: str = "slice",
     ) -> None:
-        """Keep partials by key and `marks`, Int64 columns, "slice" among them."""
-        self._aggregates, self._by, self._marks = aggregates, by, marks
+        """Keep partials by key and `marks`, Int64 columns; what is wanted is told by `cut`."""
+        self._aggregates, self._by, self._marks, self._cut = aggregates, by, marks, cut
         self._raw: list[pl.DataFrame] = []
         self._raw_rows = 0
         self._raw_most = _RAW_MIN
@@ -59,20 +63,36 @@ class Store:
             self.reduce()
 
     def select(self, wanted: Wanted) -> tuple[Frame, Frame]:
-        """Return the rows and the partials of the slices that `wanted` tells.
+        """Return the rows and the partials that `wanted` tells by their slices, or `cut`.
 
         A key and its marks may have several partials.
         """
-        _, rows = _split(self._raw, wanted)
-        _, partials = _split(self._runs, wanted)
+        _, rows = self._split(self._raw, wanted)
+        _, partials = self._split(self._runs, wanted)
         return _joined(rows), _joined(partials)
 
     def take(self, wanted: Wanted) -> tuple[Frame, Frame]:
         """Take out what `select` returns."""
-        self._raw, rows = _split(self._raw, wanted)
+        self._raw, rows = self._split(self._raw, wanted)
         self._raw_rows = sum(frame.height for frame in self._raw)
-        self._runs, partials = _split(self._runs, wanted)
+        self._runs, partials = self._split(self._runs, wanted)
         return _joined(rows), _joined(partials)
+
+    def _split(
+        self, frames: list[pl.DataFrame], wanted: Wanted
+    ) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
+        """Return what is not wanted, and what is."""
+        rest, found = [], []
+        for frame in frames:
+            mask = wanted(frame[self._cut].to_numpy())
+            if mask.all():
+                found.append(frame)
+            elif mask.any():
+                found.append(frame[np.flatnonzero(mask)])
+                rest.append(frame[np.flatnonzero(~mask)])
+            else:
+                rest.append(frame)
+        return rest, found
 
     def reduce(self) -> None:
         """Reduce all rows to partials."""
@@ -119,23 +139,6 @@ class Store:
     def restored(self, partials: Frame) -> Frame:
         """Return partials that came out of `from_ipc` as they were."""
         return partials if self.made is None else self.made.restored(partials)
-
-
-def _split(
-    frames: list[pl.DataFrame], wanted: Wanted
-) -> tuple[list[pl.DataFrame], list[pl.DataFrame]]:
-    """Return what is not of the slices that `wanted` tells, and what is."""
-    rest, found = [], []
-    for frame in frames:
-        mask = wanted(frame["slice"].to_numpy())
-        if mask.all():
-            found.append(frame)
-        elif mask.any():
-            found.append(frame[np.flatnonzero(mask)])
-            rest.append(frame[np.flatnonzero(~mask)])
-        else:
-            rest.append(frame)
-    return rest, found
 
 
 def _joined(frames: list[pl.DataFrame]) -> Frame:

@@ -8,8 +8,9 @@ import pytest
 from bytewax.testing import TestingSink, TestingSource, run_main
 
 from flows.payments import build
-from flows.tables import tables
+from flows.tables import WINDOWED, tables
 from operators.batches import END_OF_INPUT, Progress, RawBatch
+from operators.windows import newest
 from ops.simulate import Params, Troubles, simulate
 from ops.simulate.encode import SCHEMA_HEADER
 from tests.flows.test_payments import SETTINGS, parts
@@ -55,7 +56,7 @@ chained AS (
     ) AS session FROM opened
 )
 SELECT card_id, make_timestamp(min(t)) AS window_start,
-    make_timestamp(max(t) + 1800000000) AS window_end, 0::INTEGER AS revision,
+    make_timestamp(max(t) + 1800000000) AS window_end,
     count(*) AS payments, sum(amount_minor)::BIGINT AS amount_minor_sum,
     max(amount_minor) AS amount_minor_max, count(DISTINCT terminal_id) AS terminals,
     first(payment_id ORDER BY t, source_partition, source_offset) AS first_payment_id,
@@ -130,9 +131,10 @@ def test_duckdb_makes_the_same_rows_of_silver(rows, name):
     )
     made = made.with_columns(times)
     keys = made.columns[: made.columns.index("window_end") + 1]
-    newest = gold.filter(pl.col("revision") == pl.col("revision").max().over(keys))
-    assert newest.height == made.height > 100
-    assert newest.select(made.columns).sort(keys).equals(made.sort(keys))
+    windows = WINDOWED[name.removeprefix("gold/")](LATENESS_US)
+    found = newest(gold, windows)
+    assert found.height == made.height > 100
+    assert found.select(made.columns).sort(keys).equals(made.sort(keys))
 
 
 def test_there_is_something_late_and_something_revised(rows):

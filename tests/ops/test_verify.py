@@ -57,6 +57,7 @@ def test_an_undisturbed_run_balances(done: Settings) -> None:
         ("gold/alerts", "gold/alerts"),
         ("gold/late", "gold/late"),
         ("gold/terminal_minute", "gold/terminal_minute"),
+        ("gold/card_sessions", "gold/card_sessions"),
     ],
 )
 @pytest.mark.parametrize("how", ["lost", "twice"])

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import polars as pl
 from confluent_kafka import Consumer, TopicPartition
+from polars.testing import assert_frame_equal
 
 from flows import settings as settings_
+from flows.tables import WINDOWED
+from operators.windows import newest
 from ops.local import Stack
+from ops.query import query
 from ops.simulate import Troubles
 from ops.verify import verify
 from tests import topics
@@ -34,10 +38,11 @@ def test_the_books_balance_while_windows_are_open_and_at_the_end(
     stack: Stack, tmp_path: Path
 ) -> None:
     troubles = Troubles(late=0.1, out_of_order=0.1)
-    records = topics.made(2_000, partitions=2, cards=30, troubles=troubles)
+    # Of each card a payment in 25 minutes or so: sessions of one and of more.
+    records = topics.made(2_000, partitions=2, cards=30, pace=0.02, troubles=troubles)
     topics.fill(stack.bootstrap, TOPIC, records, 2)
     environ = topics.settings(stack, TOPIC, tmp_path) | {
-        "MILLSTREAM_ALLOWED_LATENESS": "10m",
+        "MILLSTREAM_ALLOWED_LATENESS": "2h",
         # Small, so that windows close and open again.
         "MILLSTREAM_BATCH_SIZE": "50",
     }
@@ -56,12 +61,18 @@ def test_the_books_balance_while_windows_are_open_and_at_the_end(
             process.kill()
     assert broken(verify(settings)) == []
     settled = pl.read_delta(f"{root}/gold/payment_outcomes").height
-    revised = pl.scan_delta(f"{root}/gold/terminal_minute").select(pl.col("revision").max())
-    assert revised.collect().item() > 0, "windows opened again"
+    for name in ("terminal_minute", "category_hour", "card_sessions"):
+        revised = pl.scan_delta(f"{root}/gold/{name}").select(pl.col("revision").max())
+        assert revised.collect().item() > 0, f"windows of {name} opened again"
 
     for flow in FLOWS:
         run(flow, environ | {"MILLSTREAM_STOP_AT_END": "true"}, tmp_path)
     assert broken(verify(settings)) == []
     assert pl.read_delta(f"{root}/gold/payment_outcomes").height > settled > 0
+    for name, windows_of in WINDOWED.items():
+        rows = query(root, f"SELECT * FROM gold_{name}")  # a name of ours
+        every = query(root, f"SELECT * FROM gold_{name}_revisions")
+        assert every.height > rows.height
+        assert_frame_equal(rows, newest(every, windows_of(0)), check_row_order=False)
     late = pl.scan_delta(f"{root}/gold/late").select("step").unique().collect()
     assert late.height == 3

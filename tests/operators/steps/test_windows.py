@@ -21,6 +21,7 @@ KINDS = {
     "tumbling": {"window": tumbling(60), "lateness": 40},
     "sliding": {"window": sliding(60, every=20), "lateness": 10},
     "session": {"window": session(30)},
+    "session, again": {"window": session(30, step=10), "lateness": 60, "early": 20},
 }
 TOPIC = pl.lit("t").alias("source_topic")
 
@@ -64,7 +65,7 @@ def dataflow(kind: str, source: Crashing, panes: list, late: list) -> Dataflow:
 
 
 def windows_of(kind: str):
-    return Windows(("key",), KINDS[kind]["window"], AGGS, KINDS[kind].get("lateness", 0))
+    return Windows(by=("key",), aggregates=AGGS, **KINDS[kind])
 
 
 @pytest.mark.parametrize("kind", KINDS)

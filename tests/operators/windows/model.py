@@ -131,19 +131,34 @@ def _sessions(windows: Windows, records: list[Record]) -> tuple[Panes, Late]:
             by_key[r.key].append(r)
     panes: Panes = {}
     for key, rows in by_key.items():
-        chain: list[list[Record]] = []
-        for r in sorted(rows, key=lambda r: r.time):
-            if chain and r.time - chain[-1][-1].time < gap:
-                chain[-1].append(r)
-            else:
-                chain.append([r])
-        for each in chain:
-            end = each[-1].time + gap
-            panes[key, each[0].time, end, 0] = (
-                -(-end // step) * step + windows.lateness,
-                tuple(value(a, each) for a in windows.aggregates.values()),
-            )
+        # What was emitted of the key's ended sessions, with its revision, and early.
+        ended: list[tuple[set[Record], int]] = []
+        early: list[set[Record]] = []
+        first, last = (pick(r.time for r in rows) // step * step for pick in (min, max))
+        for due in range(first, last + gap + windows.lateness + 2 * step, step):
+            for each in chains([r for r in rows if r.mark < due], gap):
+                start, end = each[0].time, each[-1].time + gap
+                values = tuple(value(a, each) for a in windows.aggregates.values())
+                held = set(each)
+                if end <= due and all(held != other for other, _ in ended):
+                    revision = 1 + max((n for other, n in ended if other & held), default=-1)
+                    ended.append((held, revision))
+                    panes[key, start, end, revision] = due, values
+                tick = windows.early and due % windows.early == 0
+                if tick and start < due < end and held not in early:
+                    early.append(held)
+                    panes[key, start, end, (due - -(-end // step) * step) // step] = due, values
     return panes, sorted(late)
+
+
+def chains(rows: list[Record], gap: int) -> list[list[Record]]:
+    found: list[list[Record]] = []
+    for r in sorted(rows, key=lambda r: r.time):
+        if found and r.time - found[-1][-1].time < gap:
+            found[-1].append(r)
+        else:
+            found.append([r])
+    return found
 
 
 def shown(windows: Windows, frames: list[pl.DataFrame]) -> Panes:

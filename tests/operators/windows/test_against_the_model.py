@@ -1,6 +1,4 @@
 import pickle
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 import polars as pl
@@ -14,14 +12,13 @@ from operators.windows import (
     OpenWindows,
     Windows,
     agg,
-    intake,
+    newest,
     session,
-    sessions,
     sliding,
-    store,
     tumbling,
 )  # fmt: skip
-from tests.operators.windows.model import Record, expected, frame, shown
+from tests.operators.windows.model import Record, chains, expected, frame, shown
+from tests.operators.windows.soon import full
 
 BOUND = 20
 
@@ -56,7 +53,9 @@ SPECS = {
         ("key",), sliding(60, every=20), FEW, lateness=50, revisions=2, early=25
     ),
     "session": Windows(("key",), session(30), AGGREGATES),
-    "session, lateness": Windows(("key",), session(30, step=7), FEW, lateness=40),
+    "session, lateness": Windows(("key",), session(30, step=7), AGGREGATES, lateness=40),
+    "session, early": Windows(("key",), session(30, step=5), FEW, early=10),
+    "session, all": Windows(("key",), session(30, step=6), FEW, lateness=80, early=12),
     "session, one step": Windows(("key",), session(30, step=30), FEW),
 }
 
@@ -161,23 +160,6 @@ def play(windows: Windows, data, stream, *, idle: bool) -> Run:
     return run
 
 
-FULL_SOON = {
-    intake: {"_HELD_MIN": 1, "_HELD_MAX": 3},
-    store: {"_RAW_MIN": 2, "_RAW_MAX": 5, "_RUNS_MAX": 2},
-    sessions: {"_ROWS_MIN": 1, "_ROWS_MAX": 3, "_CHAINS_MIN": 1},
-}
-
-
-@contextmanager
-def full(soon: bool) -> Iterator[None]:
-    """Let what is reduced and merged as it grows do so after a few rows, if `soon`."""
-    with pytest.MonkeyPatch.context() as patch:
-        for module, bounds in FULL_SOON.items() if soon else ():
-            for bound, value in bounds.items():
-                patch.setattr(module, bound, value)
-        yield
-
-
 @pytest.mark.parametrize("soon", [False, True], ids=["few", "many"])
 @pytest.mark.parametrize("name", SPECS)
 @settings(max_examples=40, deadline=None)
@@ -190,6 +172,37 @@ def test_any_cuts_interleavings_and_crashes_give_the_panes_of_the_model(
     panes, late = expected(SPECS[name], [r for records in stream for r in records])
     assert shown(SPECS[name], run.panes) == panes
     assert sorted(run.late) == late
+
+
+@pytest.mark.parametrize("name", ["session, lateness", "session, all"])
+@settings(max_examples=40, deadline=None)
+@given(stream=streams(), data=st.data())
+def test_at_any_time_a_row_is_superseded_by_a_later_one_that_overlaps_it(name, stream, data):
+    windows = SPECS[name]
+    run = play(windows, data, stream, idle=False)
+    if not run.panes:
+        return
+    rows = pl.concat(run.panes).with_columns(pl.col("window_start", "window_end").to_physical())
+    dues = sorted(set(rows["closes"]))
+    for due in (*data.draw(st.lists(st.sampled_from(dues), max_size=3)), dues[-1]):
+        known = rows.filter(pl.col("closes") <= due)
+        told = known.select("key", "window_start", "window_end", "revision", "closes").rows()
+        standing = [
+            (key, start, end, revision)
+            for key, start, end, revision, closes in told
+            if not any(
+                key == other[0] and start < other[2] and other[1] < end and closes < other[4]
+                for other in told
+            )
+        ]
+        columns = ["key", "window_start", "window_end", "revision"]
+        assert sorted(newest(known, windows)[columns].rows()) == sorted(standing)
+    in_time = [r for r in run.records if r.time + windows.lateness > r.mark]
+    assert sorted(newest(rows, windows)["key", "window_start", "payments"].rows()) == sorted(
+        (key, chain[0].time, len(chain))
+        for key in {r.key for r in in_time}
+        for chain in chains([r for r in in_time if r.key == key], windows.window.gap)
+    )
 
 
 @pytest.mark.parametrize("name", SPECS)

@@ -10,6 +10,7 @@ import yaml
 from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress
 from operators.windows import OpenWindows, Windows, agg, session, sliding, tumbling
 from tests.operators.windows.model import Record, expected, frame, shown
+from tests.operators.windows.soon import full
 
 FOLDER = Path(__file__).parent / "cases"
 CASES = [
@@ -109,7 +110,8 @@ def test_case(case: dict[str, Any], at_once: int) -> None:
     for restart in (False, True):
         if restart and idle:
             continue  # a restart at every record forgets that a partition is idle
-        panes, before_end, late = run(case, at_once, restart)
+        with full(soon=at_once == 1):
+            panes, before_end, late = run(case, at_once, restart)
         rows = {tuple(row[:4]): tuple(row[4:]) for row in case["rows"]}
         assert {key: values for key, (_, values) in panes.items()} == rows
         assert late == sorted(map(tuple, case.get("late", [])))

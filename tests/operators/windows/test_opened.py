@@ -60,6 +60,7 @@ def test_windows_are_aligned_to_the_epoch_also_before_it(time):
         replace(WINDOWS, lateness=1_000_000),
         replace(WINDOWS, window=sliding(600_000, every=60_000)),
         replace(WINDOWS, window=session(100_000)),
+        replace(WINDOWS, window=session(100_000), lateness=100_000),
     ],
 )
 def test_state_is_bounded_by_the_live_keys_and_windows(windows):
@@ -81,7 +82,7 @@ def test_state_is_bounded_by_the_live_keys_and_windows(windows):
     assert opened.rows <= live + 131_072
     closed = opened.advance(at(600_000, END_OF_INPUT), None).panes
     assert (
-        newest(closed, ["key"])
+        newest(closed, windows)
         .filter(pl.col("window_start") <= pl.lit(0).cast(TIME))["payments"]
         .sum()
         % 600_000
@@ -108,7 +109,8 @@ def test_a_state_of_another_version_is_refused():
     state["intake"]["version"] = 99
     with pytest.raises(ValueError, match="state version 99"):
         OpenWindows.load(WINDOWS, state)
-    for windows in (WINDOWS, replace(WINDOWS, window=session(10))):
+    sessions = replace(WINDOWS, window=session(10))
+    for windows in (WINDOWS, sessions, replace(sessions, lateness=5)):
         opened = OpenWindows(windows)
         feed(opened, windows, [Record(0, n, "a", 3) for n in range(5)], 5)
         feed(opened, windows, [Record(0, n, "a", 130) for n in range(5)], 129)
@@ -151,9 +153,10 @@ def test_a_sum_beyond_int64_is_null():
     assert panes["total"].to_list() == [None]
 
 
-def test_keys_that_share_a_hash_have_sessions_of_their_own(monkeypatch):
+@pytest.mark.parametrize("lateness", [0, 5])
+def test_keys_that_share_a_hash_have_sessions_of_their_own(lateness, monkeypatch):
     monkeypatch.setattr(spec, "hash_columns", lambda f, by: hash_columns(f, by) & 0)
-    windows = replace(WINDOWS, window=session(10, step=5))
+    windows = replace(WINDOWS, window=session(10, step=5), lateness=lateness)
     records = [Record(0, n, "ab"[n % 2], 4 * n) for n in range(6)]
     panes = feed(OpenWindows(windows), windows, records, 100).panes
     assert sorted(panes.select("key", "payments").rows()) == [("a", 3), ("b", 3)]
@@ -184,7 +187,8 @@ def test_durations(text, expected):
         lambda: session("1m", step="2m"),
         lambda: Windows((), tumbling(1), COUNTS),
         lambda: replace(WINDOWS, lateness=-1),
-        lambda: replace(WINDOWS, window=session(5), early=1),
+        lambda: replace(WINDOWS, window=session(60, step=5), early=7),
+        lambda: replace(WINDOWS, window=session(5), lateness=5, revisions=2),
         lambda: Aggregate("count", "x"),
         lambda: Aggregate("sum"),
         lambda: agg.quantile("x", 0),

@@ -1,0 +1,25 @@
+"""Small bounds, so that what is reduced and merged as it grows is so after a few rows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from operators.windows import intake, reopened, sessions, store
+
+FULL_SOON = {
+    intake: {"_HELD_MIN": 1, "_HELD_MAX": 3},
+    store: {"_RAW_MIN": 2, "_RAW_MAX": 5, "_RUNS_MAX": 2},
+    sessions: {"_ROWS_MIN": 1, "_ROWS_MAX": 3, "_CHAINS_MIN": 1},
+    reopened: {"_ROWS_MOST": 2, "_CHAINS_MIN": 1},
+}
+
+
+@contextmanager
+def full(soon: bool) -> Iterator[None]:
+    """Let what is reduced and merged as it grows do so after a few rows, if `soon`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, bounds in FULL_SOON.items() if soon else ():
+            for bound, value in bounds.items():
+                patch.setattr(module, bound, value)
+        yield
