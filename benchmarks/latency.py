@@ -28,16 +28,17 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "latency", help="event to alert at 10,000 events/s", description=__doc__
     )
+    parser.add_argument("--epoch", type=int, default=10, metavar="SECONDS")
     add_json(parser)
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
-    show(event_to_alert(10_000, 40, 1_000_000), args.json)
+    show(event_to_alert(10_000, 40, 1_000_000, args.epoch), args.json)
 
 
-def event_to_alert(rate: float, seconds: int, cards: int) -> dict[str, Any]:
+def event_to_alert(rate: float, seconds: int, cards: int, epoch: int) -> dict[str, Any]:
     """Produce at `rate` events/s for `seconds` to a running flow; return quantiles in ms.
 
     Payments happen as they are produced: their event time is now. Both times are Kafka's
@@ -55,7 +56,7 @@ def event_to_alert(rate: float, seconds: int, cards: int) -> dict[str, Any]:
     )
     with local_stack() as stack, tempfile.TemporaryDirectory() as work:
         create_topic(stack.bootstrap, "payments", 4)
-        environ = {**os.environ, **stack.env()}
+        environ = {**os.environ, **stack.env(), "BYTEWAX_SNAPSHOT_INTERVAL": str(epoch)}
         command = [sys.executable, "-m", "bytewax.run", "flows.payments", "-r", f"{work}/state"]
         process = subprocess.Popen(command, env=environ, cwd=work)
         try:
@@ -77,6 +78,7 @@ def event_to_alert(rate: float, seconds: int, cards: int) -> dict[str, Any]:
     took = both["alerted"] - both["produced"]
     return {
         "rate": rate,
+        "epoch_s": epoch,
         "alerts": len(took),
         **{f"p{q}_ms": took.quantile(q / 100, "higher") for q in (50, 90, 99)},
         "max_ms": took.max(),

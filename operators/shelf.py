@@ -10,8 +10,8 @@ import polars as pl
 from operators.batches import Int64s, Mask
 from operators.hashing import UInt64s
 from operators.index import KeyIndex
+from operators.ipc import from_ipc, to_ipc
 from operators.parts import Rows, gather, last_of_each, of_part
-from operators.waiting import as_ipc, from_ipc
 
 Array = npt.NDArray[Any]
 
@@ -174,7 +174,7 @@ class Shelf:
             "ids": ids.tobytes(),
             **{name: self.column(name)[at].tobytes() for name in self._numbers},
             "payload_from": payload_from,
-            "payload": as_ipc([self.payload(new)]) if self._frames and len(new) else None,
+            "payload": to_ipc(self.payload(new)) if self._frames and len(new) else None,
         }
 
     def settle(self) -> None:

@@ -1,6 +1,6 @@
 """Waiting: rows held until the watermark has passed them, given back in event-time order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -9,6 +9,7 @@ import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s
 from operators.hashing import hash_columns
+from operators.ipc import from_ipc, to_ipc
 from operators.tables import COORDINATES, TIME
 
 HASH: Final = "_hash"
@@ -145,7 +146,7 @@ class Waiting:
 
     def dump(self) -> bytes | None:
         """Return the rows as Arrow IPC, None if there are none."""
-        return as_ipc([rows for _, rows in self._runs])
+        return to_ipc(*(rows for _, rows in self._runs))
 
     @classmethod
     def load(cls, state: bytes | None) -> Self:
@@ -154,15 +155,3 @@ class Waiting:
         if state is not None:
             waiting.add(from_ipc(state))
         return waiting
-
-
-def as_ipc(frames: Sequence[pl.DataFrame]) -> bytes | None:
-    """Return the frames' rows as one Arrow IPC file, None if there are none."""
-    if not frames:
-        return None
-    return bytes(pl.concat(frames).write_ipc(None).getvalue())
-
-
-def from_ipc(state: bytes) -> pl.DataFrame:
-    """Return the rows of an Arrow IPC file."""
-    return pl.read_ipc(state)

@@ -9,8 +9,9 @@ import polars as pl
 from operators.batches import Int64s, Mask
 from operators.hashing import UInt64s
 from operators.index import KeyIndex
+from operators.ipc import from_ipc, to_ipc
 from operators.parts import Rows, of_part
-from operators.waiting import HASH, OFFSET, PARTITION, TIME_US, Side, as_ipc, from_ipc
+from operators.waiting import HASH, OFFSET, PARTITION, TIME_US, Side
 
 _TIDY_MIN: Final = 8_192
 
@@ -107,12 +108,12 @@ class Versions:
 
     def changes(self) -> dict[str, Any]:
         """Return the versions that are new since `settle`."""
-        return {"rows": as_ipc(self._new)}
+        return {"rows": to_ipc(*self._new)}
 
     def part(self, part: int) -> dict[str, Any]:
         """Return all versions of a part."""
         frames = [f.filter(pl.Series(of_part(f[HASH].to_numpy(), part))) for f in self._frames]
-        return {"rows": as_ipc(frames)}
+        return {"rows": to_ipc(*frames)}
 
     def settle(self) -> None:
         """Let nothing count as new."""

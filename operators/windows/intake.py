@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Progress
+from operators.ipc import to_ipc
 from operators.watermarks import FlowWatermark
 from operators.windows.dues import Dues
 from operators.windows.spec import MARKS, Windows
-from operators.windows.store import Frame, from_ipc, to_ipc
+from operators.windows.store import Frame, loaded
 
 _HELD_MIN: Final = 2_048
 _HELD_MAX: Final = 131_072
@@ -35,7 +36,7 @@ class Intake:
     of N rows there and n new ones in an epoch about √(2·N·n) are written.
     """
 
-    VERSION: Final = 4
+    VERSION: Final = 5
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
@@ -134,14 +135,14 @@ class Intake:
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery; freezes the flow's watermark."""
         if len(self._held) > 1:
-            self._held = [pl.concat(self._held)]
+            self._held = [pl.concat(self._held, rechunk=True)]
         live = sum(dues.rows for dues in self._dues.values())
         self._room = min(max(isqrt(2 * live * self._fresh), _HELD_MIN), _HELD_MAX)
         self._fresh = 0
         return {
             "version": self.VERSION,
             "flow": self.flow.freeze(),
-            "rows": to_ipc(self._held[0]) if self._held else None,
+            "rows": to_ipc(*self._held),
             "dues": {slot: dues.dump() for slot, dues in self._dues.items()},
         }
 
@@ -153,7 +154,7 @@ class Intake:
         intake = cls(windows)
         intake.flow = FlowWatermark.thaw(state["flow"])
         intake._dues = {slot: Dues.load(dues) for slot, dues in state["dues"].items()}
-        rows = from_ipc(state["rows"])
+        rows = loaded(state["rows"])
         if rows is not None:
             intake._held = [rows]
             intake.rows = rows.height

@@ -18,7 +18,7 @@ _MARKS: Final = ("slice", "since")
 class Panes:
     """The slices of one slot of a key group, until the last window that holds them is final."""
 
-    VERSION: Final = 2
+    VERSION: Final = 3
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows

@@ -7,11 +7,12 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s
+from operators.ipc import to_ipc
 from operators.windows.asof import Held, Known, chained, panes_between
 from operators.windows.chains import Bools, both, height, lay_out, parted
 from operators.windows.closing import CLOSES, ENDS, REVISION, SESSION, Due
 from operators.windows.spec import Windows
-from operators.windows.store import Frame, Store, from_ipc, to_ipc
+from operators.windows.store import Frame, Store, loaded
 
 _ROWS_MOST: Final = 8_192
 _CHAINS_MIN: Final = 1_024
@@ -26,7 +27,7 @@ class ReopenedSessions:
     they stay as they came, and are merged to one partial a session as they become many.
     """
 
-    VERSION: Final = 3
+    VERSION: Final = 5
 
     def __init__(self, windows: Windows) -> None:
         self._windows, self._window = windows, windows.session
@@ -156,8 +157,8 @@ class ReopenedSessions:
         sessions = cls(windows)
         sessions._done = state["done"]
         sessions._store.load(state)
-        sessions._rows = from_ipc(state["known_rows"])
-        sessions._partials = sessions._store.restored(from_ipc(state["known_partials"]))
+        sessions._rows = loaded(state["known_rows"])
+        sessions._partials = sessions._store.restored(loaded(state["known_partials"]))
         return sessions
 
 

@@ -7,10 +7,11 @@ import numpy as np
 import polars as pl
 
 from operators.batches import Int64s
+from operators.ipc import to_ipc
 from operators.windows.chains import both, height, lay_out, parted
 from operators.windows.closing import ENDS, SESSION, Due
 from operators.windows.spec import Windows
-from operators.windows.store import Frame, Store, from_ipc, to_ipc
+from operators.windows.store import Frame, Store, loaded
 
 _ROWS_MIN: Final = 8_192
 _ROWS_MAX: Final = 131_072
@@ -26,7 +27,7 @@ class Sessions:
     to one partial a session as it grows.
     """
 
-    VERSION: Final = 2
+    VERSION: Final = 4
 
     def __init__(self, windows: Windows) -> None:
         self._windows, self._window = windows, windows.session
@@ -135,6 +136,6 @@ class Sessions:
             raise ValueError(f"sessions of state version {state['version']}")
         sessions = cls(windows)
         sessions._store.load(state)
-        sessions._rows = from_ipc(state["complete"])
-        sessions._open = sessions._store.restored(from_ipc(state["open"]))
+        sessions._rows = loaded(state["complete"])
+        sessions._open = sessions._store.restored(loaded(state["open"]))
         return sessions

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from operators.batches import Int64s
+from operators.ipc import from_ipc, to_ipc, types_to_ipc
 from operators.windows.agg import Aggregate
 from operators.windows.partials import Partials
 
@@ -120,24 +121,24 @@ class Store:
         self._raw = [] if rows is None else [rows]
         return {
             "rows": to_ipc(rows),
-            "partials": to_ipc(_joined(self._runs)),
-            "types": None if self.made is None else _ipc(self.made.types),
+            "partials": to_ipc(*self._runs),
+            "types": None if self.made is None else types_to_ipc(self.made.types),
         }
 
     def load(self, state: Mapping[str, bytes | None]) -> None:
         """Take up what was dumped."""
-        rows = from_ipc(state["rows"])
+        rows = loaded(state["rows"])
         if rows is not None:
             self._raw, self._raw_rows = [rows], rows.height
         if state["types"] is None:
             return
-        made = self.math(pl.read_ipc(state["types"]).schema)
-        partials = made.restored(from_ipc(state["partials"]))
+        made = self.math(from_ipc(state["types"]).schema)
+        partials = made.restored(loaded(state["partials"]))
         self._runs = [] if partials is None else [partials]
         self._base = self.rows
 
     def restored(self, partials: Frame) -> Frame:
-        """Return partials that came out of `from_ipc` as they were."""
+        """Return partials that came out of `loaded` as they were."""
         return partials if self.made is None else self.made.restored(partials)
 
 
@@ -145,18 +146,6 @@ def _joined(frames: list[pl.DataFrame]) -> Frame:
     return pl.concat(frames) if frames else None
 
 
-def to_ipc(frame: Frame) -> bytes | None:
-    """Return a frame as Arrow IPC, None if there is nothing in it."""
-    if frame is None or frame.height == 0:
-        return None
-    # 128-bit integers are Polars' own; to Arrow they are decimals without a fraction.
-    return _ipc(frame.with_columns(pl.selectors.by_dtype(pl.Int128).cast(pl.Decimal(38, 0))))
-
-
-def _ipc(frame: pl.DataFrame) -> bytes:
-    return frame.write_ipc(None, compression="lz4").getvalue()
-
-
-def from_ipc(state: bytes | None) -> Frame:
-    """Return the frame of `to_ipc`; 128-bit integers stay decimals."""
-    return None if state is None else pl.read_ipc(state)
+def loaded(state: bytes | None) -> Frame:
+    """Return the frame of `to_ipc`."""
+    return None if state is None else from_ipc(state)
