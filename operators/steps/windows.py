@@ -109,12 +109,17 @@ def assign(
     if frame.height == 0:
         return result
     needed = {*windows.inputs, *_TOLD}
-    judged = windows.judge(frame.select(name for name in frame.columns if name in needed))
-    rows = judged.rows
+    judged = windows.judge(frame[[name for name in frame.columns if name in needed]])
     if judged.late is not None:
         result.append((_LATE, late_rows(step, judged.late)))
-    group = key_groups(rows[HASH].to_numpy(), groups)
-    rows = rows[np.argsort(group, kind="stable")]
+    group = key_groups(judged.marked[HASH].to_numpy(), groups)
+    if judged.counts is None:
+        order = np.argsort(group, kind="stable")
+    else:
+        counted = np.flatnonzero(judged.counts)
+        group = group[counted]
+        order = counted[np.argsort(group, kind="stable")]
+    rows = judged.marked[order]
     start = 0
     for index, size in enumerate(np.bincount(group, minlength=groups)):
         if size:

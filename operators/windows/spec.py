@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from operators.batches import NO_WATERMARK, Int64s
+from operators.batches import NO_WATERMARK, Int64s, Mask
 from operators.hashing import hash_columns
 from operators.windows.agg import Aggregate
 from operators.windows.assigners import Assigner, Session, Sliding
@@ -22,15 +22,22 @@ _SLOTS: Final = 32
 
 @dataclass(frozen=True)
 class Judged:
-    """Records that count, with their MARKS, and those that came too late.
+    """Records with their MARKS, those of them that count, and what came too late.
 
-    `late` has a row for each window that a record missed: the record's columns, and
-    `window_start`, `window_end` and the `watermark` that it was judged by, in µs. A record of
-    sliding windows can be late for some and in time for others.
+    `counts`, shape (n,), tells which count; None stands for all. `late` has a row for each
+    window that a record missed: the record's columns, and `window_start`, `window_end` and the
+    `watermark` that it was judged by, in µs. A record of sliding windows can be late for some
+    and in time for others.
     """
 
-    rows: pl.DataFrame
+    marked: pl.DataFrame
+    counts: Mask | None
     late: pl.DataFrame | None
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """The records that count."""
+        return self.marked if self.counts is None else self.marked.filter(self.counts)
 
 
 @dataclass(frozen=True)
@@ -210,7 +217,7 @@ class Windows:
         marked = zip(MARKS, (slices, since, hashes), strict=True)
         rows = frame.hstack([pl.Series(name, values) for name, values in marked])
         if not missed.any():
-            return Judged(rows, None)
+            return Judged(rows, None, None)
         at = np.repeat(np.arange(len(times)), missed)
         place = np.arange(len(at)) - np.repeat(np.cumsum(missed) - missed, missed)
         late = frame[at].with_columns(
@@ -218,7 +225,7 @@ class Windows:
             pl.Series("window_end", ends[at] + place * every),
             pl.Series("watermark", marks[at]),
         )
-        return Judged(rows.filter(kept), late)
+        return Judged(rows, None if kept.all() else kept, late)
 
     def _since(self, begins: Int64s, marks: Int64s) -> Int64s:
         """Return the first due time behind each record's watermark."""
