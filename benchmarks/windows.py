@@ -1,8 +1,11 @@
 """Event-time operators at 1 k to 1 M live keys: events per CPU-second, and their snapshots.
 
-Each operator gets batches of 20,000 records, made beforehand, of keys drawn uniformly, all
-at the same rate of event time whatever the keys, and runs as in a flow of 16 key groups,
-without Bytewax around it. Text keys; Polars with one thread, as in the flow.
+Each operator gets batches of 20,000 records, made beforehand, of keys drawn uniformly, and runs
+as in a flow of 16 key groups, without Bytewax around it. Text keys; Polars with one thread, as in
+the flow. Records come at the same rate of event time whatever the keys, so that more keys have
+fewer records each in a window, and there are more windows to emit for as many records; or, with
+`--per-key`, at a rate that grows with the keys, so that a key has as many in a window at any
+number of keys.
 """
 
 import argparse
@@ -49,7 +52,10 @@ AGGREGATES = {
 
 @dataclass(frozen=True)
 class Case:
-    """An operator, how many records to feed it, and how many come per second of event time."""
+    """An operator, how many records to feed it, and how many come per second of event time.
+
+    That is the rate at any number of keys, or at a million.
+    """
 
     windows: Windows | None
     events: int
@@ -61,18 +67,18 @@ CASES = {
     "sliding": Case(
         Windows(("card_id",), sliding("1h", every="5m"), AGGREGATES), 10_000_000, 2_000
     ),
-    "session": Case(Windows(("card_id",), session("30m"), AGGREGATES), 8_000_000, 2_000),
+    "session": Case(Windows(("card_id",), session("30m"), AGGREGATES), 4_000_000, 300),
     "ten features": Case(None, 4_000_000, 46),
 }
 
 
-def batches(keys: int, events: int, rate: int, first: int = 0) -> Iterator[Batch]:
+def batches(keys: int, events: int, rate: float, first: int = 0) -> Iterator[Batch]:
     """Yield batches of records with `rate` of them per second of event time, up to 20 s early."""
     rng = np.random.default_rng(first)
     names = pl.Series([f"card-{n:012d}" for n in range(keys)])
     for start in range(first, first + events, BATCH):
         offsets = np.arange(start, min(start + BATCH, first + events))
-        times = offsets * 1_000_000 // rate + 1_750_000_000_000_000
+        times = (offsets * (1_000_000 / rate)).astype(np.int64) + 1_750_000_000_000_000
         watermark = max(int(times[0]) - BOUND, 0)
         frame = pl.DataFrame(
             {
@@ -169,13 +175,14 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - began, result
 
 
-def measure(name: str, keys: int, scale: float) -> dict[str, Any]:
+def measure(name: str, keys: int, scale: float, *, per_key: bool) -> dict[str, Any]:
     """Return the figures of one operator at so many keys."""
     case = CASES[name]
+    rate = case.rate * (keys / 1_000_000 if per_key else 1)
     events = max(int(case.events * scale), 10 * BATCH)
     spent = 0.0
     groups = Partition() if case.windows is None else Groups(case.windows)
-    for batch in batches(keys, events, case.rate):
+    for batch in batches(keys, events, rate):
         spent += timed(partial(groups.feed, batch))[0]
     row: dict[str, Any] = {
         "operator": name, "keys": keys, "events": events, "per_cpu_s": events / spent,
@@ -185,7 +192,7 @@ def measure(name: str, keys: int, scale: float) -> dict[str, Any]:
     # Epochs in which 1,000 records come; the first one still hands on what was held before.
     spent, total = 0.0, 0
     for epoch in range(EPOCHS + 1):
-        for batch in batches(keys, 1_000, case.rate, events + 1_000 * epoch):
+        for batch in batches(keys, 1_000, rate, events + 1_000 * epoch):
             groups.feed(batch)
         seconds, size = timed(groups.snapshot)
         if epoch:
@@ -202,6 +209,9 @@ def add_parser(subparsers: Any) -> None:
         "--keys", type=int, nargs="+", default=[1_000, 20_000, 200_000, 1_000_000], metavar="N"
     )
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument(
+        "--per-key", action="store_true", help="as many records per key at any number of keys"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of events")
     add_json(parser)
     parser.set_defaults(func=run)
@@ -212,7 +222,7 @@ def run(args: argparse.Namespace) -> None:
     found = []
     for name in args.only:
         for keys in args.keys:
-            row = measure(name, keys, args.scale)
+            row = measure(name, keys, args.scale, per_key=args.per_key)
             found.append(row)
             if not args.json:
                 print(
