@@ -63,9 +63,9 @@ class Case:
 
 
 CASES = {
-    "tumbling": Case(Windows(("card_id",), tumbling("1m"), AGGREGATES), 5_000_000, 40_000),
+    "tumbling": Case(Windows(("card_id",), tumbling("1m"), AGGREGATES), 5_000_000, 10_000),
     "sliding": Case(
-        Windows(("card_id",), sliding("1h", every="5m"), AGGREGATES), 10_000_000, 2_000
+        Windows(("card_id",), sliding("1h", every="5m"), AGGREGATES), 10_000_000, 1_000
     ),
     "session": Case(Windows(("card_id",), session("30m"), AGGREGATES), 4_000_000, 300),
     "ten features": Case(None, 4_000_000, 46),
