@@ -1,5 +1,6 @@
 """What a payment must be like, beyond what its schema says; checked by columns."""
 
+from functools import cache
 from typing import NamedTuple
 
 import polars as pl
@@ -112,6 +113,7 @@ def _time_check(future_bound_us: int) -> Check:
     return Check("event_time_range", "event_time", rule, holds)
 
 
+@cache
 def _checks(future_bound_us: int) -> list[Check]:
     latitude, longitude = pl.col("latitude"), pl.col("longitude")
     pair = latitude.is_null() == longitude.is_null()

@@ -104,7 +104,9 @@ class _Column:
         column = columns[self.source]
         if self.symbols is not None:
             column = self.symbols.gather(column)
-        return column.cast(self.dtype).alias(self.name)
+        if column.dtype != self.dtype:
+            column = column.cast(self.dtype)
+        return column.alias(self.name)
 
     def unreadable(self, column: pl.Series, columns: Sequence[pl.Series]) -> pl.Series | None:
         """Return which rows have no value for the reader, or None if all have."""
