@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     consumer_group: str = "millstream-payments"
     start: str | datetime = "earliest"
     stop_at_end: bool = False
-    batch_size: int = Field(10_000, ge=1, le=1_000_000)
+    batch_size: int = Field(20_000, ge=1, le=1_000_000)
     key_groups: int = Field(16, ge=1, le=256)
     out_of_orderness: Duration = timedelta(seconds=30)
     allowed_lateness: Duration = timedelta(0)

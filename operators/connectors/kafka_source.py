@@ -269,7 +269,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         start: str | datetime = "earliest",
         resumes: bool = False,
         floors: Mapping[int, int] | None = None,
-        batch_size: int = 10_000,
+        batch_size: int = 20_000,
         idle_timeout: float = 60.0,
         alignment: float = 3600.0,
         stop_at_end: bool = False,
