@@ -62,8 +62,13 @@ def _headers(headers: Sequence[Headers | None]) -> pl.Series:
     if headers.count(None) == len(headers):
         return pl.Series("headers", [None] * len(headers), dtype=HEADERS)
     # Through Arrow's layout, so that only the headers themselves are looped over.
-    sizes = [len(h) if h else 0 for h in headers]
-    flat = [pair for h in headers if h for pair in h]
+    there = [row for row, each in enumerate(headers) if each is not None]
+    found = [headers[row] or () for row in there]
+    flat = [pair for each in found for pair in each]
+    sizes = np.zeros(len(headers), np.int64)
+    sizes[there] = [len(each) for each in found]
+    missing = np.ones(len(headers), np.bool_)
+    missing[there] = False
     entries = pa.StructArray.from_arrays(
         [
             pa.array([key for key, _ in flat], pa.large_string()),
@@ -72,8 +77,7 @@ def _headers(headers: Sequence[Headers | None]) -> pl.Series:
         ["key", "value"],
     )
     ends = np.concatenate(([0], np.cumsum(sizes)))
-    missing = pa.array([h is None for h in headers])
-    lists = pa.LargeListArray.from_arrays(pa.array(ends), entries, mask=missing)
+    lists = pa.LargeListArray.from_arrays(pa.array(ends), entries, mask=pa.array(missing))
     return pl.Series("headers", pl.from_arrow(lists), dtype=HEADERS)
 
 

@@ -98,7 +98,10 @@ def _parse(head: bytes) -> SchemaId:
 
 def _header_id(pairs: Headers) -> bytes | None:
     # The first one counts, and an empty (null) one does not, as in Confluent's client.
-    return next((value for name, value in pairs if name == ID_HEADER), None)
+    for name, value in pairs:
+        if name == ID_HEADER:
+            return value
+    return None
 
 
 def _unframed(row: int, where: str, size: int) -> Refusal:

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s
+from operators.windows.chains import both
 from operators.windows.closing import Due
 from operators.windows.overlap import AFTER, UNTIL
 from operators.windows.spec import Windows
@@ -36,13 +37,12 @@ class Panes:
             self._store.add(rows)
         if watermark is None:
             return None
-        if self._windows.whole:
-            # One slice and one pane: nothing of it is needed again.
-            due = self._store.take(lambda slices: self._final(slices) <= watermark)
-        else:
-            rows, partials = self._store.select(lambda slices: self._ripe(slices) <= watermark)
+        due = self._store.take(lambda slices: self._final(slices) <= watermark)
+        # Where a window has one slice and one pane, nothing of it is needed again.
+        if not self._windows.whole:
+            ripe = self._store.select(lambda slices: self._ripe(slices) <= watermark)
+            rows, partials = (both(*frames) for frames in zip(due, ripe, strict=True))
             due = self._between(rows, watermark), self._between(partials, watermark)
-            self._store.take(lambda slices: self._final(slices) <= watermark)
             self._done = watermark
         made = Due(*due, self._store.made)
         return None if made.rows is None and made.partials is None else made
