@@ -26,9 +26,10 @@ class Payloads(NamedTuple):
     @classmethod
     def of(cls, values: Sequence[bytes | None]) -> Self:
         """Lay values end to end."""
-        # pyruhvro takes lists only.
-        values = list(values)
-        column = pl.Series([*values, _PADDING], dtype=pl.Binary())
+        # A list, as pyruhvro takes no other sequence.
+        values = [*values, _PADDING]
+        column = pl.Series(values, dtype=pl.Binary())
+        values.pop()
         arrow = column.to_arrow(compat_level=pl.CompatLevel.oldest())
         _, offsets, data = arrow.buffers()
         ends = np.frombuffer(offsets, np.int64)[arrow.offset : arrow.offset + len(values) + 1]

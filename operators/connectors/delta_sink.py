@@ -1,6 +1,7 @@
 """Delta sink: one commit per table and epoch, its rows and its frontier together."""
 
 import logging
+import os
 import threading
 import time
 from collections import Counter
@@ -221,7 +222,10 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         self.partitions = Counter(topic for topic, _ in partitions)
         self._tables = {table.name: table for table in tables}
         self._writers: dict[int, list[_Writer]] = {}
-        self._pool = ThreadPoolExecutor(4, "delta-commit")
+        # Local commits are work for the cores, of which more threads only take from each other;
+        # those to an object store mostly wait.
+        at_once = 8 if "://" in root else min(os.cpu_count() or 4, 4)
+        self._pool = ThreadPoolExecutor(at_once, "delta-commit")
 
     def frontiers(self) -> list[Frontier]:
         """Return what each of the tables that are there accounts for, as storage has it now."""
