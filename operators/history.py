@@ -11,7 +11,8 @@ from operators.grouping import Indices, Sorted
 from operators.hashing import UInt64s
 from operators.parts import Rows, gather, span_of_part
 
-_RECENT_MIN = 8_192
+_RUN_ROWS = 8_192, 1_024
+_RUN_PARTS = 4, 8
 
 
 def _exclusive(values: Int64s) -> Int64s:
@@ -88,8 +89,8 @@ class SlidingHistory:
     w - longest: exact for any order of arrival, and a function of the partition's records
     alone, whatever the batches. What no later event can ask for is dropped.
 
-    Two sorted runs hold the past: each batch is merged into the recent one, which is merged
-    into the main one when it has grown to a quarter of it, so a batch does not pay for all
+    Three sorted runs hold the past: each batch is merged into the last, and a run that has
+    grown to a part of the one before it is merged into that, so a batch does not pay for all
     that exists.
     """
 
@@ -98,11 +99,10 @@ class SlidingHistory:
         self.horizons = tuple(horizons)
         self.longest = max(self.horizons)
         self._after = NO_WATERMARK
-        self._main = _Run.empty()
-        self._recent = _Run.empty()
+        self._runs = [_Run.empty() for _ in range(1 + len(_RUN_ROWS))]
 
     def __len__(self) -> int:
-        return len(self._main) + len(self._recent)
+        return sum(map(len, self._runs))
 
     def advance(
         self, rows: Sorted, times: Int64s, amounts: Int64s, watermarks: Int64s, after: int
@@ -115,7 +115,7 @@ class SlidingHistory:
         oldest = np.where(watermarks == NO_WATERMARK, NO_WATERMARK, watermarks - self.longest)
         bounds = [np.maximum(times - horizon, oldest) for horizon in self.horizons]
         totals = _in_batch(rows, times, amounts, bounds)
-        for run in (self._main, self._recent):
+        for run in self._runs:
             codes, past, past_amounts = run.of(rows.keys)
             if len(codes) == 0:
                 continue
@@ -135,16 +135,18 @@ class SlidingHistory:
         return NO_WATERMARK if self._after == NO_WATERMARK else self._after - self.longest
 
     def _take(self, batch: _Run) -> None:
-        horizon = self._horizon
-        self._recent = self._recent.merge(batch, horizon)
-        if len(self._recent) > max(_RECENT_MIN, len(self._main) // 4):
-            self._main = self._main.merge(self._recent, horizon)
-            self._recent = _Run.empty()
+        horizon, runs = self._horizon, self._runs
+        runs[-1] = runs[-1].merge(batch, horizon)
+        for at in range(len(runs) - 1, 0, -1):
+            before = len(runs[at - 1])
+            if len(runs[at]) > max(_RUN_ROWS[at - 1], before // _RUN_PARTS[at - 1]):
+                runs[at - 1] = runs[at - 1].merge(runs[at], horizon)
+                runs[at] = _Run.empty()
 
     @property
     def changed(self) -> int:
         """How many events are new since `settle`."""
-        return int(np.count_nonzero(self._main.new)) + int(np.count_nonzero(self._recent.new))
+        return sum(int(np.count_nonzero(run.new)) for run in self._runs)
 
     def head(self) -> dict[str, int]:
         """Return what is no event."""
@@ -152,17 +154,16 @@ class SlidingHistory:
 
     def changes(self) -> dict[str, bytes]:
         """Return the events that are new since `settle`, as builtins."""
-        runs = self._main, self._recent
-        return _builtins([run.pick(np.flatnonzero(run.new)) for run in runs])
+        return _builtins([run.pick(np.flatnonzero(run.new)) for run in self._runs])
 
     def part(self, part: int) -> dict[str, bytes]:
         """Return all events of a part."""
-        runs = self._main, self._recent
-        return _builtins([run.pick(span_of_part(run.keys, part)) for run in runs])
+        return _builtins([run.pick(span_of_part(run.keys, part)) for run in self._runs])
 
     def settle(self) -> None:
         """Let no event count as new."""
-        self._main.new[:] = self._recent.new[:] = False
+        for run in self._runs:
+            run.new[:] = False
 
     def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
         """Take up events that were given before."""
@@ -171,8 +172,8 @@ class SlidingHistory:
         order = np.lexsort((rows["time"], rows["key"]))
         run = _Run(*(rows[name][order] for name in ("key", "time", "amount", "changed")))
         # What was dropped may be in an old entry.
-        self._main = run.pick(np.flatnonzero(run.times > self._horizon))
-        self._recent = _Run.empty()
+        kept = run.pick(np.flatnonzero(run.times > self._horizon))
+        self._runs = [kept, *(_Run.empty() for _ in _RUN_ROWS)]
 
 
 def _builtins(runs: Sequence[_Run]) -> dict[str, bytes]:

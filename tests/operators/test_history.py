@@ -20,8 +20,8 @@ YEAR = 365 * 86_400_000_000
 
 @pytest.fixture(autouse=True)
 def _small_runs(monkeypatch):
-    """Merge into the main run often, so that both runs hold something."""
-    monkeypatch.setattr(module, "_RECENT_MIN", 3)
+    """Merge runs often, so that each of them holds something."""
+    monkeypatch.setattr(module, "_RUN_ROWS", (6, 2))
 
 
 @st.composite
