@@ -13,6 +13,7 @@ from operators.grouping import Sorted
 from operators.hashing import hash_strings
 from operators.history import SlidingHistory
 from operators.parts import Divided, Members, Rows
+from operators.times import in_micros
 from operators.watermarks import PartitionWatermark
 
 Floats = npt.NDArray[np.float64]
@@ -98,7 +99,7 @@ class CardFeatures(Members):
                 pl.lit(None, pl.Datetime("us", "UTC")).alias("watermark"),
                 *(pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items()),
             )
-        times = frame["event_time"].to_physical().to_numpy()
+        times = in_micros(frame["event_time"])
         watermarks = self.watermark.advance(times)
         rows = Sorted.by(hash_strings(frame["card_id"]))
         order = rows.order

@@ -9,6 +9,7 @@ import polars as pl
 
 from operators.batches import NO_WATERMARK, Progress
 from operators.joint import JointWatermark
+from operators.times import in_micros
 from operators.watermarks import FlowWatermark
 
 TIME: Final = pl.Datetime("us", "UTC")
@@ -76,7 +77,7 @@ class Frontier:
         if table.fenced == "by window":
             if self.watermark == NO_WATERMARK:
                 return rows
-            closes = rows[table.closes].to_physical().to_numpy() + table.lateness
+            closes = in_micros(rows[table.closes]) + table.lateness
             new = closes > self.watermark
             return rows if new.all() else rows.filter(pl.Series(new))
         if not self.offsets:

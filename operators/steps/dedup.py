@@ -11,6 +11,7 @@ from bytewax.dataflow import Stream, operator
 from operators import metrics
 from operators.batches import Batch, Int64s, merge, split
 from operators.tables import COORDINATES, TIME
+from operators.times import in_micros
 
 HOUR: Final = 3_600_000_000
 
@@ -52,7 +53,7 @@ def dedup_batches(
     # Also with no rows, once an epoch: the store has to notice in time if it lost its data.
     partitions = frame["source_partition"].cast(pl.Int64).to_numpy()
     offsets = frame["source_offset"].to_numpy()
-    hours = frame["event_time"].to_physical().to_numpy() // HOUR
+    hours = in_micros(frame["event_time"]) // HOUR
     first_partitions, first_offsets = seen.first(frame[id_column], hours, partitions, offsets)
     own = (first_partitions == partitions) & (first_offsets == offsets)
     if own.all():

@@ -12,10 +12,11 @@ import polars as pl
 from bytewax.dataflow import Stream, operator
 
 from operators import metrics
-from operators.batches import NO_WATERMARK, Batch, Progress, merge
+from operators.batches import Batch, Progress, merge
 from operators.hashing import key_groups
 from operators.kept import State
 from operators.steps.kept import Keeping, KeptLogic, write_parts
+from operators.times import in_micros
 from operators.waiting import HASH, LATE_ROWS, OFFSET, PARTITION
 
 LATE: Final = "late"
@@ -58,8 +59,7 @@ def route(
     frame = merge(batches)
     if frame.height == 0:
         return result
-    marks = frame["watermark"].to_physical().fill_null(NO_WATERMARK)
-    late = frame["event_time"].to_physical() + lateness < marks
+    late = in_micros(frame["event_time"]) + lateness < in_micros(frame["watermark"])
     if late.any():
         result.append((LATE, _late(frame.filter(late), make)))
         frame = frame.filter(~late)

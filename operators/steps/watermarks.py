@@ -11,6 +11,7 @@ from bytewax.operators import StatefulBatchLogic
 from operators import metrics
 from operators.batches import NO_WATERMARK, Batch, merge
 from operators.tables import TIME
+from operators.times import in_micros
 from operators.watermarks import PartitionWatermark, ended
 
 STATE_VERSION: Final = 1
@@ -24,7 +25,7 @@ class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
 
     def on_batch(self, values: list[Batch]) -> tuple[list[Batch], bool]:
         frame = merge(values)
-        before = self._mark.advance(frame["event_time"].to_physical().to_numpy())
+        before = self._mark.advance(in_micros(frame["event_time"]))
         marks = pl.Series("watermark", before)
         marks = marks.set(marks == NO_WATERMARK, None).cast(TIME)
         progress, current = values[-1].progress, self._mark.current

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from operators.batches import Int64s
+from operators.times import in_micros
 from operators.windows.closing import FIRST, LAST
 from operators.windows.partials import HASH
 from operators.windows.store import Frame
@@ -43,7 +44,7 @@ def lay_out(frames: Sequence[pl.DataFrame], by: Sequence[str], step: int) -> Lai
     ends = []
     for name in (FIRST, LAST):
         ends.append(np.concatenate([
-            frame[name if name in frame.columns else "event_time"].to_physical().to_numpy()
+            in_micros(frame[name if name in frame.columns else "event_time"])
             for frame in frames
         ]))  # fmt: skip
     keys = [pl.concat([frame[name] for frame in frames]) for name in by]

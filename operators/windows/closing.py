@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import Int64s
+from operators.times import in_micros
 from operators.windows import agg
 from operators.windows.assigners import Session
 from operators.windows.overlap import AFTER, UNTIL, Overlap, starts_between
@@ -124,7 +125,7 @@ class Closing:
 
     def _sessions(self, math: Partials, partials: pl.DataFrame) -> pl.DataFrame:
         window = self._windows.session
-        starts, ends = (partials[name].to_physical().to_numpy() for name in (FIRST, LAST))
+        starts, ends = (in_micros(partials[name]) for name in (FIRST, LAST))
         ends = ends + window.gap
         if self._windows.once:
             revision: int | Int64s = 0

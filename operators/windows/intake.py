@@ -10,6 +10,7 @@ import polars as pl
 
 from operators.batches import NO_WATERMARK, Progress
 from operators.ipc import to_ipc
+from operators.times import in_micros
 from operators.watermarks import FlowWatermark
 from operators.windows.dues import Dues
 from operators.windows.spec import MARKS, Windows
@@ -78,17 +79,17 @@ class Intake:
         """Judge the rows of partitions that slept by the watermark that they wake up to."""
         if not self.flow.floors:
             return rows, None
-        floors = rows["source_partition"].replace_strict(
-            dict(self.flow.floors), default=NO_WATERMARK, return_dtype=pl.Int64
+        floors = (
+            rows["source_partition"]
+            .replace_strict(dict(self.flow.floors), default=NO_WATERMARK, return_dtype=pl.Int64)
+            .to_numpy()
         )
-        marks = rows["watermark"].to_physical().fill_null(NO_WATERMARK)
+        marks = in_micros(rows["watermark"])
         if not (floors > marks).any():
             return rows, None
         # Those that missed a window by their own watermark have been told as late for it.
         known = self._windows.judge(rows.drop(MARKS)).late
-        judged = self._windows.judge(
-            rows.drop(MARKS), np.maximum(floors.to_numpy(), marks.to_numpy())
-        )
+        judged = self._windows.judge(rows.drop(MARKS), np.maximum(floors, marks))
         late = judged.late
         if late is not None and known is not None:
             place = ["source_partition", "source_offset", "window_start"]

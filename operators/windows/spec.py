@@ -8,8 +8,9 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from operators.batches import NO_WATERMARK, Int64s, Mask
+from operators.batches import Int64s, Mask
 from operators.hashing import hash_columns
+from operators.times import in_micros
 from operators.windows.agg import Aggregate
 from operators.windows.assigners import Assigner, Session, Sliding
 from operators.windows.partials import HASH, ORDER
@@ -196,9 +197,9 @@ class Windows:
         `marks` stand for the watermarks before the records, in µs, if given. A record counts
         in the panes of its slice that are due at or after its `since`.
         """
-        times = frame["event_time"].to_physical().to_numpy()
+        times = in_micros(frame["event_time"])
         if marks is None:
-            marks = frame["watermark"].to_physical().fill_null(NO_WATERMARK).to_numpy()
+            marks = in_micros(frame["watermark"])
         window = self.window
         if isinstance(window, Session):
             slices = times - times % window.step
