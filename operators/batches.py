@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from operators.frames import stacked
+
 Int64s = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Headers = Sequence[tuple[str, bytes | None]]
@@ -80,7 +82,7 @@ def merge(batches: Sequence[Batch]) -> pl.DataFrame:
     """
     if len(batches) == 1:
         return batches[0].frame
-    return pl.concat([batch.frame for batch in batches])
+    return stacked(batch.frame for batch in batches)
 
 
 def split(batches: Sequence[Batch], frame: pl.DataFrame) -> list[Batch]:

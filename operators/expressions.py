@@ -7,6 +7,8 @@ from typing import Final
 import polars as pl
 from polars.exceptions import PolarsError
 
+from operators.frames import in_one_chunk
+
 _NOT_OF_ONE_ROW: Final = re.compile(
     r'"(Agg|Over|Window|Rolling|SubPlan|Len|Gather|Filter|Sort|Rank|Shift|Diff|Cum\w+|'
     r'Quantile|Correlation|Explode)"'
@@ -42,5 +44,5 @@ def select_rows(frame: pl.DataFrame, expressions: Sequence[pl.Expr]) -> pl.DataF
     if frame.height == 1:
         # Made of series: Polars keeps a row that is repeated by itself as the single value.
         twice = pl.DataFrame([s.clone().append(s) for s in frame]).rechunk()
-        return twice.select(expressions).head(1)
-    return frame.rechunk().select(expressions)
+        return twice.select_seq(expressions).head(1)
+    return in_one_chunk(frame).select_seq(expressions)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
 
 from operators.batches import NO_WATERMARK, Int64s
 from operators.cards import Cards
@@ -208,5 +209,4 @@ def _feature(name: str, values: npt.NDArray[Any]) -> pl.Series:
 
 
 def _nullable(name: str, values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_]) -> pl.Series:
-    series = pl.Series(name, values)
-    return series.set(pl.Series(unknown), None) if unknown.any() else series
+    return pl.Series(name, pa.array(values, mask=unknown) if unknown.any() else values)

@@ -71,7 +71,7 @@ def hash_columns(frame: pl.DataFrame, columns: Sequence[str]) -> UInt64s:
     for name in columns:
         values = frame[name]
         if values.dtype == pl.String:
-            hashes = hash_strings(values.fill_null(""))
+            hashes = hash_strings(values.fill_null("") if values.null_count() else values)
         elif (
             values.dtype.is_integer()
             or values.dtype.is_temporal()

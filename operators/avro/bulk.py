@@ -75,9 +75,7 @@ class Bulk:
         if bad_text:
             kept = np.delete(np.arange(len(rows)), bad_text)
             table, rows = table.take(kept), rows[kept]
-        frame = pl.from_arrow(table)
-        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - for mypy: a table is a frame
-        return self._bounded(frame.get_columns(), rows)
+        return self._bounded([pl.Series(column) for column in table.columns], rows)
 
     def _scanned(self, payloads: Payloads, groups: Sequence[Group]) -> list[Group]:
         starts = np.concatenate([payloads.starts[rows] + skip for rows, skip in groups])

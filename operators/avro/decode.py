@@ -14,6 +14,7 @@ from operators.avro.framing import Headers, Lookup, SchemaId
 from operators.avro.payloads import Group, Ints, Payloads
 from operators.avro.resolve import WIRE_TYPES, Reader, Resolver
 from operators.avro.wire import MalformedError, SchemaError
+from operators.frames import stacked, taken
 from operators.rejects import Refusal
 from schemas import AvroSchema
 
@@ -43,7 +44,7 @@ class Decoded:
         order = np.argsort(rows, kind="stable")
         if good is not None:
             order = order[good.to_numpy()[order]]
-        return self.frame[order], rows[order]
+        return taken(self.frame, order), rows[order]
 
 
 class Decoder:
@@ -91,7 +92,7 @@ class Decoder:
         refusals.sort(key=lambda refusal: refusal.row)
         if not frames:
             return Decoded(self._empty, np.zeros(0, np.int64), refusals)
-        return Decoded(pl.concat(frames), np.concatenate(rows), refusals)
+        return Decoded(stacked(frames), np.concatenate(rows), refusals)
 
     def _by_plan(
         self, groups: dict[SchemaId, list[Group]]

@@ -1,5 +1,6 @@
 """Decode: raw records to columns, what can't be decoded or breaks the contract to rejects."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -12,6 +13,7 @@ from bytewax.dataflow import Stream, operator
 from operators import metrics
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
+from operators.frames import taken
 from operators.records import coordinates, refused
 from operators.rejects import Breaker, Refusal
 
@@ -41,7 +43,7 @@ def decode_batches(
     frame, rows = decoded.in_order(good if broken else None)
     places = pl.DataFrame(coordinates(raws))
     if len(rows) < places.height:
-        places = places[rows]
+        places = taken(places, rows)
     frame = places.hstack(frame.get_columns())
 
     cuts = np.searchsorted(rows, np.cumsum([0, *map(len, raws)]))
@@ -73,8 +75,8 @@ def decode(
         result = decode_batches(raws, decoder, contract)
         rejects = [item for item in result if isinstance(item, pl.DataFrame)]
         for frame in rejects:
-            for stage, code, count in frame.group_by("stage", "code").len().iter_rows():
-                metrics.REJECTS.labels(stage, code).inc(count)
+            for reason, count in Counter(frame[["stage", "code"]].iter_rows()).items():
+                metrics.REJECTS.labels(*reason).inc(count)
         breaker.observe(sum(map(len, raws)), sum(frame.height for frame in rejects))
         return result
 

@@ -10,6 +10,7 @@ from bytewax.dataflow import Stream, operator
 
 from operators import metrics
 from operators.batches import Batch, Int64s, merge, split
+from operators.frames import kept, taken
 from operators.tables import COORDINATES, TIME
 from operators.times import in_micros
 
@@ -59,19 +60,21 @@ def dedup_batches(
     if own.all():
         return list(batches)
     again = np.flatnonzero(~own)
-    duplicates = frame[again].with_columns(
-        pl.Series("first_partition", first_partitions[again].astype(np.int32)),
-        pl.Series("first_offset", first_offsets[again]),
+    duplicates = taken(frame, again).hstack(
+        [
+            pl.Series("first_partition", first_partitions[again].astype(np.int32)),
+            pl.Series("first_offset", first_offsets[again]),
+        ]
     )
     keep = pl.Series(own)
     firsts: list[Batch | pl.DataFrame] = []
     start = 0
     for batch in split(batches, frame):
         mask = keep.slice(start, len(batch))
-        firsts.append(Batch(batch.progress, batch.frame.filter(mask)))
+        firsts.append(Batch(batch.progress, kept(batch.frame, mask)))
         start += len(batch)
     columns = (id_column if name == "payment_id" else name for name in DUPLICATE_COLUMNS)
-    return [*firsts, duplicates.select(*columns)]
+    return [*firsts, duplicates[list(columns)]]
 
 
 @operator

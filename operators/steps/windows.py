@@ -12,6 +12,7 @@ from bytewax.operators import StatefulBatchLogic
 
 from operators import metrics
 from operators.batches import Batch, Progress, merge
+from operators.frames import stacked, taken
 from operators.hashing import key_groups
 from operators.metrics import observe_state
 from operators.tables import COORDINATES, TIME
@@ -119,7 +120,7 @@ def assign(
         counted = np.flatnonzero(judged.counts)
         group = group[counted]
         order = counted[np.argsort(group, kind="stable")]
-    rows = judged.marked[order]
+    rows = taken(judged.marked, order)
     start = 0
     for index, size in enumerate(np.bincount(group, minlength=groups)):
         if size:
@@ -137,7 +138,7 @@ class _IntakeLogic(StatefulBatchLogic[_Slice, _Item, dict[str, Any]]):
         self._group = values[0].group
         rows = [each.rows for each in values if each.rows is not None]
         progress = [each for value in values for each in value.progress]
-        joined = rows[0] if len(rows) == 1 else pl.concat(rows) if rows else None
+        joined = rows[0] if len(rows) == 1 else stacked(rows) if rows else None
         work, late = self._intake.advance(progress, joined)
         result: list[_Item] = []
         for each in work:

@@ -1,0 +1,42 @@
+"""Frames: what Polars does with all columns at once, column by column in this thread.
+
+Polars hands work on several columns over to a thread of its own, even if it is the only one,
+and waits for it. Of a small batch that is most of the time, and on busy cores the wait for the
+other thread's turn is milliseconds.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+
+def taken(frame: pl.DataFrame, rows: npt.NDArray[np.integer]) -> pl.DataFrame:
+    """Return rows by their places, shape (n,), not negative; as `frame[rows]`."""
+    places = pl.Series(rows.astype(np.uint32))
+    return pl.DataFrame([column[places] for column in frame.get_columns()])
+
+
+def kept(frame: pl.DataFrame, mask: pl.Series) -> pl.DataFrame:
+    """Return the rows that a mask without nulls picks; as `frame.filter(mask)`."""
+    return pl.DataFrame([column.filter(mask) for column in frame.get_columns()])
+
+
+def stacked(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Return the rows of one or more frames; as `pl.concat(frames)`.
+
+    Raises ValueError if they do not have the same columns in the same order, and
+    polars.exceptions.SchemaError if these are of different types.
+    """
+    first, *others = frames
+    names = first.columns
+    if any(frame.columns != names for frame in others):
+        raise ValueError(f"not all frames have the columns {', '.join(names)}")
+    each = zip(*(frame.get_columns() for frame in (first, *others)), strict=True)
+    return pl.DataFrame([pl.concat(columns) for columns in each])
+
+
+def in_one_chunk(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with each column in one piece; as `frame.rechunk()`."""
+    return pl.DataFrame([column.rechunk() for column in frame.get_columns()])
