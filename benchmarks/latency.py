@@ -1,26 +1,36 @@
-"""From a payment's production to its alert's: the time at a steady rate."""
+"""From a payment's production to its alert's: the time at a steady rate.
+
+On Apache Kafka where there is Java and Maven (or on the brokers of KAFKA_BOOTSTRAP_SERVERS), else
+on the local broker, which takes longer to hand a record on the more of them it has.
+"""
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import polars as pl
 
 from benchmarks.figures import add_json, show
 from flows.settings import load
-from flows.tables import SILVER
-from operators.connectors.delta import table_uri
 from operators.connectors.kafka import headers_of, read_to_end
 from operators.connectors.kafka_sink import SOURCE_HEADER
 from ops.local import local_stack
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
+from tests.servers import kafka
+
+_PARTITIONS: Final = 4
+_WARM_MS: Final = 5_000
+_PLACE: Final = {"source_partition": pl.Int32, "source_offset": pl.Int64}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -28,53 +38,78 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "latency", help="event to alert at 10,000 events/s", description=__doc__
     )
+    parser.add_argument(
+        "--flow",
+        choices=("alerts", "payments"),
+        default="alerts",
+        help="which sends the alerts",
+    )
+    parser.add_argument(
+        "--tables", action="store_true", help="the payments flow runs beside that of the alerts"
+    )
     parser.add_argument("--epoch", type=int, default=10, metavar="SECONDS")
+    parser.add_argument("--seconds", type=int, default=60, metavar="N", help="how long")
     add_json(parser)
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
-    show(event_to_alert(10_000, 40, 1_000_000, args.epoch), args.json)
+    others = ["payments"] if args.tables and args.flow == "alerts" else []
+    show(
+        event_to_alert(10_000, args.seconds, 1_000_000, args.epoch, args.flow, others),
+        args.json,
+    )
 
 
-def event_to_alert(rate: float, seconds: int, cards: int, epoch: int) -> dict[str, Any]:
-    """Produce at `rate` events/s for `seconds` to a running flow; return quantiles in ms.
+def event_to_alert(
+    rate: float, seconds: int, cards: int, epoch: int, flow: str, others: list[str]
+) -> dict[str, Any]:
+    """Produce at `rate` events/s for `seconds` to a flow that alerts; return quantiles in ms.
 
-    Payments happen as they are produced: their event time is now. Both times are Kafka's
-    CreateTime on this machine's clock, in whole ms. The first 5 s, while the flow starts, are
-    left out.
+    `others` run beside it and send none. Payments happen as they are produced: their event time
+    is now. Both times are Kafka's CreateTime on this machine's clock, in whole ms. The first 5 s,
+    while the flows start, are left out.
     """
     made = simulate(
         Params(
             payments=int(rate * seconds),
             customers=cards // 20,
             cards_per_customer=20,
+            partitions=_PARTITIONS,
             pace=rate,
             start=datetime.now(UTC),
         )
     )
-    with local_stack() as stack, tempfile.TemporaryDirectory() as work:
-        create_topic(stack.bootstrap, "payments", 4)
-        environ = {**os.environ, **stack.env(), "BYTEWAX_SNAPSHOT_INTERVAL": str(epoch)}
-        command = [sys.executable, "-m", "bytewax.run", "flows.payments", "-r", f"{work}/state"]
-        process = subprocess.Popen(command, env=environ, cwd=work)
+    with _servers() as environ, tempfile.TemporaryDirectory() as work:
+        settings = load(environ)
+        bootstrap = settings.kafka["bootstrap.servers"]
+        create_topic(bootstrap, settings.topic, _PARTITIONS)
+        every = {**os.environ, **environ, "BYTEWAX_SNAPSHOT_INTERVAL": str(epoch)}
+        silent = {**every, "MILLSTREAM_SEND_ALERTS": "false"}
+        flows = [
+            subprocess.Popen(
+                [sys.executable, "-m", "bytewax.run", f"flows.{name}", "-r", f"{work}/{name}"],
+                env=silent if name in others else every,
+                cwd=work,
+            )
+            for name in (flow, *others)
+        ]
         try:
-            produce(made, stack.bootstrap, "payments", rate)
+            produce(made, bootstrap, settings.topic, rate)
             time.sleep(2)  # for the flow to read the last of them
-            process.send_signal(signal.SIGTERM)
-            if process.wait(60):
-                raise RuntimeError(f"the flow ended with {process.returncode}")
+            for process in flows:
+                process.send_signal(signal.SIGTERM)
+            for process in flows:
+                if process.wait(60):
+                    raise RuntimeError(f"a flow ended with {process.returncode}")
         finally:
-            process.kill()
-        settings = load(stack.env())
+            for process in flows:
+                process.kill()
+        produced = _produced(settings.kafka, settings.topic)
         alerts = _alerts(settings.kafka, settings.alerts_topic)
-        place = ["source_partition", "source_offset"]
-        silver = pl.read_delta(
-            table_uri(settings.delta_root, SILVER.name), columns=[*place, "kafka_timestamp"]
-        ).with_columns(produced=pl.col("kafka_timestamp").dt.epoch("ms"))
-    settled = pl.col("produced") > pl.col("produced").min() + 5_000
-    both = alerts.join(silver.filter(settled), on=place)
+    settled = pl.col("produced") > pl.col("produced").min() + _WARM_MS
+    both = alerts.join(produced.filter(settled), on=list(_PLACE))
     took = both["alerted"] - both["produced"]
     return {
         "rate": rate,
@@ -85,10 +120,30 @@ def event_to_alert(rate: float, seconds: int, cards: int, epoch: int) -> dict[st
     }
 
 
+@contextlib.contextmanager
+def _servers() -> Iterator[dict[str, str]]:
+    """Run Kafka and Redis for the length of a block; yield the flows' settings."""
+    with local_stack() as stack, tempfile.TemporaryDirectory() as folder:
+        if kafka.missing():
+            yield stack.env()
+            return
+        with kafka.bootstrap(Path(folder)) as brokers:
+            yield stack.env() | {"MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": brokers}
+
+
+def _produced(config: dict[str, str], topic: str) -> pl.DataFrame:
+    """Return when each record was produced, in ms."""
+    rows = [
+        (message.partition(), message.offset(), message.timestamp()[1])
+        for message in read_to_end(config, topic, dict.fromkeys(range(_PARTITIONS), 0))
+    ]
+    return pl.DataFrame(rows, {**_PLACE, "produced": pl.Int64}, orient="row")
+
+
 def _alerts(config: dict[str, str], topic: str) -> pl.DataFrame:
+    """Return when each alert was produced, in ms, and by which record it was raised."""
     rows = []
-    for message in read_to_end(config, topic, dict.fromkeys(range(4), 0)):
+    for message in read_to_end(config, topic, dict.fromkeys(range(_PARTITIONS), 0)):
         source = headers_of(message)[SOURCE_HEADER].decode().rsplit("/", 2)
         rows.append((int(source[1]), int(source[2]), message.timestamp()[1]))
-    schema = {"source_partition": pl.Int32, "source_offset": pl.Int64, "alerted": pl.Int64}
-    return pl.DataFrame(rows, schema, orient="row")
+    return pl.DataFrame(rows, {**_PLACE, "alerted": pl.Int64}, orient="row")

@@ -3,9 +3,7 @@
 Run it with ``python -m bytewax.run flows.payments -r state``.
 """
 
-from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -15,12 +13,11 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-import schemas
-from flows import settings as settings_
 from flows.messages import alert_messages, reject_messages
+from flows.scoring import Parts, connect, load, score
 from flows.settings import Settings
 from flows.sources import open_source
-from flows.starting import registry_config, start
+from flows.starting import start
 from flows.tables import (
     ALERTS,
     BRONZE,
@@ -34,34 +31,17 @@ from flows.tables import (
     windowed_table,
 )  # fmt: skip
 from flows.wiring import micros, write_tables
-from operators.avro import Decoder
 from operators.batches import Batch, RawBatch, merge
-from operators.connectors import kafka, redis, registry
+from operators.connectors import kafka, redis
 from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.first_seen import RedisFirstSeen
 from operators.connectors.kafka_sink import KafkaSink
-from operators.contracts import check_payments
 from operators.records import ingested
-from operators.rejects import Breaker
-from operators.rules import RuleSet, load_rules
-from operators.steps.decode import Contract, decode
-from operators.steps.dedup import FirstSeen, dedup
-from operators.steps.features import features
-from operators.steps.rules import detect
+from operators.rules import RuleSet
 from operators.steps.windows import window
 
 _EPOCH: Final = date(1970, 1, 1)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the steps of the flow work with."""
-
-    decoder: Decoder
-    contract: Contract
-    seen: FirstSeen
-    rules: RuleSet
 
 
 def build(
@@ -77,30 +57,21 @@ def build(
     lateness = micros(settings.allowed_lateness)
     flow = Dataflow("payments")
     raw = op.input("kafka", flow, source)
-    decoded = decode(
-        "decode", raw, parts.decoder, parts.contract, Breaker(settings.max_reject_ratio)
-    )
-    unique = dedup("dedup", decoded.oks, parts.seen)
-    payments = features("features", unique.firsts, micros(settings.out_of_orderness))
-    detected = detect("rules", payments, parts.rules)
-    rejects = op.merge("rejects", decoded.rejects, detected.rejects)
+    scored = score(raw, parts, settings)
+    payments = scored.payments
 
     # Steps run in the order in which they are made: alerts go out before windows are worked on.
-    topics = [settings.alerts_topic, settings.dlq_topic]
-    op.output(
-        "topics",
-        op.merge(
-            "topics_items",
-            op.flat_map(
-                "topics_progress",
-                payments,
-                lambda batch: [(name, batch.progress) for name in topics],
-            ),
-            op.map("alert_messages", detected.alerts, lambda r: (topics[0], alert_messages(r))),
-            op.map("dlq_messages", rejects, lambda r: (topics[1], reject_messages(r))),
-        ),
-        topic_sink,
+    names = _topics(settings)
+    alerts, dlq = settings.alerts_topic, settings.dlq_topic
+    messages = {
+        dlq: op.map("dlq_messages", scored.rejects, lambda rows: (dlq, reject_messages(rows))),
+        alerts: op.map("alert_messages", scored.alerts, lambda r: (alerts, alert_messages(r))),
+    }
+    reached = op.flat_map(
+        "topics_progress", payments, lambda batch: [(name, batch.progress) for name in names]
     )
+    sent = op.merge("topics_items", reached, *(messages[name] for name in names))
+    op.output("topics", sent, topic_sink)
 
     windows = {
         name: window(name, payments, windows_of(lateness), settings.key_groups)
@@ -109,14 +80,20 @@ def build(
     rows = {
         BRONZE.name: op.flat_map_batch("bronze", raw, _bronze),
         SILVER.name: op.flat_map_batch("silver", payments, _silver),
-        DUPLICATES.name: unique.duplicates,
-        QUARANTINE.name: rejects,
-        ALERTS.name: detected.alerts,
+        DUPLICATES.name: scored.duplicates,
+        QUARANTINE.name: scored.rejects,
+        ALERTS.name: scored.alerts,
         LATE.name: op.merge("late", *(each.late for each in windows.values())),
         **{windowed_table(name, lateness).name: w.panes for name, w in windows.items()},
     }
     write_tables(rows, payments, table_sink)
     return flow
+
+
+def _topics(settings: Settings) -> list[str]:
+    """Return the topics that the flow sends messages to."""
+    others = [settings.alerts_topic] if settings.send_alerts else []
+    return [settings.dlq_topic, *others]
 
 
 def _bronze(raws: list[RawBatch]) -> list[pl.DataFrame]:
@@ -137,12 +114,7 @@ def flow() -> Dataflow:
     Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis,
     the registry or the tables' storage are not there in time.
     """
-    return start(_load, _connect)
-
-
-def _load() -> tuple[Settings, RuleSet]:
-    settings = settings_.load()
-    return settings, RuleSet(load_rules(settings.rules), SILVER_COLUMNS)
+    return start(load, _connect)
 
 
 def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
@@ -150,11 +122,10 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
     timeout = settings.start_timeout.total_seconds()
     partitions = kafka.wait_for_partitions(settings.kafka, settings.topic, timeout)
     outputs = {}
-    for topic in (settings.alerts_topic, settings.dlq_topic):
+    for topic in _topics(settings):
         kafka.ensure_topic(settings.kafka, topic, len(partitions))
         outputs[topic] = kafka.wait_for_partitions(settings.kafka, topic, timeout)
     client = redis.connect(settings.redis_url.get_secret_value(), timeout)
-    lookup = registry.open_registry(settings.schema_registry, registry_config(settings))
     lateness = micros(settings.allowed_lateness)
     table_sink = DeltaSink(
         settings.delta_root,
@@ -171,15 +142,11 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         group=settings.consumer_group,
         idle_timeout=settings.idle_timeout,
     )
-    parts = Parts(
-        Decoder(schemas.latest("payment"), lookup),
-        partial(check_payments, future_bound_us=micros(settings.future_bound)),
-        RedisFirstSeen(
-            client,
-            settings.topic,
-            settings.dedup_ttl.total_seconds(),
-            CommittedIds(settings.delta_root, SILVER.name, table_sink.fence, settings.topic),
-        ),
-        rules,
+    seen = RedisFirstSeen(
+        client,
+        settings.topic,
+        settings.dedup_ttl.total_seconds(),
+        CommittedIds(settings.delta_root, SILVER.name, table_sink.fence, settings.topic),
     )
+    parts = connect(settings, rules, seen)
     return build(source, table_sink, KafkaSink(settings.kafka, outputs), parts, settings)

@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     kafka: dict[str, str] = Field(description="librdkafka settings")
     topic: str = Field("payments", min_length=1)
     alerts_topic: str = Field("payments.alerts", min_length=1)
+    send_alerts: bool = True
     dlq_topic: str = Field("payments.dlq", min_length=1)
     chargebacks_topic: str = Field("chargebacks", min_length=1)
     chargebacks_dlq_topic: str = Field("chargebacks.dlq", min_length=1)

@@ -16,28 +16,34 @@ def open_source(
     settings: Settings,
     topic: str,
     partitions: Sequence[int],
-    tables: DeltaSink,
+    tables: DeltaSink | None,
     *,
     group: str,
     idle_timeout: timedelta,
 ) -> KafkaSource:
     """Return the source of a topic, which goes on where the recovery store and the tables are.
 
+    A flow without `tables` has the recovery store alone.
+
     Raises FencedError if the topic ends before what the tables hold of it, and
     KafkaUnavailableError if the brokers do not say where it ends.
     """
     timeout = settings.start_timeout.total_seconds()
-    # In this order: another copy of the flow may be writing.
-    held = tables.frontiers()
-    _refuse_shorter(topic, kafka.end_offsets(settings.kafka, topic, partitions, timeout), held)
     known = known_partitions(topic)
+    floors: Mapping[int, int] = {}
+    if tables is not None:
+        # In this order: another copy of the flow may be writing.
+        held = tables.frontiers()
+        ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout)
+        _refuse_shorter(topic, ends, held)
+        floors = tables.floors(topic, set(partitions) - known)
     return KafkaSource(
         settings.kafka,
         topic,
         partitions,
         start=settings.start,
         resumes=bool(known),
-        floors=tables.floors(topic, set(partitions) - known),
+        floors=floors,
         batch_size=settings.batch_size,
         idle_timeout=idle_timeout.total_seconds(),
         alignment=settings.alignment.total_seconds(),

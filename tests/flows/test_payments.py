@@ -10,7 +10,8 @@ import pytest
 from bytewax.testing import TestingSink, TestingSource, run_main
 
 import schemas
-from flows.payments import Parts, build
+from flows.payments import build
+from flows.scoring import Parts
 from flows.settings import load
 from flows.tables import SILVER_COLUMNS, tables
 from operators.avro import Decoder

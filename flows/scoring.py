@@ -1,0 +1,72 @@
+"""Scoring: what the flows that judge payments have in common, from raw records to alerts."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import bytewax.operators as op
+import polars as pl
+from bytewax.dataflow import Stream
+
+import schemas
+from flows import settings as settings_
+from flows.settings import Settings
+from flows.starting import registry_config
+from flows.tables import SILVER_COLUMNS
+from flows.wiring import micros
+from operators.avro import Decoder
+from operators.batches import Batch, RawBatch
+from operators.connectors import registry
+from operators.contracts import check_payments
+from operators.rejects import Breaker
+from operators.rules import RuleSet, load_rules
+from operators.steps.decode import Contract, decode
+from operators.steps.dedup import FirstSeen, dedup
+from operators.steps.features import features
+from operators.steps.rules import detect
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the steps work with."""
+
+    decoder: Decoder
+    contract: Contract
+    seen: FirstSeen
+    rules: RuleSet
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Streams of `score`: payments with features, and frames of the tables' columns."""
+
+    payments: Stream[Batch]
+    duplicates: Stream[pl.DataFrame]
+    rejects: Stream[pl.DataFrame]
+    alerts: Stream[pl.DataFrame]
+
+
+def load() -> tuple[Settings, RuleSet]:
+    """Read the settings and the rules that they name; raises SettingsError and RuleError."""
+    settings = settings_.load()
+    return settings, RuleSet(load_rules(settings.rules), SILVER_COLUMNS)
+
+
+def connect(settings: Settings, rules: RuleSet, seen: FirstSeen) -> Parts:
+    """Return the parts for real records; raises RegistryUnavailableError."""
+    lookup = registry.open_registry(settings.schema_registry, registry_config(settings))
+    contract = partial(check_payments, future_bound_us=micros(settings.future_bound))
+    return Parts(Decoder(schemas.latest("payment"), lookup), contract, seen, rules)
+
+
+def score(raw: Stream[RawBatch], parts: Parts, settings: Settings) -> Scored:
+    """Decode, deduplicate, add the features, evaluate the rules.
+
+    The same records give the same alerts in every flow, with the same ids.
+    """
+    breaker = Breaker(settings.max_reject_ratio)
+    decoded = decode("decode", raw, parts.decoder, parts.contract, breaker)
+    unique = dedup("dedup", decoded.oks, parts.seen)
+    payments = features("features", unique.firsts, micros(settings.out_of_orderness))
+    detected = detect("rules", payments, parts.rules)
+    rejects = op.merge("rejects", decoded.rejects, detected.rejects)
+    return Scored(payments, unique.duplicates, rejects, detected.alerts)
