@@ -66,6 +66,7 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         None,
         group=f"{settings.consumer_group}-alerts",
         idle_timeout=settings.idle_timeout,
+        hurried=True,
     )
     # Ids of this flow's own, so that it may be ahead of the tables or behind them; and no table
     # to fill a lost Redis from, as silver is always an epoch late.

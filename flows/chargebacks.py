@@ -167,6 +167,7 @@ def _connect(settings: Settings) -> Dataflow:
             sink,
             group=f"{settings.consumer_group}-outcomes",
             idle_timeout=idle_timeout,
+            hurried=False,
         )
         # Ids of this flow's own: what the payments flow has seen says nothing about it.
         ttl = settings.dedup_ttl.total_seconds()

@@ -141,6 +141,7 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         table_sink,
         group=settings.consumer_group,
         idle_timeout=settings.idle_timeout,
+        hurried=settings.send_alerts,
     )
     seen = RedisFirstSeen(
         client,

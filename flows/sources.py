@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from typing import Final
 
 from flows.settings import Settings
 from flows.starting import known_partitions
@@ -10,6 +11,9 @@ from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.drain import DRAIN
 from operators.connectors.kafka_source import KafkaSource
 from operators.tables import Frontier
+
+# With few records a batch costs as much as with many, and the cores are others' too.
+_UNHURRIED_SECONDS: Final = 0.5
 
 
 def open_source(
@@ -20,10 +24,12 @@ def open_source(
     *,
     group: str,
     idle_timeout: timedelta,
+    hurried: bool,
 ) -> KafkaSource:
     """Return the source of a topic, which goes on where the recovery store and the tables are.
 
-    A flow without `tables` has the recovery store alone.
+    A flow without `tables` has the recovery store alone. One that is not `hurried`, as nobody
+    waits for its answers, reads twice a second.
 
     Raises FencedError if the topic ends before what the tables hold of it, and
     KafkaUnavailableError if the brokers do not say where it ends.
@@ -47,6 +53,7 @@ def open_source(
         batch_size=settings.batch_size,
         idle_timeout=idle_timeout.total_seconds(),
         alignment=settings.alignment.total_seconds(),
+        read_every=0.0 if hurried else _UNHURRIED_SECONDS,
         stop_at_end=settings.stop_at_end,
         group=group,
         drain=DRAIN,

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -145,6 +145,13 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             )
         return [batch]
 
+    def next_awake(self) -> datetime | None:
+        """Return when to read next: at once, or at a time that all partitions have in common."""
+        every = self._source.read_every
+        if not every or self._backlog:
+            return None
+        return datetime.fromtimestamp((time.time() // every + 1) * every, UTC)
+
     def _wait(self) -> list[RawBatch]:
         """Leave the records where they are, and say what is due without them."""
         # Held back is not silent: its records must not be judged by the others' watermark.
@@ -254,6 +261,9 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     `stop_at_end` the input is bounded: it ends at each partition's end. `idle_timeout` and
     `alignment` are in seconds; no partition is idle before its end was seen since the start.
 
+    With `read_every`, in seconds, a partition that is read to its end is read again at the next
+    multiple of it, in fewer and larger batches.
+
     A partition waits while the Kafka timestamp of its last record is more than `alignment`
     ahead of that of another partition of this process with more to read; 0 never waits. A
     record's own time is not known before it is decoded, so a replay of skewed partitions is
@@ -272,6 +282,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         batch_size: int = 20_000,
         idle_timeout: float = 60.0,
         alignment: float = 3600.0,
+        read_every: float = 0.0,
         stop_at_end: bool = False,
         group: str = "millstream",
         drain: Drain,
@@ -279,6 +290,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         self.config, self.topic, self.partitions = config, topic, tuple(partitions)
         self.start, self.resumes, self.floors = start, resumes, dict(floors or {})
         self.batch_size, self.idle_timeout = batch_size, idle_timeout
+        self.read_every = 0.0 if stop_at_end else read_every
         self.stop_at_end, self.group, self.drain = stop_at_end, group, drain
         self.alignment = Alignment(int(alignment * 1e6) if alignment else _NEVER)
 

@@ -49,6 +49,22 @@ def test_a_batch_is_what_has_arrived_up_to_its_size(send, open_part):
     assert max(sizes) <= 10
 
 
+def test_an_unhurried_partition_is_read_again_at_the_next_multiple_unless_there_is_more(
+    send, open_part
+):
+    send(*[b"x"] * 25)
+    part = open_part(batch_size=10, read_every=0.5)
+    assert len(read(part, 10)[-1]) == 10
+    assert part.next_awake() is None
+    read(part, 15)
+    before = time.time()
+    awake = part.next_awake().timestamp()
+    assert before < awake <= time.time() + 0.5
+    assert awake % 0.5 == 0
+    assert open_part().next_awake() is None
+    assert open_part(read_every=0.5, stop_at_end=True).next_awake() is None
+
+
 def test_a_resumed_partition_goes_on_behind_its_snapshot(send, open_part):
     send(b"0", b"1", b"2")
     part = open_part(batch_size=2)
