@@ -28,7 +28,7 @@ def test_the_first_two_commands_are_make_targets_and_ci_runs_the_second() -> Non
 def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     """The flow itself is stopped by Ctrl-C, as the text says, and then started again."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    start, look, join = SHELL[1:4]
+    start, look, quick, join = SHELL[1:5]
     flow = start.splitlines()[-1]
     assert flow.startswith(".venv/bin/python -m bytewax.run flows.payments")
     stopped = f"timeout --preserve-status --signal INT 12 {flow}"
@@ -39,6 +39,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
             start.replace(flow, f"{stopped}\n{stopped}"),
             "source .local/env",
             look,
+            quick,
             join,
         ]
     )
