@@ -264,7 +264,8 @@ class _Index:
         if self._ranks is not None:
             local = np.searchsorted(self._ranks, times, "right")
         else:
-            local = np.clip(times - self._base, 0, (1 << self._bits) - 1)
+            # As np.clip does, which costs a few µs more of finding out about its types.
+            local = np.minimum(np.maximum(times - self._base, 0), (1 << self._bits) - 1)
         return (codes << self._bits) + local
 
     def at_most(self, times: Int64s) -> Int64s:

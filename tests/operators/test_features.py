@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators import cards
 from operators.batches import NO_WATERMARK
 from operators.features import (
     EARTH_RADIUS_M,
@@ -38,6 +39,12 @@ PLACES = [
     (50.8503, 4.3503),
     (0.0, -180.0),
 ]
+
+
+@pytest.fixture(autouse=True, params=[0, 1, 4_096])
+def _few_new_cards(request, monkeypatch):
+    """Put the newest cards among the others at once, now and then, or never."""
+    monkeypatch.setattr(cards, "_NEW_MOST", request.param)
 
 
 def frame_of(rows) -> pl.DataFrame:
