@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -33,6 +34,10 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--keys", type=int, nargs="+", default=list(KEYS), metavar="N")
     parser.add_argument("--events", type=int, default=2_000_000, metavar="N")
+    parser.add_argument(
+        "--bound", type=int, default=BOUND, metavar="N",
+        help="µs of out-of-orderness; of a join so many rows wait for the watermark",
+    )  # fmt: skip
     add_json(parser)
     parser.set_defaults(func=run)
 
@@ -42,15 +47,15 @@ def run(args: argparse.Namespace) -> None:
     found: dict[str, Any] = {}
     for bench in (interval_join, temporal_join, sequence):
         for keys in args.keys:
-            found |= bench(keys, args.events)
+            found |= bench(keys, args.events, args.bound)
     show(found, args.json)
 
 
-def events(topic: str, keys: int, start: int, seed: int) -> Batch:
-    """Return BATCH records, one a µs from `start` on, over so many keys."""
+def events(topic: str, keys: int, bound: int, start: int, seed: int) -> Batch:
+    """Return BATCH records, one a µs from `start` on and up to `bound` later, over the keys."""
     rng = np.random.default_rng(seed)
     numbers = np.arange(start, start + BATCH)
-    times = numbers + rng.integers(0, BOUND, BATCH)
+    times = numbers + rng.integers(0, bound, BATCH)
     names = pl.Series("card_id", rng.integers(0, keys, BATCH)).cast(pl.String)
     largest = np.maximum.accumulate(times)
     before = np.append(largest[:1], largest[:-1])
@@ -63,30 +68,34 @@ def events(topic: str, keys: int, start: int, seed: int) -> Batch:
             "payment_id": numbers,
             "amount": rng.integers(0, 100, BATCH),
             "event_time": pl.Series(times).cast(TIME),
-            "watermark": pl.Series(before - BOUND).cast(TIME),
+            "watermark": pl.Series(before - bound).cast(TIME),
         }
     )
-    mark = int(largest[-1]) - BOUND
+    mark = int(largest[-1]) - bound
     return Batch(Progress(topic, 0, 1, int(numbers[-1]), mark), frame)
 
 
-def batches(topics: list[str], keys: int, first: int, last: int) -> Iterator[list[Batch]]:
+def batches(
+    topics: list[str], keys: int, bound: int, first: int, last: int
+) -> Iterator[list[Batch]]:
     """Yield activations that bring a batch of each topic."""
     for start in range(first, last, BATCH):
-        yield [events(topic, keys, start, 31 * start + i) for i, topic in enumerate(topics)]
+        yield [
+            events(topic, keys, bound, start, 31 * start + i) for i, topic in enumerate(topics)
+        ]
 
 
 def _run(
-    name: str, keys: int, events: int, worker: Worker, topics: list[str], span: int
+    name: str, keys: int, events: int, bound: int, worker: Worker, topics: list[str], span: int
 ) -> dict[str, Any]:
-    warm = max(span, keys) + 5 * BATCH
+    warm = max(span, keys) + bound + 5 * BATCH
     last = warm + events // len(topics)
-    found = rate(worker, batches(topics, keys, 0, warm), batches(topics, keys, warm, last))
-    epochs = batches(topics, keys, last, last + EPOCHS * BATCH)
-    return figures(name, keys, worker, found, epochs)
+    some = partial(batches, topics, keys, bound)
+    found = rate(worker, some(0, warm), some(warm, last))
+    return figures(name, keys, worker, found, some(last, last + EPOCHS * BATCH))
 
 
-def interval_join(keys: int, events: int) -> dict[str, Any]:
+def interval_join(keys: int, events: int, bound: int) -> dict[str, Any]:
     """Pair events of two topics; each side keeps about one row per key."""
     left = Side("l", ("card_id",), {"card_id": "card_id", "payment_id": "payment_id"}, _TYPES)
     right = Side("r", ("card_id",), {"chargeback_id": "payment_id", "amount": "amount"}, _TYPES)
@@ -96,10 +105,10 @@ def interval_join(keys: int, events: int) -> dict[str, Any]:
         joins._Intervals,
         {"l": Stream(left.rows), "r": Stream(right.rows, 1)},
     )
-    return _run("interval join", keys, events, worker, ["l", "r"], keys)
+    return _run("interval join", keys, events, bound, worker, ["l", "r"], keys)
 
 
-def temporal_join(keys: int, events: int) -> dict[str, Any]:
+def temporal_join(keys: int, events: int, bound: int) -> dict[str, Any]:
     """Enrich events from a table that changes as often as there are events."""
     left = Side("l", ("card_id",), {"card_id": "card_id", "payment_id": "payment_id"}, _TYPES)
     right = Side("r", ("card_id",), {"version": "payment_id", "limit": "amount"}, _TYPES)
@@ -109,10 +118,10 @@ def temporal_join(keys: int, events: int) -> dict[str, Any]:
         joins._Versions,
         {"l": Stream(left.rows), "r": Stream(join.versions.rows, 1)},
     )
-    return _run("temporal join", keys, events, worker, ["l", "r"], 2 * keys)
+    return _run("temporal join", keys, events, bound, worker, ["l", "r"], 2 * keys)
 
 
-def sequence(keys: int, events: int) -> dict[str, Any]:
+def sequence(keys: int, events: int, bound: int) -> dict[str, Any]:
     """Find small, small, big; a fifth of the events begins a match."""
     side = Side("p", ("card_id",), {"payment_id": "payment_id", "amount": "amount"}, _TYPES)
     small, big = "amount < 20", "amount >= 95"
@@ -123,4 +132,4 @@ def sequence(keys: int, events: int) -> dict[str, Any]:
         sequences._Group,
         {"p": Stream(pattern.rows)},
     )
-    return _run("sequence", keys, events, worker, ["p"], 5 * keys)
+    return _run("sequence", keys, events, bound, worker, ["p"], 5 * keys)

@@ -7,13 +7,15 @@ import polars as pl
 
 from operators.batches import NO_WATERMARK, Progress
 from operators.joint import JointWatermark
-from operators.waiting import Waiting, split_woken
+from operators.parts import Divided, Members, Rows
+from operators.waiting import Waiting, split_passed
 
 
-class Arrivals:
+class Arrivals(Members):
     """A key group's rows that wait, one `Waiting` per side, and the flow's watermark over all.
 
-    `lateness` µs are added to the time that the watermark takes to pass a row.
+    `lateness` µs are added to the time that the watermark takes to pass a row. No row waits
+    that it has passed: one that comes so late does not count, and is given back as late.
     """
 
     def __init__(
@@ -29,6 +31,11 @@ class Arrivals:
         self._due = NO_WATERMARK
         self.flow = JointWatermark(partitions)
 
+    @property
+    def members(self) -> Mapping[str, Divided]:
+        """What waits, by the number of its side."""
+        return {str(side): waiting for side, waiting in enumerate(self._waiting)}
+
     def __len__(self) -> int:
         return sum(map(len, self._waiting))
 
@@ -36,7 +43,8 @@ class Arrivals:
         """Take the partitions' progress and each side's keyed rows; return the late ones.
 
         The rows must not be late by their own partition's watermark. Late, as LATE_ROWS or
-        None, are those of partitions that had been idle while the flow's watermark went on.
+        None, are those of partitions that had been idle while the flow's watermark went on, or
+        that have gone on from an earlier run with more out-of-orderness.
         """
         for each in progress:
             self.flow.observe(each)
@@ -44,10 +52,11 @@ class Arrivals:
         for topic, rows, waiting in zip(self._topics, sides, self._waiting, strict=True):
             if rows is not None and rows.height:
                 floors = self.flow.floors(topic)
-                kept, woken = split_woken(topic, rows, floors, self._lateness)
+                passed = self._due + self._lateness
+                kept, missed = split_passed(topic, rows, passed, floors, self._lateness)
                 waiting.add(kept)
-                if woken is not None:
-                    late.append(woken)
+                if missed is not None:
+                    late.append(missed)
         return pl.concat(late) if late else None
 
     def passed(self) -> tuple[int, list[pl.DataFrame | None]] | None:
@@ -61,16 +70,15 @@ class Arrivals:
         self._due = due
         return due, [waiting.take(due) for waiting in self._waiting]
 
-    def dump(self) -> dict[str, Any]:
-        """Return the state as builtins, for recovery; freezes the flow's watermark."""
-        return {
-            "flow": self.flow.freeze(),
-            "due": self._due,
-            "waiting": [waiting.dump() for waiting in self._waiting],
-        }
+    def head(self) -> dict[str, Any]:
+        """Return what is no row, for recovery; freezes the flow's watermark."""
+        return super().head() | {"flow": self.flow.freeze(), "due": self._due}
 
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Take up a dumped state."""
-        self.flow = JointWatermark.thaw(self._partitions, state["flow"])
-        self._due = state["due"]
-        self._waiting = [Waiting.load(each) for each in state["waiting"]]
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
+        """Take up what was given before."""
+        super().load(head, found)
+        self.flow = JointWatermark.thaw(self._partitions, head["flow"])
+        self._due = head["due"]
+        # What has passed may be in an old entry. Nothing else is before `due`: see `add`.
+        for waiting in self._waiting:
+            waiting.take(self._due)

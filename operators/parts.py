@@ -7,9 +7,11 @@ from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from operators.batches import Int64s, Mask
 from operators.hashing import UInt64s
+from operators.ipc import from_ipc, to_ipc
 
 PARTS: Final = 16
 """How many parts a state's rows are of; fixed for the life of a recovery store."""
@@ -68,6 +70,31 @@ def gather(
         name: np.concatenate(arrays) if arrays else np.empty(0, types.get(name, np.bool_))
         for name, arrays in made.items()
     }
+
+
+def write(frames: Sequence[pl.DataFrame], which: Sequence[Mask]) -> dict[str, Any]:
+    """Return the rows of frames where the frame's mask, shape (n,), is true, as builtins."""
+    some = [(frame, mask) for frame, mask in zip(frames, which, strict=True) if mask.any()]
+    if not some:
+        return {"rows": None}
+    # At once: a call per frame would cost more than the rows.
+    rows = pl.concat([frame for frame, _ in some], rechunk=False)
+    at = np.flatnonzero(np.concatenate([mask for _, mask in some]))
+    return {"rows": to_ipc(rows if len(at) == rows.height else rows[at])}
+
+
+def read(found: Sequence[Rows], key: str) -> list[tuple[pl.DataFrame, bool]]:
+    """Return frames of what `write` gave, the rows that count, and whether they are changed.
+
+    `key` names the column of the keys' hashes.
+    """
+    frames = []
+    for each in found:
+        if each.rows["rows"] is not None:
+            rows = from_ipc(each.rows["rows"])
+            count = each.count(rows[key].to_numpy())
+            frames.append((rows.filter(pl.Series(count)), each.changed))
+    return frames
 
 
 def last_of_each(values: npt.NDArray[Any]) -> Int64s:

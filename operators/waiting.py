@@ -1,15 +1,15 @@
 """Waiting: rows held until the watermark has passed them, given back in event-time order."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-from operators.batches import NO_WATERMARK, Int64s
+from operators.batches import Int64s, Mask
 from operators.hashing import hash_columns
-from operators.ipc import from_ipc, to_ipc
+from operators.parts import Rows, of_part, read, write
 from operators.tables import COORDINATES, TIME
 
 HASH: Final = "_hash"
@@ -88,17 +88,33 @@ def split_late(
     return rows.filter(~mask), judged
 
 
-def split_woken(
-    topic: str, rows: pl.DataFrame, floors: Mapping[int, int], lateness: int
+def split_passed(
+    topic: str, rows: pl.DataFrame, passed: int, floors: Mapping[int, int], lateness: int
 ) -> tuple[pl.DataFrame, pl.DataFrame | None]:
-    """Split off the rows of partitions that slept while the flow's watermark went on."""
-    if not floors:
+    """Split off the rows that the flow's watermark went past before they came, as LATE_ROWS.
+
+    It has `passed` a time in µs for all of them, and stands at a floor for the partitions that
+    slept.
+    """
+    if not floors and rows[TIME_US].to_numpy().min() + lateness >= passed:
         return rows, None
     partitions = rows[PARTITION].to_numpy()
-    watermarks = np.full(len(partitions), NO_WATERMARK, np.int64)
+    watermarks = np.full(len(partitions), passed, np.int64)
     for partition, floor in floors.items():
-        watermarks[partitions == partition] = floor
+        watermarks[partitions == partition] = max(floor, passed)
     return split_late(topic, rows, watermarks, lateness)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Rows sorted by time; `times` in µs and `new`, whether no entry has the row, are parallel."""
+
+    times: Int64s
+    rows: pl.DataFrame
+    new: Mask
+
+    def __len__(self) -> int:
+        return len(self.times)
 
 
 class Waiting:
@@ -109,49 +125,74 @@ class Waiting:
     """
 
     def __init__(self) -> None:
-        self._runs: list[tuple[Int64s, pl.DataFrame]] = []
+        self._runs: list[_Run] = []
 
     def __len__(self) -> int:
-        return sum(len(times) for times, _ in self._runs)
+        return sum(map(len, self._runs))
 
     def add(self, rows: pl.DataFrame) -> None:
         """Keep keyed rows in any order."""
+        self._put(rows, np.ones(rows.height, bool))
+
+    def _put(self, rows: pl.DataFrame, new: Mask) -> None:
         if rows.height == 0:
             return
         times = rows[TIME_US].to_numpy()
         if (times[1:] < times[:-1]).any():
             order = np.argsort(times, kind="stable")
-            times, rows = times[order], rows[order]
-        self._runs.append((times, rows))
+            times, rows, new = times[order], rows[order], new[order]
+        self._runs.append(_Run(times, rows, new))
         if len(self._runs) > _RUNS:
-            self._runs.sort(key=lambda run: len(run[0]))
-            small = pl.concat([rows for _, rows in self._runs[: _RUNS // 2]])
+            self._runs.sort(key=len)
+            small = self._runs[: _RUNS // 2]
             del self._runs[: _RUNS // 2]
-            self.add(small)
+            self._put(
+                pl.concat([run.rows for run in small]),
+                np.concatenate([run.new for run in small]),
+            )
 
     def take(self, before: int) -> pl.DataFrame | None:
         """Return and forget the rows before a time in µs, by (time, partition, offset)."""
         due = []
-        for i, (times, rows) in enumerate(self._runs):
-            if times[0] < before:
-                size = int(np.searchsorted(times, before))
-                due.append(rows.head(size))
-                self._runs[i] = times[size:], rows.slice(size)
+        for i, run in enumerate(self._runs):
+            if run.times[0] < before:
+                size = int(np.searchsorted(run.times, before))
+                due.append(run.rows.head(size))
+                self._runs[i] = _Run(run.times[size:], run.rows.slice(size), run.new[size:])
         if not due:
             return None
-        self._runs = [run for run in self._runs if len(run[0])]
+        self._runs = [run for run in self._runs if len(run)]
         rows = pl.concat(due)
         order = np.lexsort([rows[name].to_numpy() for name in (OFFSET, PARTITION, TIME_US)])
         return rows[order]
 
-    def dump(self) -> bytes | None:
-        """Return the rows as Arrow IPC, None if there are none."""
-        return to_ipc(*(rows for _, rows in self._runs))
+    @property
+    def changed(self) -> int:
+        """How many rows are new since `settle`."""
+        return sum(int(np.count_nonzero(run.new)) for run in self._runs)
 
-    @classmethod
-    def load(cls, state: bytes | None) -> Self:
-        """Resume dumped rows."""
-        waiting = cls()
-        if state is not None:
-            waiting.add(from_ipc(state))
-        return waiting
+    def head(self) -> dict[str, Any]:
+        """Return nothing: all is in the rows."""
+        return {}
+
+    def changes(self) -> dict[str, Any]:
+        """Return the rows that are new since `settle`."""
+        return self._written([run.new for run in self._runs])
+
+    def part(self, part: int) -> dict[str, Any]:
+        """Return all rows of a part."""
+        return self._written([of_part(run.rows[HASH].to_numpy(), part) for run in self._runs])
+
+    def _written(self, which: Sequence[Mask]) -> dict[str, Any]:
+        return write([run.rows for run in self._runs], which)
+
+    def settle(self) -> None:
+        """Let no row count as new."""
+        for run in self._runs:
+            run.new[:] = False
+
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
+        """Take up what was given before, and with it what has been taken since."""
+        self._runs = []
+        for rows, changed in read(found, HASH):
+            self._put(rows, np.full(rows.height, changed))

@@ -1,7 +1,7 @@
 """Interval join: pairs of two streams' rows with one key and times near to each other."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -9,7 +9,7 @@ import polars as pl
 from operators.arrivals import Arrivals
 from operators.batches import Int64s, Progress
 from operators.joins.spec import SETTLED, IntervalJoin, Joined
-from operators.parts import Divided, Members, Rows
+from operators.parts import Divided, Members
 from operators.shelf import Shelf
 from operators.tables import TIME
 from operators.waiting import HASH, INTERNAL, TIME_US
@@ -23,7 +23,7 @@ class OpenIntervals(Members):
     streams arrived. A row is dropped when nothing that is to come can be in its interval.
     """
 
-    VERSION: ClassVar = 2
+    VERSION: ClassVar = 3
 
     def __init__(self, join: IntervalJoin, partitions: Mapping[str, int]) -> None:
         """`partitions` is the number of partitions of each topic that the flow reads."""
@@ -35,7 +35,7 @@ class OpenIntervals(Members):
     @property
     def members(self) -> Mapping[str, Divided]:
         """What has rows."""
-        return {"left": self._left, "right": self._right}
+        return {"arrivals": self.arrivals, "left": self._left, "right": self._right}
 
     @property
     def rows(self) -> int:
@@ -130,15 +130,6 @@ class OpenIntervals(Members):
     def _alone(self, lefts: Int64s) -> pl.DataFrame:
         nulls = [pl.lit(None, t).alias(n) for n, t in self._join.right.schema.items()]
         return self._left.payload(lefts).select(*self._join.left.columns, *nulls)
-
-    def head(self) -> dict[str, Any]:
-        """Return what waits and what is no row, for recovery; freezes the flow's watermark."""
-        return super().head() | self.arrivals.dump()
-
-    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
-        """Take up what was given before."""
-        super().load(head, found)
-        self.arrivals.load(head)
 
 
 def _put(shelf: Shelf, rows: pl.DataFrame) -> None:

@@ -1,7 +1,7 @@
 """Temporal join: each row with its key's version as of the row's event time."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import polars as pl
 
@@ -9,7 +9,7 @@ from operators.arrivals import Arrivals
 from operators.batches import Int64s, Progress
 from operators.joins.spec import SETTLED, Joined, TemporalJoin
 from operators.joins.versions import Versions
-from operators.parts import Divided, Members, Rows
+from operators.parts import Divided, Members
 from operators.tables import TIME
 from operators.waiting import HASH, TIME_US
 
@@ -20,7 +20,7 @@ class OpenVersions(Members):
     Per key the newest version passed by the watermark is kept and all later ones.
     """
 
-    VERSION: ClassVar = 3
+    VERSION: ClassVar = 4
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class OpenVersions(Members):
     @property
     def members(self) -> Mapping[str, Divided]:
         """What has rows."""
-        return {"versions": self._versions}
+        return {"arrivals": self.arrivals, "versions": self._versions}
 
     @property
     def rows(self) -> int:
@@ -83,12 +83,3 @@ class OpenVersions(Members):
         if self._join.how == "inner":
             result = result.filter(pl.Series(known))
         return result.select(*self._join.schema) if result.height else None
-
-    def head(self) -> dict[str, Any]:
-        """Return what waits and what is no row, for recovery; freezes the flow's watermark."""
-        return super().head() | self.arrivals.dump()
-
-    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
-        """Take up what was given before."""
-        super().load(head, found)
-        self.arrivals.load(head)

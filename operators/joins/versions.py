@@ -9,8 +9,8 @@ import polars as pl
 from operators.batches import Int64s, Mask
 from operators.hashing import UInt64s
 from operators.index import KeyIndex
-from operators.ipc import from_ipc, to_ipc
-from operators.parts import Rows, of_part
+from operators.ipc import to_ipc
+from operators.parts import Rows, of_part, read, write
 from operators.waiting import HASH, OFFSET, PARTITION, TIME_US, Side
 
 _TIDY_MIN: Final = 8_192
@@ -112,8 +112,7 @@ class Versions:
 
     def part(self, part: int) -> dict[str, Any]:
         """Return all versions of a part."""
-        frames = [f.filter(pl.Series(of_part(f[HASH].to_numpy(), part))) for f in self._frames]
-        return {"rows": to_ipc(*frames)}
+        return write(self._frames, [of_part(f[HASH].to_numpy(), part) for f in self._frames])
 
     def settle(self) -> None:
         """Let nothing count as new."""
@@ -124,16 +123,11 @@ class Versions:
 
         A version that marks its key as deleted is in an entry for as long as an older one is.
         """
-        frames = []
-        for each in found:
-            if each.rows["rows"] is not None:
-                rows = from_ipc(each.rows["rows"])
-                rows = rows.filter(pl.Series(each.count(rows[HASH].to_numpy())))
-                frames.append(rows)
-                if each.changed:
-                    self._new.append(rows)
+        frames = read(found, HASH)
+        self._new = [rows for rows, changed in frames if changed]
         if frames:
-            self._replace(pl.concat(frames).sort(TIME_US, PARTITION, OFFSET))
+            rows = pl.concat([rows for rows, _ in frames])
+            self._replace(rows.sort(TIME_US, PARTITION, OFFSET))
 
 
 def _newest(rows: pl.DataFrame) -> pl.DataFrame:

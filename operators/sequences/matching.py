@@ -9,7 +9,7 @@ import polars as pl
 
 from operators.arrivals import Arrivals
 from operators.batches import Int64s, Progress
-from operators.parts import Divided, Members, Rows
+from operators.parts import Divided, Members
 from operators.sequences.pattern import MARKS, Sequence
 from operators.sequences.results import apart, results
 from operators.sequences.walk import UNSET, Candidates, Runs, breaks, walk
@@ -36,7 +36,7 @@ class OpenMatches(Members):
     told apart by their 64-bit hash; two of a million share one with a probability of 3e-8.
     """
 
-    VERSION: ClassVar = 3
+    VERSION: ClassVar = 4
 
     def __init__(self, sequence: Sequence, partitions: abc.Mapping[str, int]) -> None:
         """`partitions` is the number of partitions of each topic that the flow reads."""
@@ -55,7 +55,12 @@ class OpenMatches(Members):
     @property
     def members(self) -> abc.Mapping[str, Divided]:
         """What has rows."""
-        return {"events": self._events, "open": self._open, "held": self._held}
+        return {
+            "arrivals": self.arrivals,
+            "events": self._events,
+            "open": self._open,
+            "held": self._held,
+        }
 
     @property
     def rows(self) -> int:
@@ -168,12 +173,3 @@ class OpenMatches(Members):
             shelf.kill(ids[first <= taken[rows, -1][places]])
         kept: Int64s = taken[rows]
         return kept
-
-    def head(self) -> dict[str, Any]:
-        """Return what waits and what is no row, for recovery; freezes the flow's watermark."""
-        return super().head() | self.arrivals.dump()
-
-    def load(self, head: abc.Mapping[str, Any], found: abc.Sequence[Rows]) -> None:
-        """Take up what was given before."""
-        super().load(head, found)
-        self.arrivals.load(head)

@@ -36,6 +36,8 @@ class Durable:
         self.make, self.kept = make, Kept(make())
         self.head: dict[str, Any] | None = None
         self.entries: dict[int, dict[str, Any]] = {}
+        self.written = 0
+        """Bytes of the last epoch."""
         self._turn: int | None = None
 
     @property
@@ -50,20 +52,26 @@ class Durable:
         """End an epoch; None: it goes on."""
         if how is None:
             return
+        self.written = 0
         parts = {self._turn} - {None}
         if how.of_input:
             # In the order of their steps, which need not be that of their turns.
             parts |= set(self.entries)
         order = sorted(parts)
         written = {} if how.head_first else {part: self.entry(part) for part in order}
-        self.head = pickle.loads(pickle.dumps(self.kept.head()))
+        self.head = self._write(self.kept.head())
         self.entries |= written or {part: self.entry(part) for part in order}
         self._turn = None
         if how.resume:
             self.resume()
 
     def entry(self, part: int) -> dict[str, Any]:
-        return pickle.loads(pickle.dumps(self.kept.entry(part)))
+        return self._write(self.kept.entry(part))
+
+    def _write(self, made: dict[str, Any]) -> Any:
+        durable = pickle.dumps(made)
+        self.written += len(durable)
+        return pickle.loads(durable)
 
     def resume(self) -> None:
         """Start with what is durable, as after a crash."""
