@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import Int64s, Mask
+from operators.frames import stacked, taken
 from operators.hashing import hash_columns
 from operators.parts import Rows, of_part, read, write
 from operators.tables import COORDINATES, TIME
@@ -140,7 +141,7 @@ class Waiting:
         times = rows[TIME_US].to_numpy()
         if (times[1:] < times[:-1]).any():
             order = np.argsort(times, kind="stable")
-            times, rows, new = times[order], rows[order], new[order]
+            times, rows, new = times[order], taken(rows, order), new[order]
         self._runs.append(_Run(times, rows, new))
         if len(self._runs) > _RUNS:
             self._runs.sort(key=len)
@@ -162,9 +163,9 @@ class Waiting:
         if not due:
             return None
         self._runs = [run for run in self._runs if len(run)]
-        rows = pl.concat(due)
+        rows = stacked(due)
         order = np.lexsort([rows[name].to_numpy() for name in (OFFSET, PARTITION, TIME_US)])
-        return rows[order]
+        return taken(rows, order)
 
     @property
     def changed(self) -> int:

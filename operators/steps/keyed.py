@@ -13,6 +13,7 @@ from bytewax.dataflow import Stream, operator
 
 from operators import metrics
 from operators.batches import Batch, Progress, merge
+from operators.frames import stacked, taken
 from operators.hashing import key_groups
 from operators.kept import State
 from operators.steps.kept import Keeping, KeptLogic, write_parts
@@ -65,7 +66,7 @@ def route(
         frame = frame.filter(~late)
     rows = make(frame)
     group = key_groups(rows[HASH].to_numpy(), groups)
-    rows = rows[np.argsort(group, kind="stable")]
+    rows = taken(rows, np.argsort(group, kind="stable"))
     start = 0
     for index, size in enumerate(np.bincount(group, minlength=groups).tolist()):
         if size:
@@ -126,7 +127,7 @@ class GroupLogic(KeptLogic[Slice, S]):
         for value in values:
             if value.rows is not None:
                 rows.setdefault(value.side, []).append(value.rows)
-        joined = {side: pl.concat(frames) for side, frames in rows.items()}
+        joined = {side: stacked(frames) for side, frames in rows.items()}
         found = self.settle(state, values[0].group, progress, joined)
         items = ((True, found.rows), (False, found.late))
         return [(k, f) for k, f in items if f is not None]
