@@ -182,6 +182,21 @@ def test_it_does_not_know_a_topic_from_an_epoch_that_a_crash_cut_off(tmp_path):
         assert recovery.known_partitions(tmp_path, "payments") == known
 
 
-def test_a_store_that_another_process_is_about_to_make_knows_nothing(tmp_path):
-    (tmp_path / "part-0.sqlite3").touch()
-    assert not recovery.known_partitions(tmp_path, "payments")
+def test_others_see_no_store_before_it_is_made(tmp_path, monkeypatch):
+    real, seen = recovery.init_db_dir, []
+
+    def look(folder, count):
+        real(folder, count)
+        seen.append(recovery.known_partitions(tmp_path, "payments"))
+
+    monkeypatch.setattr(recovery, "init_db_dir", look)
+    recovery.prepare(tmp_path)
+    assert seen == [set()]
+    assert recovery.known_partitions(tmp_path, "payments") == set()
+
+
+def test_a_store_has_large_pages_and_a_write_ahead_log(tmp_path):
+    recovery.prepare(tmp_path)
+    run(tmp_path, ["a"])
+    assert ask(tmp_path, "PRAGMA page_size") == [(65_536,)]
+    assert ask(tmp_path, "PRAGMA journal_mode") == [("wal",)]
