@@ -25,6 +25,14 @@ class KafkaUnavailableError(RuntimeError):
     """The brokers did not answer in time."""
 
 
+class OffsetGoneError(RuntimeError):
+    """The offset to go on from is no longer in the topic, or not yet."""
+
+
+class EndedError(RuntimeError):
+    """Records came after an end of input that had closed every window."""
+
+
 def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]:
     """Return a topic's partitions, waiting up to `timeout` seconds for the brokers and it.
 

@@ -13,21 +13,20 @@ from operators import metrics
 from operators.alignment import Alignment
 from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress, RawBatch
 from operators.connectors.drain import Drain
-from operators.connectors.kafka import LOG, Config, consumer, end_offsets
+from operators.connectors.kafka import (
+    LOG,
+    Config,
+    EndedError,
+    OffsetGoneError,
+    consumer,
+    end_offsets,
+)  # fmt: skip
 from operators.connectors.kafka_records import raw_batch, time_reached
 
 STATE_VERSION: Final = 1
 _GIVE_UP_SECONDS: Final = 120.0
 _DOUBT_SECONDS: Final = 2.0
 _NEVER: Final = 2**62
-
-
-class OffsetGoneError(RuntimeError):
-    """The offset to go on from is no longer in the topic, or not yet."""
-
-
-class EndedError(RuntimeError):
-    """Records came after an end of input that had closed every window."""
 
 
 class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
@@ -257,9 +256,9 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     last call, up to `batch_size` records. `start` is where the flow begins. If it `resumes`
     from a recovery store that knows the topic, a partition without state was added since, and
     is read from its beginning: its first records came while the flow was at work. It joins at
-    its watermark of `floors`, in µs. With
-    `stop_at_end` the input is bounded: it ends at each partition's end. `idle_timeout` and
-    `alignment` are in seconds; no partition is idle before its end was seen since the start.
+    its watermark of `floors`, in µs. With `stop_at_end` the input is bounded: it ends at each
+    partition's end. `idle_timeout` and `alignment` are in seconds; no partition is idle before
+    its end was seen since the start.
 
     With `read_every`, in seconds, a partition that is read to its end is read again at the next
     multiple of it, in fewer and larger batches.

@@ -91,6 +91,9 @@ def _make(directory: Path) -> None:
                 store.execute("PRAGMA journal_mode = DELETE")
                 store.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
                 store.execute("VACUUM")
+                # Back to what Bytewax made: to change it on opening it needs the store alone,
+                # and other processes may be looking.
+                store.execute("PRAGMA journal_mode = WAL")
             file.rename(directory / file.name)
 
 

@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from operators.batches import END_OF_INPUT
-from operators.connectors.kafka_source import EndedError, OffsetGoneError
+from operators.connectors.kafka import EndedError, OffsetGoneError
 from tests.operators.connectors.partitions import poll, read
 
 
