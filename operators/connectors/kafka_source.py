@@ -12,15 +12,8 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartitio
 from operators import metrics
 from operators.alignment import Alignment
 from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress, RawBatch
+from operators.connectors import kafka
 from operators.connectors.drain import Drain
-from operators.connectors.kafka import (
-    LOG,
-    Config,
-    EndedError,
-    OffsetGoneError,
-    consumer,
-    end_offsets,
-)  # fmt: skip
 from operators.connectors.kafka_records import raw_batch, time_reached
 
 STATE_VERSION: Final = 1
@@ -36,7 +29,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._source = source
         self._partition = partition
         self._down_since: float | None = None
-        self._client = consumer(
+        self._client = kafka.consumer(
             {**source.config, "group.id": source.group},
             error_cb=self._on_error,
             on_commit=self._on_commit,
@@ -64,7 +57,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._lag = metrics.OFFSET_LAG.labels(*labels)
 
     def _on_error(self, error: KafkaError) -> None:
-        LOG.warning("%s", error.str())
+        kafka.LOG.warning("%s", error.str())
         if error.code() == KafkaError._ALL_BROKERS_DOWN and self._down_since is None:
             self._down_since = time.monotonic()
 
@@ -72,7 +65,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._unanswered -= 1
         if error is not None:
             # Only lag tools read these offsets, so that is no reason to stop.
-            LOG.warning("consumer-group offsets not committed: %s", error.str())
+            kafka.LOG.warning("consumer-group offsets not committed: %s", error.str())
 
     def _begin(self, *, new: bool) -> int | None:
         """Return where a partition without an offset starts, None for its beginning.
@@ -88,14 +81,14 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             found = int(self._client.offsets_for_times([place], timeout=30)[0].offset)
             if found >= 0:
                 return found
-        ends = end_offsets(source.config, source.topic, [self._partition], timeout=30)
+        ends = kafka.end_offsets(source.config, source.topic, [self._partition], timeout=30)
         return ends[self._partition]
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
         name = f"{self._source.topic}/{self._partition}"
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise OffsetGoneError(
+            raise kafka.OffsetGoneError(
                 f"{name}: offset {self._next} is not in the topic: retention has deleted it, or "
                 "the topic was made anew. Records were not skipped. Restore the topic, or start "
                 "with an empty recovery directory and tables to read what there is"
@@ -186,7 +179,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         place = TopicPartition(self._source.topic, self._partition)
         _, end = self._client.get_watermark_offsets(place, cached=True)
         if self._next is not None and 0 <= end < self._next:
-            raise OffsetGoneError(
+            raise kafka.OffsetGoneError(
                 f"{self._source.topic}/{self._partition} ends at {end}, but {self._next - 1} "
                 "was read before: the topic was made anew. Start with an empty recovery directory "
                 "and tables, or restore the topic"
@@ -194,7 +187,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
 
     def _refuse_after_end(self) -> None:
         if self._was_ended:
-            raise EndedError(
+            raise kafka.EndedError(
                 f"{self._source.topic}/{self._partition} has new records, but an earlier run with "
                 "MILLSTREAM_STOP_AT_END took its end as the end of all event time and closed "
                 "every window. Start with an empty recovery directory and tables"
@@ -271,7 +264,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
 
     def __init__(
         self,
-        config: Config,
+        config: kafka.Config,
         topic: str,
         partitions: Sequence[int],
         *,

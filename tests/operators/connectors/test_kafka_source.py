@@ -117,7 +117,7 @@ def test_a_partition_added_since_the_first_start_is_read_from_its_beginning(send
 def test_a_time_that_no_record_has_reached_is_the_end(send, open_part, monkeypatch):
     # The local broker cannot look offsets up by time, so what it would answer is played.
     send(b"0", b"1", b"2")
-    monkeypatch.setattr("operators.connectors.kafka_source.consumer", Timed)
+    monkeypatch.setattr("operators.connectors.kafka.consumer", Timed)
     early = open_part(start=datetime(2024, 1, 1, tzinfo=UTC))
     assert values(read(early, 2)) == [b"1", b"2"]
     late = open_part(start=datetime(2099, 1, 1, tzinfo=UTC))
