@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.batches import NO_WATERMARK, Int64s
 from operators.cards import Cards
@@ -209,4 +210,8 @@ def _feature(name: str, values: npt.NDArray[Any]) -> pl.Series:
 
 
 def _nullable(name: str, values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_]) -> pl.Series:
-    return pl.Series(name, pa.array(values, mask=unknown) if unknown.any() else values)
+    if not unknown.any():
+        return pl.Series(name, values)
+    # A copy in Arrow's own memory: NumPy's takes the interpreter's lock to be freed, and a thread
+    # of Polars that waits for that lock is waited for by who holds it.
+    return pl.Series(name, pc.if_else(unknown, None, pa.array(values)))

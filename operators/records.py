@@ -77,7 +77,9 @@ def _headers(headers: Sequence[Headers | None]) -> pl.Series:
         ["key", "value"],
     )
     ends = np.concatenate(([0], np.cumsum(sizes)))
-    lists = pa.LargeListArray.from_arrays(pa.array(ends), entries, mask=pa.array(missing))
+    # Of a list: NumPy's memory would take the interpreter's lock to be freed, see features.
+    offsets = pa.array(ends.tolist(), pa.int64())
+    lists = pa.LargeListArray.from_arrays(offsets, entries, mask=pa.array(missing))
     return pl.Series("headers", pl.from_arrow(lists), dtype=HEADERS)
 
 
