@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from operators.batches import END_OF_INPUT, NO_WATERMARK
 from operators.connectors.drain import Drain
+from operators.connectors.kafka import consumer
 from operators.connectors.kafka_source import KafkaSource
 from ops.processes import free_port, running
 from ops.servers import HOST, broker
@@ -128,8 +129,6 @@ class Timed:
     """A consumer that finds offset 1 for a time of 2024, and none for any later one."""
 
     def __init__(self, config, **settings) -> None:
-        from operators.connectors.kafka import consumer
-
         self._real = consumer(config, **settings)
 
     def __getattr__(self, name):
