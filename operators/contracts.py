@@ -20,7 +20,7 @@ _FORMATS = (
     ("category_format", "merchant_category", "four digits", re.compile("[0-9]{4}")),
     ("country_format", "country", "two capitals A to Z", re.compile("[A-Z]{2}")),
 )
-# What has been found to have the format; the patterns allow for 18,000 values at most.
+# What has been found to have the format; the patterns allow for 29,000 values at most.
 _fine: dict[str, set[str]] = {name: set() for _, name, _, _ in _FORMATS}
 
 

@@ -212,6 +212,6 @@ def _feature(name: str, values: npt.NDArray[Any]) -> pl.Series:
 def _nullable(name: str, values: npt.NDArray[Any], unknown: npt.NDArray[np.bool_]) -> pl.Series:
     if not unknown.any():
         return pl.Series(name, values)
-    # A copy in Arrow's own memory: NumPy's takes the interpreter's lock to be freed, and a thread
-    # of Polars that waits for that lock is waited for by who holds it.
+    # A copy in Arrow's own memory: Arrow takes the interpreter's lock to free NumPy's, and a column
+    # may end in a thread of Polars for which the lock's holder waits.
     return pl.Series(name, pc.if_else(unknown, None, pa.array(values)))

@@ -18,7 +18,7 @@ def taken(frame: pl.DataFrame, rows: npt.NDArray[np.integer]) -> pl.DataFrame:
     return pl.DataFrame([column[places] for column in frame.get_columns()])
 
 
-def kept(frame: pl.DataFrame, mask: pl.Series) -> pl.DataFrame:
+def filtered(frame: pl.DataFrame, mask: pl.Series) -> pl.DataFrame:
     """Return the rows that a mask without nulls picks; as `frame.filter(mask)`."""
     return pl.DataFrame([column.filter(mask) for column in frame.get_columns()])
 

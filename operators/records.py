@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from operators.batches import Headers, Int64s, RawBatch
 from operators.rejects import Refusal
@@ -76,9 +77,8 @@ def _headers(headers: Sequence[Headers | None]) -> pl.Series:
         ],
         ["key", "value"],
     )
-    ends = np.concatenate(([0], np.cumsum(sizes)))
-    # Of a list: NumPy's memory would take the interpreter's lock to be freed, see features.
-    offsets = pa.array(ends.tolist(), pa.int64())
+    # Made by Arrow: to free NumPy's memory it would take the interpreter's lock.
+    offsets = pa.concat_arrays([pa.array([0]), pc.cumulative_sum(pa.array(sizes))])
     lists = pa.LargeListArray.from_arrays(offsets, entries, mask=pa.array(missing))
     return pl.Series("headers", pl.from_arrow(lists), dtype=HEADERS)
 

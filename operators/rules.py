@@ -13,7 +13,7 @@ from polars.exceptions import PolarsError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from operators.expressions import one_row, select_rows
-from operators.frames import in_one_chunk, kept, stacked
+from operators.frames import filtered, in_one_chunk, stacked
 from operators.tables import COORDINATES
 
 Severity = Literal["low", "medium", "high", "critical"]
@@ -146,7 +146,7 @@ class RuleSet:
                 hits = [rule for rule in self.rules if masks[rule.id].any()]
                 # In one chunk: Polars 2.1 with several threads panics in format() on the
                 # filtered rows of a frame of many chunks.
-                alerts = [r.alerts(in_one_chunk(kept(payments, masks[r.id]))) for r in hits]
+                alerts = [r.alerts(in_one_chunk(filtered(payments, masks[r.id]))) for r in hits]
             except PolarsError:
                 # Some rule fails on some payment: find which, so that all others count.
                 alerts = []
@@ -164,7 +164,7 @@ def _one_by_one(
     """Return the rule's alerts, halving the payments until those it fails on stand alone."""
     try:
         hits = select_rows(payments, [rule.condition])[rule.id]
-        return [rule.alerts(in_one_chunk(kept(payments, hits)))]
+        return [rule.alerts(in_one_chunk(filtered(payments, hits)))]
     except PolarsError as error:
         if payments.height == 1:
             failures.append(Failure(rule, payments, type(error).__name__))

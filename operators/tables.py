@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Progress
-from operators.frames import kept
+from operators.frames import filtered
 from operators.joint import JointWatermark
 from operators.times import in_micros
 from operators.watermarks import FlowWatermark
@@ -80,7 +80,7 @@ class Frontier:
                 return rows
             closes = in_micros(rows[table.closes]) + table.lateness
             new = closes > self.watermark
-            return rows if new.all() else kept(rows, pl.Series(new))
+            return rows if new.all() else filtered(rows, pl.Series(new))
         if not self.offsets:
             return rows
         # In NumPy: each of Polars' filters would wait for another thread, for every table and
@@ -94,7 +94,7 @@ class Frontier:
         for (topic, partition), offset in self.offsets.items():
             fence[of_topic[topic] & (partitions == partition)] = offset
         new = offsets > fence
-        return rows if new.all() else kept(rows, pl.Series(new))
+        return rows if new.all() else filtered(rows, pl.Series(new))
 
 
 class Tracker:

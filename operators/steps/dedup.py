@@ -10,7 +10,7 @@ from bytewax.dataflow import Stream, operator
 
 from operators import metrics
 from operators.batches import Batch, Int64s, merge, split
-from operators.frames import kept, taken
+from operators.frames import filtered, taken
 from operators.tables import COORDINATES, TIME
 from operators.times import in_micros
 
@@ -71,7 +71,7 @@ def dedup_batches(
     start = 0
     for batch in split(batches, frame):
         mask = keep.slice(start, len(batch))
-        firsts.append(Batch(batch.progress, kept(batch.frame, mask)))
+        firsts.append(Batch(batch.progress, filtered(batch.frame, mask)))
         start += len(batch)
     columns = (id_column if name == "payment_id" else name for name in DUPLICATE_COLUMNS)
     return [*firsts, duplicates[list(columns)]]
