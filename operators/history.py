@@ -11,6 +11,8 @@ from operators.grouping import Indices, Sorted
 from operators.hashing import UInt64s
 from operators.parts import Rows, gather, span_of_part
 
+# The second and the third run are merged into the one before them when they have more rows than
+# this, and than that part of it.
 _RUN_ROWS = 8_192, 1_024
 _RUN_PARTS = 4, 8
 
