@@ -1,9 +1,13 @@
 """Drain: end when asked to, with all that was read committed, so that nothing is replayed."""
 
+import atexit
 import contextlib
 import signal
 from types import FrameType
 from typing import Final
+
+
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class Drain:
@@ -20,8 +24,11 @@ class Drain:
 
     def install(self) -> None:
         """Take over SIGTERM and SIGINT; a second signal acts at once. Main thread only."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, self._ask)
+        # The interpreter gives signals back before it takes modules down: one that comes then
+        # would make a failure of a flow that has ended well.
+        atexit.register(_ignore)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
@@ -32,6 +39,11 @@ class Drain:
         with contextlib.suppress(OSError):
             print("Stopping when what was read is committed; once more to stop at once.",
                   flush=True)  # fmt: skip
+
+
+def _ignore() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 DRAIN: Final = Drain()

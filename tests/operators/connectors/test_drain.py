@@ -15,6 +15,18 @@ assert DRAIN.requested
 """
 
 
+ENDED = """
+import os, signal
+from operators.connectors.drain import DRAIN
+DRAIN.install()
+class Late:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{0})
+        print("ended", flush=True)
+late = Late()
+"""
+
+
 def told(code: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code], stdout=stdout, stderr=subprocess.PIPE, text=True
@@ -34,3 +46,9 @@ def test_it_is_asked_also_where_nobody_reads_what_it_says():
     with Path("/dev/full").open("w") as full:
         done = told(TOLD.format("SIGTERM"), full.fileno())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_to_a_process_that_has_ended_well_makes_no_failure_of_it(name):
+    done = told(ENDED.format(name))
+    assert (done.returncode, done.stdout) == (0, "ended\n")
