@@ -6,7 +6,6 @@ import signal
 from types import FrameType
 from typing import Final
 
-
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
