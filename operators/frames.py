@@ -15,7 +15,8 @@ import polars as pl
 def taken(frame: pl.DataFrame, rows: npt.NDArray[np.integer]) -> pl.DataFrame:
     """Return rows by their places, shape (n,), not negative; as `frame[rows]`."""
     places = pl.Series(rows.astype(np.uint32))
-    return pl.DataFrame([column[places] for column in frame.get_columns()])
+    # In pieces, each place is first looked for among them: ten times the work.
+    return pl.DataFrame([column.rechunk()[places] for column in frame.get_columns()])
 
 
 def filtered(frame: pl.DataFrame, mask: pl.Series) -> pl.DataFrame:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from operators.batches import Int64s
+from operators.frames import taken
 from operators.times import in_micros
 from operators.windows.closing import FIRST, LAST
 from operators.windows.partials import HASH
@@ -47,7 +48,7 @@ def lay_out(frames: Sequence[pl.DataFrame], by: Sequence[str], step: int) -> Lai
             in_micros(frame[name if name in frame.columns else "event_time"])
             for frame in frames
         ]))  # fmt: skip
-    keys = [pl.concat([frame[name] for frame in frames]) for name in by]
+    keys = [pl.concat([frame[name] for frame in frames], rechunk=True) for name in by]
     order = _order(hashes, slices // step)
     new_key = _changes(keys, hashes, order)
     if new_key is None:
@@ -94,7 +95,7 @@ def parted(frame: Frame, over: Bools) -> tuple[Frame, Frame]:
         return frame, None
     if over.all():
         return None, frame
-    return frame[np.flatnonzero(~over)], frame[np.flatnonzero(over)]
+    return taken(frame, np.flatnonzero(~over)), taken(frame, np.flatnonzero(over))
 
 
 def both(one: Frame, other: Frame) -> Frame:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s
+from operators.frames import in_one_chunk
 from operators.hashing import UInt64s, hash_columns
 from operators.windows.partials import HASH
 from operators.windows.spec import Windows
@@ -224,7 +225,7 @@ def codes(hashes: UInt64s, columns: pl.DataFrame) -> Int64s | None:
     new = np.ones(len(ordered), bool)
     np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
     again = np.flatnonzero(~new)
-    for column in columns.get_columns():
+    for column in in_one_chunk(columns).get_columns():
         # Where most are there again, one look-up in order takes half the time of two.
         if 2 * len(again) > len(order):
             sorted_ = column[order]

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from operators.frames import taken
 from operators.windows.agg import Aggregate, refuse_inexact
 from operators.windows.sketches import HyperLogLog, LogHistogram, Sketch
 
@@ -124,8 +125,8 @@ class Partials:
             return self._of_single(rows, marks)
         if alone.mean() < _WORTH:
             return self._of_several(rows, marks)
-        single = self._of_single(rows[np.flatnonzero(alone)], marks)
-        several = self._of_several(rows[np.flatnonzero(~alone)], marks)
+        single = self._of_single(taken(rows, np.flatnonzero(alone)), marks)
+        several = self._of_several(taken(rows, np.flatnonzero(~alone)), marks)
         return pl.concat([single, several])
 
     def _of_single(self, rows: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
@@ -163,7 +164,7 @@ class Partials:
         if alone.all():
             return partials[columns]
         split = alone.mean() >= _WORTH
-        several = partials[np.flatnonzero(~alone)] if split else partials
+        several = taken(partials, np.flatnonzero(~alone)) if split else partials
         merged = self._grouped(several, [*self._by, *marks]).agg(
             pl.col(HASH).first(),
             **{name: column.of_partials for name, column in self._columns.items()},
@@ -175,7 +176,7 @@ class Partials:
         merged = self._bounded(merged)[columns]
         if not split:
             return merged
-        return pl.concat([partials[np.flatnonzero(alone)][columns], merged])
+        return pl.concat([taken(partials[columns], np.flatnonzero(alone)), merged])
 
     def _grouped(self, frame: pl.DataFrame, keys: Sequence[str]) -> Any:
         """Group rows by `keys`, with the rank of what the first and last ones come from."""

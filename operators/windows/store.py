@@ -8,6 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from operators.batches import Int64s
+from operators.frames import taken
 from operators.ipc import from_ipc, to_ipc, types_to_ipc
 from operators.windows.agg import Aggregate
 from operators.windows.partials import Partials
@@ -89,8 +90,8 @@ class Store:
             if mask.all():
                 found.append(frame)
             elif mask.any():
-                found.append(frame[np.flatnonzero(mask)])
-                rest.append(frame[np.flatnonzero(~mask)])
+                found.append(taken(frame, np.flatnonzero(mask)))
+                rest.append(taken(frame, np.flatnonzero(~mask)))
             else:
                 rest.append(frame)
         return rest, found
