@@ -5,7 +5,7 @@ along into as many rows; here these are numbers, and the key is looked up once p
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -40,41 +40,59 @@ def starts_between(windows: Windows, kept: pl.DataFrame, due: int) -> tuple[Int6
     return first + skipped * every, np.maximum(count, 0)
 
 
-class _Sums(NamedTuple):
-    """Rows of numbers, and the different values of each row as pairs of (row, value's code)."""
+class _Inputs(NamedTuple):
+    """What is put together of n rows: numbers of each, and the values of each.
+
+    `values` holds, by name, pairs of a row and a value's code, which may repeat.
+    """
 
     numbers: dict[str, Int64s]
     values: dict[str, tuple[Int64s, Int64s]]
 
-    def by(self, keys: Int64s) -> tuple[Int64s, Self]:
-        """Add up the rows of each key; return a row of each, and the sums in its order."""
-        order = np.argsort(keys)
-        ordered = keys[order]
-        new = np.ones(len(ordered), bool)
-        np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
-        starts = np.flatnonzero(new)
-        place = np.empty(len(order), np.int64)
-        place[order] = np.cumsum(new) - 1
-        numbers = {
-            name: _ADDED_BY.get(name[:3], np.add).reduceat(values[order], starts)
-            for name, values in self.numbers.items()
-        }
-        pairs = {}
-        for name, (rows, known) in self.values.items():
-            width = int(known.max(initial=0)) + 1
-            joined = np.sort(place[rows] * width + known)
-            pairs[name] = np.divmod(joined[np.flatnonzero(np.diff(joined, prepend=-1))], width)
-        return order[starts], type(self)(numbers, pairs)
 
-    def repeated(self, times: Int64s) -> Self:
-        """Return each row as often as `times` says, shape (n,)."""
-        at, _ = _repeats(times)
-        first = np.cumsum(times) - times
-        pairs = {}
-        for name, (rows, known) in self.values.items():
-            again, step = _repeats(times[rows])
-            pairs[name] = first[rows[again]] + step, known[again]
-        return type(self)({n: values[at] for n, values in self.numbers.items()}, pairs)
+def _summed(
+    numbers: Mapping[str, Int64s], keys: Int64s
+) -> tuple[Int64s, Int64s, dict[str, Int64s]]:
+    """Add up the rows of each key.
+
+    Return a row of each key, ascending by it; for each row the place of its key among these;
+    and the sums in their order.
+    """
+    order = np.argsort(keys)
+    ordered = keys[order]
+    new = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    starts = np.flatnonzero(new)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.cumsum(new) - 1
+    sums = {
+        name: _ADDED_BY.get(name[:3], np.add).reduceat(values[order], starts)
+        for name, values in numbers.items()
+    }
+    return order[starts], place, sums
+
+
+def _different(begins: Int64s, times: Int64s, values: Int64s, panes: int) -> Int64s | None:
+    """Return how many different values each pane has, shape (panes,).
+
+    Each value is in `times` panes on end from `begins`. It is in those of all its runs
+    together, each of which adds one from where the ones before end: so a value costs no more
+    where windows overlap more. None where that takes numbers of more than 62 bits.
+    """
+    bits = int(times.max(initial=0)).bit_length()
+    if (int(values.max(initial=0)) + 1) * panes > _SAFE / 2**bits:
+        return None
+    # Of each value its own stretch of a line, so that runs of different ones do not touch.
+    runs = np.sort((values * panes + begins) << bits | times)
+    begins, times = runs >> bits, runs & ((1 << bits) - 1)
+    ends = begins + times
+    begins[1:] = np.maximum(begins[1:], np.maximum.accumulate(ends)[:-1])
+    adds = begins < ends
+    begins, ends = begins[adds], ends[adds]
+    first = begins % panes
+    more = np.bincount(first, minlength=panes + 1)
+    less = np.bincount(first + (ends - begins), minlength=panes + 1)
+    return np.cumsum(more - less)[:panes]
 
 
 class Overlap:
@@ -118,8 +136,8 @@ class Overlap:
         kept = pl.concat(frame.select(marks) for frame in (*rows, *partials))
         begin, times = starts_between(windows, kept, windows.panes[0][1])
         keys = codes(kept[HASH].to_numpy(), kept.select(windows.by))
-        sums = self._sums(rows, partials)
-        if keys is None or sums is None or not times.any():
+        inputs = self._inputs(rows, partials)
+        if keys is None or inputs is None or not times.any():
             return None
         every, base, most = windows.sliding.every, begin.min(), int(times.max()) + 1
         place = (begin - base) // every
@@ -127,20 +145,25 @@ class Overlap:
         if (int(keys.max()) + 1) * span * most > _SAFE:
             return None
         # Rows of one key that are in the same windows are one from here on.
-        at, sums = sums.by((keys * span + place) * most + times)
-        keys, place, times = keys[at], place[at], times[at]
+        at, row, numbers = _summed(inputs.numbers, (keys * span + place) * most + times)
+        pane, times = (keys * span + place)[at], times[at]
         again, step = _repeats(times)
-        place = place[again] + step
-        of_pane, sums = sums.repeated(times).by(keys[again] * span + place)
-        values = self._finished(sums, len(of_pane))
+        panes = pane[again] + step
+        of_pane, _, numbers = _summed({n: each[again] for n, each in numbers.items()}, panes)
+        begins = np.searchsorted(panes[of_pane], pane)
+        different = {
+            name: _different(begins[row[rows]], times[row[rows]], known, len(of_pane))
+            for name, (rows, known) in inputs.values.items()
+        }
+        values = self._finished(numbers, different)
         if values is None:
             return None
         keyed = kept.select(windows.by)[at[again[of_pane]]]
-        return keyed, base + place[of_pane] * every, values
+        return keyed, base + panes[of_pane] % span * every, values
 
-    def _sums(
+    def _inputs(
         self, rows: Sequence[pl.DataFrame], partials: Sequence[pl.DataFrame]
-    ) -> _Sums | None:
+    ) -> _Inputs | None:
         numbers = {}
         for name, (kind, column) in self._names.items():
             of_rows = [_number(frame, kind, column) for frame in rows]
@@ -169,26 +192,27 @@ class Overlap:
             if known is None:
                 return None
             pairs[name] = _repeats(pl.concat(sizes).to_numpy())[0], known
-        return _Sums(numbers, pairs)
+        return _Inputs(numbers, pairs)
 
-    def _finished(self, sums: _Sums, size: int) -> list[pl.Series] | None:
+    def _finished(
+        self, numbers: dict[str, Int64s], different: dict[str, Int64s | None]
+    ) -> list[pl.Series] | None:
         """Return the aggregates, None if there are more different values than may be kept."""
         made = []
         for name, each in self._windows.aggregates.items():
             column = each.column
             if each.kind == "distinct":
-                key = f"distinct {each.exact} {column}"
-                counts = np.bincount(sums.values[key][0], minlength=size)
-                if counts.max() > each.exact:
+                counts = different[f"distinct {each.exact} {column}"]
+                if counts is None or counts.max() > each.exact:
                     return None
                 values = pl.Series(name, counts)
             elif each.kind == "count":
-                values = pl.Series(name, sums.numbers["count"])
+                values = pl.Series(name, numbers["count"])
             elif each.kind in ("min", "max"):
-                values = pl.Series(name, sums.numbers[f"{each.kind} {column}"])
+                values = pl.Series(name, numbers[f"{each.kind} {column}"])
                 values = values.cast(self._types[column])
             else:
-                total, some = (sums.numbers[f"{what} {column}"] for what in ("sum", "values"))
+                total, some = (numbers[f"{what} {column}"] for what in ("sum", "values"))
                 mean = each.kind == "mean"
                 values = pl.Series(name, total / np.maximum(some, 1) if mean else total)
                 if not some.all():
