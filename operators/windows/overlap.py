@@ -11,17 +11,16 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s
-from operators.frames import in_one_chunk
+from operators.frames import in_one_chunk, taken
 from operators.hashing import UInt64s, hash_columns
 from operators.windows.partials import HASH
+from operators.windows.runs import SAFE, beyond, different, over, repeats, summed
 from operators.windows.spec import Windows
 
 AFTER: Final = "after"
 UNTIL: Final = "until"
 
 _KINDS: Final = {"count", "sum", "mean", "min", "max", "distinct"}
-_ADDED_BY: Final = {"min": np.minimum, "max": np.maximum}
-_SAFE: Final = 2.0**62
 
 
 def starts_between(windows: Windows, kept: pl.DataFrame, due: int) -> tuple[Int64s, Int64s]:
@@ -48,51 +47,6 @@ class _Inputs(NamedTuple):
 
     numbers: dict[str, Int64s]
     values: dict[str, tuple[Int64s, Int64s]]
-
-
-def _summed(
-    numbers: Mapping[str, Int64s], keys: Int64s
-) -> tuple[Int64s, Int64s, dict[str, Int64s]]:
-    """Add up the rows of each key.
-
-    Return a row of each key, ascending by it; for each row the place of its key among these;
-    and the sums in their order.
-    """
-    order = np.argsort(keys)
-    ordered = keys[order]
-    new = np.ones(len(ordered), bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
-    starts = np.flatnonzero(new)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.cumsum(new) - 1
-    sums = {
-        name: _ADDED_BY.get(name[:3], np.add).reduceat(values[order], starts)
-        for name, values in numbers.items()
-    }
-    return order[starts], place, sums
-
-
-def _different(begins: Int64s, times: Int64s, values: Int64s, panes: int) -> Int64s | None:
-    """Return how many different values each pane has, shape (panes,).
-
-    Each value is in `times` panes on end from `begins`. It is in those of all its runs
-    together, each of which adds one from where the ones before end: so a value costs no more
-    where windows overlap more. None where that takes numbers of more than 62 bits.
-    """
-    bits = int(times.max(initial=0)).bit_length()
-    if (int(values.max(initial=0)) + 1) * panes > _SAFE / 2**bits:
-        return None
-    # Of each value its own stretch of a line, so that runs of different ones do not touch.
-    runs = np.sort((values * panes + begins) << bits | times)
-    begins, times = runs >> bits, runs & ((1 << bits) - 1)
-    ends = begins + times
-    begins[1:] = np.maximum(begins[1:], np.maximum.accumulate(ends)[:-1])
-    adds = begins < ends
-    begins, ends = begins[adds], ends[adds]
-    first = begins % panes
-    more = np.bincount(first, minlength=panes + 1)
-    less = np.bincount(first + (ends - begins), minlength=panes + 1)
-    return np.cumsum(more - less)[:panes]
 
 
 class Overlap:
@@ -133,33 +87,34 @@ class Overlap:
         """
         windows = self._windows
         marks = [*windows.by, HASH, "slice", "since", AFTER, UNTIL]
-        kept = pl.concat(frame.select(marks) for frame in (*rows, *partials))
+        kept = in_one_chunk(pl.concat(frame[marks] for frame in (*rows, *partials)))
         begin, times = starts_between(windows, kept, windows.panes[0][1])
-        keys = codes(kept[HASH].to_numpy(), kept.select(windows.by))
+        keys = codes(kept[HASH].to_numpy(), kept[list(windows.by)])
         inputs = self._inputs(rows, partials)
         if keys is None or inputs is None or not times.any():
             return None
         every, base, most = windows.sliding.every, begin.min(), int(times.max()) + 1
         place = (begin - base) // every
         span = int(place.max()) + most
-        if (int(keys.max()) + 1) * span * most > _SAFE:
+        if (int(keys.max()) + 1) * span * most > SAFE:
             return None
         # Rows of one key that are in the same windows are one from here on.
-        at, row, numbers = _summed(inputs.numbers, (keys * span + place) * most + times)
+        at, row, numbers = summed(inputs.numbers, (keys * span + place) * most + times)
         pane, times = (keys * span + place)[at], times[at]
-        again, step = _repeats(times)
-        panes = pane[again] + step
-        of_pane, _, numbers = _summed({n: each[again] for n, each in numbers.items()}, panes)
-        begins = np.searchsorted(panes[of_pane], pane)
-        different = {
-            name: _different(begins[row[rows]], times[row[rows]], known, len(of_pane))
+        first, more = beyond(pane, times)
+        again, step = repeats(more)
+        panes = first[again] + step
+        begins, size = np.searchsorted(panes, pane), len(panes)
+        numbers = {n: over(n, each, begins, times, size) for n, each in numbers.items()}
+        counts = {
+            name: different(begins[row[rows]], times[row[rows]], known, size)
             for name, (rows, known) in inputs.values.items()
         }
-        values = self._finished(numbers, different)
+        values = self._finished(numbers, counts)
         if values is None:
             return None
-        keyed = kept.select(windows.by)[at[again[of_pane]]]
-        return keyed, base + panes[of_pane] % span * every, values
+        keyed = taken(kept[list(windows.by)], at[again])
+        return keyed, base + panes % span * every, values
 
     def _inputs(
         self, rows: Sequence[pl.DataFrame], partials: Sequence[pl.DataFrame]
@@ -172,7 +127,7 @@ class Overlap:
             if series.null_count():
                 return None
             numbers[name] = series.to_numpy()
-            if kind == "sum" and _largest(numbers[name]) * len(series) > _SAFE:
+            if kind == "sum" and _largest(numbers[name]) * len(series) > SAFE:
                 return None
         pairs = {}
         for name, (column, _) in self._sets.items():
@@ -191,21 +146,21 @@ class Overlap:
             known = codes(hash_columns(flat.to_frame(), [flat.name]), flat.to_frame())
             if known is None:
                 return None
-            pairs[name] = _repeats(pl.concat(sizes).to_numpy())[0], known
+            pairs[name] = repeats(pl.concat(sizes).to_numpy())[0], known
         return _Inputs(numbers, pairs)
 
     def _finished(
-        self, numbers: dict[str, Int64s], different: dict[str, Int64s | None]
+        self, numbers: dict[str, Int64s], counts: dict[str, Int64s | None]
     ) -> list[pl.Series] | None:
         """Return the aggregates, None if there are more different values than may be kept."""
         made = []
         for name, each in self._windows.aggregates.items():
             column = each.column
             if each.kind == "distinct":
-                counts = different[f"distinct {each.exact} {column}"]
-                if counts is None or counts.max() > each.exact:
+                found = counts[f"distinct {each.exact} {column}"]
+                if found is None or found.max() > each.exact:
                     return None
-                values = pl.Series(name, counts)
+                values = pl.Series(name, found)
             elif each.kind == "count":
                 values = pl.Series(name, numbers["count"])
             elif each.kind in ("min", "max"):
@@ -234,12 +189,6 @@ def _number(frame: pl.DataFrame, kind: str, column: str) -> pl.Series:
 
 def _largest(values: Int64s) -> float:
     return max(abs(float(values.max(initial=0))), abs(float(values.min(initial=0))))
-
-
-def _repeats(times: Int64s) -> tuple[Int64s, Int64s]:
-    """Return each place as often as `times` says, and a count from 0 within each."""
-    at = np.repeat(np.arange(len(times)), times)
-    return at, np.arange(len(at)) - (np.cumsum(times) - times)[at]
 
 
 def codes(hashes: UInt64s, columns: pl.DataFrame) -> Int64s | None:
