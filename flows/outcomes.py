@@ -33,9 +33,9 @@ DUPLICATES: Final = Table(
         "chargeback_id" if name == "payment_id" else name: kind
         for name, kind in DUPLICATE_COLUMNS.items()
     },
-    scattered=("source_offset", "chargeback_id", "event_time"),
+    scattered=("chargeback_id",),
 )
-LATE: Final = Table("gold/late_for_outcomes", LATE_ROWS, scattered=("source_offset",))
+LATE: Final = Table("gold/late_for_outcomes", LATE_ROWS)
 
 _OF_PAYMENT: Final = (
     "payment_id", "event_time", "card_id", "terminal_id", "amount_minor", "currency"

@@ -11,7 +11,7 @@ from operators.rules import ALERT_COLUMNS
 from operators.steps.dedup import DUPLICATE_COLUMNS
 from operators.steps.windows import LATE_COLUMNS
 from operators.tables import COORDINATES, TIME, Table
-from operators.windows import Session, Windows, agg, session, sliding, tumbling
+from operators.windows import Windows, agg, session, sliding, tumbling
 
 SILVER_COLUMNS: Final[dict[str, pl.DataType]] = {
     **COORDINATES,
@@ -25,21 +25,13 @@ BRONZE: Final = Table(
     "bronze/payments",
     {**RAW_COLUMNS, "ingest_date": pl.Date()},
     partition_by=("ingest_date",),
-    scattered=("source_offset", "value"),
+    scattered=("value",),
 )
 SILVER: Final = Table(
     "silver/payments",
     {**SILVER_COLUMNS, "event_date": pl.Date()},
     partition_by=("event_date",),
-    scattered=(
-        "source_offset",
-        "payment_id",
-        "event_time",
-        "watermark",
-        "card_amount_minor_24h",
-        "card_amount_minor_mean",
-        "card_moved_m",
-    ),
+    scattered=("payment_id", "card_amount_minor_mean"),
 )
 DUPLICATES: Final = Table("silver/duplicates", DUPLICATE_COLUMNS)
 QUARANTINE: Final = Table("quarantine/payments", REJECT_COLUMNS)
@@ -106,14 +98,12 @@ def windowed_table(name: str, lateness: int) -> Table:
         },
     }
     ids = [n for n, each in windows.aggregates.items() if each.kind in ("first", "last")]
-    # Sessions begin and end at any time.
-    bounds = ["window_start", "window_end"] if isinstance(windows.window, Session) else []
     return Table(
         f"gold/{name}",
         columns,
         fenced="by window",
         closes="closes",
-        scattered=(*ids, *bounds),
+        scattered=tuple(ids),
     )
 
 

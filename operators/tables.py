@@ -32,8 +32,8 @@ class Table:
 
     Rows "by offset" carry `COORDINATES`; rows "by window" carry a time, `closes`, and come
     when the flow's watermark reaches it plus `lateness` µs. `STAMPS` come on top of `columns`.
-    `scattered` columns hold values that hardly repeat: a dictionary of them costs the writer a
-    third of its time and saves nothing.
+    `scattered` columns hold texts or fractions that hardly repeat: a dictionary of them costs
+    the writer a third of its time and saves nothing.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Table:
     partition_by: tuple[str, ...] = ()
     lateness: int = 0
     closes: str = "window_end"
-    scattered: tuple[str, ...] = ("source_offset", "payment_id", "event_time")
+    scattered: tuple[str, ...] = ("payment_id",)
 
     @property
     def schema(self) -> dict[str, pl.DataType]:

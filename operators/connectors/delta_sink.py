@@ -12,13 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from deltalake import (
-    ColumnProperties,
-    CommitProperties,
-    DeltaTable,
-    WriterProperties,
-    write_deltalake,
-)
+from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from operators import metrics
@@ -32,6 +26,7 @@ from operators.connectors.delta import (
     table_uri,
 )
 from operators.connectors.durability import sync_commit, sync_table
+from operators.connectors.parquet import writer_properties
 from operators.tables import STAMPS, Frontier, Table, Tracker, joining_floors
 
 LOG: Final = logging.getLogger("millstream.delta")
@@ -43,16 +38,6 @@ _ATTEMPTS: Final = 6
 _REOPEN_AFTER: Final = 50
 
 
-def _parquet(table: Table) -> WriterProperties:
-    plain = ColumnProperties(dictionary_enabled=False)
-    return WriterProperties(
-        compression="SNAPPY",
-        # A row group is held in memory, encoded and not, until it is full.
-        max_row_group_size=131_072,
-        column_properties={name: plain for name in table.scattered if name in table.columns},
-    )
-
-
 class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
     """The one writer of a table: buffers an epoch's rows, commits them in `snapshot`."""
 
@@ -60,7 +45,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._sink, self._table = sink, table
         self._handle = open_table(sink.root, table)
         sync_table(self._handle)
-        self._parquet = _parquet(table)
+        self._parquet = writer_properties(table)
         self._age = 0
         self._frontier = sink.fence.read(self._handle)
         self._refuse_restored()
