@@ -38,6 +38,13 @@ def stacked(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     return pl.DataFrame([pl.concat(columns) for columns in each])
 
 
+def alike(one: pl.Series, other: pl.Series) -> npt.NDArray[np.bool_]:
+    """Tell which values are equal, nulls to nulls, shape (n,); as `one.eq_missing(other)`."""
+    if one.null_count() or other.null_count():
+        return one.eq_missing(other).to_numpy()
+    return (one == other).to_numpy()
+
+
 def in_one_chunk(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with each column in one piece; as `frame.rechunk()`."""
     return pl.DataFrame([column.rechunk() for column in frame.get_columns()])

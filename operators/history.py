@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from operators.batches import NO_WATERMARK, Int64s, Mask
-from operators.grouping import Indices, Sorted
+from operators.grouping import Indices, Sorted, distinct
 from operators.hashing import UInt64s
 from operators.parts import Rows, gather, span_of_part
 
@@ -27,7 +27,7 @@ def _out_of_order(keys: UInt64s, times: Int64s) -> Indices:
     back = np.flatnonzero((keys[1:] == keys[:-1]) & (times[1:] < times[:-1]))
     if len(back) == 0:
         return back
-    wrong = np.unique(keys[back])
+    wrong = distinct(keys[back])
     low, high = np.searchsorted(keys, wrong), np.searchsorted(keys, wrong, "right")
     size = high - low
     ends = np.cumsum(size)
@@ -219,7 +219,7 @@ def _disordered(
     holds, and over all levels each event meets each earlier one of its run once.
     """
     n = len(times)
-    here, ranks = np.arange(n), np.unique(times)
+    here, ranks = np.arange(n), distinct(times)
     bits = len(ranks).bit_length() + 1
     high_rank = np.searchsorted(ranks, times, "right")
     low_ranks = [np.searchsorted(ranks, low, "right") for low in lows]
@@ -258,7 +258,7 @@ class _Index:
         self._base = base
         self._ranks: Int64s | None = None
         if self._bits + int(runs[-1] + 1).bit_length() > 62:
-            self._ranks = np.unique(times)
+            self._ranks = distinct(times)
             self._bits = max(len(self._ranks).bit_length(), 1)
         self._joined = self._join(codes, times)
 

@@ -101,7 +101,9 @@ def last_of_each(values: npt.NDArray[Any]) -> Int64s:
     """Return the position of each value's last occurrence, in the order of the values."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    last: Int64s = order[np.searchsorted(ordered, np.unique(ordered), "right") - 1]
+    ends = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=ends[:-1])
+    last: Int64s = order[ends]
     return last
 
 

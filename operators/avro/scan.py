@@ -60,17 +60,35 @@ def _pass(data: npt.NDArray[np.uint8], at: Ints, ends: Ints, wire: Wire) -> tupl
 def _longs(data: npt.NDArray[np.uint8], at: Ints) -> tuple[Ints, Ints, Flags]:
     """Read a zigzag varint at each place: values, places after them, whether they end."""
     byte = data[at]
-    at = at + 1
+    # Most are of one byte.
+    values, at, whole = _OF_ONE_BYTE[byte], at + 1, np.ones(len(at), np.bool_)
+    several = np.flatnonzero(byte & 0x80)
+    if len(several):
+        found = _longer(data, byte[several], at[several])
+        values[several], at[several], whole[several] = found
+    return values, at, whole
+
+
+def _longer(
+    data: npt.NDArray[np.uint8], byte: npt.NDArray[np.uint8], at: Ints
+) -> tuple[Ints, Ints, Flags]:
+    """Go on with varints whose first byte has another one behind it, at `at`."""
     bits = (byte & 0x7F).astype(np.uint64)
-    going = np.flatnonzero(byte & 0x80)
+    going = np.arange(len(at))
     for shift in range(7, 64, 7):
-        if not len(going):
-            break
         byte = data[at[going]]
         at[going] += 1
         bits[going] |= (byte & 0x7F).astype(np.uint64) << np.uint64(shift)
         going = going[byte >= 0x80]
+        if not len(going):
+            break
     whole = np.ones(len(at), np.bool_)
     whole[going] = False
-    values = (bits >> np.uint64(1)).astype(np.int64) ^ -(bits & np.uint64(1)).astype(np.int64)
-    return values, at, whole
+    return _unzigzagged(bits), at, whole
+
+
+def _unzigzagged(bits: npt.NDArray[np.uint64]) -> Ints:
+    return (bits >> np.uint64(1)).astype(np.int64) ^ -(bits & np.uint64(1)).astype(np.int64)
+
+
+_OF_ONE_BYTE = _unzigzagged(np.arange(256, dtype=np.uint64))

@@ -9,6 +9,7 @@ import polars as pl
 
 from operators.arrivals import Arrivals
 from operators.batches import Int64s, Progress
+from operators.grouping import distinct
 from operators.parts import Divided, Members
 from operators.sequences.pattern import MARKS, Sequence
 from operators.sequences.results import apart, results
@@ -135,7 +136,7 @@ class OpenMatches(Members):
         """Keep the events that matches have taken; turn positions in the batch into ids."""
         fresh = (moved.taken < 0) & (moved.taken != UNSET) & moved.alive[:, None]
         rows = runs.rows.order[~moved.taken[fresh]]
-        kept = np.unique(rows)
+        kept = distinct(rows)
         if len(kept) == 0:
             return
         frame = events[kept]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from operators.batches import Int64s
-from operators.frames import taken
+from operators.frames import alike, taken
 from operators.times import in_micros
 from operators.windows.closing import FIRST, LAST
 from operators.windows.partials import HASH
@@ -84,7 +84,7 @@ def _changes(
         return None
     again = np.flatnonzero(~changes)
     for column in by:
-        if not column[order[again]].eq_missing(column[order[again - 1]]).all():
+        if not alike(column[order[again]], column[order[again - 1]]).all():
             return None
     return changes
 

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from operators.batches import Int64s
+from operators.grouping import distinct
 
 
 class Dues:
@@ -26,7 +27,7 @@ class Dues:
 
     def add(self, times: Int64s, last: Int64s, counts: Int64s) -> None:
         """Take times, shape (n,), and of m slices the last one each and its number of rows."""
-        self._times = np.union1d(self._times, times)
+        self._times = distinct(np.concatenate((self._times, times)))
         self._last = np.concatenate((self._last, last))
         self._counts = np.concatenate((self._counts, counts))
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Progress
+from operators.grouping import distinct
 from operators.ipc import to_ipc
 from operators.times import in_micros
 from operators.watermarks import FlowWatermark
@@ -116,7 +117,7 @@ class Intake:
         """Note when the rows will be asked for, and return them by slot."""
         slices, counts = np.unique(rows["slice"].to_numpy(), return_counts=True)
         slots = slices // self._windows.window.slice % self._windows.slots
-        for slot in np.unique(slots).tolist():
+        for slot in distinct(slots).tolist():
             mine = slots == slot
             dues, last = self._windows.dues(slices[mine])
             self._dues.setdefault(slot, Dues()).add(dues, last, counts[mine])

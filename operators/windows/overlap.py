@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s
-from operators.frames import in_one_chunk, taken
+from operators.frames import alike, in_one_chunk, taken
 from operators.hashing import UInt64s, hash_columns
 from operators.windows.partials import HASH
 from operators.windows.runs import SAFE, beyond, different, over, repeats, summed
@@ -202,10 +202,10 @@ def codes(hashes: UInt64s, columns: pl.DataFrame) -> Int64s | None:
         # Where most are there again, one look-up in order takes half the time of two.
         if 2 * len(again) > len(order):
             sorted_ = column[order]
-            alike = sorted_.slice(1).eq_missing(sorted_.head(-1)).to_numpy()[again - 1]
+            same = alike(sorted_.slice(1), sorted_.head(-1))[again - 1]
         else:
-            alike = column[order[again]].eq_missing(column[order[again - 1]]).to_numpy()
-        if not alike.all():
+            same = alike(column[order[again]], column[order[again - 1]])
+        if not same.all():
             return None
     numbers = np.empty(len(order), np.int64)
     numbers[order] = np.cumsum(new) - 1

@@ -45,7 +45,7 @@ class Sessions:
     def advance(self, rows: Frame, watermark: int | None) -> Due | None:
         """Take rows; return what the sessions that are closed at a watermark in µs are of."""
         if rows is not None:
-            self._store.add(rows.drop("since"))
+            self._store.add(rows[[name for name in rows.columns if name != "since"]])
         if watermark is None:
             return None
         complete = watermark // self._window.step * self._window.step

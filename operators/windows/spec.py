@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import Int64s, Mask
+from operators.grouping import distinct
 from operators.hashing import hash_columns
 from operators.times import in_micros
 from operators.windows.agg import Aggregate
@@ -183,13 +184,13 @@ class Windows:
             first = -(-window.gap // window.step) * window.step
             last = -(-(window.gap + self.lateness) // window.step) * window.step + window.step
             dues = np.arange(window.step if self.early else first, last + 1, window.step)
-            return np.unique(slices[:, None] + dues), slices + last
+            return distinct(slices[:, None] + dues), slices + last
         begin, end = self.first_start(slices), self.last_start(slices)
         count = (end - begin) // window.every + 1
         place = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
-        starts = np.unique(np.repeat(begin, count) + place * window.every)
+        starts = distinct(np.repeat(begin, count) + place * window.every)
         dues = np.array([due for _, due in self.panes])
-        return np.unique(starts[:, None] + dues), end + dues.max()
+        return distinct(starts[:, None] + dues), end + dues.max()
 
     def judge(self, frame: pl.DataFrame, marks: Int64s | None = None) -> Judged:
         """Tell the records that count from the late ones; needs `event_time`, `watermark`.
@@ -239,7 +240,7 @@ class Windows:
             period, phase = self.sliding.every, self.sliding.offset
             base, marks = begins[behind], marks[behind]
             if not self._tumbles:
-                dues = np.unique((dues + phase) % period)
+                dues = distinct((dues + phase) % period)
                 base = marks - marks % period
                 dues = np.append(dues, dues[0] + period)
             place = np.searchsorted(dues, marks - base, "right")

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from operators.frames import filtered, in_one_chunk, stacked, taken
+from operators.frames import alike, filtered, in_one_chunk, stacked, taken
 
 FRAME = pl.DataFrame(
     {
@@ -24,6 +24,16 @@ FRAME = pl.DataFrame(
 def test_taken(rows):
     places = np.array(rows, np.int64)
     assert_frame_equal(taken(FRAME, places), FRAME[places])
+
+
+@pytest.mark.parametrize("name", ["n", "t"])
+@pytest.mark.parametrize("nulls", [True, False])
+def test_alike(name, nulls):
+    column = FRAME[name] if nulls else FRAME[name].drop_nulls()
+    other = column.reverse()
+    assert alike(column, other).tolist() == column.eq_missing(other).to_list()
+    assert alike(column, column).all()
+    assert alike(column[:0], column[:0]).tolist() == []
 
 
 @pytest.mark.parametrize("mask", [[False] * 4, [True, False, True, False], [True] * 4])
