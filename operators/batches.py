@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Final, Self
 
 import numpy as np
@@ -44,7 +45,7 @@ class Progress:
         return replace(self, watermark=watermark)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RawBatch:
     """Records as consumed: one list entry per record, in offset order.
 
@@ -61,6 +62,12 @@ class RawBatch:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @cached_property
+    def columns(self) -> pl.DataFrame:
+        """Keys and values as Binary columns, `key` and `value`: made once, by who needs them."""
+        pairs = ("key", self.keys), ("value", self.values)
+        return pl.DataFrame([pl.Series(name, each, dtype=pl.Binary()) for name, each in pairs])
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ def stacked(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     polars.exceptions.SchemaError if these are of different types.
     """
     first, *others = frames
+    if not others:
+        return first
     names = first.columns
     if any(frame.columns != names for frame in others):
         raise ValueError(f"not all frames have the columns {', '.join(names)}")

@@ -1,6 +1,7 @@
 """Raw records as table rows: all of them as ingested, and the refused ones with the reason."""
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from operators.batches import Headers, Int64s, RawBatch
+from operators.frames import stacked
 from operators.rejects import Refusal
 from operators.tables import COORDINATES, TIME
 
@@ -88,9 +90,8 @@ def ingested(raws: Sequence[RawBatch]) -> pl.DataFrame:
     return pl.DataFrame(
         [
             *coordinates(raws),
-            pl.Series("key", [k for raw in raws for k in raw.keys], dtype=pl.Binary()),
-            pl.Series("value", [v for raw in raws for v in raw.values], dtype=pl.Binary()),
-            _headers([h for raw in raws for h in raw.headers]),
+            *stacked(raw.columns for raw in raws),
+            _headers(list(chain.from_iterable(raw.headers for raw in raws))),
         ]
     )
 

@@ -73,8 +73,9 @@ class Bulk:
         table = pa.Table.from_batches(batches)
         bad_text = _bad_text(table)
         if bad_text:
-            kept = np.delete(np.arange(len(rows)), bad_text)
-            table, rows = table.take(kept), rows[kept]
+            good = np.ones(len(rows), np.bool_)
+            good[bad_text] = False
+            table, rows = table.filter(pa.array(good)), rows[good]
         return self._bounded([pl.Series(column) for column in table.columns], rows)
 
     def _scanned(self, payloads: Payloads, groups: Sequence[Group]) -> list[Group]:

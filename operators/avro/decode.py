@@ -66,15 +66,20 @@ class Decoder:
         self._by_schema: dict[str, _Plan | str] = {}
 
     def decode(
-        self, values: Sequence[bytes | None], headers: Sequence[Headers | None]
+        self,
+        values: Sequence[bytes | None],
+        headers: Sequence[Headers | None],
+        column: pl.Series | None = None,
     ) -> Decoded:
         """Decode a batch: a value and its headers (or None) for each record.
+
+        `column` are the same values as Binary, where somebody has them.
 
         Codes of refusals: null_value, empty, bad_magic, truncated_frame, unknown_schema,
         incompatible_schema (the writer's schema, or this record of it, cannot be read as
         the reader's), malformed, bad_utf8.
         """
-        payloads = Payloads.of(values)
+        payloads = Payloads.of(values, column)
         groups, refusals = framing.split(payloads, headers)
         frames, rows = [], []
         for plan, several in self._by_plan(groups).items():

@@ -24,13 +24,14 @@ class Payloads(NamedTuple):
     ends: Ints
 
     @classmethod
-    def of(cls, values: Sequence[bytes | None]) -> Self:
-        """Lay values end to end."""
+    def of(cls, values: Sequence[bytes | None], column: pl.Series | None = None) -> Self:
+        """Lay values end to end; `column` are the same as Binary, if somebody has them."""
         # A list, as pyruhvro takes no other sequence.
-        values = [*values, _PADDING]
-        column = pl.Series(values, dtype=pl.Binary())
-        values.pop()
-        arrow = column.to_arrow(compat_level=pl.CompatLevel.oldest())
+        values = values if isinstance(values, list) else list(values)
+        if column is None:
+            column = pl.Series(values, dtype=pl.Binary())
+        padded = pl.concat([column, pl.Series(column.name, [_PADDING])])
+        arrow = padded.to_arrow(compat_level=pl.CompatLevel.oldest())
         _, offsets, data = arrow.buffers()
         ends = np.frombuffer(offsets, np.int64)[arrow.offset : arrow.offset + len(values) + 1]
         return cls(values, np.frombuffer(data, np.uint8), ends[:-1], ends[1:])

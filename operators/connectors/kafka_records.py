@@ -14,15 +14,15 @@ def raw_batch(progress: Progress, messages: Sequence[Message]) -> RawBatch:
     if not messages:
         return RawBatch(progress)
     try:
-        headers: Sequence[Headers | None] = [m.headers() for m in messages]
+        headers: Sequence[Headers | None] = list(map(Message.headers, messages))
     except UnicodeDecodeError:
         headers = [_headers_of(m) for m in messages]
     return RawBatch(
         progress,
         _offsets(messages),
         np.array([m.timestamp()[1] for m in messages], np.int64),
-        [m.key() for m in messages],
-        [m.value() for m in messages],
+        list(map(Message.key, messages)),
+        list(map(Message.value, messages)),
         headers,
     )
 

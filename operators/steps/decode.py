@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import bytewax.operators as op
 import numpy as np
@@ -35,8 +35,9 @@ def decode_batches(
     """Return a batch for each raw batch, and a frame of rejects if there are any."""
     # One call each for all partitions that this activation brings.
     decoded = decoder.decode(
-        [value for raw in raws for value in raw.values],
-        [headers for raw in raws for headers in raw.headers],
+        list(chain.from_iterable(raw.values for raw in raws)),
+        list(chain.from_iterable(raw.headers for raw in raws)),
+        pl.concat(raw.columns["value"] for raw in raws),
     )
     stamps = np.concatenate([raw.timestamps for raw in raws])[decoded.rows]
     good, broken = contract(decoded.frame, pl.Series(stamps))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from operators.batches import Int64s
-from operators.frames import alike, taken
+from operators.frames import alike, stacked, taken
 from operators.times import in_micros
 from operators.windows.closing import FIRST, LAST
 from operators.windows.partials import HASH
@@ -102,7 +102,7 @@ def both(one: Frame, other: Frame) -> Frame:
     """Return the rows of both frames."""
     if one is None or other is None:
         return other if one is None else one
-    return pl.concat([one, other[one.columns]])
+    return stacked([one, other[one.columns]])
 
 
 def height(frame: Frame) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import Int64s
+from operators.frames import stacked
 from operators.times import in_micros
 from operators.windows import agg
 from operators.windows.assigners import Session
@@ -84,7 +85,7 @@ class Closing:
         panes = self._overlapping(
             math, _joined(math, rows, partials, ["slice", "since", AFTER, UNTIL])
         )
-        return pl.concat(panes) if panes else None
+        return stacked(panes) if panes else None
 
     def _overlapping(self, math: Partials, kept: pl.DataFrame) -> list[pl.DataFrame]:
         """Return the panes of every window that became due between AFTER and UNTIL."""
@@ -158,11 +159,11 @@ def _joined(
     math: Partials, rows: list[pl.DataFrame], partials: list[pl.DataFrame], marks: list[str]
 ) -> pl.DataFrame:
     """Return all as partials; a key and its marks may have several."""
-    reduced = [math.reduce(pl.concat(rows), marks)] if rows else []
+    reduced = [math.reduce(stacked(rows), marks)] if rows else []
     if not partials:
         return reduced[0]
     columns = math.columns(marks)
-    return pl.concat(each[columns] for each in (*partials, *reduced))
+    return stacked(each[columns] for each in (*partials, *reduced))
 
 
 def _merged(

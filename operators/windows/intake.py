@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Progress
+from operators.frames import stacked
 from operators.grouping import distinct
 from operators.ipc import to_ipc
 from operators.times import in_micros
@@ -100,7 +101,7 @@ class Intake:
     def _hand_on(self, watermark: int | None) -> list[Work]:
         slots: dict[int, pl.DataFrame] = {}
         if self._held:
-            rows = pl.concat(self._held)
+            rows = stacked(self._held)
             self._held, self.rows, self._since = [], 0, None
             slots = self._split(rows)
         work = []

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s
-from operators.frames import alike, in_one_chunk, taken
+from operators.frames import alike, in_one_chunk, stacked, taken
 from operators.hashing import UInt64s, hash_columns
 from operators.windows.partials import HASH
 from operators.windows.runs import SAFE, beyond, different, over, repeats, summed
@@ -87,7 +87,7 @@ class Overlap:
         """
         windows = self._windows
         marks = [*windows.by, HASH, "slice", "since", AFTER, UNTIL]
-        kept = in_one_chunk(pl.concat(frame[marks] for frame in (*rows, *partials)))
+        kept = in_one_chunk(stacked(frame[marks] for frame in (*rows, *partials)))
         begin, times = starts_between(windows, kept, windows.panes[0][1])
         keys = codes(kept[HASH].to_numpy(), kept[list(windows.by)])
         inputs = self._inputs(rows, partials)

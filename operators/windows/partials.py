@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from operators.frames import taken
+from operators.frames import stacked, taken
 from operators.windows.agg import Aggregate, refuse_inexact
 from operators.windows.sketches import HyperLogLog, LogHistogram, Sketch
 
@@ -127,7 +127,7 @@ class Partials:
             return self._of_several(rows, marks)
         single = self._of_single(taken(rows, np.flatnonzero(alone)), marks)
         several = self._of_several(taken(rows, np.flatnonzero(~alone)), marks)
-        return pl.concat([single, several])
+        return stacked([single, several])
 
     def _of_single(self, rows: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
         made = rows.select(
@@ -176,7 +176,7 @@ class Partials:
         merged = self._bounded(merged)[columns]
         if not split:
             return merged
-        return pl.concat([taken(partials[columns], np.flatnonzero(alone)), merged])
+        return stacked([taken(partials[columns], np.flatnonzero(alone)), merged])
 
     def _grouped(self, frame: pl.DataFrame, keys: Sequence[str]) -> Any:
         """Group rows by `keys`, with the rank of what the first and last ones come from."""

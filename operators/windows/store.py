@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from operators.batches import Int64s
-from operators.frames import taken
+from operators.frames import stacked, taken
 from operators.ipc import from_ipc, to_ipc, types_to_ipc
 from operators.windows.agg import Aggregate
 from operators.windows.partials import Partials
@@ -100,7 +100,7 @@ class Store:
         """Reduce all rows to partials."""
         if not self._raw:
             return
-        raw, self._raw, self._raw_rows = pl.concat(self._raw), [], 0
+        raw, self._raw, self._raw_rows = stacked(self._raw), [], 0
         run = self.math(raw.schema).reduce(raw, self._marks)
         self._runs.append(run)
         # Rows are smaller than partials: where few share a key, more wait.
@@ -111,7 +111,7 @@ class Store:
 
     def _merge_runs(self) -> None:
         if len(self._runs) > 1:
-            rows = pl.concat(self._runs)
+            rows = stacked(self._runs)
             self._runs = [self.math(rows.schema).merge(rows, self._marks)]
         self._base = self.rows
 
@@ -144,7 +144,7 @@ class Store:
 
 
 def _joined(frames: list[pl.DataFrame]) -> Frame:
-    return pl.concat(frames) if frames else None
+    return stacked(frames) if frames else None
 
 
 def loaded(state: bytes | None) -> Frame:
