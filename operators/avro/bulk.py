@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyruhvro
 
 from operators.avro.compile import Field
@@ -70,13 +72,12 @@ class Bulk:
             groups = [Group(np.zeros(0, np.int64), 0)]
             batches = self._attempt(payloads, groups) or []
         rows = np.concatenate([group.rows for group in groups])
-        table = pa.Table.from_batches(batches)
-        bad_text = _bad_text(table)
-        if bad_text:
-            good = np.ones(len(rows), np.bool_)
-            good[bad_text] = False
-            table, rows = table.filter(pa.array(good)), rows[good]
-        return self._bounded([pl.Series(column) for column in table.columns], rows)
+        texts, good = _readable(pa.Table.from_batches(batches).columns)
+        columns = [pl.Series(column) for column in texts]
+        if not good.all():
+            mask = pl.Series(good)
+            columns, rows = [column.filter(mask) for column in columns], rows[good]
+        return self._bounded(columns, rows)
 
     def _scanned(self, payloads: Payloads, groups: Sequence[Group]) -> list[Group]:
         starts = np.concatenate([payloads.starts[rows] + skip for rows, skip in groups])
@@ -160,15 +161,22 @@ def _pieces(payloads: Payloads, rows: Ints) -> list[Ints]:
     return np.split(rows, cuts[:-1])
 
 
-def _bad_text(table: Any) -> list[int]:
-    """Return the rows of `table` that hold a string which is not UTF-8."""
-    bad: set[int] = set()
-    for column in table.columns:
-        first = 0
+def _readable(columns: Sequence[Any]) -> tuple[list[Any], npt.NDArray[np.bool_]]:
+    """Return Arrow columns without strings that are not UTF-8, and which rows had none."""
+    good = np.ones(len(columns[0]), np.bool_)
+    clean = []
+    for column in columns:
+        bad, first = [], 0
         for chunk in column.chunks if pa.types.is_string(column.type) else ():
-            bad.update(_search_text(chunk, first))
+            bad += _search_text(chunk, first)
             first += len(chunk)
-    return sorted(bad)
+        if bad:
+            good[bad] = False
+            mine = np.ones(len(column), np.bool_)
+            mine[bad] = False
+            column = pc.if_else(pa.array(mine), column, pa.scalar(None, column.type))
+        clean.append(column)
+    return clean, good
 
 
 def _search_text(strings: Any, first: int) -> list[int]:
