@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from operators.batches import END_OF_INPUT, NO_WATERMARK
+from operators.connectors import kafka_records
 from operators.connectors.drain import Drain
 from operators.connectors.kafka import consumer
 from operators.connectors.kafka_source import KafkaSource
@@ -252,7 +253,8 @@ class Odd:
         return [("h", b"1")]
 
 
-def test_header_names_that_are_not_utf8_cost_no_record(open_part):
+def test_header_names_that_are_not_utf8_cost_no_record(open_part, monkeypatch):
+    monkeypatch.setattr(kafka_records, "Message", Odd)
     batch = open_part()._batch([Odd(7, odd=False), Odd(8, odd=True)])
     assert list(batch.headers) == [[("h", b"1")], [("<header names that are not UTF-8>", None)]]
     assert values([batch]) == [b"v", b"v"]
