@@ -25,6 +25,9 @@ LAST: Final = "max event_time"
 ENDS: Final = {"_first": agg.min("event_time"), "_last": agg.max("event_time")}
 """What a session needs to know beside its aggregates."""
 
+_AT_ONCE: Final = 1 << 16
+"""Of more rows, what is sorted and gathered no longer fits the processor's cache."""
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -39,6 +42,11 @@ class Due:
     rows: Frame
     partials: Frame
     math: Partials | None
+
+    @property
+    def height(self) -> int:
+        """How many rows and partials there are."""
+        return sum(0 if frame is None else frame.height for frame in (self.rows, self.partials))
 
 
 class Closing:
@@ -61,13 +69,18 @@ class Closing:
         They have the `by` columns, `window_start`, `window_end`, `revision`, the aggregates,
         and `closes`, the time at which a pane was due. Times are Int64, in µs.
         """
+        if len(dues) > 1 and sum(due.height for due in dues) > _AT_ONCE:
+            middle = len(dues) // 2
+            parts = [self.close(dues[:middle]), self.close(dues[middle:])]
+            made = [part for part in parts if part is not None]
+            return stacked(made) if made else None
         rows = [due.rows for due in dues if due.rows is not None]
         partials = [due.partials for due in dues if due.partials is not None]
         if not rows and not partials:
             return None
         if self._made is None:
-            made = next((due.math for due in dues if due.math is not None), None)
-            self._made = made or Partials(self._aggregates, rows[0].schema, self._windows.by)
+            first = next((due.math for due in dues if due.math is not None), None)
+            self._made = first or Partials(self._aggregates, rows[0].schema, self._windows.by)
             if Overlap.fits(self._windows, self._made.types.schema):
                 self._overlap = Overlap(self._windows, self._made.types.schema)
         math = self._made
