@@ -3,10 +3,12 @@
 import atexit
 import contextlib
 import signal
+import time
 from types import FrameType
 from typing import Final
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_AT_ONCE: Final = 0.5
 
 
 class Drain:
@@ -20,9 +22,10 @@ class Drain:
 
     def __init__(self) -> None:
         self.requested = False
+        self._asked = 0.0
 
     def install(self) -> None:
-        """Take over SIGTERM and SIGINT; a second signal acts at once. Main thread only."""
+        """Take over SIGTERM and SIGINT; a second one, later, acts at once. Main thread only."""
         for number in _SIGNALS:
             signal.signal(number, self._ask)
         # The interpreter gives signals back before it takes modules down: one that comes then
@@ -30,10 +33,13 @@ class Drain:
         atexit.register(_ignore)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.requested and now - self._asked < _AT_ONCE:
+            return  # coreutils' timeout, for one, tells the process and then its group
         if self.requested:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self.requested = True
+        self.requested, self._asked = True, now
         # Who read this may be gone.
         with contextlib.suppress(OSError):
             print("Stopping when what was read is committed; once more to stop at once.",

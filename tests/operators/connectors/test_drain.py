@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 TOLD = """
-import os, signal
+import os, signal, time
 from operators.connectors.drain import DRAIN
 DRAIN.install()
 assert not DRAIN.requested
@@ -14,6 +14,8 @@ os.kill(os.getpid(), signal.{0})
 assert DRAIN.requested
 """
 
+
+AGAIN = TOLD + "time.sleep({1}); os.kill(os.getpid(), signal.{0})"
 
 ENDED = """
 import os, signal
@@ -38,8 +40,9 @@ def test_the_first_signal_asks_and_the_second_ends(name):
     once = told(TOLD.format(name))
     assert (once.returncode, once.stderr) == (0, "")
     assert once.stdout.startswith("Stopping")
-    twice = told(TOLD.format(name) + f"os.kill(os.getpid(), signal.{name})")
-    assert twice.returncode == -getattr(signal, name)
+    assert told(AGAIN.format(name, 0.6)).returncode == -getattr(signal, name)
+    # Where the group is told as well, that is no second wish.
+    assert told(AGAIN.format(name, 0)).returncode == 0
 
 
 def test_it_is_asked_also_where_nobody_reads_what_it_says():
