@@ -10,6 +10,7 @@ import polars as pl
 
 from operators.batches import Int64s
 from operators.frames import alike, stacked, taken
+from operators.grouping import differs
 from operators.times import in_micros
 from operators.windows.closing import FIRST, LAST
 from operators.windows.partials import HASH
@@ -77,8 +78,7 @@ def _changes(
     lie between each other's.
     """
     ordered = hashes[order]
-    changes = np.ones(len(order), bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=changes[1:])
+    changes = differs(ordered)
     high = ordered >> np.uint64(_NUMBER_BITS)
     if (changes[1:] & (high[1:] == high[:-1])).any():
         return None

@@ -12,6 +12,7 @@ import polars as pl
 
 from operators.batches import NO_WATERMARK, Int64s
 from operators.frames import alike, in_one_chunk, stacked, taken
+from operators.grouping import differs
 from operators.hashing import UInt64s, hash_columns
 from operators.windows.partials import HASH
 from operators.windows.runs import SAFE, beyond, different, over, repeats, summed
@@ -194,9 +195,7 @@ def _largest(values: Int64s) -> float:
 def codes(hashes: UInt64s, columns: pl.DataFrame) -> Int64s | None:
     """Return a number for each row, equal for equal rows; None if unequal ones share a hash."""
     order = np.argsort(hashes)
-    ordered = hashes[order]
-    new = np.ones(len(ordered), bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    new = differs(hashes[order])
     again = np.flatnonzero(~new)
     for column in in_one_chunk(columns).get_columns():
         # Where most are there again, one look-up in order takes half the time of two.

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from operators.batches import Int64s
+from operators.grouping import differs
 
 SAFE: Final = 2.0**62
 """What whole numbers are kept below, so that no arithmetic on them overflows."""
@@ -26,9 +27,7 @@ def summed(
     and the sums in their order.
     """
     order = np.argsort(keys)
-    ordered = keys[order]
-    new = np.ones(len(ordered), bool)
-    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    new = differs(keys[order])
     starts = np.flatnonzero(new)
     place = np.empty(len(order), np.int64)
     place[order] = np.cumsum(new) - 1
