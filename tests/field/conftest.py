@@ -1,0 +1,26 @@
+"""The field's tests: faults that users of comparable systems met, on real servers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.local import Stack
+from tests.field.topic import Field
+from tests.servers import kafka
+
+
+@pytest.fixture(scope="session")
+def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of an Apache Kafka broker, for the whole session."""
+    # CI refuses this skip where java and mvn are there.
+    if why := kafka.missing():
+        pytest.skip(why)
+    with kafka.bootstrap(tmp_path_factory.mktemp("apache")) as running:
+        yield running
+
+
+@pytest.fixture
+def field(stack: Stack, apache: str, tmp_path: Path) -> Field:
+    """Give a topic of one's own on Apache Kafka, and a Redis."""
+    return Field(stack, apache, tmp_path)
