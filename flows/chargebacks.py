@@ -30,14 +30,14 @@ from flows.outcomes import (
 )  # fmt: skip
 from flows.settings import Settings, SettingsError
 from flows.sources import open_source
-from flows.starting import registry_config, start
+from flows.starting import prepare_recovery, registry_config, start, table_id
 from flows.wiring import micros, write_tables
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
-from operators.connectors import kafka, redis, registry
+from operators.connectors import kafka, redis, registry, topic_ids
 from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
-from operators.connectors.first_seen import History, RedisFirstSeen
+from operators.connectors.first_seen import History, RedisFirstSeen, memory_of
 from operators.connectors.kafka_sink import KafkaSink
 from operators.contracts import check_chargebacks, check_payments
 from operators.rejects import Breaker
@@ -142,6 +142,8 @@ def _connect(settings: Settings) -> Dataflow:
         topic: kafka.wait_for_partitions(settings.kafka, topic, timeout)
         for topic in (settings.topic, settings.chargebacks_topic)
     }
+    identities = topic_ids.identify(settings.kafka, topics, timeout)
+    prepare_recovery("chargebacks", identities)
     join = outcome_join(
         settings.topic,
         settings.chargebacks_topic,
@@ -154,7 +156,10 @@ def _connect(settings: Settings) -> Dataflow:
         flow="chargebacks",
         flow_version=version("millstream"),
         partitions=[(topic, p) for topic, partitions in topics.items() for p in partitions],
+        identities=identities,
+        unchanged=topic_ids.Unchanged(settings.kafka, identities),
     )
+    own = table_id(settings, SILVER)
 
     def connect(
         topic: str, record: str, check: Any, idle_timeout: timedelta, history: History | None
@@ -171,7 +176,8 @@ def _connect(settings: Settings) -> Dataflow:
         )
         # Ids of this flow's own: what the payments flow has seen says nothing about it.
         ttl = settings.dedup_ttl.total_seconds()
-        seen = RedisFirstSeen(client, f"outcomes/{topic}", ttl, history)
+        memory = memory_of("outcomes", topic, identities, own)
+        seen = RedisFirstSeen(client, memory, ttl, history)
         contract = partial(check, future_bound_us=micros(settings.future_bound))
         decoder = Decoder(schemas.latest(record), lookup)
         return Input(source, decoder, contract, seen, len(partitions))

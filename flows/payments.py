@@ -17,7 +17,7 @@ from flows.messages import alert_messages, reject_messages
 from flows.scoring import Parts, connect, load, score
 from flows.settings import Settings
 from flows.sources import open_source
-from flows.starting import start
+from flows.starting import prepare_recovery, start, table_id
 from flows.tables import (
     ALERTS,
     BRONZE,
@@ -32,10 +32,10 @@ from flows.tables import (
 )  # fmt: skip
 from flows.wiring import micros, write_tables
 from operators.batches import Batch, RawBatch, merge
-from operators.connectors import kafka, redis
+from operators.connectors import kafka, redis, topic_ids
 from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
-from operators.connectors.first_seen import RedisFirstSeen
+from operators.connectors.first_seen import RedisFirstSeen, memory_of
 from operators.connectors.kafka_sink import KafkaSink
 from operators.records import ingested
 from operators.rules import RuleSet
@@ -125,6 +125,8 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
     for topic in _topics(settings):
         kafka.ensure_topic(settings.kafka, topic, len(partitions))
         outputs[topic] = kafka.wait_for_partitions(settings.kafka, topic, timeout)
+    topics = topic_ids.identify(settings.kafka, [settings.topic], timeout)
+    prepare_recovery("payments", topics)
     client = redis.connect(settings.redis_url.get_secret_value(), timeout)
     lateness = micros(settings.allowed_lateness)
     table_sink = DeltaSink(
@@ -133,6 +135,8 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         flow="payments",
         flow_version=version("millstream"),
         partitions=[(settings.topic, partition) for partition in partitions],
+        identities=topics,
+        unchanged=topic_ids.Unchanged(settings.kafka, topics),
     )
     source = open_source(
         settings,
@@ -145,7 +149,7 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
     )
     seen = RedisFirstSeen(
         client,
-        settings.topic,
+        memory_of("payments", settings.topic, topics, table_id(settings, SILVER)),
         settings.dedup_ttl.total_seconds(),
         CommittedIds(settings.delta_root, SILVER.name, table_sink.fence, settings.topic),
     )

@@ -10,6 +10,7 @@ from operators.connectors import delta, kafka
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.drain import DRAIN
 from operators.connectors.kafka_source import KafkaSource
+from operators.connectors.topic_ids import HOW_TO_GO_ON
 from operators.tables import Frontier
 
 # With few records a batch costs as much as with many, and the cores are others' too.
@@ -31,13 +32,15 @@ def open_source(
     A flow without `tables` has the recovery store alone. One that is not `hurried`, as nobody
     waits for its answers, reads twice a second.
 
-    Raises FencedError if the topic ends before what the tables hold of it, and
-    KafkaUnavailableError if the brokers do not say where it ends.
+    Raises TopicChangedError if the tables were made of other topics, FencedError if the topic
+    ends before what they hold of it, and KafkaUnavailableError if the brokers do not say where
+    it ends.
     """
     timeout = settings.start_timeout.total_seconds()
     known = known_partitions(topic)
     floors: Mapping[int, int] = {}
     if tables is not None:
+        tables.refuse_others()
         # In this order: another copy of the flow may be writing.
         held = tables.frontiers()
         ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout)
@@ -61,7 +64,7 @@ def open_source(
 
 
 def _refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:
-    """Refuse a topic that ends before what the tables hold: their fences would drop it all."""
+    """Refuse a topic that ends before what the tables hold: their fences would drop its records."""
     held: dict[int, int] = {}
     for frontier in frontiers:
         for (name, partition), offset in frontier.offsets.items():
@@ -74,7 +77,6 @@ def _refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Fro
     ]
     if gone:
         raise delta.FencedError(
-            f"topic {topic} was made anew ({'; '.join(gone)}): its records would be taken for "
-            "those that the tables already have. Name another MILLSTREAM_DELTA_ROOT or topic, or "
-            "remove the tables, and start with an empty recovery directory"
+            f"topic {topic} has lost records or was made anew ({'; '.join(gone)}): what comes next "
+            f"would be taken for what the tables already have. {HOW_TO_GO_ON}"
         )

@@ -4,7 +4,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,9 +12,19 @@ from bytewax.dataflow import Dataflow
 from confluent_kafka import KafkaException
 
 from flows.settings import Settings, SettingsError, refuse
-from operators.connectors import delta, kafka, memory, recovery, redis, registry
+from operators.connectors import (
+    delta,
+    kafka,
+    memory,
+    recovery,
+    recovery_owner,
+    redis,
+    registry,
+    topic_ids,
+)
 from operators.connectors.drain import DRAIN
 from operators.rules import RuleError
+from operators.tables import Table
 
 _Loaded = TypeVar("_Loaded")
 
@@ -34,11 +44,10 @@ def start(load: Callable[[], _Loaded], connect: Callable[[_Loaded], Dataflow]) -
         refuse(error, 2)
     try:
         built = connect(loaded)
-        prepare_recovery(sys.argv[1:])
     except (
         KafkaException, kafka.KafkaUnavailableError, redis.RedisUnavailableError,
         registry.RegistryUnavailableError, delta.StorageUnavailableError, delta.FencedError,
-        recovery.InUseError,
+        recovery.InUseError, recovery_owner.OtherOwnerError, topic_ids.TopicChangedError,
     ) as error:  # fmt: skip
         refuse(error, 1)
     DRAIN.install()
@@ -52,12 +61,25 @@ def registry_config(settings: Settings) -> dict[str, str]:
     return {"basic.auth.user.info": user} if user else {}
 
 
-def prepare_recovery(arguments: Sequence[str]) -> None:
-    """Make or purge the recovery store that Bytewax was told of, before it opens it."""
-    directory, process = _told(arguments)
+def prepare_recovery(flow: str, topics: Mapping[str, str]) -> None:
+    """Make or purge the recovery store that Bytewax was told of, before it opens it.
+
+    `topics` are those that the flow reads, with their identities. Raises InUseError,
+    OtherOwnerError and TopicChangedError for a store that cannot be gone on with.
+    """
+    directory, process = _told(sys.argv[1:])
     # One process does it for all: the others wait for it before they open the store.
     if directory and process == 0:
+        recovery_owner.refuse_others(directory, flow, topics)
         recovery.prepare(directory)
+        recovery_owner.claim(directory, flow, topics)
+
+
+def table_id(settings: Settings, table: Table) -> str:
+    """Return the id of one of the flow's tables, which its first process makes if need be."""
+    _, process = _told(sys.argv[1:])
+    timeout = settings.start_timeout.total_seconds()
+    return delta.table_id(settings.delta_root, table, make=process == 0, timeout=timeout)
 
 
 def known_partitions(topic: str) -> set[int]:

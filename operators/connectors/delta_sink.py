@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -105,10 +105,14 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             if rows.height:
                 self._rows.append(rows)
 
+    @property
+    def waits(self) -> bool:
+        """Whether there are rows whose commit has not begun."""
+        return bool(self._rows) and self._commit is None
+
     def begin_commit(self, pool: ThreadPoolExecutor) -> None:
-        """Start the epoch's commit if there are rows to commit."""
-        if self._rows and self._commit is None:
-            self._commit = pool.submit(self._write)
+        """Start the epoch's commit."""
+        self._commit = pool.submit(self._write)
 
     def _write(self) -> None:
         began = time.perf_counter()
@@ -200,10 +204,16 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         flow: str,
         flow_version: str,
         partitions: Sequence[tuple[str, int]],
+        identities: Mapping[str, str] | None = None,
+        unchanged: Callable[[], None] = lambda: None,
     ) -> None:
-        """`partitions` are the source's (topic, partition) pairs."""
+        """`partitions` are the source's (topic, partition) pairs, `identities` its topics'.
+
+        `unchanged` is called before a commit, and raises where a topic has been made anew.
+        """
         self.root, self.flow_version = root, flow_version
-        self.fence = Fence(flow, partitions)
+        self.fence = Fence(flow, partitions, identities)
+        self._unchanged = unchanged
         self.partitions = Counter(topic for topic, _ in partitions)
         self._tables = {table.name: table for table in tables}
         self._writers: dict[int, list[_Writer]] = {}
@@ -212,10 +222,18 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         at_once = 8 if "://" in root else min(os.cpu_count() or 4, 4)
         self._pool = ThreadPoolExecutor(at_once, "delta-commit")
 
+    def _there(self) -> list[DeltaTable]:
+        uris = [table_uri(self.root, name) for name in self._tables]
+        return [DeltaTable(uri) for uri in uris if DeltaTable.is_deltatable(uri)]
+
+    def refuse_others(self) -> None:
+        """Raise TopicChangedError if a table accounts for other topics than the source's."""
+        for table in self._there():
+            self.fence.refuse_others(table)
+
     def frontiers(self) -> list[Frontier]:
         """Return what each of the tables that are there accounts for, as storage has it now."""
-        uris = [table_uri(self.root, name) for name in self._tables]
-        return [self.fence.read(DeltaTable(u)) for u in uris if DeltaTable.is_deltatable(u)]
+        return [self.fence.read(table) for table in self._there()]
 
     def floors(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return at which watermark in µs partitions without recovered state join the flow."""
@@ -248,5 +266,8 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         them have all of the epoch's items. Other workers of this process, which are threads,
         may not be there yet.
         """
-        for writer in self._writers[threading.get_ident()]:
+        waiting = [each for each in self._writers[threading.get_ident()] if each.waits]
+        if waiting:
+            self._unchanged()
+        for writer in waiting:
             writer.begin_commit(self._pool)

@@ -18,6 +18,7 @@ from operators import metrics
 from operators.batches import Int64s
 from operators.connectors.redis import RedisUnavailableError
 from operators.connectors.seen import FOUND, Packed, Seen
+from operators.connectors.topic_ids import number
 
 LOG: Final = logging.getLogger("millstream.redis")
 
@@ -45,6 +46,16 @@ class History(Protocol):
     def latest(self) -> Iterator[Seen]:
         """Yield the first records of at least the last two commits."""
         ...
+
+
+def memory_of(flow: str, topic: str, topics: Mapping[str, str], owner: str) -> str:
+    """Return the name of a flow's memory of a topic's ids.
+
+    What is a duplicate must be a record of the flow's own tables and of this very topic, so the
+    name has both: `owner` is the id of the table that the first records go to, and `topics` has
+    the identities of topics.
+    """
+    return f"{flow}/{topic}/{number(owner, *topics.values()):016x}"
 
 
 class RedisFirstSeen:

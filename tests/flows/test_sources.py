@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.sources import _refuse_shorter
+from operators.connectors.delta import FencedError
+from operators.tables import Frontier
 from ops.local import Stack, start_broker
 from ops.topics import create_topic
 from tests import topics
@@ -27,4 +30,16 @@ def test_a_topic_made_anew_is_refused_and_its_records_are_not_dropped(
         elsewhere = settings | {"MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": other}
         second = Flow(flow, elsewhere, tmp_path / "second")
         assert second.wait() == 1
-    assert f"topic {name}{anew} was made anew (partition 0 ends at 0, but" in second.said()
+    # On the other broker both of the topics are others.
+    assert f"was made of another topic {name}" in second.said()
+
+
+def test_a_topic_that_has_lost_its_end_is_refused() -> None:
+    """As after an unclean leader election; or where brokers give topics no ids."""
+    held = [Frontier({("payments", 0): 5, ("payments", 1): 9}), Frontier({("payments", 0): 7})]
+    _refuse_shorter("payments", {0: 8, 1: 10}, held)
+    _refuse_shorter("others", {0: 0, 1: 0}, held)
+    with pytest.raises(
+        FencedError, match="partition 0 ends at 7, but offset 7 is in the tables"
+    ):
+        _refuse_shorter("payments", {0: 7, 1: 10}, held)

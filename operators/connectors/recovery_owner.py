@@ -1,0 +1,83 @@
+"""Whose a recovery store is: the flow that made it, and the topics that its offsets are of."""
+
+import contextlib
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from operators.connectors.topic_ids import HOW_TO_GO_ON, TopicChangedError
+
+_TABLE: Final = "millstream_owner"
+_MAKE: Final = (
+    f"CREATE TABLE IF NOT EXISTS {_TABLE} (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
+)
+_FLOW: Final = "flow"
+_TOPIC: Final = "topic:"
+
+
+class OtherOwnerError(RuntimeError):
+    """The recovery directory is no store of this flow."""
+
+
+def refuse_others(directory: Path, flow: str, topics: Mapping[str, str]) -> None:
+    """Refuse a recovery store of another flow, or of topics that are others by now.
+
+    `topics` are the flow's, each with its identity as of `topic_ids.identify`. A store that was
+    made before stores knew their topics is told by its steps; which topics they were it takes up
+    with `claim`. Raises OtherOwnerError and TopicChangedError.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise OtherOwnerError(
+            f"{directory} is a file: name a folder with -r, a new or an empty one for a new start"
+        )
+    for file in sorted(directory.glob("part-*.sqlite3")):
+        try:
+            with contextlib.closing(sqlite3.connect(file)) as store:
+                known, steps = _known(store)
+        except sqlite3.DatabaseError as error:
+            raise OtherOwnerError(
+                f"{file} is no recovery store ({error}): name another folder with -r"
+            ) from error
+        owner = known.get(_FLOW, next(iter({step.split(".")[0] for step in steps}), flow))
+        if owner != flow:
+            raise OtherOwnerError(
+                f"the recovery directory {directory} is the {owner} flow's: give the {flow} flow "
+                "another one with -r"
+            )
+        before = {n.removeprefix(_TOPIC): v for n, v in known.items() if n.startswith(_TOPIC)}
+        if before and before.keys() != topics.keys():
+            raise TopicChangedError(
+                f"the recovery directory {directory} was made with {_and(before)}, not with "
+                f"{_and(topics)}. " + HOW_TO_GO_ON
+            )
+        for topic, then in before.items():
+            now = topics[topic]
+            if then != now and not (then.endswith("/") or now.endswith("/")):
+                raise TopicChangedError(
+                    f"the recovery directory {directory} was made with another topic {topic} (id "
+                    f"{then} then, {now} now): that one was deleted and made anew, or these are "
+                    "other brokers. " + HOW_TO_GO_ON
+                )
+
+
+def claim(directory: Path, flow: str, topics: Mapping[str, str]) -> None:
+    """Write into a recovery store whose it is."""
+    rows = [(_FLOW, flow), *((_TOPIC + topic, identity) for topic, identity in topics.items())]
+    for file in sorted(directory.glob("part-*.sqlite3")):
+        with contextlib.closing(sqlite3.connect(file)) as store, store:
+            store.execute(_MAKE)
+            store.executemany(f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?)", rows)  # noqa: S608 # our own name
+
+
+def _known(store: sqlite3.Connection) -> tuple[dict[str, str], set[str]]:
+    """Return what a store says of its owner, and the ids of the steps that wrote to it."""
+    steps = {step for (step,) in store.execute("SELECT DISTINCT step_id FROM snaps")}
+    there = store.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (_TABLE,)).fetchone()
+    if not there:
+        return {}, steps
+    return dict(store.execute(f"SELECT name, value FROM {_TABLE}")), steps  # noqa: S608 # our own name
+
+
+def _and(topics: Mapping[str, str]) -> str:
+    return f"topic {' and '.join(sorted(topics))}"

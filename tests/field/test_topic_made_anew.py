@@ -1,0 +1,114 @@
+"""A topic that was deleted and made anew under its old name is another topic."""
+
+import signal
+
+import pytest
+
+from tests.field.topic import Field, offsets, payments
+from tests.running import wait_until
+
+ADVICE = "give MILLSTREAM_DELTA_ROOT and the recovery directory (-r) new, empty folders"
+
+
+def committed(field: Field, rows: int, root: str = "tables") -> None:
+    """Wait until bronze has so many rows."""
+    there = field.folder / root / "bronze" / "payments" / "_delta_log"
+    wait_until(lambda: there.exists() and field.table("bronze/payments", root).height == rows)
+
+
+def read_all(field: Field, rows: int, state: str = "state", root: str = "tables") -> None:
+    """Run the flow until bronze has so many rows, and stop it."""
+    flow = field.flow("payments", state, DELTA_ROOT=str(field.folder / root))
+    committed(field, rows, root)
+    assert flow.tell(signal.SIGTERM) == 0, flow.said()
+
+
+def made_anew(field: Field, *values: bytes) -> None:
+    field.delete()
+    field.create()
+    field.send(*values)
+
+
+def test_a_longer_topic_of_the_same_name_is_refused_and_the_advice_reads_all_of_it(
+    field: Field,
+) -> None:
+    """The old offset is in the new topic too: read on from there, its first records are lost.
+
+    And Redis, which is kept, knows the ids of the old topic's records.
+    """
+    field.create()
+    field.send(*payments(0, 99))
+    read_all(field, 100)
+    made_anew(field, *reversed(payments(0, 149)))
+    again = field.flow()
+    assert again.wait() == 1
+    assert "Traceback" not in again.said()
+    assert f"another topic {field.topic}" in again.said()
+    assert ADVICE in again.said()
+    without_recovery = field.flow("payments", "lost")
+    assert without_recovery.wait() == 1
+    assert "was made of another topic" in without_recovery.said()
+    without_tables = field.flow(DELTA_ROOT=str(field.folder / "lost"))
+    assert without_tables.wait() == 1
+    assert "deleted and made anew" in without_tables.said()
+
+    read_all(field, 150, "new", "new")
+    silver = field.table("silver/payments", "new")
+    assert offsets(silver) == list(range(150))
+    assert field.table("silver/duplicates", "new").height == 0
+
+
+def test_while_the_flow_runs_nothing_of_the_new_topic_is_written(field: Field) -> None:
+    field.create()
+    field.send(*payments(0, 9))
+    flow = field.flow()
+    committed(field, 10)
+    made_anew(field, *payments(100, 149))
+    assert flow.wait() != 0
+    assert offsets(field.table("bronze/payments")) == list(range(10))
+
+
+def test_tables_and_recovery_stores_of_another_topic_are_refused(field: Field) -> None:
+    field.create()
+    field.send(*payments(0, 9))
+    read_all(field, 10)
+    first, field.topic = field.topic, f"{field.topic}-2"
+    field.create()
+    field.send(*payments(50, 59))
+    other = field.flow(TOPIC=field.topic)
+    assert other.wait() == 1
+    assert f"was made with topic {first}, not with topic {field.topic}" in other.said()
+    other = field.flow("payments", "new", TOPIC=field.topic)
+    assert other.wait() == 1
+    assert f"was made of other topics than {field.topic}" in other.said()
+
+
+@pytest.mark.parametrize("flow", ["alerts", "chargebacks"])
+def test_the_recovery_store_of_another_flow_is_refused(field: Field, flow: str) -> None:
+    field.create()
+    field.send(*payments(0, 9))
+    read_all(field, 10)
+    (field.folder / "state" / flow).symlink_to(field.folder / "state" / "payments")
+    field.topic += ".back"
+    field.create()
+    other = field.flow(flow)
+    assert other.wait() == 1
+    assert f"is the payments flow's: give the {flow} flow another one" in other.said()
+    assert "Traceback" not in other.said()
+
+
+def test_what_is_no_recovery_store_is_refused(field: Field) -> None:
+    field.create()
+    state = field.folder / "state"
+    state.mkdir()
+    (state / "payments").write_text("a file")
+    told = field.flow()
+    assert told.wait() == 1
+    assert "is a file: name a folder with -r" in told.said()
+    (state / "payments").unlink()
+    (state / "payments").mkdir()
+    (state / "payments" / "part-0.sqlite3").write_bytes(b"no database, but long enough" * 99)
+    told = field.flow()
+    assert told.wait() == 1
+    assert "is no recovery store" in told.said()
+    assert "Traceback" not in told.said()
