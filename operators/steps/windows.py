@@ -109,7 +109,7 @@ def assign(
     frame = merge(batches)
     if frame.height == 0:
         return result
-    needed = {*windows.inputs, *_TOLD}
+    needed = {*windows.reads, *_TOLD}
     judged = windows.judge(frame[[name for name in frame.columns if name in needed]])
     if judged.late is not None:
         result.append((_LATE, late_rows(step, judged.late)))

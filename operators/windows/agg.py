@@ -1,6 +1,7 @@
 """Aggregates: what a window says of its records. No result depends on their order.
 
-Nulls are left out, as in SQL: an aggregate over no value is null, a count 0.
+Nulls are left out, as in SQL: an aggregate over no value is null, a count 0. So are the records
+for which `where`, an SQL expression over one record, is not true: SQL's FILTER (WHERE …).
 """
 
 from collections.abc import Mapping
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import polars as pl
+
+from operators.expressions import one_row
 
 Kind = Literal[
     "count", "sum", "min", "max", "mean", "stddev", "first", "last", "distinct", "quantile"
@@ -25,13 +28,14 @@ class Aggregate:
     """One aggregate of a window: its kind and the column it is over (none for a count).
 
     `q` is the quantile, in (0, 1]; `exact` how many values distinct and quantile keep before
-    they become estimates.
+    they become estimates; `where`, if given, picks the records that it is over.
     """
 
     kind: Kind
     column: str = ""
     q: float = 0.5
     exact: int = EXACT_DISTINCT
+    where: str = ""
 
     def __post_init__(self) -> None:
         if bool(self.column) == (self.kind == "count"):
@@ -41,58 +45,79 @@ class Aggregate:
         if not 0 < self.q <= 1:
             raise ValueError(f"{self.q} is no quantile in (0, 1]")
 
+    @property
+    def over(self) -> "Aggregate":
+        """The same over a column that is null, or for a count 0 and not 1, where `where` is not.
 
-def count() -> Aggregate:
+        `masked` makes that column.
+        """
+        if not self.where:
+            return self
+        kind: Kind = "sum" if self.kind == "count" else self.kind
+        return Aggregate(kind, f"{self.column or 1} where {self.where}", self.q, self.exact)
+
+    @property
+    def masked(self) -> pl.Expr:
+        """The column of `over`; raises PolarsError unless `where` is of one record."""
+        picked = one_row(self.where)
+        if self.kind == "count":
+            return picked.fill_null(value=False).cast(pl.Int64).alias(self.over.column)
+        return pl.when(picked).then(pl.col(self.column)).alias(self.over.column)
+
+
+def count(*, where: str = "") -> Aggregate:
     """Return the number of records, Int64."""
-    return Aggregate("count")
+    return Aggregate("count", where=where)
 
 
-def sum(column: str) -> Aggregate:
+def sum(column: str, *, where: str = "") -> Aggregate:
     """Return the exact sum of integers (Int64, null beyond it) or decimals."""
-    return Aggregate("sum", column)
+    return Aggregate("sum", column, where=where)
 
 
-def min(column: str) -> Aggregate:
+def min(column: str, *, where: str = "") -> Aggregate:
     """Return the smallest value, of the column's type."""
-    return Aggregate("min", column)
+    return Aggregate("min", column, where=where)
 
 
-def max(column: str) -> Aggregate:
+def max(column: str, *, where: str = "") -> Aggregate:
     """Return the largest value, of the column's type."""
-    return Aggregate("max", column)
+    return Aggregate("max", column, where=where)
 
 
-def mean(column: str) -> Aggregate:
+def mean(column: str, *, where: str = "") -> Aggregate:
     """Return the exact sum of integers or decimals over their number, Float64."""
-    return Aggregate("mean", column)
+    return Aggregate("mean", column, where=where)
 
 
-def stddev(column: str) -> Aggregate:
+def stddev(column: str, *, where: str = "") -> Aggregate:
     """Return the sample standard deviation of integers, Float64; null below two values.
 
     From exact sums in 128 bits, which hold where (number x largest value)² < 1.7e38.
     """
-    return Aggregate("stddev", column)
+    return Aggregate("stddev", column, where=where)
 
 
-def first(column: str) -> Aggregate:
+def first(column: str, *, where: str = "") -> Aggregate:
     """Return the value of the earliest record that has one (event time, partition, offset)."""
-    return Aggregate("first", column)
+    return Aggregate("first", column, where=where)
 
 
-def last(column: str) -> Aggregate:
+def last(column: str, *, where: str = "") -> Aggregate:
     """Return the value of the latest record that has one (event time, partition, offset)."""
-    return Aggregate("last", column)
+    return Aggregate("last", column, where=where)
 
 
-def distinct(column: str, exact: int = EXACT_DISTINCT) -> Aggregate:
+def distinct(column: str, exact: int = EXACT_DISTINCT, *, where: str = "") -> Aggregate:
     """Return the number of different values, Int64; a HyperLogLog estimate beyond `exact`."""
-    return Aggregate("distinct", column, exact=exact)
+    return Aggregate("distinct", column, exact=exact, where=where)
 
 
-def quantile(column: str, q: float, exact: int = EXACT_QUANTILE) -> Aggregate:
+def quantile(
+    column: str, q: float, exact: int = EXACT_QUANTILE, *, where: str = ""
+) -> Aggregate:
     """Return the value of rank ⌈q·n⌉ (nearest rank), Float64; beyond `exact` within 0.8 %."""
-    return Aggregate("quantile", column, q, exact)
+    return Aggregate("quantile", column, q, exact, where)
 
 
 class InexactError(TypeError):

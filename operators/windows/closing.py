@@ -59,7 +59,7 @@ class Closing:
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
         ends = ENDS if isinstance(windows.window, Session) else {}
-        self._aggregates = {**windows.aggregates, **ends}
+        self._aggregates = {**windows.over, **ends}
         self._made: Partials | None = None
         self._overlap: Overlap | None = None
 
@@ -162,7 +162,7 @@ class Closing:
                 pl.Series("window_start", starts),
                 pl.Series("window_end", ends),
                 pl.Series(REVISION, np.full(len(starts), revision, np.int32)),
-                *values[: len(self._windows.aggregates)],
+                *values[: len(self._windows.over)],
                 pl.Series(CLOSES, closes),
             ]
         )

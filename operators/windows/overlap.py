@@ -57,7 +57,7 @@ class Overlap:
         self._windows, self._types = windows, dict(schema)
         self._names: dict[str, tuple[str, str]] = {}
         self._sets: dict[str, tuple[str, int]] = {}
-        for each in windows.aggregates.values():
+        for each in windows.over.values():
             column = each.column
             if each.kind == "count":
                 self._names["count"] = "count", ""
@@ -75,7 +75,7 @@ class Overlap:
         return len(windows.panes) == 1 and all(
             each.kind in _KINDS
             and (each.kind in ("count", "distinct") or schema[each.column].is_integer())
-            for each in windows.aggregates.values()
+            for each in windows.over.values()
         )
 
     def panes(
@@ -155,7 +155,7 @@ class Overlap:
     ) -> list[pl.Series] | None:
         """Return the aggregates, None if there are more different values than may be kept."""
         made = []
-        for name, each in self._windows.aggregates.items():
+        for name, each in self._windows.over.items():
             column = each.column
             if each.kind == "distinct":
                 found = counts[f"distinct {each.exact} {column}"]

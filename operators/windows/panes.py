@@ -23,7 +23,7 @@ class Panes:
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        self._store = Store(windows.aggregates, windows.by, _MARKS)
+        self._store = Store(windows.over, windows.by, _MARKS)
         self._done = NO_WATERMARK
 
     @property

@@ -31,7 +31,7 @@ class ReopenedSessions:
 
     def __init__(self, windows: Windows) -> None:
         self._windows, self._window = windows, windows.session
-        aggregates = {**windows.aggregates, **ENDS}
+        aggregates = {**windows.over, **ENDS}
         self._store = Store(aggregates, windows.by, ["slice", "since"], cut="since")
         self._rows: Frame = None
         self._partials: Frame = None

@@ -31,7 +31,7 @@ class Sessions:
 
     def __init__(self, windows: Windows) -> None:
         self._windows, self._window = windows, windows.session
-        self._store = Store({**windows.aggregates, **ENDS}, windows.by, ["slice"])
+        self._store = Store({**windows.over, **ENDS}, windows.by, ["slice"])
         self._rows: Frame = None
         self._open: Frame = None
         self._rows_most = _ROWS_MIN

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from operators.batches import Int64s, Mask
+from operators.expressions import select_rows
 from operators.grouping import distinct
 from operators.hashing import hash_columns
 from operators.times import in_micros
@@ -115,9 +116,26 @@ class Windows:
         return self.window
 
     @cached_property
+    def over(self) -> dict[str, Aggregate]:
+        """The aggregates, those of some records over columns that say so; see `Aggregate.over`."""
+        return {name: each.over for name, each in self.aggregates.items()}
+
+    @cached_property
+    def _masked(self) -> dict[str, pl.Expr]:
+        """How the columns come about that only some records have a value in."""
+        return {a.over.column: a.masked for a in self.aggregates.values() if a.where}
+
+    @cached_property
+    def reads(self) -> list[str]:
+        """The columns that a record has to have, beside `event_time` and `watermark`."""
+        read = [name for each in self._masked.values() for name in each.meta.root_names()]
+        made = self._masked.keys()
+        return [name for name in dict.fromkeys([*self.inputs, *read]) if name not in made]
+
+    @cached_property
     def inputs(self) -> list[str]:
         """The columns that a row keeps while its window is open."""
-        columns = [a.column for a in self.aggregates.values() if a.column]
+        columns = [a.column for a in self.over.values() if a.column]
         if isinstance(self.window, Session):
             columns.append("event_time")
         if any(a.kind in ("first", "last") for a in self.aggregates.values()):
@@ -198,6 +216,9 @@ class Windows:
         `marks` stand for the watermarks before the records, in µs, if given. A record counts
         in the panes of its slice that are due at or after its `since`.
         """
+        masked = [each for n, each in self._masked.items() if n not in frame.columns]
+        if masked:
+            frame = frame.hstack(select_rows(frame, masked).get_columns())
         times = in_micros(frame["event_time"])
         if marks is None:
             marks = in_micros(frame["watermark"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,16 @@ def frame(records: list[Record]) -> pl.DataFrame:
     return rows.with_columns(pl.col("event_time", "watermark").cast(TIME))
 
 
+PICKED: dict[str, Callable[[Record], bool]] = {
+    "amount > 0": lambda r: r.amount is not None and r.amount > 0,
+    "card = 'u' OR card IS NULL": lambda r: r.card in ("u", None),
+}
+"""What the SQL of an aggregate's `where` picks."""
+
+
 def value(each: Aggregate, rows: list[Record]) -> Any:
+    if each.where:
+        rows = [r for r in rows if PICKED[each.where](r)]
     if each.kind == "count":
         return len(rows)
     rows = sorted(rows, key=lambda r: (r.time, r.partition, r.offset))

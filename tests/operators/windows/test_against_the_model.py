@@ -36,6 +36,14 @@ AGGREGATES = {
     "median": agg.quantile("amount", 0.5),
     "high": agg.quantile("amount", 0.9, exact=3),
 }
+SOME = {
+    "payments": agg.count(),
+    "gains": agg.count(where="amount > 0"),
+    "gained": agg.sum("amount", where="amount > 0"),
+    "of_u": agg.max("amount", where="card = 'u' OR card IS NULL"),
+    "cards": agg.distinct("card", where="amount > 0"),
+    "most": agg.max("amount"),
+}
 FEW = {"payments": agg.count(), "total": agg.sum("amount")}
 NUMBERS = {name: AGGREGATES[name] for name in ("payments", "total", "mean", "cards", "about")}
 EXTREMES = {name: AGGREGATES[name] for name in ("least", "most", "cards")}
@@ -52,6 +60,9 @@ SPECS = {
     "sliding, all": Windows(
         ("key",), sliding(60, every=20), FEW, lateness=50, revisions=2, early=25
     ),
+    "tumbling, filtered": Windows(("key",), tumbling(60), SOME, lateness=90),
+    "sliding, filtered": Windows(("key",), sliding(60, every=20), SOME),
+    "session, filtered": Windows(("key",), session(30, step=6), SOME, lateness=40),
     "session": Windows(("key",), session(30), AGGREGATES),
     "session, lateness": Windows(("key",), session(30, step=7), AGGREGATES, lateness=40),
     "session, early": Windows(("key",), session(30, step=5), FEW, early=10),

@@ -29,6 +29,8 @@ AGGREGATES = {
     "count": agg.count(),
     **{n: getattr(agg, n)("amount") for n in ("sum", "min", "max", "mean", "stddev")},
     **{n: getattr(agg, n)("amount") for n in ("first", "last", "distinct")},
+    "count_gains": agg.count(where="amount > 0"),
+    "sum_gains": agg.sum("amount", where="amount > 0"),
     "median": agg.quantile("amount", 0.5),
     "p90": agg.quantile("amount", 0.9),
 }
