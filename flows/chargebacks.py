@@ -39,7 +39,7 @@ from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.first_seen import History, RedisFirstSeen, memory_of
 from operators.connectors.kafka_sink import KafkaSink
-from operators.contracts import check_chargebacks, check_payments
+from operators.contracts import load_contract
 from operators.rejects import Breaker
 from operators.steps.decode import Contract, decode
 from operators.steps.dedup import FirstSeen, dedup
@@ -162,7 +162,7 @@ def _connect(settings: Settings) -> Dataflow:
     own = table_id(settings, SILVER)
 
     def connect(
-        topic: str, record: str, check: Any, idle_timeout: timedelta, history: History | None
+        topic: str, record: str, idle_timeout: timedelta, history: History | None
     ) -> Input:
         partitions = topics[topic]
         source = open_source(
@@ -178,19 +178,17 @@ def _connect(settings: Settings) -> Dataflow:
         ttl = settings.dedup_ttl.total_seconds()
         memory = memory_of("outcomes", topic, identities, own)
         seen = RedisFirstSeen(client, memory, ttl, history)
+        check = load_contract(record).check
         contract = partial(check, future_bound_us=micros(settings.future_bound))
         decoder = Decoder(schemas.latest(record), lookup)
         return Input(source, decoder, contract, seen, len(partitions))
 
     # No table of this flow has every payment, so a Redis that is lost forgets which came before.
-    payments = connect(
-        settings.topic, "payment", check_payments, settings.idle_timeout, history=None
-    )
+    payments = connect(settings.topic, "payment", settings.idle_timeout, history=None)
     # Chargebacks are few and come late: a partition that is quiet for a minute has only none.
     chargebacks = connect(
         settings.chargebacks_topic,
         "chargeback",
-        check_chargebacks,
         settings.chargebacks_idle_timeout,
         CommittedIds(
             settings.delta_root,

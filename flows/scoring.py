@@ -16,7 +16,7 @@ from flows.wiring import micros
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
 from operators.connectors import registry
-from operators.contracts import check_payments
+from operators.contracts import load_contract
 from operators.rejects import Breaker
 from operators.rules import RuleSet, load_rules
 from operators.steps.decode import Contract, decode
@@ -54,7 +54,9 @@ def load() -> tuple[Settings, RuleSet]:
 def connect(settings: Settings, rules: RuleSet, seen: FirstSeen) -> Parts:
     """Return the parts for real records; raises RegistryUnavailableError."""
     lookup = registry.open_registry(settings.schema_registry, registry_config(settings))
-    contract = partial(check_payments, future_bound_us=micros(settings.future_bound))
+    contract = partial(
+        load_contract("payment").check, future_bound_us=micros(settings.future_bound)
+    )
     return Parts(Decoder(schemas.latest("payment"), lookup), contract, seen, rules)
 
 

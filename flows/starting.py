@@ -23,6 +23,7 @@ from operators.connectors import (
     topic_ids,
 )
 from operators.connectors.drain import DRAIN
+from operators.contracts import ContractError
 from operators.rules import RuleError
 from operators.tables import Table
 
@@ -40,7 +41,7 @@ def start(load: Callable[[], _Loaded], connect: Callable[[_Loaded], Dataflow]) -
     logging.getLogger("millstream").setLevel(logging.INFO)
     try:
         loaded = load()
-    except (SettingsError, RuleError) as error:
+    except (ContractError, SettingsError, RuleError) as error:
         refuse(error, 2)
     try:
         built = connect(loaded)

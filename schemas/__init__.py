@@ -1,4 +1,4 @@
-"""Avro schemas by record and version: ``<record>/<version>.avsc``.
+"""Avro schemas by record and version, ``<record>/<version>.avsc``, and the records' contracts.
 
 A published version is never edited; a change is a new version that older data resolves to.
 """
@@ -52,3 +52,10 @@ def local_id(record: str, version: int) -> int:
 def local_guid(record: str, version: int) -> uuid.UUID:
     """Return the GUID that a version has where no registry gives it one (UUID v5)."""
     return uuid.uuid5(uuid.NAMESPACE_URL, f"millstream:{record}/{version}")
+
+
+@cache
+def contract(record: str) -> str | None:
+    """Return the text of a record's ``contract.yaml``, None if it has none."""
+    file = files(__name__).joinpath(record, "contract.yaml")
+    return file.read_text("utf-8") if file.is_file() else None

@@ -79,7 +79,14 @@ def wheel(tmp_path_factory) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["flows/rules/*.yaml", "schemas/*/*.avsc", "operators/**/*.lua", "**/*.py"]
+    "pattern",
+    [
+        "flows/rules/*.yaml",
+        "schemas/*/*.avsc",
+        "schemas/*/*.yaml",
+        "operators/**/*.lua",
+        "**/*.py",
+    ],
 )
 def test_the_wheel_has_every_file_that_the_code_reads(wheel, pattern):
     expected = {

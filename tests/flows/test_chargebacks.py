@@ -16,7 +16,7 @@ from operators.avro import Decoder
 from operators.connectors import registry
 from operators.connectors.kafka import headers_of, read_to_end
 from operators.connectors.kafka_sink import ID_HEADER
-from operators.contracts import check_chargebacks, check_payments
+from operators.contracts import load_contract
 from ops.local import Stack, local_stack
 from ops.simulate import Params, produce, simulate
 from ops.simulate.encode import SCHEMA_HEADER
@@ -148,9 +148,14 @@ def test_every_payment_has_its_outcome_once_whatever_the_kills(tmp_path: Path) -
         )
 
     headers = [None if h is None else [(SCHEMA_HEADER, h)] for h in made.records["header"]]
-    payments = good("payment", made.records["value"].to_list(), headers, check_payments)
+    payments = good(
+        "payment", made.records["value"].to_list(), headers, load_contract("payment").check
+    )
     charged = good(
-        "chargeback", [v for _, v in records], [None] * len(records), check_chargebacks
+        "chargeback",
+        [v for _, v in records],
+        [None] * len(records),
+        load_contract("chargeback").check,
     )
     paid_in = in_time(payments, made.records["partition"].to_list(), "payment_id")
     charged_in = in_time(charged, [p for p, _ in records], "chargeback_id")

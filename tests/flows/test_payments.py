@@ -18,7 +18,7 @@ from operators.avro import Decoder
 from operators.batches import END_OF_INPUT, Progress, RawBatch
 from operators.connectors import registry
 from operators.connectors.kafka_sink import Outgoing
-from operators.contracts import check_payments
+from operators.contracts import load_contract
 from operators.records import RAW_COLUMNS
 from operators.rules import RuleSet, load_rules
 
@@ -48,7 +48,7 @@ class Seen:
 def parts() -> Parts:
     return Parts(
         Decoder(schemas.latest("payment"), registry.open_registry("", {})),
-        check_payments,
+        load_contract("payment").check,
         Seen(),
         RuleSet(load_rules(SETTINGS.rules), SILVER_COLUMNS),
     )

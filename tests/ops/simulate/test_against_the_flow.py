@@ -7,7 +7,7 @@ import polars as pl
 
 import schemas
 from operators.avro import Decoder
-from operators.contracts import check_payments
+from operators.contracts import load_contract
 from ops.simulate import Params, Troubles, simulate
 from ops.simulate.encode import SCHEMA_HEADER
 
@@ -32,7 +32,7 @@ def test_the_flow_refuses_what_the_truth_expects():
     ]
     decoded = decoder.decode(simulation.records["value"].to_list(), headers)
     unknown = pl.Series([None] * decoded.frame.height, dtype=pl.Int64)
-    good, refusals = check_payments(decoded.frame, unknown)
+    good, refusals = load_contract("payment").check(decoded.frame, unknown)
 
     stages = [None] * simulation.truth.height
     codes = [None] * simulation.truth.height

@@ -6,7 +6,7 @@ import pytest
 import schemas
 from operators.avro import Decoder
 from operators.connectors import registry
-from operators.contracts import check_chargebacks
+from operators.contracts import load_contract
 from ops.simulate import Params, simulate, simulate_chargebacks
 
 PAYMENTS = simulate(Params(payments=20_000, customers=300, terminals=300)).payments
@@ -33,7 +33,7 @@ def test_most_are_good_chargebacks_of_payments_and_every_trouble_comes():
     decoded = decoder.decode(values, [None] * len(values))
     broken = len(values) - decoded.frame.height
     unknown = pl.Series([None] * decoded.frame.height, dtype=pl.Int64)
-    good, refusals = check_chargebacks(decoded.frame, unknown)
+    good, refusals = load_contract("chargeback").check(decoded.frame, unknown)
     frame = decoded.frame.filter(good)
     n = len(values)
     assert 0.005 < broken / n < 0.02

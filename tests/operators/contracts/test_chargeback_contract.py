@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from flows.outcomes import CHARGEBACKS
-from operators.contracts import check_chargebacks
+from operators.contracts import load_contract
 
 GOOD: dict[str, Any] = {
     "chargeback_id": "cb-1",
@@ -22,7 +22,7 @@ GOOD: dict[str, Any] = {
 def codes(**changes: Any) -> list[str]:
     frame = pl.DataFrame([GOOD, GOOD | changes], schema=CHARGEBACKS)
     kafka_ms = int(datetime(2024, 5, 1, tzinfo=UTC).timestamp() * 1000)
-    good, refusals = check_chargebacks(frame, pl.Series([kafka_ms, kafka_ms]))
+    good, refusals = load_contract("chargeback").check(frame, pl.Series([kafka_ms, kafka_ms]))
     assert good.to_list() == [True, not refusals]
     assert all(refusal.row == 1 and refusal.stage == "contract" for refusal in refusals)
     return [refusal.code for refusal in refusals]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.contracts import check_payments
+from operators.contracts import load_contract
 
 SCHEMA = {
     "payment_id": pl.String,
@@ -49,7 +49,7 @@ def check(*payments: dict[str, Any], kafka_ms: int | None = NOW_MS) -> Any:
     storage = SCHEMA | {"event_time": pl.Int64}
     frame = pl.DataFrame(list(payments), schema=storage).cast(SCHEMA)
     timestamps = pl.Series([kafka_ms] * len(payments), dtype=pl.Int64)
-    return check_payments(frame, timestamps)
+    return load_contract("payment").check(frame, timestamps)
 
 
 @pytest.mark.parametrize(

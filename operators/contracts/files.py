@@ -1,0 +1,175 @@
+"""Contract files: ``schemas/<record>/contract.yaml``, read and refused with all their problems."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import Annotated, Any, Final
+
+import yaml
+from polars.exceptions import PolarsError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+import schemas
+from operators.contracts.contract import (
+    Check,
+    Contract,
+    bytes_of,
+    one_of,
+    pattern,
+    span,
+    time_in,
+)
+from operators.expressions import one_row
+from schemas import AvroSchema
+
+_TEXT: Final = {"string", "enum"}
+_NUMBER: Final = {"int", "long", "float", "double"}
+_KINDS: Final = ("bytes", "range", "pattern", "one_of", "time", "where")
+
+
+class ContractError(ValueError):
+    """A contract cannot be used; the message names every problem."""
+
+
+class _Stated(BaseModel):
+    """One entry of ``checks``: a stable code, the fields, and one thing that must hold of each.
+
+    `bytes` and `range` are [least, most], inclusive; `time` is [from, to]; `pattern` has to match
+    the whole text; `where` is SQL over the record. A null holds where the schema allows it, but
+    for `where`, which must be true. `says` are other words for it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    code: str = Field(pattern="^[a-z][a-z0-9_]*$")
+    fields: Annotated[list[str], Field(alias="field")] = []
+    bytes: tuple[int, int] | None = None
+    range: tuple[float | int, float | int] | None = None
+    pattern: str | None = None
+    one_of: Annotated[list[Any] | None, Field(alias="in")] = None
+    time: tuple[date, date] | None = None
+    where: str | None = None
+    says: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_field(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and isinstance(given.get("field"), str):
+            return {**given, "field": [given["field"]]}
+        return given
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "_Stated":
+        stated = [name for name in _KINDS if getattr(self, name) is not None]
+        if len(stated) != 1:
+            raise ValueError("needs one of bytes, range, pattern, in, time and where")
+        if bool(self.fields) == (self.where is not None):
+            raise ValueError("needs a field, or where without one")
+        return self
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checks: list[_Stated]
+
+
+@cache
+def load_contract(record: str) -> Contract:
+    """Return the contract of a record's newest schema; one without a file allows everything.
+
+    Raises ContractError naming all that is wrong with the file.
+    """
+    text = schemas.contract(record)
+    return read_contract(
+        text or "checks: []", schemas.latest(record), f"{record}/contract.yaml"
+    )
+
+
+def read_contract(text: str, schema: AvroSchema, name: str) -> Contract:
+    """Return the contract that a YAML text states of a schema's records; raises ContractError.
+
+    `name` is what problems begin with.
+    """
+    try:
+        stated = _File.model_validate(yaml.safe_load(text)).checks
+    except ValidationError as error:
+        raise ContractError(
+            "\n".join(
+                f"{name}: {'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors()
+            )
+        ) from None
+    except yaml.YAMLError as error:
+        raise ContractError(f"{name}: {error}") from None
+    fields = {field["name"]: _kind(field["type"]) for field in schema["fields"]}
+    problems: list[str] = []
+    checks: list[Check] = []
+    for number, each in enumerate(stated):
+        try:
+            checks += _checks(each, fields)
+        except (ValueError, PolarsError) as error:
+            problems.append(f"{name}: checks.{number} ({each.code}): {error}")
+    if problems:
+        raise ContractError("\n".join(problems))
+    return Contract(checks)
+
+
+def _kind(avro: Any) -> tuple[str, bool]:
+    """Return a field's type, the logical one where it has one, and whether it may be null."""
+    if isinstance(avro, list):
+        return _kind(next(branch for branch in avro if branch != "null"))[0], "null" in avro
+    if isinstance(avro, dict):
+        return str(avro.get("logicalType") or avro["type"]), False
+    return str(avro), False
+
+
+def _checks(stated: _Stated, fields: Mapping[str, tuple[str, bool]]) -> Iterator[Check]:
+    if stated.where is not None:
+        condition = one_row(stated.where)
+        read = condition.meta.root_names()
+        _refuse_unknown(read, fields)
+        yield Check(
+            stated.code, ", ".join(dict.fromkeys(read)), stated.says or stated.where, condition
+        )
+        return
+    _refuse_unknown(stated.fields, fields)
+    for name in stated.fields:
+        kind, nullable = fields[name]
+        words, made = _made(stated, name, kind)
+        rule = f"{words}, or null" if nullable else words
+        yield Check(stated.code, name, stated.says or rule, made, nullable=nullable)
+
+
+def _refuse_unknown(names: list[str], fields: Mapping[str, Any]) -> None:
+    unknown = [name for name in names if name not in fields]
+    if unknown:
+        raise ValueError(f"the schema has no {', '.join(unknown)}")
+
+
+def _made(stated: _Stated, name: str, kind: str) -> tuple[str, Any]:
+    """Return what must hold of a field in words, and as `Check.holds` has it."""
+    if stated.bytes is not None:
+        _need(kind, _TEXT, "bytes")
+        least, most = stated.bytes
+        return f"{least} to {most} bytes" if least else f"at most {most} bytes", bytes_of(
+            name, least, most
+        )
+    if stated.range is not None:
+        _need(kind, _NUMBER, "range")
+        low, high = stated.range
+        return f"{low} to {high}", span(name, low, high)
+    if stated.pattern is not None:
+        _need(kind, _TEXT, "pattern")
+        return f"matches {stated.pattern}", pattern(name, stated.pattern)
+    if stated.one_of is not None:
+        return f"one of {', '.join(map(str, stated.one_of))}", one_of(name, stated.one_of)
+    _need(kind, {"timestamp-micros"}, "time")
+    begin, end = (datetime(d.year, d.month, d.day, tzinfo=UTC) for d in stated.time or ())
+    words = f"from {begin:%Y-%m-%d} to {end:%Y-%m-%d}, and not far past the record's Kafka time"
+    return words, time_in(name, *(int(t.timestamp()) * 1_000_000 for t in (begin, end)))
+
+
+def _need(kind: str, kinds: set[str], what: str) -> None:
+    if kind not in kinds:
+        raise ValueError(f"{what} is not for a field of type {kind}")
