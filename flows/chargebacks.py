@@ -131,6 +131,8 @@ def _load() -> Settings:
     settings = settings_.load()
     if settings.topic == settings.chargebacks_topic:
         raise SettingsError("MILLSTREAM_CHARGEBACKS_TOPIC: is the payments' topic")
+    for record in ("payment", "chargeback"):
+        load_contract(record)
     return settings
 
 

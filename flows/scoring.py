@@ -46,8 +46,12 @@ class Scored:
 
 
 def load() -> tuple[Settings, RuleSet]:
-    """Read the settings and the rules that they name; raises SettingsError and RuleError."""
+    """Read the settings, the contract and the rules that they name.
+
+    Raises SettingsError, ContractError and RuleError.
+    """
     settings = settings_.load()
+    load_contract("payment")
     return settings, RuleSet(load_rules(settings.rules), SILVER_COLUMNS)
 
 
