@@ -7,7 +7,7 @@ import polars as pl
 from flows.columns import record_columns
 from operators.joins import IntervalJoin
 from operators.records import REJECT_COLUMNS
-from operators.steps.dedup import DUPLICATE_COLUMNS
+from operators.steps.dedup import duplicate_columns
 from operators.tables import COORDINATES, TIME, Table
 from operators.waiting import LATE_ROWS, Side
 
@@ -29,10 +29,7 @@ SILVER: Final = Table(
 QUARANTINE: Final = Table("quarantine/chargebacks", REJECT_COLUMNS)
 DUPLICATES: Final = Table(
     "silver/chargeback_duplicates",
-    {
-        "chargeback_id" if name == "payment_id" else name: kind
-        for name, kind in DUPLICATE_COLUMNS.items()
-    },
+    duplicate_columns("chargeback_id"),
     scattered=("chargeback_id",),
 )
 LATE: Final = Table("gold/late_for_outcomes", LATE_ROWS)

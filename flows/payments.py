@@ -23,6 +23,7 @@ from flows.tables import (
     BRONZE,
     DUPLICATES,
     LATE,
+    LATE_TOLD,
     QUARANTINE,
     SILVER,
     SILVER_COLUMNS,
@@ -74,7 +75,7 @@ def build(
     op.output("topics", sent, topic_sink)
 
     windows = {
-        name: window(name, payments, windows_of(lateness), settings.key_groups)
+        name: window(name, payments, windows_of(lateness), settings.key_groups, LATE_TOLD)
         for name, windows_of in WINDOWED.items()
     }
     rows = {

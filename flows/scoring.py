@@ -52,7 +52,9 @@ def load() -> tuple[Settings, RuleSet]:
     """
     settings = settings_.load()
     load_contract("payment")
-    return settings, RuleSet(load_rules(settings.rules), SILVER_COLUMNS)
+    return settings, RuleSet(
+        load_rules(settings.rules), SILVER_COLUMNS, "payment_id", "card_id"
+    )
 
 
 def connect(settings: Settings, rules: RuleSet, seen: FirstSeen) -> Parts:
@@ -71,7 +73,7 @@ def score(raw: Stream[RawBatch], parts: Parts, settings: Settings) -> Scored:
     """
     breaker = Breaker(settings.max_reject_ratio)
     decoded = decode("decode", raw, parts.decoder, parts.contract, breaker)
-    unique = dedup("dedup", decoded.oks, parts.seen)
+    unique = dedup("dedup", decoded.oks, parts.seen, "payment_id")
     payments = features("features", unique.firsts, micros(settings.out_of_orderness))
     detected = detect("rules", payments, parts.rules)
     rejects = op.merge("rejects", decoded.rejects, detected.rejects)

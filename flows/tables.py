@@ -7,9 +7,9 @@ import polars as pl
 from flows.columns import record_columns
 from operators.features import SCHEMA as FEATURES
 from operators.records import RAW_COLUMNS, REJECT_COLUMNS
-from operators.rules import ALERT_COLUMNS
-from operators.steps.dedup import DUPLICATE_COLUMNS
-from operators.steps.windows import LATE_COLUMNS
+from operators.rules import alert_columns
+from operators.steps.dedup import duplicate_columns
+from operators.steps.windows import late_columns
 from operators.tables import COORDINATES, TIME, Table
 from operators.windows import Windows, agg, session, sliding, tumbling
 
@@ -33,10 +33,11 @@ SILVER: Final = Table(
     partition_by=("event_date",),
     scattered=("payment_id", "card_amount_minor_mean"),
 )
-DUPLICATES: Final = Table("silver/duplicates", DUPLICATE_COLUMNS)
+DUPLICATES: Final = Table("silver/duplicates", duplicate_columns("payment_id"))
 QUARANTINE: Final = Table("quarantine/payments", REJECT_COLUMNS)
-ALERTS: Final = Table("gold/alerts", ALERT_COLUMNS)
-LATE: Final = Table("gold/late", LATE_COLUMNS)
+ALERTS: Final = Table("gold/alerts", alert_columns("payment_id", "card_id"))
+LATE_TOLD: Final = ("payment_id", "terminal_id")
+LATE: Final = Table("gold/late", late_columns(LATE_TOLD))
 
 
 def terminal_minute(lateness: int) -> Windows:

@@ -41,8 +41,8 @@ def _after(text: str) -> timedelta:
     return timedelta(days, seconds, 0, millis, minutes, hours)
 
 
-def payments(case: Case) -> pl.DataFrame:
-    """Return a case's payments with the schema's fields, coordinates and the Kafka time.
+def events(case: Case) -> pl.DataFrame:
+    """Return a case's events with the schema's fields, coordinates and the Kafka time.
 
     Raises ValueError for a field that payments don't have or a value that is none of its.
     """
@@ -51,7 +51,7 @@ def payments(case: Case) -> pl.DataFrame:
     # The decoder knows what columns a schema makes; it is given nothing to look up.
     types = Decoder(schema, lambda _: {}).decode([], []).frame.schema
     rows = []
-    for offset, given in enumerate(case.payments):
+    for offset, given in enumerate(case.events):
         stated = {k: v for k, v in given.items() if k != "after"}
         unknown = sorted(stated.keys() - fields.keys() | stated.keys() & {"event_time"})
         if unknown:
@@ -78,11 +78,11 @@ def run_case(rule: Rule, case: Case) -> list[int]:
     Raises RuleError for a rule that cannot be used, that fails on one of the payments, or
     that says of a payment alone other than of the same payment among others.
     """
-    frame = CardFeatures(_OUT_OF_ORDERNESS).advance(payments(case))
-    rules = RuleSet([rule], dict(frame.schema))
+    frame = CardFeatures(_OUT_OF_ORDERNESS).advance(events(case))
+    rules = RuleSet([rule], frame.schema, "payment_id", "card_id")
     together = rules.evaluate(frame)
     for failure in together.failures:
-        number = failure.payment["source_offset"][0] + 1
+        number = failure.event["source_offset"][0] + 1
         raise RuleError(f"rule {rule.id}, {case.name}: payment {number}: {failure.error}")
     alone = [rules.evaluate(frame[i]).alerts for i in range(frame.height)]
     if not pl.concat(alone).equals(together.alerts):

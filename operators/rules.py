@@ -1,7 +1,7 @@
-"""Rules: conditions on a payment and its features that raise alerts, one YAML file each."""
+"""Rules: conditions on an event and its features that raise alerts, one YAML file each."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import polars as pl
 import yaml
 from polars.exceptions import PolarsError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from operators.expressions import one_row, select_rows
 from operators.frames import filtered, in_one_chunk, stacked
@@ -18,18 +18,22 @@ from operators.tables import COORDINATES
 
 Severity = Literal["low", "medium", "high", "critical"]
 
-ALERT_COLUMNS: Final[dict[str, pl.DataType]] = {
-    "alert_id": pl.String(),
-    "rule_id": pl.String(),
-    "rule_version": pl.Int32(),
-    "payment_id": pl.String(),
-    "card_id": pl.String(),
-    "event_time": pl.Datetime("us", "UTC"),
-    "severity": pl.String(),
-    "score": pl.Float64(),
-    "reason": pl.String(),
-    **COORDINATES,
-}
+
+def alert_columns(id_column: str, key_column: str) -> dict[str, pl.DataType]:
+    """Return an alert's columns; two are the event's own, its id and whom it is about."""
+    return {
+        "alert_id": pl.String(),
+        "rule_id": pl.String(),
+        "rule_version": pl.Int32(),
+        id_column: pl.String(),
+        key_column: pl.String(),
+        "event_time": pl.Datetime("us", "UTC"),
+        "severity": pl.String(),
+        "score": pl.Float64(),
+        "reason": pl.String(),
+        **COORDINATES,
+    }
+
 
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
@@ -39,20 +43,22 @@ class RuleError(ValueError):
 
 
 class Case(BaseModel):
-    """An example: payments of one card in order of arrival, and which of them alert.
+    """An example: events of one key in order of arrival, and which of them alert.
 
-    `after` is the time since the first payment; other fields are the schema's. `alerts` holds
-    positions from 1.
+    `after` is the time since the first one; other fields are the schema's. `alerts` holds
+    positions from 1. Of payments the events are called so.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
     name: str
-    payments: list[dict[str, Any]] = Field(min_length=1)
+    events: list[dict[str, Any]] = Field(
+        min_length=1, validation_alias=AliasChoices("events", "payments")
+    )
     alerts: list[int]
 
 
 class Rule(BaseModel):
-    """A rule as its file states it; `when` and `score` are SQL expressions over one payment."""
+    """A rule as its file states it; `when` and `score` are SQL expressions over one event."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     id: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
@@ -69,8 +75,8 @@ class Rule(BaseModel):
         """The condition; null (something it needs is unknown) is no match."""
         return one_row(self.when).fill_null(False).alias(self.id)
 
-    def alerts(self, hits: pl.DataFrame) -> pl.DataFrame:
-        """Return an alert, with `ALERT_COLUMNS`, for each of the matching payments."""
+    def alerts(self, hits: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
+        """Return an alert, with `columns` as of `alert_columns`, for each matching event."""
         text = re.sub(r"\{\w+\}", "{}", self.reason)
         names = [
             pl.col(n).cast(pl.String).fill_null("?") for n in _PLACEHOLDER.findall(self.reason)
@@ -91,23 +97,23 @@ class Rule(BaseModel):
             hits,
             [
                 made.get(name, pl.col(name)).cast(dtype).alias(name)
-                for name, dtype in ALERT_COLUMNS.items()
+                for name, dtype in columns.items()
             ],
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A rule that could not be evaluated on a payment."""
+    """A rule that could not be evaluated on an event, a frame of one row."""
 
     rule: Rule
-    payment: pl.DataFrame
+    event: pl.DataFrame
     error: str
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The alerts of a frame of payments, and the evaluations that failed."""
+    """The alerts of a frame of events, and the evaluations that failed."""
 
     alerts: pl.DataFrame
     failures: list[Failure]
@@ -116,17 +122,25 @@ class Verdict:
 class RuleSet:
     """All rules together, evaluated on columns."""
 
-    def __init__(self, rules: Sequence[Rule], columns: dict[str, pl.DataType]) -> None:
-        """Check every rule against the columns that payments have.
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        columns: Mapping[str, pl.DataType],
+        id_column: str,
+        key_column: str,
+    ) -> None:
+        """Check every rule against the columns that events have.
 
-        Raises RuleError naming all rules that do not parse or use an unknown column.
+        `id_column` and `key_column` are those of `alert_columns`. Raises RuleError naming all
+        rules that do not parse or use an unknown column.
         """
         self.rules = tuple(rules)
+        self.columns = alert_columns(id_column, key_column)
         empty = pl.DataFrame(schema=columns)
         problems = []
         for rule in self.rules:
             try:
-                rule.alerts(empty.filter(rule.condition))
+                rule.alerts(empty.filter(rule.condition), self.columns)
             except PolarsError as error:
                 problems.append(f"rule {rule.id}: {str(error).splitlines()[0]}")
         ids = [rule.id for rule in self.rules]
@@ -136,42 +150,44 @@ class RuleSet:
         if problems:
             raise RuleError("\n".join(problems))
 
-    def evaluate(self, payments: pl.DataFrame) -> Verdict:
-        """Return the alerts that `payments` (schema fields, features, coordinates) raise."""
+    def evaluate(self, events: pl.DataFrame) -> Verdict:
+        """Return the alerts that `events` (schema fields, features, coordinates) raise."""
         alerts: list[pl.DataFrame] = []
         failures: list[Failure] = []
-        if payments.height and self.rules:
+        if events.height and self.rules:
             try:
-                masks = select_rows(payments, [rule.condition for rule in self.rules])
+                masks = select_rows(events, [rule.condition for rule in self.rules])
                 hits = [rule for rule in self.rules if masks[rule.id].any()]
                 # In one chunk: Polars 2.1 with several threads panics in format() on the
                 # filtered rows of a frame of many chunks.
-                alerts = [r.alerts(in_one_chunk(filtered(payments, masks[r.id]))) for r in hits]
+                alerts = [
+                    r.alerts(in_one_chunk(filtered(events, masks[r.id])), self.columns)
+                    for r in hits
+                ]
             except PolarsError:
-                # Some rule fails on some payment: find which, so that all others count.
+                # Some rule fails on some event: find which, so that all others count.
                 alerts = []
                 for rule in self.rules:
-                    alerts += _one_by_one(rule, payments, failures)
+                    alerts += self._one_by_one(rule, events, failures)
         if not alerts:
-            return Verdict(pl.DataFrame(schema=ALERT_COLUMNS), failures)
+            return Verdict(pl.DataFrame(schema=self.columns), failures)
         order = ["source_partition", "source_offset", "rule_id"]
         return Verdict(stacked(alerts).sort(order), failures)
 
-
-def _one_by_one(
-    rule: Rule, payments: pl.DataFrame, failures: list[Failure]
-) -> list[pl.DataFrame]:
-    """Return the rule's alerts, halving the payments until those it fails on stand alone."""
-    try:
-        hits = select_rows(payments, [rule.condition])[rule.id]
-        return [rule.alerts(in_one_chunk(filtered(payments, hits)))]
-    except PolarsError as error:
-        if payments.height == 1:
-            failures.append(Failure(rule, payments, type(error).__name__))
-            return []
-        half = payments.height // 2
-        first = _one_by_one(rule, payments.head(half), failures)
-        return first + _one_by_one(rule, payments.slice(half), failures)
+    def _one_by_one(
+        self, rule: Rule, events: pl.DataFrame, failures: list[Failure]
+    ) -> list[pl.DataFrame]:
+        """Return the rule's alerts, halving the events until those it fails on stand alone."""
+        try:
+            hits = select_rows(events, [rule.condition])[rule.id]
+            return [rule.alerts(in_one_chunk(filtered(events, hits)), self.columns)]
+        except PolarsError as error:
+            if events.height == 1:
+                failures.append(Failure(rule, events, type(error).__name__))
+                return []
+            half = events.height // 2
+            first = self._one_by_one(rule, events.head(half), failures)
+            return first + self._one_by_one(rule, events.slice(half), failures)
 
 
 def load_rules(folder: Path) -> list[Rule]:

@@ -16,13 +16,16 @@ from operators.times import in_micros
 
 HOUR: Final = 3_600_000_000
 
-DUPLICATE_COLUMNS: Final[dict[str, pl.DataType]] = {
-    **COORDINATES,
-    "payment_id": pl.String(),
-    "event_time": TIME,
-    "first_partition": pl.Int32(),
-    "first_offset": pl.Int64(),
-}
+
+def duplicate_columns(id_column: str) -> dict[str, pl.DataType]:
+    """Return the columns of duplicates, with the coordinates of the record each repeats."""
+    return {
+        **COORDINATES,
+        id_column: pl.String(),
+        "event_time": TIME,
+        "first_partition": pl.Int32(),
+        "first_offset": pl.Int64(),
+    }
 
 
 class FirstSeen(Protocol):
@@ -40,14 +43,14 @@ class FirstSeen(Protocol):
 
 @dataclass(frozen=True)
 class DedupOut:
-    """Streams of `dedup`: first records, and frames of `DUPLICATE_COLUMNS`."""
+    """Streams of `dedup`: first records, and frames of `duplicate_columns`."""
 
     firsts: Stream[Batch]
     duplicates: Stream[pl.DataFrame]
 
 
 def dedup_batches(
-    batches: list[Batch], seen: FirstSeen, id_column: str = "payment_id"
+    batches: list[Batch], seen: FirstSeen, id_column: str
 ) -> list[Batch | pl.DataFrame]:
     """Return the batches without duplicates, and a frame of these if there are any."""
     frame = merge(batches)
@@ -73,18 +76,12 @@ def dedup_batches(
         mask = keep.slice(start, len(batch))
         firsts.append(Batch(batch.progress, filtered(batch.frame, mask)))
         start += len(batch)
-    columns = (id_column if name == "payment_id" else name for name in DUPLICATE_COLUMNS)
-    return [*firsts, duplicates[list(columns)]]
+    return [*firsts, duplicates[list(duplicate_columns(id_column))]]
 
 
 @operator
-def dedup(
-    step_id: str, up: Stream[Batch], seen: FirstSeen, id_column: str = "payment_id"
-) -> DedupOut:
-    """Pass on the first record of each `id_column`; a replayed record recognises itself.
-
-    The duplicates have that column in place of `payment_id`.
-    """
+def dedup(step_id: str, up: Stream[Batch], seen: FirstSeen, id_column: str) -> DedupOut:
+    """Pass on the first record of each `id_column`; a replayed record recognises itself."""
 
     def shim(batches: list[Batch]) -> list[Batch | pl.DataFrame]:
         result = dedup_batches(batches, seen, id_column)

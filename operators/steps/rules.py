@@ -14,23 +14,23 @@ from operators.rules import Failure, RuleSet
 
 @dataclass(frozen=True)
 class RulesOut:
-    """Streams of `detect`: frames of `ALERT_COLUMNS`, and frames of `REJECT_COLUMNS`."""
+    """Streams of `detect`: frames of `alert_columns`, and frames of `REJECT_COLUMNS`."""
 
     alerts: Stream[pl.DataFrame]
     rejects: Stream[pl.DataFrame]
 
 
 def _rejected(failures: list[Failure]) -> pl.DataFrame:
-    """Return a row per failure; the payment's bytes stand in bronze at the same offset."""
+    """Return a row per failure; the event's bytes stand in bronze at the same offset."""
     rows = [
-        failure.payment.select("source_topic", "source_partition", "source_offset").row(
+        failure.event.select("source_topic", "source_partition", "source_offset").row(
             0, named=True
         )
         | {
             "stage": "rule",
             "code": f"rule_failed:{failure.rule.id}",
             "message": f"version {failure.rule.version} raised {failure.error}; "
-            "the payment itself is in silver, its bytes in bronze at the same offset",
+            "the event itself is in silver, its bytes in bronze at the same offset",
         }
         for failure in failures
     ]
@@ -39,7 +39,7 @@ def _rejected(failures: list[Failure]) -> pl.DataFrame:
 
 @operator
 def detect(step_id: str, up: Stream[Batch], rules: RuleSet) -> RulesOut:
-    """Evaluate the rules on every payment."""
+    """Evaluate the rules on every event."""
 
     def shim(batches: list[Batch]) -> list[tuple[bool, pl.DataFrame]]:
         verdict = rules.evaluate(merge(batches))

@@ -33,27 +33,30 @@ from operators.windows import (
     new_panes,
 )  # fmt: skip
 
-LATE_COLUMNS: Final[dict[str, pl.DataType]] = {
-    **COORDINATES,
-    "payment_id": pl.String(),
-    "terminal_id": pl.String(),
-    "event_time": TIME,
-    "step": pl.String(),
-    "window_start": TIME,
-    "window_end": TIME,
-    "watermark": TIME,
-    "lateness_us": pl.Int64(),
-}
-"""A row for each window that a record missed; `lateness_us` is how far the record's event time
-was behind the watermark that it was judged by."""
-
-_TOLD: Final = [*COORDINATES, "payment_id", "terminal_id", "event_time", "watermark"]
 _LATE: Final = "late"
+
+
+def late_columns(names: Sequence[str]) -> dict[str, pl.DataType]:
+    """Return the columns of late records, `names` being texts of the record's own.
+
+    A row for each window that a record missed; `lateness_us` is how far the record's event time
+    was behind the watermark that it was judged by.
+    """
+    return {
+        **COORDINATES,
+        **dict.fromkeys(names, pl.String()),
+        "event_time": TIME,
+        "step": pl.String(),
+        "window_start": TIME,
+        "window_end": TIME,
+        "watermark": TIME,
+        "lateness_us": pl.Int64(),
+    }
 
 
 @dataclass(frozen=True)
 class WindowOut:
-    """Streams of `window`: frames of panes, and frames of `LATE_COLUMNS`."""
+    """Streams of `window`: frames of panes, and frames of `late_columns`."""
 
     panes: Stream[pl.DataFrame]
     late: Stream[pl.DataFrame]
@@ -79,8 +82,9 @@ class _Task:
 _Item = tuple[str, _Slice | _Task | pl.DataFrame]
 
 
-def late_rows(step: str, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return `Judged.late` as rows of `LATE_COLUMNS`; columns that it lacks are null."""
+def late_rows(step: str, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Return `Judged.late` as rows of `late_columns`; columns that it lacks are null."""
+    columns = late_columns(names)
     behind = pl.col("watermark") - pl.col("event_time").to_physical()
     rows = as_times(rows).with_columns(
         pl.lit(step).alias("step"),
@@ -88,18 +92,23 @@ def late_rows(step: str, rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("watermark").cast(TIME),
         *(
             pl.lit(None, t).alias(n)
-            for n, t in LATE_COLUMNS.items()
+            for n, t in columns.items()
             if n not in (*rows.columns, "step", "lateness_us")
         ),
     )
-    return rows.select(*LATE_COLUMNS)
+    return rows.select(*columns)
 
 
 def assign(
-    batches: list[Batch], windows: Windows, groups: int, step: str = ""
+    batches: list[Batch],
+    windows: Windows,
+    groups: int,
+    step: str = "",
+    told: Sequence[str] = (),
 ) -> list[tuple[str, _Slice | pl.DataFrame]]:
     """Return a slice for each key group, and under the key "late" what is late.
 
+    `told` are the columns that late records are told by, see `late_columns`.
     Every group gets every partition's progress, so that a key that falls silent still closes.
     """
     progress = [batch.progress for batch in batches]
@@ -109,10 +118,10 @@ def assign(
     frame = merge(batches)
     if frame.height == 0:
         return result
-    needed = {*windows.reads, *_TOLD}
+    needed = {*windows.reads, *late_columns(told), "watermark"}
     judged = windows.judge(frame[[name for name in frame.columns if name in needed]])
     if judged.late is not None:
-        result.append((_LATE, late_rows(step, judged.late)))
+        result.append((_LATE, late_rows(step, judged.late, told)))
     group = key_groups(judged.marked[HASH].to_numpy(), groups)
     if judged.counts is None:
         order = np.argsort(group, kind="stable")
@@ -130,8 +139,10 @@ def assign(
 
 
 class _IntakeLogic(StatefulBatchLogic[_Slice, _Item, dict[str, Any]]):
-    def __init__(self, step: str, windows: Windows, state: dict[str, Any] | None) -> None:
-        self._step, self._windows, self._group = step, windows, ""
+    def __init__(
+        self, step: str, windows: Windows, told: Sequence[str], state: dict[str, Any] | None
+    ) -> None:
+        self._step, self._windows, self._told, self._group = step, windows, told, ""
         self._intake = Intake(windows) if state is None else Intake.load(windows, state)
 
     def on_batch(self, values: list[_Slice]) -> tuple[list[_Item], bool]:
@@ -145,7 +156,7 @@ class _IntakeLogic(StatefulBatchLogic[_Slice, _Item, dict[str, Any]]):
             key = self._group if self._windows.slots == 1 else f"{self._group}/{each.slot}"
             result.append((key, _Task(key, each)))
         if late is not None:
-            result.append((_LATE, late_rows(self._step, late)))
+            result.append((_LATE, late_rows(self._step, late, self._told)))
         return result, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> dict[str, Any]:
@@ -175,8 +186,10 @@ class _PanesLogic(StatefulBatchLogic[_Task, Due, dict[str, Any]]):
 
 
 @operator
-def window(step_id: str, up: Stream[Batch], windows: Windows, groups: int) -> WindowOut:
-    """Aggregate records in `windows`, keyed by key group."""
+def window(
+    step_id: str, up: Stream[Batch], windows: Windows, groups: int, told: Sequence[str]
+) -> WindowOut:
+    """Aggregate records in `windows`, keyed by key group; `told` is as of `late_columns`."""
 
     def is_late(item: _Item) -> bool:
         return item[0] == _LATE
@@ -195,11 +208,11 @@ def window(step_id: str, up: Stream[Batch], windows: Windows, groups: int) -> Wi
     name = step_id.rpartition(".")[2]
     closing = Closing(windows)
     assigned = op.flat_map_batch(
-        "assign", up, lambda batches: assign(batches, windows, groups, name)
+        "assign", up, lambda batches: assign(batches, windows, groups, name, told)
     )
     judged = op.branch("judged", assigned, is_late)
     slices: Any = judged.falses
-    taken = op.stateful_batch("intake", slices, lambda s: _IntakeLogic(name, windows, s))
+    taken = op.stateful_batch("intake", slices, lambda s: _IntakeLogic(name, windows, told, s))
     woken = op.branch("woken", op.key_rm("work", taken), is_late)
     work: Any = woken.falses
     panes = op.stateful_batch("panes", work, lambda s: _PanesLogic(name, windows, s))
@@ -223,15 +236,17 @@ def aggregate(
     revisions: int = 1,
     early: Duration = 0,
     groups: int = 16,
+    told: Sequence[str] = (),
 ) -> WindowOut:
     """Aggregate records per window and value of the `by` columns.
 
     For example ``aggregate("per_terminal", up, by=["terminal_id"], window=tumbling("1m"),
     aggs={"payments": agg.count()})``. See `Windows` for what the panes hold; `groups` is the
-    number of key groups, which a running flow keeps.
+    number of key groups, which a running flow keeps; `told` are texts of a record's own by which
+    those that are late are told.
     """
     windows = Windows(tuple(by), window, aggs, micros(lateness), revisions, micros(early))
-    return _window(step_id, up, windows, groups)
+    return _window(step_id, up, windows, groups, told)
 
 
 _window = window

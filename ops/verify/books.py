@@ -21,7 +21,7 @@ from flows.tables import (
 from flows.wiring import micros
 from operators.connectors.delta import Fence, table_uri
 from operators.connectors.kafka import wait_for_partitions
-from operators.rules import ALERT_COLUMNS, RuleSet, load_rules
+from operators.rules import RuleSet, load_rules
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.report import Check, Report, only_once
 from ops.verify.topics import message_ids, reject_ids, source_records
@@ -118,7 +118,7 @@ def verify(
     )
 
     told("evaluating the rules anew on silver")
-    alerts = tables.read(ALERTS.name, [*ALERT_COLUMNS])
+    alerts = tables.read(ALERTS.name, [*ALERTS.columns])
     checks += _check_alerts(settings, tables, alerts, rejects)
     told("reading the alert and dead-letter topics")
     checks.append(
@@ -165,11 +165,11 @@ def _check_alerts(
     settings: Settings, tables: _Tables, alerts: pl.DataFrame, rejects: pl.DataFrame
 ) -> list[Check]:
     repeated = alerts.group_by("alert_id").len("times").filter(pl.col("times") > 1)
-    rules = RuleSet(load_rules(settings.rules), SILVER_COLUMNS)
+    rules = RuleSet(load_rules(settings.rules), SILVER_COLUMNS, "payment_id", "card_id")
     verdict = rules.evaluate(tables.read(SILVER.name, [*SILVER_COLUMNS]))
     failed = rejects.filter(pl.col("stage") == "rule").select(*_PLACE, "code")
     expected = [
-        failure.payment.select(*_PLACE, pl.lit(f"rule_failed:{failure.rule.id}").alias("code"))
+        failure.event.select(*_PLACE, pl.lit(f"rule_failed:{failure.rule.id}").alias("code"))
         for failure in verdict.failures
     ]
     return [

@@ -8,7 +8,7 @@ from flows.messages import alert_messages, reject_messages
 from operators.batches import Progress, RawBatch
 from operators.records import REJECT_COLUMNS, refused
 from operators.rejects import Refusal
-from operators.rules import ALERT_COLUMNS
+from operators.rules import alert_columns
 
 ALERT = {
     "alert_id": "velocity@1/payments/2/17", "rule_id": "velocity", "rule_version": 1,
@@ -20,7 +20,7 @@ ALERT = {
 
 
 def alerts(**changes) -> pl.DataFrame:
-    return pl.DataFrame([ALERT | changes], schema=ALERT_COLUMNS)
+    return pl.DataFrame([ALERT | changes], schema=alert_columns("payment_id", "card_id"))
 
 
 def test_an_alert_is_json_keyed_by_its_card_with_its_id_and_its_record():

@@ -50,7 +50,7 @@ def parts() -> Parts:
         Decoder(schemas.latest("payment"), registry.open_registry("", {})),
         load_contract("payment").check,
         Seen(),
-        RuleSet(load_rules(SETTINGS.rules), SILVER_COLUMNS),
+        RuleSet(load_rules(SETTINGS.rules), SILVER_COLUMNS, "payment_id", "card_id"),
     )
 
 

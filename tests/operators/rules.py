@@ -1,6 +1,9 @@
-"""A rule to change for a test."""
+"""A rule to change for a test, and rules together on payments."""
 
-from operators.rules import Rule
+from collections.abc import Sequence
+
+from flows.tables import SILVER_COLUMNS
+from operators.rules import Rule, RuleSet
 
 GOOD = {
     "id": "r",
@@ -16,3 +19,7 @@ GOOD = {
 
 def rule(**changes) -> Rule:
     return Rule.model_validate(GOOD | changes)
+
+
+def of_payments(rules: Sequence[Rule]) -> RuleSet:
+    return RuleSet(rules, SILVER_COLUMNS, "payment_id", "card_id")

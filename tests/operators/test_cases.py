@@ -2,17 +2,17 @@ import polars as pl
 import pytest
 
 from flows.tables import SILVER_COLUMNS
-from operators.cases import failing, payments, run_case
+from operators.cases import events, failing, run_case
 from operators.rules import Case, RuleError
 from tests.operators.rules import rule
 
 
 def case(*given: dict, alerts=()) -> Case:
-    return Case(name="c", payments=list(given), alerts=list(alerts))
+    return Case(name="c", events=list(given), alerts=list(alerts))
 
 
 def test_a_cases_payments_are_filled_in():
-    frame = payments(case({}, {"after": "1d2h3m4s5ms", "amount_minor": 5, "latitude": 1.5}))
+    frame = events(case({}, {"after": "1d2h3m4s5ms", "amount_minor": 5, "latitude": 1.5}))
     first, second = frame.to_dicts()
     assert (first["payment_id"], first["card_id"], first["amount_minor"]) == (
         "payment-1",

@@ -2,8 +2,8 @@ import polars as pl
 import pytest
 
 from flows.tables import SILVER_COLUMNS
-from operators.rules import ALERT_COLUMNS, RuleError, RuleSet, load_rules
-from tests.operators.rules import rule
+from operators.rules import RuleError, alert_columns, load_rules
+from tests.operators.rules import of_payments, rule
 
 
 def rows(*given: dict) -> pl.DataFrame:
@@ -22,9 +22,9 @@ def amounts(*values) -> pl.DataFrame:
 
 
 def test_an_alert_says_which_rule_which_payment_why_and_how_much():
-    verdict = RuleSet([rule()], SILVER_COLUMNS).evaluate(amounts(100, 4_321))
+    verdict = of_payments([rule()]).evaluate(amounts(100, 4_321))
     assert verdict.failures == []
-    assert dict(verdict.alerts.schema) == ALERT_COLUMNS
+    assert dict(verdict.alerts.schema) == alert_columns("payment_id", "card_id")
     (alert,) = verdict.alerts.to_dicts()
     assert alert == {
         "alert_id": "r@3/payments/2/1", "rule_id": "r", "rule_version": 3, "payment_id": "p",
@@ -35,7 +35,7 @@ def test_an_alert_says_which_rule_which_payment_why_and_how_much():
 
 
 def test_alerts_come_in_the_order_of_the_records_then_of_the_rules():
-    rules = RuleSet([rule(id="b"), rule(id="a")], SILVER_COLUMNS)
+    rules = of_payments([rule(id="b"), rule(id="a")])
     alerts = rules.evaluate(amounts(500, 1, 600)).alerts
     assert alerts.select("source_offset", "rule_id").rows() == [
         (0, "a"), (0, "b"), (2, "a"), (2, "b")
@@ -55,9 +55,9 @@ def test_alerts_come_in_the_order_of_the_records_then_of_the_rules():
 def test_a_reason_is_filled_in_from_the_payment(reason, expected):
     if expected is None:
         with pytest.raises(RuleError, match="rule r: "):
-            RuleSet([rule(reason=reason)], SILVER_COLUMNS)
+            of_payments([rule(reason=reason)])
         return
-    alerts = RuleSet([rule(reason=reason)], SILVER_COLUMNS).evaluate(amounts(200)).alerts
+    alerts = of_payments([rule(reason=reason)]).evaluate(amounts(200)).alerts
     assert alerts["reason"].to_list() == [expected]
 
 
@@ -71,15 +71,13 @@ def test_a_reason_is_filled_in_from_the_payment(reason, expected):
     ],
 )
 def test_a_score_is_a_number_of_the_payment_with_two_decimals(score, expected):
-    alerts = RuleSet([rule(score=score)], SILVER_COLUMNS).evaluate(amounts(200)).alerts
+    alerts = of_payments([rule(score=score)]).evaluate(amounts(200)).alerts
     assert alerts["score"].to_list() == [expected]
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [2], [1, 2], [1, 2, 3, 4], [4]])
 def test_a_score_is_the_same_to_the_last_bit_in_any_batch_and_any_chunks(cuts):
-    rules = RuleSet(
-        [rule(score="amount_minor / 10", when="amount_minor / 10 > 10.1")], SILVER_COLUMNS
-    )
+    rules = of_payments([rule(score="amount_minor / 10", when="amount_minor / 10 > 10.1")])
     frame = amounts(101, 107, 113, 101, 119)
     whole = rules.evaluate(frame).alerts
     parts = [frame[a:b] for a, b in zip([0, *cuts], [*cuts, 5], strict=True)]
@@ -89,22 +87,22 @@ def test_a_score_is_the_same_to_the_last_bit_in_any_batch_and_any_chunks(cuts):
 
 def test_what_is_unknown_is_no_match():
     unknown = rule(when="card_moved_m > 5 OR latitude < 0")
-    assert RuleSet([unknown], SILVER_COLUMNS).evaluate(amounts(1, 2)).alerts.height == 0
+    assert of_payments([unknown]).evaluate(amounts(1, 2)).alerts.height == 0
 
 
 @pytest.mark.parametrize("when", ["TRUE", "1 = 1"])
 def test_a_condition_of_constants_holds_for_every_payment(when):
-    verdict = RuleSet([rule(when=when)], SILVER_COLUMNS).evaluate(amounts(1, 2, 3))
+    verdict = of_payments([rule(when=when)]).evaluate(amounts(1, 2, 3))
     assert verdict.alerts["source_offset"].to_list() == [0, 1, 2]
 
 
 def test_no_payments_and_no_rules_are_no_alerts():
     for verdict in (
-        RuleSet([rule()], SILVER_COLUMNS).evaluate(amounts()),
-        RuleSet([], SILVER_COLUMNS).evaluate(amounts(1, 2)),
+        of_payments([rule()]).evaluate(amounts()),
+        of_payments([]).evaluate(amounts(1, 2)),
     ):
         assert verdict.alerts.height == 0
-        assert dict(verdict.alerts.schema) == ALERT_COLUMNS
+        assert dict(verdict.alerts.schema) == alert_columns("payment_id", "card_id")
         assert verdict.failures == []
 
 
@@ -113,15 +111,15 @@ def test_a_rule_that_fails_on_some_payments_fails_on_those_alone():
     frame = rows(*({"device_id": d, "amount_minor": 50 * i} for i, d in enumerate(devices)))
     frame = pl.concat([frame.slice(i, 2) for i in range(0, 7, 2)], rechunk=False)
     fails = rule(id="fails", when="CAST(device_id AS INT) > 0", score="1", reason="!")
-    verdict = RuleSet([fails, rule()], SILVER_COLUMNS).evaluate(frame)
-    assert [(f.rule.id, f.payment["source_offset"].to_list()) for f in verdict.failures] == [
+    verdict = of_payments([fails, rule()]).evaluate(frame)
+    assert [(f.rule.id, f.event["source_offset"].to_list()) for f in verdict.failures] == [
         ("fails", [1]), ("fails", [4]), ("fails", [6])
     ]  # fmt: skip
     assert {f.error for f in verdict.failures} == {"InvalidOperationError"}
     assert verdict.alerts.select("source_offset", "rule_id").rows() == [
         (0, "fails"), (2, "fails"), (3, "r"), (4, "r"), (5, "fails"), (5, "r"), (6, "r")
     ]  # fmt: skip
-    alone = [RuleSet([fails, rule()], SILVER_COLUMNS).evaluate(frame[i]) for i in range(7)]
+    alone = [of_payments([fails, rule()]).evaluate(frame[i]) for i in range(7)]
     assert pl.concat([each.alerts for each in alone]).equals(verdict.alerts)
     assert sum(len(each.failures) for each in alone) == 3
 
@@ -130,9 +128,9 @@ def test_a_rule_whose_score_fails_is_a_failure_too():
     fails = rule(when="amount_minor > 0", score="CAST(device_id AS INT)")
     frame = rows({"device_id": "5", "amount_minor": 1}, {"device_id": "x", "amount_minor": 1},
                  {"device_id": "x", "amount_minor": 0})  # fmt: skip
-    verdict = RuleSet([fails], SILVER_COLUMNS).evaluate(frame)
+    verdict = of_payments([fails]).evaluate(frame)
     assert verdict.alerts.select("source_offset", "score").rows() == [(0, 5.0)]
-    assert [f.payment["source_offset"][0] for f in verdict.failures] == [1]
+    assert [f.event["source_offset"][0] for f in verdict.failures] == [1]
 
 
 @pytest.mark.parametrize(
@@ -151,12 +149,12 @@ def test_a_rule_whose_score_fails_is_a_failure_too():
 def test_a_rule_may_not_look_at_other_payments(sql, place):
     # On its own row each of them would mean something else than in a batch.
     with pytest.raises(RuleError, match=r"rule r: .*more than one event"):
-        RuleSet([rule(**{place: sql})], SILVER_COLUMNS)
+        of_payments([rule(**{place: sql})])
 
 
 def test_a_rule_may_not_change_the_number_of_rows():
     with pytest.raises(RuleError, match="more than one event"):
-        RuleSet([rule(score="unnest(string_to_array(card_id, '-'))")], SILVER_COLUMNS)
+        of_payments([rule(score="unnest(string_to_array(card_id, '-'))")])
 
 
 @pytest.mark.parametrize(
@@ -164,9 +162,9 @@ def test_a_rule_may_not_change_the_number_of_rows():
 )
 def test_a_rule_may_not_look_at_the_clock(sql):
     with pytest.raises(RuleError, match="clock"):
-        RuleSet([rule(when=sql)], SILVER_COLUMNS)
+        of_payments([rule(when=sql)])
     text = rule(when="device_id = 'now() is current_time'")
-    assert RuleSet([text], SILVER_COLUMNS).evaluate(amounts(1)).alerts.height == 0
+    assert of_payments([text]).evaluate(amounts(1)).alerts.height == 0
 
 
 def test_all_rules_that_cannot_be_used_are_named_at_once():
@@ -181,7 +179,7 @@ def test_all_rules_that_cannot_be_used_are_named_at_once():
         rule(id="g", when="COLUMNS('card_.*') > 1"),
     ]
     with pytest.raises(RuleError) as raised:
-        RuleSet(broken, SILVER_COLUMNS)
+        of_payments(broken)
     lines = str(raised.value).splitlines()
     assert [line.split(":")[0] for line in lines] == [f"rule {i}" for i in "abcdegf"]
     assert '"amount_major"' in lines[1]
