@@ -5,7 +5,9 @@ from typing import Final
 import polars as pl
 
 from flows.columns import record_columns
+from operators.cases import Fixture
 from operators.features import SCHEMA as FEATURES
+from operators.features import CardFeatures
 from operators.records import RAW_COLUMNS, REJECT_COLUMNS
 from operators.rules import alert_columns
 from operators.steps.dedup import duplicate_columns
@@ -38,6 +40,25 @@ QUARANTINE: Final = Table("quarantine/payments", REJECT_COLUMNS)
 ALERTS: Final = Table("gold/alerts", alert_columns("payment_id", "card_id"))
 LATE_TOLD: Final = ("payment_id", "terminal_id")
 LATE: Final = Table("gold/late", late_columns(LATE_TOLD))
+
+
+FIXTURE: Final = Fixture(
+    "payment",
+    "payment_id",
+    "card_id",
+    {
+        "card_id": "card-1",
+        "customer_id": "customer-1",
+        "terminal_id": "terminal-1",
+        "amount_minor": 1_000,
+        "currency": "EUR",
+        "merchant_category": "5411",
+        "country": "BE",
+        "channel": "POS",
+    },
+    lambda: CardFeatures(30_000_000).advance,
+)
+"""What the cases of the payments' rules are played with."""
 
 
 def terminal_minute(lateness: int) -> Windows:

@@ -1,7 +1,8 @@
-"""Cases: a rule's examples, run as the flow would run the payments they describe."""
+"""Cases: a rule's examples, run as the flow would run the events they describe."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -9,26 +10,28 @@ import polars as pl
 
 import schemas
 from operators.avro import Decoder
-from operators.features import CardFeatures
 from operators.rules import Case, Rule, RuleError, RuleSet
 from operators.tables import COORDINATES, TIME
 
 START: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
-"""When the first payment of a case takes place."""
+"""When the first event of a case takes place."""
 
-DEFAULTS: Final[dict[str, Any]] = {
-    "card_id": "card-1",
-    "customer_id": "customer-1",
-    "terminal_id": "terminal-1",
-    "amount_minor": 1_000,
-    "currency": "EUR",
-    "merchant_category": "5411",
-    "country": "BE",
-    "channel": "POS",
-}
-"""What a case's payment is like where it does not say; other fields have their schema's."""
 
-_OUT_OF_ORDERNESS: Final = 30_000_000
+@dataclass(frozen=True)
+class Fixture:
+    """What the events of cases are, and what a flow would know of them.
+
+    `example` is what an event is like where a case does not say; other fields have their schema's
+    default. `features` adds to events in order what the flow adds.
+    """
+
+    record: str
+    id_column: str
+    key_column: str
+    example: Mapping[str, Any]
+    features: Callable[[], Callable[[pl.DataFrame], pl.DataFrame]]
+
+
 _AFTER: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
 
 
@@ -41,12 +44,12 @@ def _after(text: str) -> timedelta:
     return timedelta(days, seconds, 0, millis, minutes, hours)
 
 
-def events(case: Case) -> pl.DataFrame:
+def events(fixture: Fixture, case: Case) -> pl.DataFrame:
     """Return a case's events with the schema's fields, coordinates and the Kafka time.
 
-    Raises ValueError for a field that payments don't have or a value that is none of its.
+    Raises ValueError for a field that they don't have or a value that is none of its.
     """
-    schema = schemas.latest("payment")
+    schema = schemas.latest(fixture.record)
     fields = {field["name"]: field for field in schema["fields"]}
     # The decoder knows what columns a schema makes; it is given nothing to look up.
     types = Decoder(schema, lambda _: {}).decode([], []).frame.schema
@@ -55,12 +58,14 @@ def events(case: Case) -> pl.DataFrame:
         stated = {k: v for k, v in given.items() if k != "after"}
         unknown = sorted(stated.keys() - fields.keys() | stated.keys() & {"event_time"})
         if unknown:
-            raise ValueError(f"payment {offset + 1}: {', '.join(unknown)}: no field of a case")
+            raise ValueError(
+                f"{fixture.record} {offset + 1}: {', '.join(unknown)}: no field of a case"
+            )
         time = START + _after(str(given.get("after", "0s")))
         rows.append(
             {name: field.get("default") for name, field in fields.items()}
-            | DEFAULTS
-            | {"payment_id": f"payment-{offset + 1}", "event_time": time}
+            | {**fixture.example, fixture.id_column: f"{fixture.record}-{offset + 1}"}
+            | {"event_time": time}
             | stated
             | {"source_topic": "case", "source_partition": 0, "source_offset": offset}
             | {"kafka_timestamp": time}
@@ -72,31 +77,33 @@ def events(case: Case) -> pl.DataFrame:
         raise ValueError(str(error).splitlines()[0]) from error
 
 
-def run_case(rule: Rule, case: Case) -> list[int]:
-    """Return which of the case's payments, counted from 1, raise an alert.
+def run_case(fixture: Fixture, rule: Rule, case: Case) -> list[int]:
+    """Return which of the case's events, counted from 1, raise an alert.
 
-    Raises RuleError for a rule that cannot be used, that fails on one of the payments, or
-    that says of a payment alone other than of the same payment among others.
+    Raises RuleError for a rule that cannot be used, that fails on one of the events, or that says
+    of an event alone other than of the same event among others.
     """
-    frame = CardFeatures(_OUT_OF_ORDERNESS).advance(events(case))
-    rules = RuleSet([rule], frame.schema, "payment_id", "card_id")
+    frame = fixture.features()(events(fixture, case))
+    rules = RuleSet([rule], frame.schema, fixture.id_column, fixture.key_column)
     together = rules.evaluate(frame)
     for failure in together.failures:
         number = failure.event["source_offset"][0] + 1
-        raise RuleError(f"rule {rule.id}, {case.name}: payment {number}: {failure.error}")
+        raise RuleError(
+            f"rule {rule.id}, {case.name}: {fixture.record} {number}: {failure.error}"
+        )
     alone = [rules.evaluate(frame[i]).alerts for i in range(frame.height)]
     if not pl.concat(alone).equals(together.alerts):
-        raise RuleError(f"rule {rule.id}, {case.name}: it depends on more than one payment")
+        raise RuleError(f"rule {rule.id}, {case.name}: it depends on more than one event")
     return [offset + 1 for offset in together.alerts["source_offset"]]
 
 
-def failing(rules: Iterable[Rule]) -> list[str]:
+def failing(fixture: Fixture, rules: Iterable[Rule]) -> list[str]:
     """Return what is wrong with the cases of rules, a line for each that does not hold."""
     problems = []
     for rule in rules:
         for case in rule.cases:
             try:
-                alerts = run_case(rule, case)
+                alerts = run_case(fixture, rule, case)
             except RuleError as error:
                 problems.append(str(error))
             except ValueError as error:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 import flows
-from flows.tables import SILVER_COLUMNS
+from flows.tables import FIXTURE, SILVER_COLUMNS
 from operators.cases import run_case
 from operators.rules import RuleSet, load_rules
 
@@ -23,7 +23,7 @@ def test_the_rules_can_be_used_together_on_what_silver_holds():
     ],
 )
 def test_every_case_of_every_rule_holds(rule, case):
-    assert run_case(rule, case) == case.alerts
+    assert run_case(FIXTURE, rule, case) == case.alerts
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
