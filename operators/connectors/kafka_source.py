@@ -50,7 +50,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._ended = False
         # From the first snapshot with it on, the states know at which watermark it joined.
         self._floor = NO_WATERMARK if state else source.floors.get(partition, NO_WATERMARK)
-        self._idle = self._backlog = self._at_end = False
+        self._idle = self._backlog = self._at_end = self._caught_up = False
         self._opened = self._last_record = time.monotonic()
         labels = (source.topic, str(partition))
         self._records = metrics.RECORDS.labels(*labels)
@@ -161,9 +161,8 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
                 continue
             if error.code() != KafkaError._PARTITION_EOF:
                 self._refuse(message)
-            if self._next is None:
-                # An empty partition begins here.
-                self._next = message.offset()
+            # Behind the last record, where markers and aborted records follow it.
+            self._next = max(message.offset(), self._next or 0)
             self._place_known = self._at_end = True
             self._ended = self._source.stop_at_end
         return [message for message in messages if message.error() is None]
@@ -204,13 +203,15 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         source = self._source
         n = len(messages)
         if n:
-            self._next = messages[-1].offset() + 1
+            self._next = max(messages[-1].offset() + 1, self._next or 0)
             self._records.inc(n)
         following = self._next or 0
         _, high = self._client.get_watermark_offsets(
             TopicPartition(source.topic, self._partition), cached=True
         )
         self._backlog = high > following
+        # Behind an open transaction the end that was seen is before the high watermark.
+        self._caught_up = self._at_end and self._next is not None and following >= high
         if high >= 0:
             self._lag.set(max(high - following, 0))
         progress = Progress(
@@ -220,6 +221,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             following - 1,
             idle=self._idle,
             floor=self._floor,
+            caught_up=self._caught_up,
         )
         if self._ended:
             progress = progress.at(END_OF_INPUT)
