@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from flows.settings import Settings
-from flows.starting import known_partitions
+from flows.starting import at_good_end, known_partitions
 from operators.connectors import delta, kafka
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.drain import DRAIN
@@ -15,6 +15,8 @@ from operators.tables import Frontier
 
 # With few records a batch costs as much as with many, and the cores are others' too.
 _UNHURRIED_SECONDS: Final = 0.5
+# For lag tools alone, so nobody waits long.
+_FINISH_SECONDS: Final = 3.0
 
 
 def open_source(
@@ -43,10 +45,11 @@ def open_source(
         tables.refuse_others()
         # In this order: another copy of the flow may be writing.
         held = tables.frontiers()
-        ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout)
-        _refuse_shorter(topic, ends, held)
+        if any(frontier.offsets for frontier in held):
+            ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
+            _refuse_shorter(topic, ends, held)
         floors = tables.floors(topic, set(partitions) - known)
-    return KafkaSource(
+    source = KafkaSource(
         settings.kafka,
         topic,
         partitions,
@@ -61,6 +64,8 @@ def open_source(
         group=group,
         drain=DRAIN,
     )
+    at_good_end(lambda: source.group_offsets.finish(_FINISH_SECONDS))
+    return source
 
 
 def _refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:

@@ -1,6 +1,7 @@
 """Starting: what every flow does before Bytewax runs it."""
 
 import argparse
+import atexit
 import logging
 import os
 import sys
@@ -87,6 +88,20 @@ def known_partitions(topic: str) -> set[int]:
     """Return the topic's partitions that the recovery store goes on with, if there is one."""
     directory, _ = _told(sys.argv[1:])
     return set() if directory is None else recovery.known_partitions(directory, topic)
+
+
+def at_good_end(do: Callable[[], None]) -> None:
+    """Call `do` when the process ends, unless an exception has ended it.
+
+    Bytewax closes the sources before their last epoch is durable. When it has returned it is.
+    """
+
+    def look() -> None:
+        # What the interpreter keeps of an exception that nobody caught.
+        if not hasattr(sys, "last_value"):
+            do()
+
+    atexit.register(look)
 
 
 def _told(arguments: Sequence[str]) -> tuple[Path | None, int]:
