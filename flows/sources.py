@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Final
 
 from flows.settings import Settings
-from flows.starting import at_good_end, known_partitions
-from operators.connectors import delta, kafka
+from flows.starting import at_good_end, known_partitions, workers
+from operators.connectors import delta, file_limit, kafka
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.drain import DRAIN
 from operators.connectors.kafka_source import KafkaSource
@@ -17,6 +17,8 @@ from operators.tables import Frontier
 _UNHURRIED_SECONDS: Final = 0.5
 # For lag tools alone, so nobody waits long.
 _FINISH_SECONDS: Final = 3.0
+# Of another source, of the topics that are written to, of group offsets, and while it starts.
+_OTHER_CLIENTS: Final = 8
 
 
 def open_source(
@@ -34,11 +36,14 @@ def open_source(
     A flow without `tables` has the recovery store alone. One that is not `hurried`, as nobody
     waits for its answers, reads twice a second.
 
-    Raises TopicChangedError if the tables were made of other topics, FencedError if the topic
-    ends before what they hold of it, and KafkaUnavailableError if the brokers do not say where
-    it ends.
+    Raises FileLimitError if the process may not open the files that this takes,
+    TopicChangedError if the tables were made of other topics, FencedError if the topic ends
+    before what they hold of it, and KafkaException or KafkaUnavailableError if the brokers do
+    not say where it ends.
     """
     timeout = settings.start_timeout.total_seconds()
+    clients = _OTHER_CLIENTS + workers()
+    file_limit.ensure(file_limit.needed(clients, kafka.count_brokers(settings.kafka, timeout)))
     known = known_partitions(topic)
     floors: Mapping[int, int] = {}
     if tables is not None:

@@ -65,6 +65,12 @@ def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]
         pause = min(pause * 2, 5.0)
 
 
+def count_brokers(config: Config, timeout: float) -> int:
+    """Return how many brokers the cluster has; raises KafkaException without an answer."""
+    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
+    return len(admin.list_topics(timeout=timeout).brokers)
+
+
 def ensure_topic(config: Config, topic: str, partitions: int) -> None:
     """Create a topic with the cluster's default replication if it does not exist.
 
