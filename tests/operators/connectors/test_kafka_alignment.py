@@ -124,6 +124,7 @@ def test_who_falls_silent_with_records_left_holds_nobody(send, open_parts):
     # As if its broker had told of records and then gone.
     source.alignment.observe(1, 0, backlog=True)
     assert source.alignment.held(0)
+    source.reader().hold(0)
     poll(silent, lambda found: found and found[-1].progress.idle)
     assert records(poll(ahead, records, silent)) == 1
 
