@@ -58,6 +58,7 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
     topic = settings.alerts_topic
     kafka.ensure_topic(settings.kafka, topic, len(partitions))
     outputs = {topic: kafka.wait_for_partitions(settings.kafka, topic, timeout)}
+    group = f"{settings.consumer_group}-alerts"
     topics = topic_ids.identify(settings.kafka, [settings.topic, topic], timeout)
     read = {settings.topic: topics[settings.topic]}
     prepare_recovery("alerts", read)
@@ -67,7 +68,7 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         settings.topic,
         partitions,
         None,
-        group=f"{settings.consumer_group}-alerts",
+        group=group,
         idle_timeout=settings.idle_timeout,
         hurried=True,
     )
@@ -75,5 +76,5 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
     # to fill a lost Redis from, as silver is always an epoch late.
     memory = memory_of("alerts", settings.topic, topics, settings.consumer_group)
     seen = RedisFirstSeen(client, memory, settings.dedup_ttl.total_seconds(), history=None)
-    sink = KafkaSink(settings.kafka, outputs)
+    sink = KafkaSink(settings.kafka, outputs, group)
     return build(source, sink, connect(settings, rules, seen), settings)

@@ -140,6 +140,7 @@ def _connect(settings: Settings) -> Dataflow:
     timeout = settings.start_timeout.total_seconds()
     client = redis.connect(settings.redis_url.get_secret_value(), timeout)
     lookup = registry.open_registry(settings.schema_registry, registry_config(settings))
+    group = f"{settings.consumer_group}-outcomes"
     topics = {
         topic: kafka.wait_for_partitions(settings.kafka, topic, timeout)
         for topic in (settings.topic, settings.chargebacks_topic)
@@ -172,7 +173,7 @@ def _connect(settings: Settings) -> Dataflow:
             topic,
             partitions,
             sink,
-            group=f"{settings.consumer_group}-outcomes",
+            group=group,
             idle_timeout=idle_timeout,
             hurried=False,
         )
@@ -202,7 +203,6 @@ def _connect(settings: Settings) -> Dataflow:
     )
     dlq = settings.chargebacks_dlq_topic
     kafka.ensure_topic(settings.kafka, dlq, chargebacks.partitions)
-    letters = KafkaSink(
-        settings.kafka, {dlq: kafka.wait_for_partitions(settings.kafka, dlq, timeout)}
-    )
+    outputs = {dlq: kafka.wait_for_partitions(settings.kafka, dlq, timeout)}
+    letters = KafkaSink(settings.kafka, outputs, group)
     return build(payments, chargebacks, sink, letters, settings)

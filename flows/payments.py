@@ -155,4 +155,5 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         CommittedIds(settings.delta_root, SILVER.name, table_sink.fence, settings.topic),
     )
     parts = connect(settings, rules, seen)
-    return build(source, table_sink, KafkaSink(settings.kafka, outputs), parts, settings)
+    sink = KafkaSink(settings.kafka, outputs, settings.consumer_group)
+    return build(source, table_sink, sink, parts, settings)

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Final
 
 from flows.settings import Settings
-from flows.starting import known_partitions
-from operators.connectors import delta, kafka
+from flows.starting import at_good_end, known_partitions, workers
+from operators.connectors import delta, file_limit, kafka
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.drain import DRAIN
 from operators.connectors.kafka_source import KafkaSource
@@ -15,6 +15,10 @@ from operators.tables import Frontier
 
 # With few records a batch costs as much as with many, and the cores are others' too.
 _UNHURRIED_SECONDS: Final = 0.5
+# For lag tools alone, so nobody waits long.
+_FINISH_SECONDS: Final = 3.0
+# Of another source, of the topics that are written to, of group offsets, and while it starts.
+_OTHER_CLIENTS: Final = 8
 
 
 def open_source(
@@ -32,21 +36,25 @@ def open_source(
     A flow without `tables` has the recovery store alone. One that is not `hurried`, as nobody
     waits for its answers, reads twice a second.
 
-    Raises TopicChangedError if the tables were made of other topics, FencedError if the topic
-    ends before what they hold of it, and KafkaUnavailableError if the brokers do not say where
-    it ends.
+    Raises FileLimitError if the process may not open the files that this takes,
+    TopicChangedError if the tables were made of other topics, FencedError if the topic ends
+    before what they hold of it, and KafkaException or KafkaUnavailableError if the brokers do
+    not say where it ends.
     """
     timeout = settings.start_timeout.total_seconds()
+    clients = _OTHER_CLIENTS + workers()
+    file_limit.ensure(file_limit.needed(clients, kafka.count_brokers(settings.kafka, timeout)))
     known = known_partitions(topic)
     floors: Mapping[int, int] = {}
     if tables is not None:
         tables.refuse_others()
         # In this order: another copy of the flow may be writing.
         held = tables.frontiers()
-        ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout)
-        _refuse_shorter(topic, ends, held)
+        if any(frontier.offsets for frontier in held):
+            ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
+            _refuse_shorter(topic, ends, held)
         floors = tables.floors(topic, set(partitions) - known)
-    return KafkaSource(
+    source = KafkaSource(
         settings.kafka,
         topic,
         partitions,
@@ -61,6 +69,8 @@ def open_source(
         group=group,
         drain=DRAIN,
     )
+    at_good_end(lambda: source.group_offsets.finish(_FINISH_SECONDS))
+    return source
 
 
 def _refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:

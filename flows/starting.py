@@ -1,6 +1,7 @@
 """Starting: what every flow does before Bytewax runs it."""
 
 import argparse
+import atexit
 import logging
 import os
 import sys
@@ -14,6 +15,7 @@ from confluent_kafka import KafkaException
 from flows.settings import Settings, SettingsError, refuse
 from operators.connectors import (
     delta,
+    file_limit,
     kafka,
     memory,
     recovery,
@@ -35,7 +37,8 @@ def start(load: Callable[[], _Loaded], connect: Callable[[_Loaded], Dataflow]) -
 
     Ends the process with status 2 for settings or rules that cannot be used, and with 1 where
     Kafka, Redis, the registry or the tables' storage are not there in time, where the tables
-    belong to another topic, or where another copy of the flow runs.
+    belong to another topic, where another copy of the flow runs, or where the process may not
+    open as many files as it needs.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("millstream").setLevel(logging.INFO)
@@ -49,6 +52,7 @@ def start(load: Callable[[], _Loaded], connect: Callable[[_Loaded], Dataflow]) -
         KafkaException, kafka.KafkaUnavailableError, redis.RedisUnavailableError,
         registry.RegistryUnavailableError, delta.StorageUnavailableError, delta.FencedError,
         recovery.InUseError, recovery_owner.OtherOwnerError, topic_ids.TopicChangedError,
+        file_limit.FileLimitError,
     ) as error:  # fmt: skip
         refuse(error, 1)
     DRAIN.install()
@@ -87,6 +91,29 @@ def known_partitions(topic: str) -> set[int]:
     """Return the topic's partitions that the recovery store goes on with, if there is one."""
     directory, _ = _told(sys.argv[1:])
     return set() if directory is None else recovery.known_partitions(directory, topic)
+
+
+def workers() -> int:
+    """Return how many workers, which are threads, Bytewax was told to run in this process."""
+    parser = argparse.ArgumentParser(add_help=False)
+    default = os.environ.get("BYTEWAX_WORKERS_PER_PROCESS", "1")
+    parser.add_argument("-w", "--workers-per-process", type=int, default=default)
+    known, _ = parser.parse_known_args(sys.argv[1:])
+    return int(known.workers_per_process)
+
+
+def at_good_end(do: Callable[[], None]) -> None:
+    """Call `do` when the process ends, unless an exception has ended it.
+
+    Bytewax closes the sources before their last epoch is durable. When it has returned it is.
+    """
+
+    def look() -> None:
+        # What the interpreter keeps of an exception that nobody caught.
+        if not hasattr(sys, "last_value"):
+            do()
+
+    atexit.register(look)
 
 
 def _told(arguments: Sequence[str]) -> tuple[Path | None, int]:

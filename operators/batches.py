@@ -27,9 +27,12 @@ class Progress:
     """How far one source partition has come.
 
     `partitions` is how many the source has, `offset` the last one accounted for (inclusive,
-    -1 before the first), `watermark` the partition's own after that offset in µs, and `idle`
-    whether the partition has had no record for the idle timeout. A partition that was added
-    while the flow was at work joins at `floor`, in µs: what had closed by then stays closed.
+    -1 before the first; offsets that are no records count too, such as a transaction's marker),
+    `watermark` the partition's own after that offset in µs, and `idle` whether the partition
+    has had no record for the idle timeout. A partition that was added while the flow was at
+    work joins at `floor`, in µs: what had closed by then stays closed. `caught_up` says that
+    the broker had nothing behind `offset` when it was last heard: neither records to read nor
+    a transaction that is open.
     """
 
     topic: str
@@ -39,6 +42,7 @@ class Progress:
     watermark: int = NO_WATERMARK
     idle: bool = False
     floor: int = NO_WATERMARK
+    caught_up: bool = False
 
     def at(self, watermark: int) -> Self:
         """Return the same progress with the partition's watermark, in µs, filled in."""

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from confluent_kafka import (
@@ -19,6 +20,9 @@ Config = Mapping[str, str]
 """librdkafka settings by their own names."""
 
 LOG: Final = logging.getLogger("millstream.kafka")
+
+ANY_GROUP: Final = "millstream"
+"""The group of a client that commits nothing and has been told of none."""
 
 
 class KafkaUnavailableError(RuntimeError):
@@ -61,6 +65,12 @@ def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]
         pause = min(pause * 2, 5.0)
 
 
+def count_brokers(config: Config, timeout: float) -> int:
+    """Return how many brokers the cluster has; raises KafkaException without an answer."""
+    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
+    return len(admin.list_topics(timeout=timeout).brokers)
+
+
 def ensure_topic(config: Config, topic: str, partitions: int) -> None:
     """Create a topic with the cluster's default replication if it does not exist.
 
@@ -87,14 +97,14 @@ def headers_of(message: Message) -> dict[str, bytes]:
     return {name: value for name, value in pairs if value is not None}
 
 
-def consumer(config: Config, **settings: Any) -> Consumer:
+def consumer(config: Config, group: str, **settings: Any) -> Consumer:
     """Return a consumer that fails rather than jumps where an offset is gone.
 
     The stock setting moves silently to the end of the topic when the offset asked for has
-    expired.
+    expired. The client asks for the `group`'s coordinator, so it is one that the user may use;
+    where he may not, an event says so (see `of_group`), and reading goes on.
     """
     defaults = {
-        "group.id": "millstream",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "auto.offset.reset": "error",
@@ -102,7 +112,12 @@ def consumer(config: Config, **settings: Any) -> Consumer:
         "queued.max.messages.kbytes": 32_768,
         "isolation.level": "read_committed",
     }
-    return Consumer({**defaults, **config, **settings}, logger=LOG)
+    return Consumer({**defaults, **config, "group.id": group, **settings}, logger=LOG)
+
+
+def of_group(error: KafkaError) -> bool:
+    """Tell whether an event concerns the consumer group alone, which no reading needs."""
+    return bool(error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 def first_offsets(
@@ -119,30 +134,72 @@ def first_offsets(
 
 
 def end_offsets(
-    config: Config, topic: str, partitions: Sequence[int], timeout: float
+    config: Config,
+    topic: str,
+    partitions: Sequence[int],
+    timeout: float,
+    group: str = ANY_GROUP,
 ) -> dict[int, int]:
-    """Return each partition's end, the offset of the next record to come.
+    """Return each partition's last stable offset: no record before it is still to come.
 
-    As the answer to a fetch tells it, see `read_to_end`. Raises KafkaUnavailableError after
-    `timeout` seconds.
+    That is where an open transaction begins, else the end. As the end of a fetch tells it, see
+    `read_to_end`. Raises KafkaUnavailableError after `timeout` seconds.
     """
-    client = consumer(config)
+    client = consumer(config, group)
     try:
         client.assign([TopicPartition(topic, p, OFFSET_END) for p in partitions])
         ends: dict[int, int] = {}
+        highest: dict[int, int] = {}
         deadline = time.monotonic() + timeout
         while len(ends) < len(partitions):
             if time.monotonic() > deadline:
                 raise KafkaUnavailableError(f"no answer on where {topic!r} ends")
-            for message in client.consume(1_000, 0.1):
-                error = message.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            for message in client.consume(10_000, 0.1):
+                partition, error = message.partition(), message.error()
+                if error is None:
+                    # Of a busy topic, or of a broker whose look-up is wrong: the end comes
+                    # later, but what came after the question need not be read.
+                    if partition not in highest:
+                        place = TopicPartition(topic, partition)
+                        _, high = client.get_watermark_offsets(place, cached=True)
+                        highest[partition] = high
+                    if message.offset() + 1 >= highest[partition]:
+                        ends.setdefault(partition, message.offset() + 1)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ends.setdefault(partition, message.offset())
+                elif not of_group(error):
                     raise KafkaException(error)
-                place = TopicPartition(topic, message.partition())
-                _, ends[message.partition()] = client.get_watermark_offsets(place, cached=True)
         return ends
     finally:
         client.close()
+
+
+def offsets_at(
+    config: Config,
+    topic: str,
+    partitions: Sequence[int],
+    time_: datetime,
+    timeout: float,
+    group: str = ANY_GROUP,
+) -> dict[int, int]:
+    """Return each partition's first offset whose Kafka timestamp is `time_` or later.
+
+    Where none is it is the last stable offset. Raises KafkaException or KafkaUnavailableError
+    if the brokers do not say so within `timeout` seconds.
+    """
+    client = consumer(config, group)
+    try:
+        asked = int(time_.timestamp() * 1_000)
+        places = [TopicPartition(topic, partition, asked) for partition in partitions]
+        found = client.offsets_for_times(places, timeout=timeout)
+    finally:
+        client.close()
+    for place in found:
+        if place.error is not None:
+            raise KafkaException(place.error)
+    offsets = {place.partition: int(place.offset) for place in found if place.offset >= 0}
+    late = [partition for partition in partitions if partition not in offsets]
+    return offsets | (end_offsets(config, topic, late, timeout, group) if late else {})
 
 
 def read_to_end(
@@ -151,13 +208,17 @@ def read_to_end(
     starts: Mapping[int, int],
     progress: Callable[[int], None] = lambda _: None,
     timeout: float = 60.0,
+    group: str = ANY_GROUP,
+    isolation: str = "read_committed",
 ) -> Iterator[Message]:
     """Yield what a topic holds from the given offsets by partition to each partition's end.
 
     The end is where the broker says so in a fetch: a look-up of the latest offset is wrong on
-    some brokers. Raises KafkaUnavailableError after `timeout` seconds without any answer.
+    some brokers, and with an `isolation` of read_uncommitted it is not where somebody's open
+    transaction begins. Raises KafkaUnavailableError after `timeout` seconds without any answer.
     """
-    client = consumer(config, **{"auto.offset.reset": "earliest"})
+    settings = {"auto.offset.reset": "earliest", "isolation.level": isolation}
+    client = consumer(config, group, **settings)
     try:
         client.assign([TopicPartition(topic, p, offset) for p, offset in starts.items()])
         open_, heard = set(starts), time.monotonic()
@@ -169,7 +230,7 @@ def read_to_end(
                     yield message
                 elif error.code() == KafkaError._PARTITION_EOF:
                     open_.discard(message.partition())
-                else:
+                elif not of_group(error):
                     raise KafkaException(error)
             progress(len(open_))
             if time.monotonic() - heard > timeout:

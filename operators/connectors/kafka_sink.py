@@ -8,7 +8,14 @@ from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from operators.batches import Progress
-from operators.connectors.kafka import LOG, Config, first_offsets, headers_of, read_to_end
+from operators.connectors.kafka import (
+    ANY_GROUP,
+    LOG,
+    Config,
+    first_offsets,
+    headers_of,
+    read_to_end,
+)
 
 ID_HEADER: Final = "millstream.id"
 SOURCE_HEADER: Final = "millstream.source"
@@ -44,6 +51,7 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
         config: Config,
         topic: str,
         partitions: Sequence[int],
+        group: str,
         state: dict[str, Any] | None,
     ) -> None:
         self._topic = topic
@@ -54,7 +62,10 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
         # made again, as a replay may be cut off by another crash.
         self._read_from = dict(self._ends)
         self._sent: dict[str, Coordinates] = {}
-        for message in read_to_end(config, topic, self._ends):
+        # Ours are in no transaction, and may be behind one that somebody else has open.
+        for message in read_to_end(
+            config, topic, self._ends, group=group, isolation="read_uncommitted"
+        ):
             self._remember(message)
         if self._sent:
             LOG.info("%s: %d messages to skip if they are made again", topic, len(self._sent))
@@ -160,9 +171,11 @@ class KafkaSink(FixedPartitionedSink[KafkaItem, dict[str, Any]]):
     log and that replay's messages are sent at least once. Each topic belongs to one worker.
     """
 
-    def __init__(self, config: Config, topics: Mapping[str, Sequence[int]]) -> None:
-        """`topics` maps each topic to its partitions."""
-        self._config, self._topics = config, topics
+    def __init__(
+        self, config: Config, topics: Mapping[str, Sequence[int]], group: str = ANY_GROUP
+    ) -> None:
+        """`topics` maps each topic to its partitions; they are read as of a consumer `group`."""
+        self._config, self._topics, self._group = config, topics, group
 
     def list_parts(self) -> list[str]:
         """Return the topics."""
@@ -176,4 +189,4 @@ class KafkaSink(FixedPartitionedSink[KafkaItem, dict[str, Any]]):
         self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
     ) -> StatefulSinkPartition[KafkaItem, dict[str, Any]]:
         """Open a topic behind its recovered end."""
-        return _Topic(self._config, for_part, self._topics[for_part], resume_state)
+        return _Topic(self._config, for_part, self._topics[for_part], self._group, resume_state)

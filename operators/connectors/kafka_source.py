@@ -7,17 +7,19 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
+from confluent_kafka import KafkaError, Message
 
 from operators import metrics
 from operators.alignment import Alignment
 from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress, RawBatch
 from operators.connectors import kafka
 from operators.connectors.drain import Drain
+from operators.connectors.group_offsets import GroupOffsets
+from operators.connectors.kafka_reader import Reader
 from operators.connectors.kafka_records import raw_batch, time_reached
 
 STATE_VERSION: Final = 1
-_GIVE_UP_SECONDS: Final = 120.0
+_START_SECONDS: Final = 30.0
 _DOUBT_SECONDS: Final = 2.0
 _NEVER: Final = 2**62
 
@@ -28,61 +30,29 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
     ) -> None:
         self._source = source
         self._partition = partition
-        self._down_since: float | None = None
-        self._client = kafka.consumer(
-            {**source.config, "group.id": source.group},
-            error_cb=self._on_error,
-            on_commit=self._on_commit,
-        )
         # The next offset to read; None until the broker has said where the beginning is.
         self._next: int | None = None if state is None else state["offset"]
         # Whether the broker has shown that it has the offset to go on from.
         self._place_known = self._next is None
         self._was_ended = state is not None and bool(state["ended"])
-        if self._next is None:
-            self._next = self._begin(new=state is None and source.resumes)
-        begin = OFFSET_BEGINNING if self._next is None else self._next
-        self._client.assign([TopicPartition(source.topic, partition, begin)])
+        if self._next is None and (state is not None or not source.resumes):
+            # A number, so that the first snapshot has the place and a resume does not ask again.
+            self._next = source.begin(partition)
+        self._reader = source.reader()
+        self._reader.join(partition, self._next)
         # The first batch after every snapshot goes to everyone, even if it is empty.
         self._announce = True
-        self._committable: int | None = None
-        self._unanswered = 0
+        self._snapshot_taken = False
         self._ended = False
         # From the first snapshot with it on, the states know at which watermark it joined.
         self._floor = NO_WATERMARK if state else source.floors.get(partition, NO_WATERMARK)
-        self._idle = self._backlog = self._at_end = False
+        # Where the broker last said that there is no more to read now.
+        self._end: int | None = None
+        self._idle = self._backlog = self._caught_up = False
         self._opened = self._last_record = time.monotonic()
         labels = (source.topic, str(partition))
         self._records = metrics.RECORDS.labels(*labels)
         self._lag = metrics.OFFSET_LAG.labels(*labels)
-
-    def _on_error(self, error: KafkaError) -> None:
-        kafka.LOG.warning("%s", error.str())
-        if error.code() == KafkaError._ALL_BROKERS_DOWN and self._down_since is None:
-            self._down_since = time.monotonic()
-
-    def _on_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
-        self._unanswered -= 1
-        if error is not None:
-            # Only lag tools read these offsets, so that is no reason to stop.
-            kafka.LOG.warning("consumer-group offsets not committed: %s", error.str())
-
-    def _begin(self, *, new: bool) -> int | None:
-        """Return where a partition without an offset starts, None for its beginning.
-
-        A number, so that the first snapshot has the place and a resume does not ask again.
-        """
-        source = self._source
-        if new or source.start == "earliest":
-            return None
-        if isinstance(source.start, datetime):
-            place = TopicPartition(source.topic, self._partition)
-            place.offset = int(source.start.timestamp() * 1000)
-            found = int(self._client.offsets_for_times([place], timeout=30)[0].offset)
-            if found >= 0:
-                return found
-        ends = kafka.end_offsets(source.config, source.topic, [self._partition], timeout=30)
-        return ends[self._partition]
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
@@ -98,15 +68,17 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
     def next_batch(self) -> Iterable[RawBatch]:
         source = self._source
         if self._ended or source.drain.requested:
+            # At once: what waits for it holds the others of its reader up.
+            self._reader.leave(self._partition)
             raise StopIteration
-        if self._committable is not None:
-            place = TopicPartition(source.topic, self._partition, self._committable)
-            self._client.commit(offsets=[place], asynchronous=True)
-            self._unanswered += 1
-            self._committable = None
-        if source.alignment.held(self._partition):
+        if self._snapshot_taken:
+            # Bytewax has come back after a snapshot, so that is durable.
+            source.group_offsets.durable(self._partition)
+            self._snapshot_taken = False
+        source.group_offsets.send()
+        if source.alignment.held(self._partition) or self._reader.early(self._partition):
             return self._wait()
-        messages = self._client.consume(source.batch_size, 0)
+        messages = self._reader.take(self._partition)
         # Also where offsets follow that are no records, such as a transaction's marker.
         at_end = bool(messages) and messages[-1].error() is not None
         if at_end or any(map(Message.error, messages)):
@@ -115,15 +87,14 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if messages:
             self._refuse_after_end()
             self._place_known = True
-            self._down_since = None
             self._last_record, was_idle, self._idle = now, self._idle, False
         else:
-            self._check_brokers(now)
+            self._reader.check_brokers()
             self._check_place(now)
             was_idle = self._idle
             # Before its end was seen a partition is not silent but behind: what another run
             # has read of it would be judged anew, as of one that woke.
-            self._idle = self._at_end and now - self._last_record > source.idle_timeout
+            self._idle = self._end is not None and now - self._last_record > source.idle_timeout
             if at_end or self._idle != was_idle:
                 source.alignment.observe(self._partition, None, backlog=False)
             if not (self._announce or self._ended or self._idle != was_idle):
@@ -146,6 +117,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
 
     def _wait(self) -> list[RawBatch]:
         """Leave the records where they are, and say what is due without them."""
+        self._reader.hold(self._partition)
         # Held back is not silent: its records must not be judged by the others' watermark.
         self._last_record = time.monotonic()
         if not self._announce:
@@ -157,14 +129,13 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         """Return the records alone; an end of a bounded input ends it, other events raise."""
         for message in messages:
             error = message.error()
-            if error is None:
+            if error is None or kafka.of_group(error):
                 continue
             if error.code() != KafkaError._PARTITION_EOF:
                 self._refuse(message)
-            if self._next is None:
-                # An empty partition begins here.
-                self._next = message.offset()
-            self._place_known = self._at_end = True
+            # Behind the last record, where markers and aborted records follow it.
+            self._end = self._next = max(message.offset(), self._next or 0)
+            self._place_known = True
             self._ended = self._source.stop_at_end
         return [message for message in messages if message.error() is None]
 
@@ -176,8 +147,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         """
         if self._place_known or now - self._opened < _DOUBT_SECONDS:
             return
-        place = TopicPartition(self._source.topic, self._partition)
-        _, end = self._client.get_watermark_offsets(place, cached=True)
+        _, end = self._reader.watermarks(self._partition)
         if self._next is not None and 0 <= end < self._next:
             raise kafka.OffsetGoneError(
                 f"{self._source.topic}/{self._partition} ends at {end}, but {self._next - 1} "
@@ -193,26 +163,19 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
                 "every window. Start with an empty recovery directory and tables"
             )
 
-    def _check_brokers(self, now: float) -> None:
-        if self._down_since is None or now - self._down_since < _GIVE_UP_SECONDS:
-            return
-        # No record says that the brokers are back on a quiet topic: ask.
-        self._client.list_topics(self._source.topic, timeout=10)
-        self._down_since = None
-
     def _batch(self, messages: list[Message]) -> RawBatch:
         source = self._source
         n = len(messages)
         if n:
-            self._next = messages[-1].offset() + 1
+            self._next = max(messages[-1].offset() + 1, self._next or 0)
             self._records.inc(n)
         following = self._next or 0
-        _, high = self._client.get_watermark_offsets(
-            TopicPartition(source.topic, self._partition), cached=True
-        )
-        self._backlog = high > following
+        first, high = self._reader.watermarks(self._partition)
+        # Before an open transaction there is an end, though the high watermark is behind it.
+        self._backlog = high > following and following != self._end
+        self._caught_up = self._end is not None and following >= high
         if high >= 0:
-            self._lag.set(max(high - following, 0))
+            self._lag.set(max(high - max(following, first), 0))
         progress = Progress(
             source.topic,
             self._partition,
@@ -220,25 +183,21 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             following - 1,
             idle=self._idle,
             floor=self._floor,
+            caught_up=self._caught_up,
         )
         if self._ended:
             progress = progress.at(END_OF_INPUT)
         return raw_batch(progress, messages)
 
     def snapshot(self) -> dict[str, Any]:
-        self._announce = True
-        self._committable = self._next
+        self._announce = self._snapshot_taken = True
+        self._source.group_offsets.reached(self._partition, self._next)
         ended = self._ended or self._was_ended
         return {"version": STATE_VERSION, "offset": self._next, "ended": ended}
 
     def close(self) -> None:
         self._source.alignment.forget(self._partition)
-        if not self._unanswered:
-            self._client.close()
-            return
-        # It waits for the answers to commits, without brokers for minutes. They are for lag
-        # tools alone: the end of the flow does not wait for them.
-        threading.Thread(target=self._client.close, daemon=True).start()
+        self._reader.leave(self._partition)
 
 
 class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
@@ -285,6 +244,34 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         self.read_every = 0.0 if stop_at_end else read_every
         self.stop_at_end, self.group, self.drain = stop_at_end, group, drain
         self.alignment = Alignment(int(alignment * 1e6) if alignment else _NEVER)
+        self.group_offsets = GroupOffsets(config, topic, group)
+        self._readers: dict[int, Reader] = {}
+        self._begins: dict[int, int] | None = None
+        self._lock = threading.Lock()
+
+    def reader(self) -> Reader:
+        """Return the reader of this worker, which is a thread."""
+        worker = threading.get_ident()
+        found = self._readers.get(worker)
+        if found is None or found.closed:
+            found = Reader(self.config, self.topic, self.group, self.batch_size)
+            self._readers[worker] = found
+        return found
+
+    def begin(self, partition: int) -> int | None:
+        """Return where a partition without an offset starts, None for its beginning."""
+        if self.start == "earliest":
+            return None
+        with self._lock:
+            if self._begins is None:
+                asked = self.config, self.topic, self.partitions
+                if isinstance(self.start, datetime):
+                    self._begins = kafka.offsets_at(
+                        *asked, self.start, _START_SECONDS, self.group
+                    )
+                else:
+                    self._begins = kafka.end_offsets(*asked, _START_SECONDS, self.group)
+            return self._begins[partition]
 
     def list_parts(self) -> list[str]:
         """Return a name per Kafka partition; they are the keys of the recovery state."""

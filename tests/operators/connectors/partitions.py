@@ -3,12 +3,14 @@
 import time
 
 
-def poll(part, done, seconds=5.0) -> list:
-    """Call the partition as Bytewax does until what came suffices."""
+def poll(part, done, *others, seconds=5.0) -> list:
+    """Call the partition as Bytewax does until what came suffices; what `others` bring is lost."""
     found, deadline = [], time.monotonic() + seconds
     while not done(found):
         assert time.monotonic() < deadline, found
         found += part.next_batch()
+        for other in others:
+            list(other.next_batch())
         time.sleep(0.002)
     return found
 

@@ -1,0 +1,51 @@
+"""A topic of more partitions than there may be open files, were each to have a consumer."""
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from tests.field.topic import Field, payment
+from tests.field.transactions import committed
+from tests.running import wait_until
+from tests.servers import kafka
+
+PARTITIONS = 160
+FILES = 192
+
+
+def test_160_partitions_are_read_with_few_open_files(field: Field) -> None:
+    field.create(PARTITIONS)
+    for written in ("alerts", "dlq"):
+        kafka.create_topic(field.bootstrap, f"{field.topic}.{written}", 1)
+    producer = Producer({"bootstrap.servers": field.bootstrap})
+    for partition in range(PARTITIONS):
+        producer.produce(field.topic, payment(partition), partition=partition)
+    assert producer.flush(30) == 0
+    flow = field.flow()
+    everywhere = dict.fromkeys(range(PARTITIONS), 1)
+    try:
+        # It may raise the lower limit, and does.
+        resource.prlimit(flow.process.pid, resource.RLIMIT_NOFILE, (128, FILES))
+        wait_until(lambda: flow.process.poll() is not None or committed(field) == everywhere)
+        assert flow.process.poll() is None, flow.said()
+        process = Path(f"/proc/{flow.process.pid}")
+        assert len(os.listdir(process / "fd")) < 80
+        assert len(os.listdir(process / "task")) < 60
+        assert flow.tell(signal.SIGTERM) == 0, flow.said()
+    finally:
+        flow.kill()
+    rows = field.table("bronze/payments")
+    assert sorted(rows["source_partition"]) == list(range(PARTITIONS))
+
+
+def test_a_limit_of_files_that_is_too_small_is_told_at_the_start(field: Field) -> None:
+    field.create()
+    flow = field.flow()
+    resource.prlimit(flow.process.pid, resource.RLIMIT_NOFILE, (80, 80))
+    assert flow.wait() == 1
+    assert "this process may have 80 files and sockets open, and needs 145" in flow.said()
+    assert "ulimit -Hn 145" in flow.said()
+    assert "Traceback" not in flow.said()
