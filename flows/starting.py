@@ -16,6 +16,7 @@ from operators.connectors import (
     delta,
     kafka,
     memory,
+    output_topics,
     recovery,
     recovery_owner,
     redis,
@@ -49,6 +50,7 @@ def start(load: Callable[[], _Loaded], connect: Callable[[_Loaded], Dataflow]) -
         KafkaException, kafka.KafkaUnavailableError, redis.RedisUnavailableError,
         registry.RegistryUnavailableError, delta.StorageUnavailableError, delta.FencedError,
         recovery.InUseError, recovery_owner.OtherOwnerError, topic_ids.TopicChangedError,
+        output_topics.OutputTopicError,
     ) as error:  # fmt: skip
         refuse(error, 1)
     DRAIN.install()
@@ -87,6 +89,11 @@ def known_partitions(topic: str) -> set[int]:
     """Return the topic's partitions that the recovery store goes on with, if there is one."""
     directory, _ = _told(sys.argv[1:])
     return set() if directory is None else recovery.known_partitions(directory, topic)
+
+
+def recovery_directory() -> Path | None:
+    """Return the recovery directory that Bytewax was told of, if any."""
+    return _told(sys.argv[1:])[0]
 
 
 def _told(arguments: Sequence[str]) -> tuple[Path | None, int]:
