@@ -18,6 +18,7 @@ from bytewax.outputs import Sink
 import schemas
 from flows import settings as settings_
 from flows.messages import reject_messages
+from flows.outputs import open_outputs
 from flows.outcomes import (
     DUPLICATES,
     LATE,
@@ -40,11 +41,10 @@ from flows.starting import (
 from flows.wiring import micros, write_tables
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
-from operators.connectors import kafka, output_topics, redis, registry, topic_ids
+from operators.connectors import kafka, redis, registry, topic_ids
 from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.first_seen import History, RedisFirstSeen, memory_of
-from operators.connectors.kafka_sink import KafkaSink
 from operators.contracts import load_contract
 from operators.rejects import Breaker
 from operators.steps.decode import Contract, decode
@@ -204,7 +204,7 @@ def _connect(settings: Settings) -> Dataflow:
             "chargeback_id",
         ),
     )
-    dlq = settings.chargebacks_dlq_topic
-    outputs = {dlq: output_topics.ensure(settings.kafka, dlq, chargebacks.partitions, timeout)}
-    letters = KafkaSink(settings.kafka, outputs)
+    letters = open_outputs(
+        settings, [settings.chargebacks_dlq_topic], len(topics[settings.chargebacks_topic])
+    )
     return build(payments, chargebacks, sink, letters, settings)

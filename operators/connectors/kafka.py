@@ -13,7 +13,7 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 Config = Mapping[str, str]
 """librdkafka settings by their own names."""
@@ -59,23 +59,6 @@ def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]
         LOG.warning("waiting for Kafka at %s: %s", servers, problem)
         time.sleep(pause)
         pause = min(pause * 2, 5.0)
-
-
-def ensure_topic(config: Config, topic: str, partitions: int) -> None:
-    """Create a topic with the cluster's default replication if it does not exist.
-
-    Raises KafkaException where that is not allowed.
-    """
-    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
-    if topic in admin.list_topics(timeout=10).topics:
-        return
-    replication = min(3, len(admin.list_topics(timeout=10).brokers))
-    for future in admin.create_topics([NewTopic(topic, partitions, replication)]).values():
-        try:
-            future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
 
 
 def headers_of(message: Message) -> dict[str, bytes]:

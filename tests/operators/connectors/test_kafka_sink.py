@@ -6,7 +6,9 @@ from confluent_kafka import Producer
 from operators.batches import Progress
 from operators.connectors import kafka_sink
 from operators.connectors.kafka import read_to_end
-from operators.connectors.kafka_sink import DeliveryError, KafkaSink, Outgoing
+from operators.connectors.kafka_producer import DeliveryError
+from operators.connectors.kafka_sink import KafkaSink
+from operators.connectors.outgoing import Outgoing, left_out_header
 from ops.local import start_broker
 from ops.topics import create_topic
 
@@ -185,4 +187,4 @@ def test_a_record_too_large_to_send_on_goes_out_without_its_value(config, topic)
     part.snapshot()
     (message,) = read_to_end(config, topic, {0: 0, 1: 0}, timeout=5)
     assert (message.key(), message.value()) == (b"key", None)
-    assert dict(message.headers())[kafka_sink.LEFT_OUT_HEADER]
+    assert dict(message.headers())[left_out_header("value")]

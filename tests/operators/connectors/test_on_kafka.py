@@ -9,7 +9,8 @@ from confluent_kafka.admin import AdminClient
 
 from operators.batches import Progress
 from operators.connectors.kafka import read_to_end
-from operators.connectors.kafka_sink import KafkaSink, Outgoing
+from operators.connectors.kafka_sink import KafkaSink
+from operators.connectors.outgoing import Outgoing
 from tests.servers import kafka
 
 # CI refuses this skip where java and mvn are there.
