@@ -70,6 +70,8 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
     )
     # Ids of this flow's own, so that it may be ahead of the tables or behind them; and no table
     # to fill a lost Redis from, as silver is always an epoch late.
-    memory = memory_of("alerts", settings.topic, read | sink.identities, settings.consumer_group)
+    memory = memory_of(
+        "alerts", settings.topic, read | sink.identities, settings.consumer_group
+    )
     seen = RedisFirstSeen(client, memory, settings.dedup_ttl.total_seconds(), history=None)
     return build(source, sink, connect(settings, rules, seen), settings)

@@ -18,7 +18,6 @@ from bytewax.outputs import Sink
 import schemas
 from flows import settings as settings_
 from flows.messages import reject_messages
-from flows.outputs import open_outputs
 from flows.outcomes import (
     DUPLICATES,
     LATE,
@@ -29,6 +28,7 @@ from flows.outcomes import (
     outcomes_table,
     tables,
 )  # fmt: skip
+from flows.outputs import open_outputs
 from flows.settings import Settings
 from flows.sources import open_source
 from flows.starting import (
