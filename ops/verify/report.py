@@ -77,7 +77,9 @@ def only_once(
     missing = expected.join(counts, on=keys, how="anti", nulls_equal=True)
     unexpected = counts.join(expected, on=keys, how="anti", nulls_equal=True)
     repeated = counts.filter(pl.col("times") > 1)
+    compared = expected.height
     if missing.height <= may_lack:
+        compared -= missing.height
         deleted += missing.height
         missing = missing.clear()
     offending = pl.concat(
@@ -87,4 +89,4 @@ def only_once(
             repeated.select(*keys, problem=pl.format("there {} times", "times")),
         ]
     )
-    return Check.of(name, expected.height - deleted, offending, deleted)
+    return Check.of(name, compared, offending, deleted)

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Final
 
 import polars as pl
+from confluent_kafka import OFFSET_BEGINNING
 
 from operators.connectors.kafka import (
     Config,
@@ -25,7 +26,7 @@ PLACE: Final = {"source_partition": pl.Int32(), "source_offset": pl.Int64()}
 def source_records(config: Config, topic: str, told: Told) -> pl.DataFrame:
     """Return partition, offset and a hash of the value (UInt64) of every record of a topic."""
     partitions = wait_for_partitions(config, topic, 10)
-    messages = read_to_end(config, topic, dict.fromkeys(partitions, 0))
+    messages = read_to_end(config, topic, dict.fromkeys(partitions, OFFSET_BEGINNING))
     frames = [pl.DataFrame(schema={**PLACE, "value_hash": pl.UInt64()})]
     read = 0
     while chunk := list(islice(messages, _CHUNK)):
@@ -65,7 +66,7 @@ def sent_once(name: str, config: Config, topic: str, expected: pl.DataFrame) -> 
     """
     partitions = wait_for_partitions(config, topic, 10)
     ids: list[str | None] = []
-    for message in read_to_end(config, topic, dict.fromkeys(partitions, 0)):
+    for message in read_to_end(config, topic, dict.fromkeys(partitions, OFFSET_BEGINNING)):
         try:
             ids.append(headers_of(message)[ID_HEADER].decode())
         except (KeyError, UnicodeDecodeError):
