@@ -62,8 +62,15 @@ _RANGE: Final = re.compile(r"outside allowed range (\S+)")
 
 
 def kafka_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return librdkafka's settings: MILLSTREAM_KAFKA_SASL_USERNAME is sasl.username."""
-    return {name: environ[variable] for variable, name in _names(environ).items()}
+    """Return librdkafka's settings: MILLSTREAM_KAFKA_SASL_USERNAME is sasl.username.
+
+    Without those of `NEEDED`, which the flow's clients set themselves.
+    """
+    return {
+        name: environ[variable]
+        for variable, name in _names(environ).items()
+        if name not in NEEDED
+    }
 
 
 def kafka_problems(environ: Mapping[str, str]) -> list[str]:

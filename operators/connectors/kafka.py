@@ -15,6 +15,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from operators.connectors import kafka_records
+
 Config = Mapping[str, str]
 """librdkafka settings by their own names."""
 
@@ -62,12 +64,9 @@ def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
-    """Return a message's headers, the last of each name; those without a value are left out.
-
-    Raises UnicodeDecodeError for a name that is not UTF-8.
-    """
-    pairs: Any = message.headers() or ()
-    return {name: value for name, value in pairs if value is not None}
+    """Return a message's headers, the last of each name; those without a value are left out."""
+    (pairs,) = kafka_records.headers_of([message])
+    return {name: value for name, value in pairs or () if value is not None}
 
 
 def consumer(config: Config, **settings: Any) -> Consumer:

@@ -9,6 +9,7 @@ from confluent_kafka import Message, Producer
 
 from operators.connectors.kafka import headers_of, read_to_end, wait_for_partitions
 from operators.connectors.outgoing import ID_HEADER, left_out_header
+from tests.field import raw_record
 from tests.field.topic import Field, payments
 from tests.servers import kafka
 
@@ -48,6 +49,7 @@ def test_none_is_too_large_and_all_say_why_in_the_words_of_connect_spring_and_st
         "key": {"value": b"refused", "key": b"k" * LARGE},
     }
     send(field, *parts.values(), *({"value": b"refused" * 20} for _ in range(40)))
+    raw_record.send(field.bootstrap, field.topic, b"odd", [(b"\xff", b"1"), (b"", b"2")])
     field.send(*payments(0, 99))
     run(field, KAFKA_ENABLE_AUTO_COMMIT="false", KAFKA_ENABLE_IDEMPOTENCE="true")
     # Everything is read again, and nothing is sent again.
@@ -74,7 +76,8 @@ def test_none_is_too_large_and_all_say_why_in_the_words_of_connect_spring_and_st
         assert (row["key"], row["value"], kept) == (
             sent["key"], sent["value"], sent.get("headers", []),
         )  # fmt: skip
-    for offset in range(len(parts), len(found)):
+    assert by_offset[len(found) - 1].value() == b"odd"
+    for offset in range(len(parts), len(found) - 1):
         assert by_offset[offset].value() == b"refused" * 20, "they fit, if not all at once"
 
     named = by_offset[1].headers()

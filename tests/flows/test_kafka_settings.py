@@ -26,7 +26,9 @@ def test_what_the_flow_needs_its_own_way_is_refused_by_the_variables_name(name):
     [(name, value) for name, (values, _) in NEEDED.items() for value in values],
 )
 def test_the_flows_own_value_may_be_said_again(name, value):
-    assert kafka_problems({variable(name): value.upper()}) == []
+    said = {variable(name): value.upper()}
+    assert kafka_problems(said) == []
+    assert kafka_settings(said) == {}, "or each client of the other kind would warn of it"
 
 
 @pytest.mark.parametrize(

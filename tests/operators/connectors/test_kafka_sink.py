@@ -134,23 +134,6 @@ def test_messages_of_others_are_left_alone(config, topic, start):
     assert sum(part.snapshot()["ends"].values()) == 7
 
 
-def test_header_names_of_others_that_are_not_utf8_are_no_reason_to_stop(start):
-    class Odd:
-        def partition(self):
-            return 1
-
-        def offset(self):
-            return 41
-
-        def headers(self):
-            return b"\xff".decode()
-
-    part = start()
-    part._remember(Odd())
-    assert part._ends == {0: 0, 1: 42}
-    assert part._sent == {}
-
-
 def test_a_record_sent_back_from_the_dead_letters_gets_an_id_of_its_own(config, topic, start):
     part = start()
     old = (("millstream.id", b"r/0/5"), ("millstream.source", b"payments/0/5"))

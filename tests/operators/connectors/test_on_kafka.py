@@ -12,6 +12,7 @@ from operators.connectors.kafka import headers_of, read_to_end
 from operators.connectors.kafka_sink import KafkaSink
 from operators.connectors.outgoing import Outgoing, left_out_header
 from operators.connectors.topic_ids import identify
+from tests.field import raw_record
 from tests.servers import kafka
 
 # CI refuses this skip where java and mvn are there.
@@ -208,3 +209,10 @@ def test_what_it_finds_too_large_goes_out_in_the_same_epoch_and_is_known_at_a_re
     sizes = {"value": b"2300", "headers": b"2201", "key": b"2100"}
     assert all(headers[left_out_header(part)].split()[0] == n for part, n in sizes.items())
     assert "h" not in headers
+
+
+def test_messages_of_others_whose_header_names_are_not_utf8_are_left_alone(config, topic):
+    """No fake will do: the client says it otherwise than its documentation."""
+    raw_record.send(config["bootstrap.servers"], topic, b"theirs", [(b"\xff", b"1")])
+    part = KafkaSink(config, {topic: [0, 1]}).build_part("out", topic, None)
+    assert sum(lives(part, 1, 0, 1)["ends"].values()) == 3
