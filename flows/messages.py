@@ -18,7 +18,7 @@ _STREAMS: Final = "__streams.errors."
 # does it here.
 _STAGES: Final[dict[Stage, tuple[str, str]]] = {
     "decode": ("VALUE_CONVERTER", "operators.avro.decode.Decoder"),
-    "contract": ("TRANSFORMATION", "operators.contracts"),
+    "contract": ("TRANSFORMATION", "operators.contracts.Contract"),
     "rule": ("TRANSFORMATION", "operators.rules.RuleSet"),
     "sink": ("TASK_PUT", "operators.connectors.delta_sink.DeltaSink"),
 }

@@ -35,12 +35,19 @@ class EndedError(RuntimeError):
     """Records came after an end of input that had closed every window."""
 
 
+def admin_client(config: Config) -> AdminClient:
+    """Return a client that creates no topic by asking for it, as stock ones do."""
+    return AdminClient(
+        {"allow.auto.create.topics": "false", **config, "log_level": 0}, logger=LOG
+    )
+
+
 def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]:
     """Return a topic's partitions, waiting up to `timeout` seconds for the brokers and it.
 
     Raises KafkaUnavailableError with what to check.
     """
-    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
+    admin = admin_client(config)
     deadline, pause, problem = time.monotonic() + timeout, 0.1, "no answer"
     servers = config.get("bootstrap.servers", "")
     while True:
@@ -94,7 +101,7 @@ def first_offsets(
 
     Raises KafkaException if the brokers do not say so within `timeout` seconds.
     """
-    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
+    admin = admin_client(config)
     asked = {TopicPartition(topic, p): OffsetSpec.earliest() for p in partitions}
     answers = admin.list_offsets(asked, request_timeout=timeout)
     return {place.partition: answer.result().offset for place, answer in answers.items()}

@@ -7,7 +7,13 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from operators.connectors.kafka import LOG, Config, KafkaUnavailableError, wait_for_partitions
+from operators.connectors.kafka import (
+    LOG,
+    Config,
+    KafkaUnavailableError,
+    admin_client,
+    wait_for_partitions,
+)
 
 # What passes by itself: brokers that are slow, or not all up yet.
 _PASSING: Final = (
@@ -29,7 +35,7 @@ def ensure(config: Config, topic: str, partitions: int, timeout: float) -> list[
     there may have another number. Waits up to `timeout` seconds for the brokers. Raises
     OutputTopicError if it may not be created or is compacted, and KafkaUnavailableError.
     """
-    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
+    admin = admin_client(config)
     _create(admin, topic, partitions, timeout)
     found = wait_for_partitions(config, topic, timeout)
     _refuse_compacted(admin, topic)

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from operators.connectors.kafka import KafkaUnavailableError
+from operators.connectors.kafka import KafkaUnavailableError, admin_client, wait_for_partitions
 from operators.connectors.output_topics import ensure
 from ops.processes import free_port
 
@@ -24,3 +24,11 @@ def test_brokers_that_do_not_answer_are_waited_for_and_then_the_topic_is_named(c
         ensure({"bootstrap.servers": f"127.0.0.1:{free_port()}"}, "alerts", 1, 2)
     assert time.monotonic() - began < 10
     assert "waiting for Kafka to create topic alerts" in caplog.text
+
+
+def test_to_wait_for_a_topic_does_not_make_it(stack):
+    """A mistyped name would be an empty topic, read for ever without a word."""
+    config = {"bootstrap.servers": stack.bootstrap}
+    with pytest.raises(KafkaUnavailableError, match="topic 'paymnets'"):
+        wait_for_partitions(config, "paymnets", 1)
+    assert "paymnets" not in admin_client(config).list_topics(timeout=5).topics
