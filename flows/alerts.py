@@ -15,6 +15,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.messages import alert_messages
+from flows.outputs import open_outputs
 from flows.scoring import Parts, connect, load, score
 from flows.settings import Settings
 from flows.sources import open_source
@@ -22,7 +23,6 @@ from flows.starting import prepare_recovery, start
 from operators.batches import RawBatch
 from operators.connectors import kafka, redis, topic_ids
 from operators.connectors.first_seen import RedisFirstSeen, memory_of
-from operators.connectors.kafka_sink import KafkaSink
 from operators.rules import RuleSet
 
 
@@ -55,12 +55,9 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
     settings, rules = loaded
     timeout = settings.start_timeout.total_seconds()
     partitions = kafka.wait_for_partitions(settings.kafka, settings.topic, timeout)
-    topic = settings.alerts_topic
-    kafka.ensure_topic(settings.kafka, topic, len(partitions))
-    outputs = {topic: kafka.wait_for_partitions(settings.kafka, topic, timeout)}
     group = f"{settings.consumer_group}-alerts"
-    topics = topic_ids.identify(settings.kafka, [settings.topic, topic], timeout)
-    read = {settings.topic: topics[settings.topic]}
+    sink = open_outputs(settings, [settings.alerts_topic], len(partitions), group)
+    read = topic_ids.identify(settings.kafka, [settings.topic], timeout)
     prepare_recovery("alerts", read)
     client = redis.connect(settings.redis_url.get_secret_value(), timeout)
     source = open_source(
@@ -74,7 +71,8 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
     )
     # Ids of this flow's own, so that it may be ahead of the tables or behind them; and no table
     # to fill a lost Redis from, as silver is always an epoch late.
-    memory = memory_of("alerts", settings.topic, topics, settings.consumer_group)
+    memory = memory_of(
+        "alerts", settings.topic, read | sink.identities, settings.consumer_group
+    )
     seen = RedisFirstSeen(client, memory, settings.dedup_ttl.total_seconds(), history=None)
-    sink = KafkaSink(settings.kafka, outputs, group)
     return build(source, sink, connect(settings, rules, seen), settings)

@@ -28,9 +28,16 @@ from flows.outcomes import (
     outcomes_table,
     tables,
 )  # fmt: skip
-from flows.settings import Settings, SettingsError
+from flows.outputs import open_outputs
+from flows.settings import Settings
 from flows.sources import open_source
-from flows.starting import prepare_recovery, registry_config, start, table_id
+from flows.starting import (
+    prepare_recovery,
+    recovery_directory,
+    registry_config,
+    start,
+    table_id,
+)
 from flows.wiring import micros, write_tables
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
@@ -38,7 +45,6 @@ from operators.connectors import kafka, redis, registry, topic_ids
 from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.first_seen import History, RedisFirstSeen, memory_of
-from operators.connectors.kafka_sink import KafkaSink
 from operators.contracts import load_contract
 from operators.rejects import Breaker
 from operators.steps.decode import Contract, decode
@@ -128,9 +134,7 @@ def flow() -> Dataflow:
 
 
 def _load() -> Settings:
-    settings = settings_.load()
-    if settings.topic == settings.chargebacks_topic:
-        raise SettingsError("MILLSTREAM_CHARGEBACKS_TOPIC: is the payments' topic")
+    settings = settings_.load(recovery=recovery_directory())
     for record in ("payment", "chargeback"):
         load_contract(record)
     return settings
@@ -201,8 +205,10 @@ def _connect(settings: Settings) -> Dataflow:
             "chargeback_id",
         ),
     )
-    dlq = settings.chargebacks_dlq_topic
-    kafka.ensure_topic(settings.kafka, dlq, chargebacks.partitions)
-    outputs = {dlq: kafka.wait_for_partitions(settings.kafka, dlq, timeout)}
-    letters = KafkaSink(settings.kafka, outputs, group)
+    letters = open_outputs(
+        settings,
+        [settings.chargebacks_dlq_topic],
+        len(topics[settings.chargebacks_topic]),
+        group,
+    )
     return build(payments, chargebacks, sink, letters, settings)

@@ -1,13 +1,31 @@
 """What goes out to Kafka: alerts as JSON, rejects as the bytes that came in."""
 
-from typing import Final
+import struct
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import orjson
 import polars as pl
 
-from operators.connectors.kafka_sink import Outgoing
+from operators.connectors.outgoing import Outgoing
+from operators.rejects import Refusal, Stage
 
 _CONNECT: Final = "__connect.errors."
+_SPRING: Final = "kafka_dlt-"
+_STREAMS: Final = "__streams.errors."
+
+# Connect's name of what was being done (org.apache.kafka.connect.runtime.errors.Stage), and what
+# does it here.
+_STAGES: Final[dict[Stage, tuple[str, str]]] = {
+    "decode": ("VALUE_CONVERTER", "operators.avro.decode.Decoder"),
+    "contract": ("TRANSFORMATION", "operators.contracts.Contract"),
+    "rule": ("TRANSFORMATION", "operators.rules.RuleSet"),
+    "sink": ("TASK_PUT", "operators.connectors.delta_sink.DeltaSink"),
+}
+# No exception is thrown, so there is no stack trace: a refusal is a value, and this its class.
+_REFUSAL: Final = f"{Refusal.__module__}.{Refusal.__qualname__}"
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 def alert_messages(alerts: pl.DataFrame) -> list[Outgoing]:
@@ -26,37 +44,63 @@ def alert_messages(alerts: pl.DataFrame) -> list[Outgoing]:
 def reject_messages(rejects: pl.DataFrame) -> list[Outgoing]:
     """Return a message per reject: the record's key, value and headers, and why in headers.
 
-    The names are those of Kafka Connect's dead-letter queues (KIP-298), so that tools made
-    for these read them; `millstream.*` add what Connect has no name for.
+    The record's own headers come first and stay as they are, also where one of ours has the
+    same name. No header of ours holds a value of the payload. `millstream.*` say what we have
+    to say; the rest says it to tools made for others' dead letters, in their names and bytes:
+
+    - Kafka Connect (KIP-298, DeadLetterQueueReporter): texts, `stage` one of its Stage enum;
+    - Spring (DeadLetterPublishingRecoverer): a partition as 4 bytes, an offset and a timestamp
+      as 8, the highest first;
+    - Kafka Streams (KIP-1034, ExceptionHandlerUtils): texts.
     """
-    messages = []
-    for row in rejects.iter_rows(named=True):
-        topic, partition, offset = (
-            row["source_topic"], row["source_partition"], row["source_offset"]
-        )  # fmt: skip
-        why = {
-            f"{_CONNECT}topic": topic,
-            f"{_CONNECT}partition": partition,
-            f"{_CONNECT}offset": offset,
-            f"{_CONNECT}connector.name": "millstream",
-            f"{_CONNECT}stage": row["stage"].upper(),
-            f"{_CONNECT}class.name": row["code"],
-            f"{_CONNECT}exception.message": row["message"],
-            "millstream.stage": row["stage"],
-            "millstream.code": row["code"],
-            "millstream.schema_id": row["schema_id"] or "",
-            "millstream.timestamp": row["kafka_timestamp"].isoformat()
-            if row["kafka_timestamp"]
-            else "",
-        }
-        original = [(h["key"], h["value"]) for h in row["headers"] or ()]
-        messages.append(
-            Outgoing(
-                f"{row['code']}/{topic}/{partition}/{offset}",
-                (topic, partition, offset),
-                row["key"],
-                row["value"],
-                (*original, *((name, str(value).encode()) for name, value in why.items())),
-            )
-        )
-    return messages
+    return [_reject_message(row) for row in rejects.iter_rows(named=True)]
+
+
+def _reject_message(row: dict[str, Any]) -> Outgoing:
+    source = row["source_topic"], row["source_partition"], row["source_offset"]
+    code = row["code"]
+    return Outgoing(
+        f"{code}/{'/'.join(map(str, source))}",
+        source,
+        row["key"],
+        row["value"],
+        tuple(_why(row).items()),
+        tuple((header["key"], header["value"]) for header in row["headers"] or ()),
+    )
+
+
+def _why(row: dict[str, Any]) -> dict[str, bytes]:
+    topic, partition, offset = (
+        row[f"source_{name}"] for name in ("topic", "partition", "offset")
+    )
+    stage, timestamp = row["stage"], row["kafka_timestamp"]
+    doing, by = _STAGES[stage]
+    texts = {
+        "millstream.stage": stage,
+        "millstream.code": row["code"],
+        "millstream.schema_id": row["schema_id"] or "",
+        "millstream.timestamp": timestamp.isoformat() if timestamp else "",
+        f"{_CONNECT}topic": topic,
+        f"{_CONNECT}partition": partition,
+        f"{_CONNECT}offset": offset,
+        f"{_CONNECT}connector.name": "millstream",
+        f"{_CONNECT}stage": doing,
+        f"{_CONNECT}class.name": by,
+        f"{_CONNECT}exception.class.name": _REFUSAL,
+        f"{_CONNECT}exception.message": row["message"],
+        f"{_STREAMS}exception": _REFUSAL,
+        f"{_STREAMS}message": row["message"],
+        f"{_STREAMS}topic": topic,
+        f"{_STREAMS}partition": partition,
+        f"{_STREAMS}offset": offset,
+        f"{_SPRING}exception-fqcn": _REFUSAL,
+        f"{_SPRING}exception-message": row["message"],
+        f"{_SPRING}original-topic": topic,
+    }
+    headers = {name: str(value).encode() for name, value in texts.items()}
+    headers[f"{_SPRING}original-partition"] = struct.pack(">i", partition)
+    headers[f"{_SPRING}original-offset"] = struct.pack(">q", offset)
+    if timestamp:
+        milliseconds = (timestamp - _EPOCH) // _MILLISECOND
+        headers[f"{_SPRING}original-timestamp"] = struct.pack(">q", milliseconds)
+    return headers

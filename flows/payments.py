@@ -14,6 +14,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.messages import alert_messages, reject_messages
+from flows.outputs import open_outputs
 from flows.scoring import Parts, connect, load, score
 from flows.settings import Settings
 from flows.sources import open_source
@@ -37,7 +38,6 @@ from operators.connectors import kafka, redis, topic_ids
 from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.first_seen import RedisFirstSeen, memory_of
-from operators.connectors.kafka_sink import KafkaSink
 from operators.records import ingested
 from operators.rules import RuleSet
 from operators.steps.windows import window
@@ -122,10 +122,9 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
     settings, rules = loaded
     timeout = settings.start_timeout.total_seconds()
     partitions = kafka.wait_for_partitions(settings.kafka, settings.topic, timeout)
-    outputs = {}
-    for topic in _topics(settings):
-        kafka.ensure_topic(settings.kafka, topic, len(partitions))
-        outputs[topic] = kafka.wait_for_partitions(settings.kafka, topic, timeout)
+    topic_sink = open_outputs(
+        settings, _topics(settings), len(partitions), settings.consumer_group
+    )
     topics = topic_ids.identify(settings.kafka, [settings.topic], timeout)
     prepare_recovery("payments", topics)
     client = redis.connect(settings.redis_url.get_secret_value(), timeout)
@@ -155,5 +154,4 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         CommittedIds(settings.delta_root, SILVER.name, table_sink.fence, settings.topic),
     )
     parts = connect(settings, rules, seen)
-    sink = KafkaSink(settings.kafka, outputs, settings.consumer_group)
-    return build(source, table_sink, sink, parts, settings)
+    return build(source, table_sink, topic_sink, parts, settings)

@@ -10,7 +10,7 @@ from bytewax.dataflow import Stream
 import schemas
 from flows import settings as settings_
 from flows.settings import Settings
-from flows.starting import registry_config
+from flows.starting import recovery_directory, registry_config
 from flows.tables import SILVER_COLUMNS
 from flows.wiring import micros
 from operators.avro import Decoder
@@ -50,7 +50,7 @@ def load() -> tuple[Settings, RuleSet]:
 
     Raises SettingsError, ContractError and RuleError.
     """
-    settings = settings_.load()
+    settings = settings_.load(recovery=recovery_directory())
     load_contract("payment")
     return settings, RuleSet(
         load_rules(settings.rules), SILVER_COLUMNS, "payment_id", "card_id"

@@ -1,6 +1,7 @@
 """Settings: read once from the environment, checked all at once, passed down."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,9 @@ from typing import Annotated, Any, NoReturn
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from flows.apart import TOPICS, same_folders, same_topics
+from flows.kafka_settings import kafka_problems, kafka_settings
 
 PREFIX = "MILLSTREAM_"
 _KAFKA = f"{PREFIX}KAFKA_"
@@ -35,6 +39,18 @@ def _duration(value: Any) -> Any:
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
+def _topic(name: Any) -> Any:
+    """Refuse a name that Kafka has no topic of."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", str(name)) or name in (".", ".."):
+        raise ValueError(
+            f"{name!r} is no topic's name: letters, digits, '.', '_' and '-' alone"
+        )
+    return name
+
+
+Topic = Annotated[str, BeforeValidator(_topic)]
+
+
 class Settings(BaseSettings):
     """What a payments flow needs to know; each field is MILLSTREAM_ and its name in capitals."""
 
@@ -43,18 +59,18 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(description="redis://, rediss:// or unix:// URL")
     delta_root: str = Field(min_length=1, description="path or s3://, abfss://, gs:// URL")
     kafka: dict[str, str] = Field(description="librdkafka settings")
-    topic: str = Field("payments", min_length=1)
-    alerts_topic: str = Field("payments.alerts", min_length=1)
+    topic: Topic = "payments"
+    alerts_topic: Topic = "payments.alerts"
     send_alerts: bool = True
-    dlq_topic: str = Field("payments.dlq", min_length=1)
-    chargebacks_topic: str = Field("chargebacks", min_length=1)
-    chargebacks_dlq_topic: str = Field("chargebacks.dlq", min_length=1)
+    dlq_topic: Topic = "payments.dlq"
+    chargebacks_topic: Topic = "chargebacks"
+    chargebacks_dlq_topic: Topic = "chargebacks.dlq"
     chargebacks_within: Duration = timedelta(days=120)
     chargebacks_out_of_orderness: Duration = timedelta(hours=1)
     chargebacks_idle_timeout: Duration = timedelta(days=1)
     schema_registry: str = Field("", description="http(s):// URL or a schemas folder")
     schema_registry_user: SecretStr = SecretStr("")
-    consumer_group: str = "millstream-payments"
+    consumer_group: str = Field("millstream-payments", min_length=1)
     start: str | datetime = "earliest"
     stop_at_end: bool = False
     batch_size: int = Field(20_000, ge=1, le=1_000_000)
@@ -112,21 +128,11 @@ class SettingsError(ValueError):
     """The settings cannot be used; the message names every problem."""
 
 
-def kafka_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return librdkafka's settings: MILLSTREAM_KAFKA_SASL_USERNAME is sasl.username."""
-    found = {
-        name[len(_KAFKA) :].lower().replace("_", "."): value
-        for name, value in environ.items()
-        if name.startswith(_KAFKA)
-    }
-    # The one setting of librdkafka with an underscore in its own name.
-    return {
-        "log_level" if name == "log.level" else name: value for name, value in found.items()
-    }
+def load(environ: Mapping[str, str] | None = None, recovery: Path | None = None) -> Settings:
+    """Read the settings; raises SettingsError naming all that are missing or wrong.
 
-
-def load(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings; raises SettingsError naming all that are missing or wrong."""
+    `recovery` is the flow's recovery directory, which may be none of the settings' folders.
+    """
     environ = os.environ if environ is None else environ
     problems = []
     known = {PREFIX + name.upper() for name in Settings.model_fields} - {PREFIX + "KAFKA"}
@@ -145,9 +151,24 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             if each["type"] == "missing":
                 text = f"is missing ({Settings.model_fields[str(each['loc'][0])].description})"
             problems.append(text if name == f"{PREFIX}KAFKA" else f"{name}: {text}")
+    problems += kafka_problems(environ)
+    problems += _not_apart(values, recovery)
     if problems:
         raise SettingsError("\n".join(problems))
     return settings
+
+
+def _not_apart(values: Mapping[str, str], recovery: Path | None) -> list[str]:
+    """Compare what is given, or the default, whatever else is wrong."""
+
+    def given(name: str) -> str:
+        return values.get(name, str(Settings.model_fields[name].get_default()))
+
+    folders = {PREFIX + name.upper(): given(name) for name in ("rules", "schema_registry")}
+    return [
+        *same_topics({PREFIX + name.upper(): given(name) for name in TOPICS}),
+        *same_folders(values.get("delta_root", ""), recovery, folders),
+    ]
 
 
 def refuse(problem: Exception | str, status: int) -> NoReturn:

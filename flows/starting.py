@@ -18,6 +18,7 @@ from operators.connectors import (
     file_limit,
     kafka,
     memory,
+    output_topics,
     recovery,
     recovery_owner,
     redis,
@@ -53,6 +54,7 @@ def start(load: Callable[[], _Loaded], connect: Callable[[_Loaded], Dataflow]) -
         registry.RegistryUnavailableError, delta.StorageUnavailableError, delta.FencedError,
         recovery.InUseError, recovery_owner.OtherOwnerError, topic_ids.TopicChangedError,
         file_limit.FileLimitError,
+        output_topics.OutputTopicError,
     ) as error:  # fmt: skip
         refuse(error, 1)
     DRAIN.install()
@@ -114,6 +116,11 @@ def at_good_end(do: Callable[[], None]) -> None:
             do()
 
     atexit.register(look)
+
+
+def recovery_directory() -> Path | None:
+    """Return the recovery directory that Bytewax was told of, if any."""
+    return _told(sys.argv[1:])[0]
 
 
 def _told(arguments: Sequence[str]) -> tuple[Path | None, int]:

@@ -14,7 +14,9 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from operators.connectors import kafka_records
 
 Config = Mapping[str, str]
 """librdkafka settings by their own names."""
@@ -37,12 +39,19 @@ class EndedError(RuntimeError):
     """Records came after an end of input that had closed every window."""
 
 
+def admin_client(config: Config) -> AdminClient:
+    """Return a client that creates no topic by asking for it, as stock ones do."""
+    return AdminClient(
+        {"allow.auto.create.topics": "false", **config, "log_level": 0}, logger=LOG
+    )
+
+
 def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]:
     """Return a topic's partitions, waiting up to `timeout` seconds for the brokers and it.
 
     Raises KafkaUnavailableError with what to check.
     """
-    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
+    admin = admin_client(config)
     deadline, pause, problem = time.monotonic() + timeout, 0.1, "no answer"
     servers = config.get("bootstrap.servers", "")
     while True:
@@ -71,30 +80,10 @@ def count_brokers(config: Config, timeout: float) -> int:
     return len(admin.list_topics(timeout=timeout).brokers)
 
 
-def ensure_topic(config: Config, topic: str, partitions: int) -> None:
-    """Create a topic with the cluster's default replication if it does not exist.
-
-    Raises KafkaException where that is not allowed.
-    """
-    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
-    if topic in admin.list_topics(timeout=10).topics:
-        return
-    replication = min(3, len(admin.list_topics(timeout=10).brokers))
-    for future in admin.create_topics([NewTopic(topic, partitions, replication)]).values():
-        try:
-            future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
-
-
 def headers_of(message: Message) -> dict[str, bytes]:
-    """Return a message's headers, the last of each name; those without a value are left out.
-
-    Raises UnicodeDecodeError for a name that is not UTF-8.
-    """
-    pairs: Any = message.headers() or ()
-    return {name: value for name, value in pairs if value is not None}
+    """Return a message's headers, the last of each name; those without a value are left out."""
+    (pairs,) = kafka_records.headers_of([message])
+    return {name: value for name, value in pairs or () if value is not None}
 
 
 def consumer(config: Config, group: str, **settings: Any) -> Consumer:
@@ -127,7 +116,7 @@ def first_offsets(
 
     Raises KafkaException if the brokers do not say so within `timeout` seconds.
     """
-    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
+    admin = admin_client(config)
     asked = {TopicPartition(topic, p): OffsetSpec.earliest() for p in partitions}
     answers = admin.list_offsets(asked, request_timeout=timeout)
     return {place.partition: answer.result().offset for place, answer in answers.items()}

@@ -1,29 +1,28 @@
 """Kafka messages as the columns of a raw batch."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 import numpy as np
 from confluent_kafka import Message
 
 from operators.batches import Headers, Int64s, Progress, RawBatch
 
+_NOT_UTF8: Final[Headers] = [("<header names that are not UTF-8>", None)]
+
 
 def raw_batch(progress: Progress, messages: Sequence[Message]) -> RawBatch:
     """Return records, none of them an event, with the progress that they make."""
     if not messages:
         return RawBatch(progress)
-    try:
-        headers: Sequence[Headers | None] = list(map(Message.headers, messages))
-    except UnicodeDecodeError:
-        headers = [_headers_of(m) for m in messages]
     return RawBatch(
         progress,
         _offsets(messages),
         np.array([m.timestamp()[1] for m in messages], np.int64),
         list(map(Message.key, messages)),
         list(map(Message.value, messages)),
-        headers,
+        headers_of(messages),
     )
 
 
@@ -35,13 +34,21 @@ def _offsets(messages: Sequence[Message]) -> Int64s:
     return np.array([m.offset() for m in messages], np.int64)
 
 
-def _headers_of(message: Message) -> Headers | None:
-    try:
-        found: Headers | None = message.headers()
-        return found
-    except UnicodeDecodeError:
-        # A header's name may be any bytes; the record is still the sender's record.
-        return [("<header names that are not UTF-8>", None)]
+def headers_of(messages: Iterable[Message]) -> list[Headers | None]:
+    """Return each message's headers; a header that stands for them all where a name is no UTF-8.
+
+    Not to be asked of the messages themselves: of such a name their method makes an error and
+    a list without its items, and who gets to see the list, by calling it from Python or a second
+    time, crashes. Called by `map` it raises.
+    """
+    found: list[Headers | None] = []
+    each = map(Message.headers, messages)
+    while True:
+        try:
+            found.extend(each)
+            return found
+        except (UnicodeDecodeError, SystemError):
+            found.append(_NOT_UTF8)
 
 
 def time_reached(timestamps: Int64s) -> int | None:

@@ -1,11 +1,10 @@
 """Kafka sink: every message once, without transactions, by what is already in the topic."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import Message
 
 from operators.batches import Progress
 from operators.connectors.kafka import (
@@ -16,33 +15,18 @@ from operators.connectors.kafka import (
     headers_of,
     read_to_end,
 )
+from operators.connectors.kafka_producer import TopicProducer
+from operators.connectors.outgoing import (
+    ID_HEADER,
+    SOURCE_HEADER,
+    Coordinates,
+    KafkaItem,
+    Outgoing,
+)
 
-ID_HEADER: Final = "millstream.id"
-SOURCE_HEADER: Final = "millstream.source"
-LEFT_OUT_HEADER: Final = "millstream.value_left_out"
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 _FLUSH_SECONDS: Final = 60.0
 _START_SECONDS: Final = 60.0
-
-Coordinates: TypeAlias = tuple[str, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A message to send: its deterministic id, and the coordinates of the record behind it."""
-
-    id: str
-    source: Coordinates
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...] = ()
-
-
-KafkaItem: TypeAlias = Sequence[Outgoing] | Progress
-
-
-class DeliveryError(RuntimeError):
-    """Messages could not be delivered; the epoch will be replayed."""
 
 
 class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
@@ -50,14 +34,15 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
         self,
         config: Config,
         topic: str,
+        identity: str,
         partitions: Sequence[int],
         group: str,
         state: dict[str, Any] | None,
     ) -> None:
-        self._topic = topic
+        self._topic, self._identity = topic, identity
         self._ends = dict.fromkeys(partitions, 0)
         if state is not None:
-            self._ends.update({int(p): offset for p, offset in state["ends"].items()})
+            self._resume(state)
         # Where the next start reads from: it moves on only when no message behind it can be
         # made again, as a replay may be cut off by another crash.
         self._read_from = dict(self._ends)
@@ -72,10 +57,19 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
         # Asked only now, so that nothing can be deleted unnoticed before it is read.
         self._declare_deleted(first_offsets(config, topic, partitions, _START_SECONDS))
         self._reached: dict[tuple[str, int], int] = {}
-        self._failed: KafkaError | None = None
-        self._producer = Producer(
-            {"enable.idempotence": True, "linger.ms": 2, **config}, logger=LOG
-        )
+        self._producer = TopicProducer(config, topic, self._delivered)
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        # States of version 1 know the topic's name alone: which one it is, they take up now.
+        if not _same_topic(state.get("topic") or self._identity, self._identity):
+            LOG.warning(
+                "topic %s was made anew: it is read from its beginning, to skip what the replay "
+                "makes again of what is in it; what was in the topic before is not sent again",
+                self._topic,
+            )
+            return
+        ends = {int(partition): offset for partition, offset in state["ends"].items()}
+        self._ends.update((p, offset) for p, offset in ends.items() if p in self._ends)
 
     def _declare_deleted(self, firsts: Mapping[int, int]) -> None:
         """Say where ids are lost that a replay may make again: it sends those twice."""
@@ -103,54 +97,19 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
             LOG.debug("a message in %s is not ours", self._topic)
 
     def write_batch(self, values: list[KafkaItem]) -> None:
+        new: list[Outgoing] = []
         for item in values:
             if isinstance(item, Progress):
                 self._reached[item.topic, item.partition] = item.offset
-                continue
-            for message in item:
-                if self._sent.pop(message.id, None) is None:
-                    self._produce(message)
-        self._producer.poll(0)
+            else:
+                new += [each for each in item if self._sent.pop(each.id, None) is None]
+        self._producer.send(new)
 
-    def _produce(self, message: Outgoing) -> None:
-        headers = [
-            *message.headers,
-            (ID_HEADER, message.id.encode()),
-            (SOURCE_HEADER, "/".join(map(str, message.source)).encode()),
-        ]
-        value = message.value
-        while True:
-            try:
-                self._producer.produce(
-                    self._topic,
-                    value,
-                    message.key,
-                    headers=headers,
-                    on_delivery=self._delivered,
-                )
-                return
-            except BufferError:
-                self._producer.poll(0.1)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE or value is None:
-                    raise
-                # A record as large as the broker takes, and our headers on top: without this
-                # it would stop the flow at every start.
-                value = None
-                headers.append((LEFT_OUT_HEADER, b"larger than message.max.bytes"))
-
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            self._failed = error
-        else:
-            partition = message.partition()
-            self._ends[partition] = max(self._ends.get(partition, 0), message.offset() + 1)
+    def _delivered(self, partition: int, offset: int) -> None:
+        self._ends[partition] = max(self._ends.get(partition, 0), offset + 1)
 
     def snapshot(self) -> dict[str, Any]:
-        left = self._producer.flush(_FLUSH_SECONDS)
-        if left or self._failed:
-            why = self._failed.str() if self._failed else f"no answer in {_FLUSH_SECONDS:.0f} s"
-            raise DeliveryError(f"{self._topic}: {left} messages not delivered: {why}")
+        self._producer.flush(_FLUSH_SECONDS)
         self._sent = {
             id_: (topic, partition, offset)
             for id_, (topic, partition, offset) in self._sent.items()
@@ -158,7 +117,15 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
         }
         if not self._sent:
             self._read_from = dict(self._ends)
-        return {"version": STATE_VERSION, "ends": dict(self._read_from)}
+        ends = dict(self._read_from)
+        return {"version": STATE_VERSION, "ends": ends, "topic": self._identity}
+
+
+def _same_topic(known: str, identity: str) -> bool:
+    """Compare `<cluster id>/<topic id>`; some brokers give topics no id, or begin to one day."""
+    if known.endswith("/") or identity.endswith("/"):
+        return known.rpartition("/")[0] == identity.rpartition("/")[0]
+    return known == identity
 
 
 class KafkaSink(FixedPartitionedSink[KafkaItem, dict[str, Any]]):
@@ -168,14 +135,23 @@ class KafkaSink(FixedPartitionedSink[KafkaItem, dict[str, Any]]):
     and checks every delivery and keeps the topic's end. A restart reads what lies behind that
     end and skips those ids when the replay makes them again. That holds as long as the output
     topic keeps a message for longer than an outage; where it did not, the start says so in the
-    log and that replay's messages are sent at least once. Each topic belongs to one worker.
+    log and that replay's messages are sent at least once. A topic that was made anew is read
+    from its beginning. Each topic belongs to one worker.
     """
 
     def __init__(
-        self, config: Config, topics: Mapping[str, Sequence[int]], group: str = ANY_GROUP
+        self,
+        config: Config,
+        topics: Mapping[str, Sequence[int]],
+        identities: Mapping[str, str] | None = None,
+        group: str = ANY_GROUP,
     ) -> None:
-        """`topics` maps each topic to its partitions; they are read as of a consumer `group`."""
+        """`topics` maps each topic to its partitions, `identities` to which topic it is.
+
+        They are read as of a consumer `group`.
+        """
         self._config, self._topics, self._group = config, topics, group
+        self.identities = dict(identities or {})
 
     def list_parts(self) -> list[str]:
         """Return the topics."""
@@ -189,4 +165,7 @@ class KafkaSink(FixedPartitionedSink[KafkaItem, dict[str, Any]]):
         self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
     ) -> StatefulSinkPartition[KafkaItem, dict[str, Any]]:
         """Open a topic behind its recovered end."""
-        return _Topic(self._config, for_part, self._topics[for_part], self._group, resume_state)
+        identity = self.identities.get(for_part, "")
+        return _Topic(
+            self._config, for_part, identity, self._topics[for_part], self._group, resume_state
+        )

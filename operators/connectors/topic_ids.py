@@ -13,7 +13,7 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from operators.connectors.kafka import Config, KafkaUnavailableError
+from operators.connectors.kafka import Config, KafkaUnavailableError, admin_client
 
 LOG: Final = logging.getLogger("millstream.kafka")
 
@@ -31,7 +31,7 @@ def identify(config: Config, topics: Iterable[str], timeout: float) -> dict[str,
     Raises KafkaUnavailableError if the brokers do not say so within `timeout` seconds, and
     KafkaException for a topic that is not there then.
     """
-    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
+    admin = admin_client(config)
     deadline, names = time.monotonic() + timeout, list(topics)
     while True:
         try:
@@ -96,7 +96,7 @@ class Unchanged:
     def __call__(self) -> None:
         """Raise TopicChangedError if a topic was made anew."""
         if self._admin is None:
-            self._admin = AdminClient({**self._config, "log_level": 0}, logger=LOG)
+            self._admin = admin_client(self._config)
         for topic, known in self._topics.items():
             try:
                 (now,) = _ask(self._admin, [topic], _LOOK_SECONDS).values()

@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from flows.settings import kafka_settings
+from flows.kafka_settings import kafka_problems, kafka_settings
 from ops.simulate.chargebacks import Chargebacks, simulate_chargebacks
 from ops.simulate.params import Params, Troubles
 from ops.simulate.produce import ProduceError, produce
@@ -106,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError("--live needs --rate, and no --file")
         if args.truth and not args.truth.absolute().parent.is_dir():
             raise ValueError(f"--truth: no folder {args.truth.absolute().parent}")
+        if problems := kafka_problems(os.environ):
+            raise ValueError("\n".join(problems))
         began = time.monotonic()
         simulation = _make(args)
         chargebacks = simulate_chargebacks(

@@ -24,7 +24,7 @@ from operators.connectors.kafka import wait_for_partitions
 from operators.rules import RuleSet, load_rules
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.report import Check, Report, only_once
-from ops.verify.topics import message_ids, reject_ids, source_records
+from ops.verify.topics import reject_ids, sent_once, source_records, still_there
 from ops.verify.windows import check_windows
 
 _PLACE = ["source_partition", "source_offset"]
@@ -75,12 +75,15 @@ def verify(
     told("comparing bronze with the topic")
     value_hash = pl.col("value").hash().alias("value_hash")
     bronze = tables.read(BRONZE.name, [*_PLACE, "value"]).with_columns(value_hash).drop("value")
-    first = source.group_by("source_partition").agg(first=pl.col("source_offset").min())
-    # What retention has deleted from the topic can't be compared any more.
-    still = bronze.join(first, on="source_partition").filter(
-        pl.col("source_offset") >= pl.col("first")
-    )
-    checks = [only_once("every record of the topic is in bronze, once", source, still)]
+    still = still_there(source, bronze)
+    checks = [
+        only_once(
+            "every record of the topic is in bronze, once",
+            source,
+            still,
+            deleted=bronze.height - still.height,
+        )
+    ]
 
     told("looking for each record's one place")
     silver = tables.read(SILVER.name, [*_PLACE])
@@ -121,20 +124,14 @@ def verify(
     alerts = tables.read(ALERTS.name, [*ALERTS.columns])
     checks += _check_alerts(settings, tables, alerts, rejects)
     told("reading the alert and dead-letter topics")
-    checks.append(
-        only_once(
-            f"{settings.alerts_topic} holds every alert of gold/alerts, once",
-            alerts.select(id="alert_id"),
-            message_ids(settings.kafka, settings.alerts_topic),
+    letters = reject_ids(tables.read(QUARANTINE.name, ["code", "source_topic", *_PLACE]))
+    checks += [
+        sent_once(f"{topic} holds every {what}, once", settings.kafka, topic, ids)
+        for topic, what, ids in (
+            (settings.alerts_topic, "alert of gold/alerts", alerts.select(id="alert_id")),
+            (settings.dlq_topic, "reject of quarantine", letters),
         )
-    )
-    checks.append(
-        only_once(
-            f"{settings.dlq_topic} holds every reject of quarantine, once",
-            reject_ids(tables.read(QUARANTINE.name, ["code", "source_topic", *_PLACE])),
-            message_ids(settings.kafka, settings.dlq_topic),
-        )
-    )
+    ]
     checks += check_chargebacks(settings, tables.handle(SILVER.name), told)
     counts = {
         "events": source.height,

@@ -25,7 +25,7 @@ from operators.connectors.delta import Fence, table_uri
 from operators.connectors.kafka import wait_for_partitions
 from operators.joins import IntervalJoin
 from ops.verify.report import Check, only_once
-from ops.verify.topics import PLACE, message_ids, reject_ids, source_records
+from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
 
 _PLACE: Final = list(PLACE)
 
@@ -123,26 +123,25 @@ def check_chargebacks(
     told("working out the outcomes anew from silver")
     checks += [_check_watermarks(books), _check_late(books), _check_outcomes(books)]
     told("reading the chargebacks' dead-letter topic")
-    letters = message_ids(settings.kafka, settings.chargebacks_dlq_topic)
+    topic = settings.chargebacks_dlq_topic
     rejects = reject_ids(books.read(QUARANTINE.name, ["code", "source_topic", *_PLACE]))
-    name = f"{settings.chargebacks_dlq_topic} holds every rejected chargeback, once"
-    return [*checks, only_once(name, rejects, letters)]
+    name = f"{topic} holds every rejected chargeback, once"
+    return [*checks, sent_once(name, settings.kafka, topic, rejects)]
 
 
 def _check_places(books: _Books) -> Check:
     settings = books.settings
     source = source_records(settings.kafka, settings.chargebacks_topic, lambda _: None)
-    first = source.group_by("source_partition").agg(first=pl.col("source_offset").min())
     placed = pl.concat(
         books.read(name, _PLACE).with_columns(place=pl.lit(name))
         for name in (SILVER.name, DUPLICATES.name, QUARANTINE.name)
     )
-    # What retention has deleted from the topic can't be looked for any more.
-    still = placed.join(first, on="source_partition").filter(
-        pl.col("source_offset") >= pl.col("first")
-    )
+    still = still_there(source, placed)
     return only_once(
-        "every chargeback of the topic is in one place, once", source.select(_PLACE), still
+        "every chargeback of the topic is in one place, once",
+        source.select(_PLACE),
+        still,
+        deleted=placed.height - still.height,
     )
 
 

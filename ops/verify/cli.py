@@ -61,7 +61,10 @@ def show(report: Report, console: Console) -> None:
     table.columns[2].justify = table.columns[3].justify = "right"
     for check in report.checks:
         mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
-        table.add_row(mark, check.name, f"{check.compared:,}", f"{check.offending:,}")
+        name = check.name
+        if check.deleted:
+            name += f" (not compared: {check.deleted:,}, deleted by retention)"
+        table.add_row(mark, name, f"{check.compared:,}", f"{check.offending:,}")
     console.print(table)
     for check in report.checks:
         for row in check.examples:

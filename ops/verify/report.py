@@ -11,12 +11,16 @@ SHOWN: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One statement about the books; it holds if no row offends against it."""
+    """One statement about the books; it holds if no row offends against it.
+
+    `deleted` rows could not be compared any more: retention has deleted what they belong to.
+    """
 
     name: str
     compared: int
     offending: int
     examples: list[dict[str, Any]] = field(default_factory=list)
+    deleted: int = 0
 
     @property
     def ok(self) -> bool:
@@ -24,9 +28,10 @@ class Check:
         return self.offending == 0
 
     @classmethod
-    def of(cls, name: str, compared: int, offending: pl.DataFrame) -> "Check":
+    def of(cls, name: str, compared: int, offending: pl.DataFrame, deleted: int = 0) -> "Check":
         """Make a check from its offending rows."""
-        return cls(name, compared, offending.height, offending.head(SHOWN).to_dicts())
+        examples = offending.head(SHOWN).to_dicts()
+        return cls(name, compared, offending.height, examples, deleted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +57,31 @@ class Report:
         }
 
 
-def only_once(name: str, expected: pl.DataFrame, actual: pl.DataFrame) -> Check:
+def only_once(
+    name: str,
+    expected: pl.DataFrame,
+    actual: pl.DataFrame,
+    *,
+    deleted: int = 0,
+    may_lack: int = 0,
+) -> Check:
     """Check that two frames hold the same rows, each once, in any order.
 
     Offending rows carry `problem`: "missing" from `actual`, "unexpected" in it, or the number
-    of times they are there.
+    of times they are there. `deleted` rows were left out of both. Up to `may_lack` may be
+    missing, which then count as deleted: so many are not in a topic any more, and which they
+    were nobody can say.
     """
     keys = expected.columns
     counts = actual.select(keys).group_by(keys).len("times")
     missing = expected.join(counts, on=keys, how="anti", nulls_equal=True)
     unexpected = counts.join(expected, on=keys, how="anti", nulls_equal=True)
     repeated = counts.filter(pl.col("times") > 1)
+    compared = expected.height
+    if missing.height <= may_lack:
+        compared -= missing.height
+        deleted += missing.height
+        missing = missing.clear()
     offending = pl.concat(
         [
             missing.with_columns(problem=pl.lit("missing")),
@@ -70,4 +89,4 @@ def only_once(name: str, expected: pl.DataFrame, actual: pl.DataFrame) -> Check:
             repeated.select(*keys, problem=pl.format("there {} times", "times")),
         ]
     )
-    return Check.of(name, expected.height, offending)
+    return Check.of(name, compared, offending, deleted)

@@ -5,9 +5,17 @@ from itertools import islice
 from typing import Final
 
 import polars as pl
+from confluent_kafka import OFFSET_BEGINNING
 
-from operators.connectors.kafka import Config, headers_of, read_to_end, wait_for_partitions
-from operators.connectors.kafka_sink import ID_HEADER
+from operators.connectors.kafka import (
+    Config,
+    first_offsets,
+    headers_of,
+    read_to_end,
+    wait_for_partitions,
+)
+from operators.connectors.outgoing import ID_HEADER
+from ops.verify.report import Check, only_once
 
 Told = Callable[[int], None]
 
@@ -18,7 +26,7 @@ PLACE: Final = {"source_partition": pl.Int32(), "source_offset": pl.Int64()}
 def source_records(config: Config, topic: str, told: Told) -> pl.DataFrame:
     """Return partition, offset and a hash of the value (UInt64) of every record of a topic."""
     partitions = wait_for_partitions(config, topic, 10)
-    messages = read_to_end(config, topic, dict.fromkeys(partitions, 0))
+    messages = read_to_end(config, topic, dict.fromkeys(partitions, OFFSET_BEGINNING))
     frames = [pl.DataFrame(schema={**PLACE, "value_hash": pl.UInt64()})]
     read = 0
     while chunk := list(islice(messages, _CHUNK)):
@@ -39,14 +47,34 @@ def source_records(config: Config, topic: str, told: Told) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def message_ids(config: Config, topic: str) -> pl.DataFrame:
-    """Return the `id` (String) that each message of an output topic carries."""
+def still_there(source: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows whose records are in what `source_records` has read, or behind it.
+
+    Those before were deleted from the topic by retention, and cannot be compared any more.
+    """
+    first = source.group_by("source_partition").agg(first=pl.col("source_offset").min())
+    there = rows.join(first, on="source_partition").filter(
+        pl.col("source_offset") >= pl.col("first")
+    )
+    return there.drop("first")
+
+
+def sent_once(name: str, config: Config, topic: str, expected: pl.DataFrame) -> Check:
+    """Check that an output topic has each `id` (String) of `expected` once, and no other.
+
+    Of what retention has deleted only the number is known: so many may be missing.
+    """
     partitions = wait_for_partitions(config, topic, 10)
-    ids = []
-    for message in read_to_end(config, topic, dict.fromkeys(partitions, 0)):
-        id_ = headers_of(message).get(ID_HEADER)
-        ids.append(None if id_ is None else id_.decode())
-    return pl.DataFrame({"id": ids}, schema={"id": pl.String()})
+    ids: list[str | None] = []
+    for message in read_to_end(config, topic, dict.fromkeys(partitions, OFFSET_BEGINNING)):
+        try:
+            ids.append(headers_of(message)[ID_HEADER].decode())
+        except (KeyError, UnicodeDecodeError):
+            ids.append(None)
+    # Asked only now: what is deleted while we read may be missing too.
+    deleted = sum(first_offsets(config, topic, partitions, 10).values())
+    found = pl.DataFrame({"id": ids}, schema={"id": pl.String()})
+    return only_once(name, expected, found, may_lack=deleted)
 
 
 def reject_ids(rejects: pl.DataFrame) -> pl.DataFrame:

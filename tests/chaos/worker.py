@@ -79,7 +79,7 @@ def _around(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 def install() -> None:
     """Put the failpoints over the connectors."""
     from operators import metrics
-    from operators.connectors import delta_sink, first_seen, kafka_sink, kafka_source
+    from operators.connectors import delta_sink, first_seen, kafka_producer, kafka_source
 
     point = _Point()
     in_order = threading.Lock()
@@ -115,14 +115,14 @@ def install() -> None:
 
     _around(delta_sink._Writer, "snapshot", snapshot)
 
-    class Producer(kafka_sink.Producer):
+    class Producer(kafka_producer.Producer):
         def flush(self, *args: Any) -> Any:
             if point.name == "mid Kafka flush":
                 self.poll(0.002)
             point("mid Kafka flush")
             return super().flush(*args)
 
-    kafka_sink.Producer = Producer
+    kafka_producer.Producer = Producer
 
     def first(original: Any) -> Any:
         def wrapped(self: Any, ids: Any, hours: Any, partitions: Any, offsets: Any) -> Any:

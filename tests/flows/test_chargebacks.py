@@ -15,7 +15,7 @@ import schemas
 from operators.avro import Decoder
 from operators.connectors import registry
 from operators.connectors.kafka import headers_of, read_to_end
-from operators.connectors.kafka_sink import ID_HEADER
+from operators.connectors.outgoing import ID_HEADER
 from operators.contracts import load_contract
 from ops.local import Stack, local_stack
 from ops.simulate import Params, produce, simulate

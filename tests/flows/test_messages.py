@@ -1,13 +1,16 @@
 import json
 from datetime import UTC, datetime
+from pkgutil import resolve_name
+from typing import get_args
 
 import numpy as np
 import polars as pl
+import pytest
 
 from flows.messages import alert_messages, reject_messages
 from operators.batches import Progress, RawBatch
 from operators.records import REJECT_COLUMNS, refused
-from operators.rejects import Refusal
+from operators.rejects import Refusal, Stage
 from operators.rules import alert_columns
 
 ALERT = {
@@ -55,27 +58,60 @@ def test_a_reject_goes_out_as_it_came_with_the_reason_in_headers():
     assert (message.key, message.value) == (b"key", b"\0value")
     assert message.id == "truncated/payments/2/17"
     assert message.source == ("payments", 2, 17)
-    assert message.headers[:2] == (("h", b"\xff"), ("none", None))
-    assert dict(message.headers[2:]) == {
-        "__connect.errors.topic": b"payments",
-        "__connect.errors.partition": b"2",
-        "__connect.errors.offset": b"17",
-        "__connect.errors.connector.name": b"millstream",
-        "__connect.errors.stage": b"DECODE",
-        "__connect.errors.class.name": b"truncated",
-        "__connect.errors.exception.message": b"3 bytes left",
+    assert message.originals == (("h", b"\xff"), ("none", None))
+    assert dict(message.headers) == {
         "millstream.stage": b"decode",
         "millstream.code": b"truncated",
         "millstream.schema_id": b"7",
         "millstream.timestamp": b"2024-05-01T12:00:00.123000+00:00",
+        "__connect.errors.topic": b"payments",
+        "__connect.errors.partition": b"2",
+        "__connect.errors.offset": b"17",
+        "__connect.errors.connector.name": b"millstream",
+        "__connect.errors.stage": b"VALUE_CONVERTER",
+        "__connect.errors.class.name": b"operators.avro.decode.Decoder",
+        "__connect.errors.exception.class.name": b"operators.rejects.Refusal",
+        "__connect.errors.exception.message": b"3 bytes left",
+        "__streams.errors.exception": b"operators.rejects.Refusal",
+        "__streams.errors.message": b"3 bytes left",
+        "__streams.errors.topic": b"payments",
+        "__streams.errors.partition": b"2",
+        "__streams.errors.offset": b"17",
+        "kafka_dlt-exception-fqcn": b"operators.rejects.Refusal",
+        "kafka_dlt-exception-message": b"3 bytes left",
+        "kafka_dlt-original-topic": b"payments",
+        "kafka_dlt-original-partition": b"\0\0\0\x02",
+        "kafka_dlt-original-offset": b"\0\0\0\0\0\0\0\x11",
+        "kafka_dlt-original-timestamp": (1_714_564_800_123).to_bytes(8, "big"),
     }
 
 
-def test_what_a_record_does_not_have_is_empty():
+def test_a_header_of_the_record_with_one_of_our_names_stays_and_ours_comes_after_it():
+    theirs = ("__connect.errors.stage", b"TASK_PUT")
+    (message,) = reject_messages(rejects(headers=(theirs,)))
+    stages = [pair for pair in message.all_headers() if pair[0] == theirs[0]]
+    assert stages == [theirs, (theirs[0], b"VALUE_CONVERTER")]
+
+
+@pytest.mark.parametrize("stage", get_args(Stage))
+def test_every_stage_is_one_of_connects_by_a_class_of_ours(stage):
+    (message,) = reject_messages(rejects().with_columns(stage=pl.lit(stage)))
+    headers = dict(message.headers)
+    # org.apache.kafka.connect.runtime.errors.Stage
+    assert headers["__connect.errors.stage"].decode() in {
+        "TASK_POLL", "TASK_PUT", "TRANSFORMATION", "KEY_CONVERTER", "VALUE_CONVERTER",
+        "HEADER_CONVERTER", "KAFKA_PRODUCE", "KAFKA_CONSUME",
+    }  # fmt: skip
+    for name in ("class.name", "exception.class.name"):
+        assert resolve_name(headers[f"__connect.errors.{name}"].decode())
+
+
+def test_what_a_record_does_not_have_is_empty_or_left_out():
     (message,) = reject_messages(rejects(stamp=2**63 - 1, headers=None, schema_id=None))
     found = dict(message.headers)
     assert found["millstream.schema_id"] == found["millstream.timestamp"] == b""
-    assert len(message.headers) == 11
+    assert "kafka_dlt-original-timestamp" not in found
+    assert message.originals == ()
 
 
 def test_two_reasons_for_one_record_are_two_messages():

@@ -17,7 +17,7 @@ from flows.tables import SILVER_COLUMNS, tables
 from operators.avro import Decoder
 from operators.batches import END_OF_INPUT, Progress, RawBatch
 from operators.connectors import registry
-from operators.connectors.kafka_sink import Outgoing
+from operators.connectors.outgoing import Outgoing
 from operators.contracts import load_contract
 from operators.records import RAW_COLUMNS
 from operators.rules import RuleSet, load_rules

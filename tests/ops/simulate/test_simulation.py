@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import schemas
+from ops.cli import main
 from ops.simulate import Params, Simulation, Troubles, simulate
 from ops.simulate.encode import encode
 from ops.simulate.troubles import BREACHES, DECODE_CODES, KINDS
@@ -261,3 +262,17 @@ def test_bad_parameters_are_told_all_at_once():
         Params(customers=0, radius=-1, troubles=Troubles(late=2))
     with pytest.raises(ValueError, match="no customer has a terminal"):
         simulate(Params(customers=2, terminals=1, radius=0.001))
+
+
+def test_kafka_settings_that_cannot_be_used_are_named_before_anything_is_made(
+    monkeypatch, capsys
+):
+    monkeypatch.setenv("MILLSTREAM_KAFKA_SASL_PASWORD", "hunter2")
+    monkeypatch.setenv("MILLSTREAM_KAFKA_ACKS", "1")
+    with pytest.raises(SystemExit) as ended:
+        main(["simulate", "--bootstrap", "nowhere:1"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "MILLSTREAM_KAFKA_SASL_PASWORD: librdkafka has no such setting" in said
+    assert "MILLSTREAM_KAFKA_ACKS: can only be all" in said
+    assert "hunter2" not in said
