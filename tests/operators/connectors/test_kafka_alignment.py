@@ -86,12 +86,12 @@ def test_the_one_ahead_waits_and_everything_is_read(send, open_parts):
     send(1, *over(MANY))
     everything = [[str(i) for i in range(FEW)], [str(i) for i in range(MANY)]]
 
-    _, *parts = open_parts(alignment=0, stop_at_end=True)
+    _, *parts = open_parts(alignment=0, stop_at_end=True, close_windows=True)
     found, spread = read_in_turns(parts)
     assert found == everything
     assert spread > 0.8 * HOURS * 3_600, "what alignment is for"
 
-    _, *parts = open_parts(alignment=600, stop_at_end=True)
+    _, *parts = open_parts(alignment=600, stop_at_end=True, close_windows=True)
     found, spread = read_in_turns(parts)
     assert found == everything
     # A batch is read whole, whatever its span.
