@@ -207,30 +207,32 @@ def test_a_bounded_input_ends_though_it_is_written_to_without_a_pause(send, open
     assert not found[-1].progress.caught_up
 
 
-def test_a_partition_that_has_no_record_for_the_timeout_is_idle_until_one_comes(
-    send, open_part
-):
-    send(b"0")
-    part = open_part(idle_timeout=0.1)
+def test_every_epoch_begins_with_whether_the_partition_is_read_to_its_end(send, open_part):
+    send(b"0", b"1")
+    part = open_part(batch_size=1)
+    batch = read(part, 1)[-1]
+    assert (batch.progress.caught_up, batch.progress.behind) == (False, 1)
     read(part, 1)
-    (batch,) = poll(part, bool)
-    assert batch.progress.idle
-    assert len(batch) == 0
-    assert list(part.next_batch()) == [], "it is said once"
+
+    def told(found) -> bool:
+        part.snapshot()
+        return bool(found) and found[-1].progress.caught_up
+
+    assert len(poll(part, told)[-1]) == 0
     part.snapshot()
-    assert next(iter(part.next_batch())).progress.idle
-    send(b"1")
-    assert not read(part, 1)[-1].progress.idle
+    assert [each.progress.caught_up for each in part.next_batch()] == [True]
+    assert not batch.progress.idle, "that is not for the source to say"
 
 
-def test_a_partition_that_cannot_be_reached_is_behind_and_not_idle(topic):
+def test_a_partition_that_cannot_be_reached_is_behind(topic):
     nowhere = {"bootstrap.servers": f"127.0.0.1:{free_port()}"}
     source = KafkaSource(nowhere, topic, [0], idle_timeout=0.05, drain=Drain())
     state = {"version": 1, "offset": 5, "ended": False}
     part = source.build_part("in", f"{topic}/0", state)
     end = time.monotonic() + 0.3
     while time.monotonic() < end:
-        assert not any(batch.progress.idle for batch in part.next_batch())
+        assert not any(batch.progress.caught_up for batch in part.next_batch())
+        part.snapshot()
         time.sleep(0.002)
     part.close()
 
