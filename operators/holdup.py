@@ -51,7 +51,9 @@ class HoldUp:
         self.held = Held(last.topic, last.partition, seconds)
         # The partition's progress is of a batch since the last look.
         eventful = looked - last.quiet > self._moved
-        awaited = seconds if eventful or not last.caught_up else last.quiet
+        silent = last.caught_up and not eventful
+        # One that is idle in the next epoch has held up nobody for long.
+        awaited = min(seconds, last.quiet) if silent else seconds
         if awaited < PATIENCE or (self._said is not None and now - self._said < PATIENCE):
             return []
         self._said = now
