@@ -38,7 +38,13 @@ def run(args: argparse.Namespace) -> None:
 def run_flow(stack: Stack, **settings: str) -> dict[str, float]:
     """Run the flow to the end of its topic; return CPU and wall seconds and peak MiB."""
     with tempfile.TemporaryDirectory() as work:
-        environ = {**os.environ, **stack.env(), "MILLSTREAM_STOP_AT_END": "true", **settings}
+        environ = {
+            **os.environ,
+            **stack.env(),
+            "MILLSTREAM_STOP_AT_END": "true",
+            "MILLSTREAM_CLOSE_WINDOWS_AT_END": "true",
+            **settings,
+        }
         command = [sys.executable, "-m", "bytewax.run", "flows.payments", "-r", f"{work}/state"]
         began = time.monotonic()
         process = subprocess.Popen(command, env=environ, cwd=work)

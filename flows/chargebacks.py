@@ -85,18 +85,27 @@ def build(
     flow = Dataflow("chargebacks")
 
     def read(
-        name: str, of: Input, id_column: str, bound: timedelta
+        name: str, of: Input, id_column: str, bound: timedelta, idle_timeout: timedelta
     ) -> tuple[Stream[Batch], Any, Any]:
         raw = op.input(f"{name}_kafka", flow, of.source)
         breaker = Breaker(settings.max_reject_ratio)
         decoded = decode(f"{name}_decode", raw, of.decoder, of.contract, breaker)
         unique = dedup(f"{name}_dedup", decoded.oks, of.seen, id_column)
-        marked = watermarks(f"{name}_watermarks", unique.firsts, micros(bound))
+        marked = watermarks(
+            f"{name}_watermarks", unique.firsts, micros(bound), idle_timeout.total_seconds()
+        )
         return marked, decoded.rejects, unique.duplicates
 
-    paid, _, _ = read("payments", payments, "payment_id", settings.out_of_orderness)
+    paid, _, _ = read(
+        "payments", payments, "payment_id", settings.out_of_orderness, settings.idle_timeout
+    )
+    # Chargebacks are few and come late: a partition that is quiet for a minute has only none.
     charged, rejects, duplicates = read(
-        "chargebacks", chargebacks, "chargeback_id", settings.chargebacks_out_of_orderness
+        "chargebacks",
+        chargebacks,
+        "chargeback_id",
+        settings.chargebacks_out_of_orderness,
+        settings.chargebacks_idle_timeout,
     )
     partitions = {
         settings.topic: payments.partitions,

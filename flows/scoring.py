@@ -74,7 +74,10 @@ def score(raw: Stream[RawBatch], parts: Parts, settings: Settings) -> Scored:
     breaker = Breaker(settings.max_reject_ratio)
     decoded = decode("decode", raw, parts.decoder, parts.contract, breaker)
     unique = dedup("dedup", decoded.oks, parts.seen, "payment_id")
-    payments = features("features", unique.firsts, micros(settings.out_of_orderness))
+    idle_timeout = settings.idle_timeout.total_seconds()
+    payments = features(
+        "features", unique.firsts, micros(settings.out_of_orderness), idle_timeout
+    )
     detected = detect("rules", payments, parts.rules)
     rejects = op.merge("rejects", decoded.rejects, detected.rejects)
     return Scored(payments, unique.duplicates, rejects, detected.alerts)

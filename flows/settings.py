@@ -8,7 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flows.apart import TOPICS, same_folders, same_topics
@@ -73,6 +80,7 @@ class Settings(BaseSettings):
     consumer_group: str = Field("millstream-payments", min_length=1)
     start: str | datetime = "earliest"
     stop_at_end: bool = False
+    close_windows_at_end: bool = False
     batch_size: int = Field(20_000, ge=1, le=1_000_000)
     key_groups: int = Field(16, ge=1, le=256)
     out_of_orderness: Duration = timedelta(seconds=30)
@@ -101,6 +109,16 @@ class Settings(BaseSettings):
             except ValueError:
                 raise ValueError("must be earliest, latest or an ISO 8601 time") from None
         return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+    @field_validator("close_windows_at_end")
+    @classmethod
+    def _close_windows_at_end(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("stop_at_end", True):
+            raise ValueError(
+                "needs MILLSTREAM_STOP_AT_END=true: a flow that does not stop has no end to take "
+                "for the end of event time"
+            )
+        return value
 
     @field_validator("redis_url")
     @classmethod

@@ -66,6 +66,8 @@ def open_source(
         alignment=settings.alignment.total_seconds(),
         read_every=0.0 if hurried else _UNHURRIED_SECONDS,
         stop_at_end=settings.stop_at_end,
+        # Without tables there are no windows either.
+        close_windows=settings.close_windows_at_end and tables is not None,
         group=group,
         drain=DRAIN,
     )

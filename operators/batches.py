@@ -27,12 +27,16 @@ class Progress:
     """How far one source partition has come.
 
     `partitions` is how many the source has, `offset` the last one accounted for (inclusive,
-    -1 before the first; offsets that are no records count too, such as a transaction's marker),
-    `watermark` the partition's own after that offset in µs, and `idle` whether the partition
-    has had no record for the idle timeout. A partition that was added while the flow was at
-    work joins at `floor`, in µs: what had closed by then stays closed. `caught_up` says that
-    the broker had nothing behind `offset` when it was last heard: neither records to read nor
-    a transaction that is open.
+    -1 before the first; offsets that are no records count too, such as a transaction's marker).
+    A partition that was added while the flow was at work joins at `floor`, in µs: what had
+    closed by then stays closed. `caught_up` says that the broker had nothing behind `offset`
+    when it was last heard: neither records to read nor a transaction that is open. `behind` is
+    how many offsets it then had there, and `blocked` says that they cannot be read as long as a
+    transaction is open. All that is the source's to say.
+
+    The rest is said where watermarks are made: `watermark` is the partition's own after that
+    offset in µs, `quiet` for how many seconds no event has come, and `idle` whether that is
+    long enough for the partition to hold nobody back; see `Idleness`.
     """
 
     topic: str
@@ -43,6 +47,9 @@ class Progress:
     idle: bool = False
     floor: int = NO_WATERMARK
     caught_up: bool = False
+    behind: int = 0
+    blocked: bool = False
+    quiet: float = 0.0
 
     def at(self, watermark: int) -> Self:
         """Return the same progress with the partition's watermark, in µs, filled in."""

@@ -1,6 +1,6 @@
 """The flow's watermark over several topics: the minimum over all of their partitions."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -39,6 +39,22 @@ class JointWatermark:
         """The watermark in µs; NO_WATERMARK until every partition was heard of."""
         return self._flow.current
 
+    @property
+    def waits_for(self) -> Progress | None:
+        """The partition that the flow's watermark waits for; see FlowWatermark."""
+        found = self._flow.waits_for
+        return None if found is None else self._own(found)
+
+    @property
+    def seen(self) -> Iterable[Progress]:
+        """The partitions' newest progress."""
+        return map(self._own, self._flow.seen)
+
+    def _own(self, progress: Progress) -> Progress:
+        """Return progress with the topic's own number and count of partitions."""
+        _, partition = self._place(progress.partition)
+        return replace(progress, partition=partition, partitions=self._sizes[progress.topic])
+
     def floors(self, topic: str) -> dict[int, int]:
         """Return a topic's partitions that have a floor, and it in µs; see FlowWatermark."""
         if not self._flow.floors or topic not in self._first:
@@ -71,7 +87,7 @@ class JointWatermark:
 
     @classmethod
     def thaw(cls, partitions: Mapping[str, int], state: Mapping[str, Any]) -> Self:
-        """Resume from a frozen state; no partition is idle until the source says so again."""
+        """Resume from a frozen state; no partition is idle until it is judged so again."""
         joint = cls(partitions)
         total = joint._total
         joint._flow = FlowWatermark.thaw(

@@ -27,6 +27,11 @@ WATERMARK_LAG: Final = Gauge(
     "Wall clock minus the partition's watermark.",
     ["topic", "partition"],
 )
+WATERMARK_HELD: Final = Gauge(
+    "millstream_watermark_held_seconds",
+    "For how long the flow's watermark has waited for the partition while records come.",
+    ["topic", "partition"],
+)
 OFFSET_LAG: Final = Gauge(
     "millstream_offset_lag_records",
     "Records between the partition's end and what was consumed.",

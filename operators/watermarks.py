@@ -1,6 +1,7 @@
 """Watermarks: how far event time has come, per source partition and for the flow."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -32,6 +33,35 @@ class PartitionWatermark:
         self.largest = int(largest[-1])
         before = largest[:-1]
         return np.where(before == NO_WATERMARK, NO_WATERMARK, before - self.bound)
+
+
+class Idleness:
+    """Tells when a partition is idle: it is read to its end, and no event comes for a time.
+
+    An event is a record that reaches the watermark. Refused records and duplicates are none:
+    whatever comes of them, they cannot move it. An event that could move it and does not, as it
+    is not the largest so far, is one nevertheless: as long as events come, what is late among
+    them is for the partition's own watermark to say and not for a clock.
+
+    A partition with records left to read, or with an open transaction, is behind and never
+    idle. Time in which it was behind counts all the same once everything is read, and so does
+    time in which the flow was down: no event came in it.
+    """
+
+    def __init__(self, timeout: float, now: float, quiet: float = 0.0) -> None:
+        """`timeout` is in s, `now` of a clock that goes on evenly, in s; `quiet` resumes."""
+        self._timeout, self._heard = timeout, now - quiet
+
+    def quiet(self, now: float) -> float:
+        """Return for how many seconds no event has come."""
+        return max(now - self._heard, 0.0)
+
+    def judge(self, progress: Progress, events: int, now: float) -> Progress:
+        """Take how many events have come with the progress; return it with the judgement."""
+        if events:
+            self._heard = now
+        quiet = self.quiet(now)
+        return replace(progress, quiet=quiet, idle=progress.caught_up and quiet > self._timeout)
 
 
 class FlowWatermark:
@@ -84,6 +114,20 @@ class FlowWatermark:
             return NO_WATERMARK
         return min(map(self._of, self._seen.values()))
 
+    @property
+    def waits_for(self) -> Progress | None:
+        """The partition furthest behind, which the flow's watermark waits for; None before any.
+
+        One that is idle only where all are.
+        """
+        awake = [p for p in self._seen.values() if not p.idle]
+        return min(awake or self._seen.values(), key=self._of, default=None)
+
+    @property
+    def seen(self) -> Iterable[Progress]:
+        """The partitions' newest progress."""
+        return self._seen.values()
+
     def freeze(self) -> dict[str, Any]:
         """Lift the idle partitions' floors and return the state; call at snapshots only."""
         awake = [self._of(p) for p in self._seen.values() if not p.idle]
@@ -101,7 +145,7 @@ class FlowWatermark:
 
     @classmethod
     def thaw(cls, state: Mapping[str, Any]) -> Self:
-        """Resume from a frozen state; no partition is idle until the source says so again."""
+        """Resume from a frozen state; no partition is idle until it is judged so again."""
         flow = cls()
         for topic, partition, partitions, watermark in state["seen"]:
             flow.observe(Progress(topic, partition, partitions, watermark=watermark))

@@ -100,7 +100,8 @@ def _demo(stack: Stack, made: Simulation, console: Console, args: argparse.Names
         if name.startswith(settings_.PREFIX)
         and not name.startswith(f"{settings_.PREFIX}KAFKA_")
     }
-    environ = own | stack.env() | {"MILLSTREAM_STOP_AT_END": "true"}
+    to_the_end = {"MILLSTREAM_STOP_AT_END": "true", "MILLSTREAM_CLOSE_WINDOWS_AT_END": "true"}
+    environ = own | stack.env() | to_the_end
     settings = settings_.load(environ)
     ids = registry.register("", {}, "payment", settings.topic)
     console.print(f"broker {stack.bootstrap}, Redis {stack.redis_url}, schemas "

@@ -40,10 +40,15 @@ class Flow:
         folder: Path,
         *arguments: str,
         at: str = "",
+        altered: str = "",
     ) -> None:
-        """`arguments` are Bytewax's; with `at` the process ends itself there, see stopped.py."""
+        """`arguments` are Bytewax's; with `at` the process ends itself there, see stopped.py.
+
+        `altered` is a constant and its value, see altered.py.
+        """
         self.folder, self._log = folder, folder / f"{name}.log"
         module = ["tests.stopped", at] if at else ["bytewax.run"]
+        module = ["tests.altered", altered] if altered else module
         work = folder / "work"
         work.mkdir(parents=True, exist_ok=True)
         with self._log.open("a") as log:

@@ -11,6 +11,9 @@ from ops.local import Stack
 from ops.simulate import Params, produce, simulate, simulate_chargebacks
 from ops.topics import create_topic
 
+TO_THE_END = {f"{PREFIX}STOP_AT_END": "true", f"{PREFIX}CLOSE_WINDOWS_AT_END": "true"}
+"""The settings of a run that takes the topics' ends for the end of event time."""
+
 
 def names(topic: str) -> dict[str, str]:
     """Return the settings that name a topic of payments and, after it, all other topics."""

@@ -27,6 +27,7 @@ from operators.connectors.delta import (
 )
 from operators.connectors.durability import sync_commit, sync_table
 from operators.connectors.parquet import writer_properties
+from operators.holdup import HoldUp
 from operators.tables import STAMPS, Frontier, Table, Tracker, joining_floors
 
 LOG: Final = logging.getLogger("millstream.delta")
@@ -56,6 +57,9 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._rows: list[pl.DataFrame] = []
         self._commit: Future[None] | None = None
         self._fenced = metrics.FENCED.labels(table.name)
+        # All tables see the same progress: one of them speaks of it, wherever it is written.
+        speaks = table.name == sink.list_parts()[0]
+        self._hold_up = HoldUp(time.monotonic()) if speaks else None
 
     def _refuse_restored(self) -> None:
         """Refuse a table whose rows were rolled back while its fence was not.
@@ -180,11 +184,23 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             self._commit.result()
             self._commit = None
             self._rows.clear()
+        flow = self._tracker.flow.freeze()
+        if self._hold_up is not None:
+            self._say_who_holds_up(self._hold_up)
         return {
             "version": STATE_VERSION,
             "offsets": [(t, p, offset) for (t, p), offset in self._frontier.offsets.items()],
-            "flow": self._tracker.flow.freeze(),
+            "flow": flow,
         }
+
+    def _say_who_holds_up(self, hold_up: HoldUp) -> None:
+        for line in hold_up.look(self._tracker.flow, time.monotonic()):
+            LOG.warning("%s", line)
+        held = hold_up.held
+        for each in self._tracker.flow.seen:
+            mine = held and (held.topic, held.partition) == (each.topic, each.partition)
+            seconds = held.seconds if held and mine else 0
+            metrics.WATERMARK_HELD.labels(each.topic, each.partition).set(seconds)
 
 
 class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):

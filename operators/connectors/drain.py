@@ -18,11 +18,31 @@ class Drain:
     is no end of event time: windows close by the watermark alone, and no step of ours may have
     an `on_eof`. Bytewax's AbortExecution will not do: it ends one worker, and any other that
     reads on, or has nothing to read, waits for that one for ever.
+
+    A run that is to end where its topics end does so in the same way, once the last partition
+    of this process is there. One that left before the others would be heard of no more, and
+    they would wait with their windows for one that may have nothing more to say.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self._asked = 0.0
+        self._reading: set[str] = set()
+        self._began = False
+
+    def begin(self, name: str) -> None:
+        """Note a partition that this process reads."""
+        self._reading.add(name)
+        self._began = True
+
+    def end(self, name: str) -> None:
+        """Note that a partition was read to its end, or is read no more."""
+        self._reading.discard(name)
+
+    @property
+    def all_read(self) -> bool:
+        """Whether this process has no more to read."""
+        return self._began and not self._reading
 
     def install(self) -> None:
         """Take over SIGTERM and SIGINT; a second one, later, acts at once. Main thread only."""

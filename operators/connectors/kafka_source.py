@@ -13,15 +13,15 @@ from operators import metrics
 from operators.alignment import Alignment
 from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress, RawBatch
 from operators.connectors import kafka
+from operators.connectors.bounded import NEVER, Bounded
 from operators.connectors.drain import Drain
 from operators.connectors.group_offsets import GroupOffsets
 from operators.connectors.kafka_reader import Reader
 from operators.connectors.kafka_records import raw_batch, time_reached
+from operators.connectors.places import Places
 
 STATE_VERSION: Final = 1
-_START_SECONDS: Final = 30.0
 _DOUBT_SECONDS: Final = 2.0
-_NEVER: Final = 2**62
 
 
 class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
@@ -30,6 +30,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
     ) -> None:
         self._source = source
         self._partition = partition
+        self._name = f"{source.topic}/{partition}"
         # The next offset to read; None until the broker has said where the beginning is.
         self._next: int | None = None if state is None else state["offset"]
         # Whether the broker has shown that it has the offset to go on from.
@@ -37,18 +38,19 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._was_ended = state is not None and bool(state["ended"])
         if self._next is None and (state is not None or not source.resumes):
             # A number, so that the first snapshot has the place and a resume does not ask again.
-            self._next = source.begin(partition)
+            self._next = source.places.begin(partition)
         self._reader = source.reader()
         self._reader.join(partition, self._next)
         # The first batch after every snapshot goes to everyone, even if it is empty.
         self._announce = True
         self._snapshot_taken = False
-        self._ended = False
+        bound, closes = source.places.bound(partition), source.close_windows
+        self._run = Bounded(source.drain, self._name, bound, closes_windows=closes)
         # From the first snapshot with it on, the states know at which watermark it joined.
         self._floor = NO_WATERMARK if state else source.floors.get(partition, NO_WATERMARK)
         # Where the broker last said that there is no more to read now.
         self._end: int | None = None
-        self._idle = self._backlog = self._caught_up = False
+        self._silent = self._backlog = False
         self._opened = self._last_record = time.monotonic()
         labels = (source.topic, str(partition))
         self._records = metrics.RECORDS.labels(*labels)
@@ -56,18 +58,17 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
-        name = f"{self._source.topic}/{self._partition}"
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             raise kafka.OffsetGoneError(
-                f"{name}: offset {self._next} is not in the topic: retention has deleted it, or "
-                "the topic was made anew. Records were not skipped. Restore the topic, or start "
-                "with an empty recovery directory and tables to read what there is"
+                f"{self._name}: offset {self._next} is not in the topic: retention has deleted "
+                "it, or the topic was made anew. Records were not skipped. Restore the topic, or "
+                "start with an empty recovery directory and tables to read what there is"
             )
-        raise RuntimeError(f"{name}: {error.str()}")
+        raise RuntimeError(f"{self._name}: {error.str()}")
 
     def next_batch(self) -> Iterable[RawBatch]:
         source = self._source
-        if self._ended or source.drain.requested:
+        if self._run.over:
             # At once: what waits for it holds the others of its reader up.
             self._reader.leave(self._partition)
             raise StopIteration
@@ -76,6 +77,8 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             source.group_offsets.durable(self._partition)
             self._snapshot_taken = False
         source.group_offsets.send()
+        if self._run.reached:
+            return self._rest()
         if source.alignment.held(self._partition) or self._reader.early(self._partition):
             return self._wait()
         messages = self._reader.take(self._partition)
@@ -87,22 +90,18 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if messages:
             self._refuse_after_end()
             self._place_known = True
-            self._last_record, was_idle, self._idle = now, self._idle, False
+            self._last_record, self._silent = now, False
         else:
             self._reader.check_brokers()
             self._check_place(now)
-            was_idle = self._idle
-            # Before its end was seen a partition is not silent but behind: what another run
-            # has read of it would be judged anew, as of one that woke.
-            self._idle = self._end is not None and now - self._last_record > source.idle_timeout
-            if at_end or self._idle != was_idle:
+            if at_end or self._falls_silent(now):
                 source.alignment.observe(self._partition, None, backlog=False)
-            if not (self._announce or self._ended or self._idle != was_idle):
+            if not (self._announce or self._run.reached):
                 return []
         self._announce = False
         batch = self._batch(messages)
         if messages:
-            backlog = self._backlog and not (at_end or self._ended)
+            backlog = self._backlog and not (at_end or self._run.reached)
             source.alignment.observe(
                 self._partition, time_reached(batch.timestamps), backlog=backlog
             )
@@ -118,12 +117,32 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
     def _wait(self) -> list[RawBatch]:
         """Leave the records where they are, and say what is due without them."""
         self._reader.hold(self._partition)
-        # Held back is not silent: its records must not be judged by the others' watermark.
+        # Held back is not silent.
         self._last_record = time.monotonic()
         if not self._announce:
             return []
         self._announce = False
         return [self._batch([])]
+
+    def _rest(self) -> list[RawBatch]:
+        """Say at the end of a bounded run, in every epoch, whether more has come."""
+        if self._run.more:
+            self._reader.hold(self._partition)
+        else:
+            # They are for the next run.
+            left = self._reader.take(self._partition)
+            self._run.more = any(message.error() is None for message in left)
+        if not self._announce:
+            return []
+        self._announce = False
+        self._run.speak()
+        return [self._batch([])]
+
+    def _falls_silent(self, now: float) -> bool:
+        """Tell whether nothing has come for the timeout since it was at its end, once."""
+        was, quiet = self._silent, now - self._last_record > self._source.idle_timeout
+        self._silent = quiet and self._end is not None
+        return self._silent and not was
 
     def _without_events(self, messages: list[Message]) -> list[Message]:
         """Return the records alone; an end of a bounded input ends it, other events raise."""
@@ -136,7 +155,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             # Behind the last record, where markers and aborted records follow it.
             self._end = self._next = max(message.offset(), self._next or 0)
             self._place_known = True
-            self._ended = self._source.stop_at_end
+            self._run.read(self._next, to_the_end=True)
         return [message for message in messages if message.error() is None]
 
     def _check_place(self, now: float) -> None:
@@ -150,7 +169,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         _, end = self._reader.watermarks(self._partition)
         if self._next is not None and 0 <= end < self._next:
             raise kafka.OffsetGoneError(
-                f"{self._source.topic}/{self._partition} ends at {end}, but {self._next - 1} "
+                f"{self._name} ends at {end}, but {self._next - 1} "
                 "was read before: the topic was made anew. Start with an empty recovery directory "
                 "and tables, or restore the topic"
             )
@@ -158,9 +177,9 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
     def _refuse_after_end(self) -> None:
         if self._was_ended:
             raise kafka.EndedError(
-                f"{self._source.topic}/{self._partition} has new records, but an earlier run with "
-                "MILLSTREAM_STOP_AT_END took its end as the end of all event time and closed "
-                "every window. Start with an empty recovery directory and tables"
+                f"{self._name} has new records, but an earlier run with "
+                "MILLSTREAM_CLOSE_WINDOWS_AT_END took its end as the end of all event time and "
+                "closed every window. Start with an empty recovery directory and tables"
             )
 
     def _batch(self, messages: list[Message]) -> RawBatch:
@@ -169,34 +188,41 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if n:
             self._next = max(messages[-1].offset() + 1, self._next or 0)
             self._records.inc(n)
+            self._run.read(self._next)
+            if self._run.reached:
+                self._end = self._next
         following = self._next or 0
         first, high = self._reader.watermarks(self._partition)
         # Before an open transaction there is an end, though the high watermark is behind it.
         self._backlog = high > following and following != self._end
-        self._caught_up = self._end is not None and following >= high
+        behind = max(high - max(following, first), 0)
         if high >= 0:
-            self._lag.set(max(high - max(following, first), 0))
+            self._lag.set(behind)
         progress = Progress(
             source.topic,
             self._partition,
             len(source.partitions),
             following - 1,
-            idle=self._idle,
             floor=self._floor,
-            caught_up=self._caught_up,
+            # Before its end was seen it may be behind what another run has read of it.
+            caught_up=self._end is not None and following >= high and not self._run.more,
+            behind=behind,
+            blocked=behind > 0 and following == self._end and not self._run.reached,
         )
-        if self._ended:
+        if self._run.closed:
             progress = progress.at(END_OF_INPUT)
         return raw_batch(progress, messages)
 
     def snapshot(self) -> dict[str, Any]:
         self._announce = self._snapshot_taken = True
         self._source.group_offsets.reached(self._partition, self._next)
-        ended = self._ended or self._was_ended
+        self._run.snapshot()
+        ended = self._was_ended or self._run.closed
         return {"version": STATE_VERSION, "offset": self._next, "ended": ended}
 
     def close(self) -> None:
         self._source.alignment.forget(self._partition)
+        self._run.leave()
         self._reader.leave(self._partition)
 
 
@@ -208,16 +234,18 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     last call, up to `batch_size` records. `start` is where the flow begins. If it `resumes`
     from a recovery store that knows the topic, a partition without state was added since, and
     is read from its beginning: its first records came while the flow was at work. It joins at
-    its watermark of `floors`, in µs. With `stop_at_end` the input is bounded: it ends at each
-    partition's end. `idle_timeout` and `alignment` are in seconds; no partition is idle before
-    its end was seen since the start.
+    its watermark of `floors`, in µs. With `stop_at_end` each partition is read to where it ends
+    as the flow starts, and then all of the process end as they do when they are told to; until
+    then those at their ends say whether more has come. With `close_windows` as well that is the
+    end of all event time: every window closes, and no later run takes another record.
 
     With `read_every`, in seconds, a partition that is read to its end is read again at the next
     multiple of it, in fewer and larger batches.
 
     A partition waits while the Kafka timestamp of its last record is more than `alignment`
-    ahead of that of another partition of this process with more to read; 0 never waits. A
-    record's own time is not known before it is decoded, so a replay of skewed partitions is
+    ahead of that of another partition of this process with more to read, unless nothing has
+    come of that one for `idle_timeout`; both are in seconds, and an alignment of 0 never waits.
+    A record's own time is not known before it is decoded, so a replay of skewed partitions is
     held together as far as its Kafka timestamps follow event time.
     """
 
@@ -235,19 +263,19 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         alignment: float = 3600.0,
         read_every: float = 0.0,
         stop_at_end: bool = False,
+        close_windows: bool = False,
         group: str = "millstream",
         drain: Drain,
     ) -> None:
         self.config, self.topic, self.partitions = config, topic, tuple(partitions)
-        self.start, self.resumes, self.floors = start, resumes, dict(floors or {})
+        self.resumes, self.floors = resumes, dict(floors or {})
         self.batch_size, self.idle_timeout = batch_size, idle_timeout
         self.read_every = 0.0 if stop_at_end else read_every
-        self.stop_at_end, self.group, self.drain = stop_at_end, group, drain
-        self.alignment = Alignment(int(alignment * 1e6) if alignment else _NEVER)
+        self.close_windows, self.group, self.drain = close_windows, group, drain
+        self.alignment = Alignment(int(alignment * 1e6) if alignment else NEVER)
         self.group_offsets = GroupOffsets(config, topic, group)
         self._readers: dict[int, Reader] = {}
-        self._begins: dict[int, int] | None = None
-        self._lock = threading.Lock()
+        self.places = Places(config, topic, self.partitions, group, start, bounded=stop_at_end)
 
     def reader(self) -> Reader:
         """Return the reader of this worker, which is a thread."""
@@ -257,21 +285,6 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
             found = Reader(self.config, self.topic, self.group, self.batch_size)
             self._readers[worker] = found
         return found
-
-    def begin(self, partition: int) -> int | None:
-        """Return where a partition without an offset starts, None for its beginning."""
-        if self.start == "earliest":
-            return None
-        with self._lock:
-            if self._begins is None:
-                asked = self.config, self.topic, self.partitions
-                if isinstance(self.start, datetime):
-                    self._begins = kafka.offsets_at(
-                        *asked, self.start, _START_SECONDS, self.group
-                    )
-                else:
-                    self._begins = kafka.end_offsets(*asked, _START_SECONDS, self.group)
-            return self._begins[partition]
 
     def list_parts(self) -> list[str]:
         """Return a name per Kafka partition; they are the keys of the recovery state."""

@@ -1,32 +1,35 @@
 """Features: each source partition's watermark and card features, in offset order."""
 
-import time
+from typing import Any
 
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 
-from operators import metrics
-from operators.batches import NO_WATERMARK, Batch, merge
+from operators.batches import Batch, merge
 from operators.features import CardFeatures
 from operators.steps.kept import Keeping, KeptLogic, write_parts
-from operators.watermarks import ended
+from operators.steps.watermarks import Clock
 
 
 class _PartitionLogic(KeptLogic[Batch, CardFeatures]):
+    def __init__(
+        self, keeping: Keeping[CardFeatures], idle_timeout: float, head: dict[str, Any] | None
+    ) -> None:
+        super().__init__(keeping, head)
+        # Heads once did not tell when the last event came.
+        self._clock = Clock(idle_timeout, None if head is None else head.get("heard"))
+
     def key(self, value: Batch) -> str:
         return _key(value)
 
     def advance(self, state: CardFeatures, values: list[Batch]) -> list[Batch]:
         frame = state.advance(merge(values))
-        progress = values[-1].progress
         watermark = state.watermark.current
-        if not ended(progress.watermark):
-            progress = progress.at(watermark)
-        if watermark != NO_WATERMARK:
-            metrics.WATERMARK_LAG.labels(progress.topic, progress.partition).set(
-                time.time() - watermark / 1e6
-            )
+        progress = self._clock.judge(values[-1].progress, watermark, frame.height)
         return [Batch(progress, frame)]
+
+    def snapshot(self) -> dict[str, Any]:
+        return super().snapshot() | {"heard": self._clock.heard()}
 
 
 def _key(batch: Batch) -> str:
@@ -34,9 +37,16 @@ def _key(batch: Batch) -> str:
 
 
 @operator
-def features(step_id: str, up: Stream[Batch], out_of_orderness: int) -> Stream[Batch]:
-    """Add `watermark` and the card features; `out_of_orderness` is in µs."""
+def features(
+    step_id: str, up: Stream[Batch], out_of_orderness: int, idle_timeout: float
+) -> Stream[Batch]:
+    """Add `watermark` and the card features, and say which partition is idle.
+
+    `out_of_orderness` is in µs, `idle_timeout` in s.
+    """
     keeping = Keeping(step_id.rpartition(".")[2], lambda: CardFeatures(out_of_orderness))
     keyed = op.key_on("partition", up, _key)
-    worked = op.stateful_batch("cards", keyed, lambda head: _PartitionLogic(keeping, head))
+    worked = op.stateful_batch(
+        "cards", keyed, lambda head: _PartitionLogic(keeping, idle_timeout, head)
+    )
     return write_parts("kept", worked, keeping)

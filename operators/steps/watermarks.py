@@ -9,40 +9,75 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 
 from operators import metrics
-from operators.batches import NO_WATERMARK, Batch, merge
+from operators.batches import NO_WATERMARK, Batch, Progress, merge
 from operators.tables import TIME
 from operators.times import in_micros
-from operators.watermarks import PartitionWatermark, ended
+from operators.watermarks import Idleness, PartitionWatermark, ended
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
+
+
+class Clock:
+    """The clock's side of a partition: how far its watermark is behind, and whether it is idle.
+
+    `heard` is the wall time in s of its last event as `heard()` gave it for recovery; with None
+    it is silent from now on. In between a clock counts that nobody sets and that stands still
+    while the machine sleeps.
+    """
+
+    def __init__(self, idle_timeout: float, heard: float | None) -> None:
+        quiet = 0.0 if heard is None else max(time.time() - heard, 0.0)
+        self._idleness = Idleness(idle_timeout, time.monotonic(), quiet)
+
+    def judge(self, progress: Progress, watermark: int, events: int) -> Progress:
+        """Return a partition's progress with its watermark in µs, and whether it is idle."""
+        if not ended(progress.watermark):
+            progress = progress.at(watermark)
+        if watermark != NO_WATERMARK:
+            lag = metrics.WATERMARK_LAG.labels(progress.topic, progress.partition)
+            lag.set(time.time() - watermark / 1e6)
+        return self._idleness.judge(progress, events, time.monotonic())
+
+    def heard(self) -> float:
+        """Return the wall time in s of the last event."""
+        return time.time() - self._idleness.quiet(time.monotonic())
 
 
 class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
-    def __init__(self, bound: int, state: dict[str, Any] | None) -> None:
-        if state is not None and state["version"] != STATE_VERSION:
+    def __init__(self, bound: int, idle_timeout: float, state: dict[str, Any] | None) -> None:
+        state = state or {"version": STATE_VERSION, "largest": NO_WATERMARK}
+        if state["version"] not in (1, STATE_VERSION):
             raise ValueError(f"watermarks of state version {state['version']}")
-        self._mark = PartitionWatermark(bound, state["largest"] if state else NO_WATERMARK)
+        self._mark = PartitionWatermark(bound, state["largest"])
+        # Version 1 did not tell when the last event came.
+        self._clock = Clock(idle_timeout, state.get("heard"))
 
     def on_batch(self, values: list[Batch]) -> tuple[list[Batch], bool]:
         frame = merge(values)
         before = self._mark.advance(in_micros(frame["event_time"]))
         marks = pl.Series("watermark", before)
         marks = marks.set(marks == NO_WATERMARK, None).cast(TIME)
-        progress, current = values[-1].progress, self._mark.current
-        if not ended(progress.watermark):
-            progress = progress.at(current)
-        if current != NO_WATERMARK:
-            lag = metrics.WATERMARK_LAG.labels(progress.topic, progress.partition)
-            lag.set(time.time() - current / 1e6)
+        progress = self._clock.judge(values[-1].progress, self._mark.current, frame.height)
         return [Batch(progress, frame.with_columns(marks))], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> dict[str, Any]:
-        return {"version": STATE_VERSION, "largest": self._mark.largest}
+        return {
+            "version": STATE_VERSION,
+            "largest": self._mark.largest,
+            "heard": self._clock.heard(),
+        }
 
 
 @operator
-def watermarks(step_id: str, up: Stream[Batch], out_of_orderness: int) -> Stream[Batch]:
-    """Add `watermark`, the partition's before each record; `out_of_orderness` is in µs."""
+def watermarks(
+    step_id: str, up: Stream[Batch], out_of_orderness: int, idle_timeout: float
+) -> Stream[Batch]:
+    """Add `watermark`, the partition's before each record, and say which partition is idle.
+
+    `out_of_orderness` is in µs, `idle_timeout` in s.
+    """
     keyed = op.key_on("partition", up, lambda b: f"{b.progress.topic}/{b.progress.partition}")
-    done = op.stateful_batch("mark", keyed, lambda s: _PartitionLogic(out_of_orderness, s))
+    done = op.stateful_batch(
+        "mark", keyed, lambda state: _PartitionLogic(out_of_orderness, idle_timeout, state)
+    )
     return op.key_rm("batch", done)

@@ -10,9 +10,10 @@ from flows.tables import BRONZE
 from operators.connectors.delta import Fence, table_uri
 from ops.simulate import produce
 from tests.chaos.flow import Flow, Shape
-from tests.chaos.world import PARTITIONS, Result, World, make, world
+from tests.chaos.world import FOR_EVER, PARTITIONS, Result, World, make, world
 from tests.compare import read_tables
 from tests.servers import kafka, redis
+from tests.topics import TO_THE_END
 
 _MISSING = kafka.missing() or redis.missing()
 pytestmark = pytest.mark.skipif(_MISSING is not None, reason=str(_MISSING))
@@ -40,7 +41,7 @@ def fenced(here: World, flow: Flow) -> dict[int, int]:
 
 
 def test_they_never_run_ahead_of_the_tables_and_reach_them_within_an_epoch(here):
-    flow = here.flow("offsets", MILLSTREAM_STOP_AT_END="false")
+    flow = here.flow("offsets", **FOR_EVER)
     group = flow.environ["MILLSTREAM_CONSUMER_GROUP"]
     client = Consumer({"bootstrap.servers": here.bootstrap, "group.id": group})
     try:
@@ -77,7 +78,7 @@ def test_latest_is_where_the_first_start_begins_and_no_partition_added_since(her
         "latest",
         MILLSTREAM_TOPIC=topic,
         MILLSTREAM_START="latest",
-        MILLSTREAM_STOP_AT_END="false",
+        **FOR_EVER,
     )
     settings = here.settings(flow)
     client = Consumer(
@@ -96,7 +97,7 @@ def test_latest_is_where_the_first_start_begins_and_no_partition_added_since(her
     kafka.add_partitions(here.bootstrap, topic, 2)
     new = make(4, 80, 2)
     produce(new, here.bootstrap, topic)
-    flow.environ["MILLSTREAM_STOP_AT_END"] = "true"
+    flow.environ |= TO_THE_END
     result = Result("latest")
     assert here.finish(flow, result), result.problems
     read = read_tables(here.settings(flow))[BRONZE.name]

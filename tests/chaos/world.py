@@ -24,6 +24,10 @@ from tests.chaos.flow import Flow, Shape
 from tests.compare import Difference, read_tables, read_topics
 from tests.servers import kafka as kafka_server
 from tests.servers import redis as redis_server
+from tests.topics import TO_THE_END
+
+FOR_EVER: Final = dict.fromkeys(TO_THE_END, "false")
+"""The settings of a flow that does not end by itself."""
 
 PARTITIONS: Final = 4
 
@@ -111,7 +115,7 @@ class World:
             "MILLSTREAM_ALERTS_TOPIC": f"{self.topic}.{name}.alerts",
             "MILLSTREAM_DLQ_TOPIC": f"{self.topic}.{name}.dlq",
             "MILLSTREAM_CONSUMER_GROUP": f"{self.topic}.{name}",
-            "MILLSTREAM_STOP_AT_END": "true",
+            **TO_THE_END,
         }
 
     def shape(self) -> Shape:

@@ -24,7 +24,7 @@ def test_its_topic_is_the_other_flows_table_whatever_is_killed(
     name, rng = tmp_path.name, random.Random(5)
     environ = topics.settings(stack, name, tmp_path) | {"MILLSTREAM_BATCH_SIZE": "200"}
     settings = settings_.load(environ)
-    to_the_end = environ | {"MILLSTREAM_STOP_AT_END": "true"}
+    to_the_end = environ | topics.TO_THE_END
     made = simulate(
         Params(payments=10_000, customers=300, terminals=300, partitions=PARTITIONS, seed=4)
     )
@@ -60,7 +60,7 @@ def test_without_its_recovery_store_it_sends_nothing_again(
     stack: Stack, tmp_path: Path
 ) -> None:
     name = tmp_path.name
-    environ = topics.settings(stack, name, tmp_path) | {"MILLSTREAM_STOP_AT_END": "true"}
+    environ = topics.settings(stack, name, tmp_path) | topics.TO_THE_END
     topics.fill(stack.bootstrap, name, topics.made(3_000, PARTITIONS), PARTITIONS)
     settings = settings_.load(environ)
     run("alerts", environ, tmp_path / "first")

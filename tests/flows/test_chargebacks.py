@@ -21,6 +21,7 @@ from ops.local import Stack, local_stack
 from ops.simulate import Params, produce, simulate
 from ops.simulate.encode import SCHEMA_HEADER
 from ops.topics import create_topic
+from tests import topics
 from tests.running import Flow, run
 
 HOUR = 3_600_000_000
@@ -140,7 +141,7 @@ def test_every_payment_has_its_outcome_once_whatever_the_kills(tmp_path: Path) -
         for sender in senders:
             sender.join()
         del settings["MILLSTREAM_BATCH_SIZE"]
-        run("chargebacks", settings | {"MILLSTREAM_STOP_AT_END": "true"}, tmp_path)
+        run("chargebacks", settings | topics.TO_THE_END, tmp_path)
         root = stack.env()["MILLSTREAM_DELTA_ROOT"]
         tables = {name: pl.read_delta(f"{root}/{name}") for name in TABLES}
         letters = list(

@@ -13,6 +13,7 @@ from ops.local import Stack, local_stack
 from ops.simulate import Params, Simulation, produce, simulate
 from ops.topics import create_topic
 from ops.verify import verify
+from tests import topics
 from tests.running import Flow, run
 
 KILLS = 20
@@ -57,7 +58,7 @@ def test_twenty_kills_leave_the_books_balanced(tmp_path: Path) -> None:
         # Kills that only ever hit a starting flow would show nothing.
         assert len(left) > KILLS // 4
         sender.join()
-        bounded = stack.env() | {"MILLSTREAM_STOP_AT_END": "true"}
+        bounded = stack.env() | topics.TO_THE_END
         run("payments", bounded, tmp_path)
         report = verify(settings_.load(bounded), tmp_path / "truth.parquet")
     assert report.ok, [check for check in report.checks if not check.ok]

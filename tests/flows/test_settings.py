@@ -53,6 +53,20 @@ def test_all_that_is_wrong_is_named_at_once(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("stop", [{}, {"STOP_AT_END": "false"}])
+def test_windows_are_closed_at_the_end_only_by_a_flow_that_has_one(stop):
+    (problem,) = problems(CLOSE_WINDOWS_AT_END="true", **stop)
+    assert problem.startswith(
+        "MILLSTREAM_CLOSE_WINDOWS_AT_END: needs MILLSTREAM_STOP_AT_END=true"
+    )
+
+
+def test_a_flow_that_stops_may_close_its_windows():
+    bounded = NEEDED | {"MILLSTREAM_STOP_AT_END": "true"}
+    assert not load(bounded).close_windows_at_end
+    assert load(bounded | {"MILLSTREAM_CLOSE_WINDOWS_AT_END": "true"}).close_windows_at_end
+
+
 def test_no_problem_shows_a_secret():
     assert "secret" not in "".join(problems(REDIS_URL="http://:secret@localhost"))
     assert "secret" not in repr(load(NEEDED))

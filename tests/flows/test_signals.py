@@ -73,12 +73,12 @@ def test_sigterm_ends_it_wherever_it_is_and_no_record_is_lost(
     assert read(tmp_path) == [sent, sent]
 
 
-def test_sigterm_ends_it_when_one_workers_input_has_ended_and_anothers_has_not(
+def test_sigterm_ends_it_when_one_worker_is_at_its_end_and_another_is_not(
     stack: Stack, settings: dict[str, str], tmp_path: Path
 ) -> None:
     sent = send(stack, tmp_path.name, partitions=1)
     bounded = settings | TO_THE_END | IN_SMALL_BATCHES
-    run("payments", bounded, tmp_path, "-w", "2", at=f"{SOURCE}._Partition.close")
+    run("payments", bounded, tmp_path, "-w", "2", at="operators.connectors.drain.Drain.end")
     assert read(tmp_path)[0] < sent
     run("payments", settings | TO_THE_END, tmp_path)
     assert read(tmp_path) == [sent, sent]

@@ -21,7 +21,7 @@ def test_a_topic_made_anew_is_refused_and_its_records_are_not_dropped(
 ) -> None:
     """With the recovery store lost as well, only the tables know of the old topic."""
     name, records = tmp_path.name, topics.made(300, partitions=1)
-    settings = topics.settings(stack, name, tmp_path) | {"MILLSTREAM_STOP_AT_END": "true"}
+    settings = topics.settings(stack, name, tmp_path) | topics.TO_THE_END
     topics.fill(stack.bootstrap, name, records, 1)
     run(flow, settings, tmp_path / "first")
     with start_broker() as other:

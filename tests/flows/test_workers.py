@@ -24,7 +24,7 @@ def test_its_tables_are_the_same_row_for_row_however_many_workers_make_them(
         return topics.settings(stack, name, folder) | {
             "MILLSTREAM_REDIS_URL": redis,
             "MILLSTREAM_CHARGEBACKS_DLQ_TOPIC": f"{name}.{folder.name}.dlq",
-            "MILLSTREAM_STOP_AT_END": "true",
+            **topics.TO_THE_END,
             "MILLSTREAM_BATCH_SIZE": "100",
         }
 

@@ -152,7 +152,9 @@ def test_the_settings_are_ones_the_flow_accepts():
     loaded = settings.load(environ)
     assert loaded.kafka["sasl.password"] == "change-me"
     # What is left out has a default that suits every cluster.
-    left_out = {"stop_at_end", "future_bound", "rules", "schema_registry_user"}
+    left_out = {
+        "stop_at_end", "close_windows_at_end", "future_bound", "rules", "schema_registry_user"
+    }  # fmt: skip
     named = {name.removeprefix("MILLSTREAM_").lower() for name in environ}
     of_payments = {n for n in type(loaded).model_fields if not n.startswith("chargebacks_")}
     assert of_payments - named <= left_out | {"kafka"}

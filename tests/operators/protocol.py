@@ -16,6 +16,7 @@ from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress
 from operators.features import SCHEMA, CardFeatures
 from operators.hashing import key_groups
 from operators.tables import COORDINATES, TIME, Frontier, Table, Tracker
+from operators.watermarks import Idleness
 from operators.windows import HASH, Aggregate, OpenWindows, Windows, tumbling
 from tests.operators.durable import Durable, End
 
@@ -44,19 +45,24 @@ PAST = (
     "card_count_10m", "card_amount_minor_10m", "card_payments_before", "card_amount_minor_mean",
 )  # fmt: skip
 
-Record = tuple[int, int, int, int]
-"""Seconds of event time, card, terminal, amount."""
+Record = tuple[int, int, int, int] | None
+"""Seconds of event time, card, terminal, amount; None is refused before it gets so far."""
+
+IDLE_AFTER = 10.0
 
 
 def frame_of(partition: int, records: Sequence[Record]) -> pl.DataFrame:
-    n = len(records)
-    times, cards, terminals, amounts = zip(*records, strict=True) if n else ([], [], [], [])
+    good = [record for record in records if record is not None]
+    n = len(good)
+    times, cards, terminals, amounts = zip(*good, strict=True) if n else ([], [], [], [])
     unknown = np.full(n, np.nan)
     return pl.DataFrame(
         [
             pl.Series("source_topic", [TOPIC] * n, pl.String()),
             pl.Series("source_partition", np.full(n, partition, np.int32)),
-            pl.Series("source_offset", np.arange(n)),
+            pl.Series(
+                "source_offset", [o for o, r in enumerate(records) if r is not None], pl.Int64()
+            ),
             pl.Series("event_time", np.array(times, np.int64) * SECOND).cast(TIME),
             pl.Series("card_id", [f"c{card}" for card in cards], pl.String()),
             pl.Series("terminal_id", [f"t{terminal}" for terminal in terminals], pl.String()),
@@ -116,13 +122,15 @@ class Flow:
         self.tables = {table.name: MemoryTable(table) for table in TABLES}
         self.durable: dict[str, Any] | None = None
         self.cards = [Durable(lambda: CardFeatures(BOUND)) for _ in streams]
-        self.starts, self.reached = 0, [0] * self.n
+        self.starts = 0
+        # How many records the topic has by now, and a clock in s.
+        self.written, self.now = [0] * self.n, 0.0
         self.start(workers)
 
     def start(self, workers: int) -> None:
         """Start with what is durable, at first and after a crash."""
         state = self.durable or {
-            "offsets": [0] * self.n, "groups": [None] * GROUPS,
+            "offsets": [0] * self.n, "groups": [None] * GROUPS, "heard": [self.now] * self.n,
             "tables": dict.fromkeys(self.tables),
         }  # fmt: skip
         self.workers = workers
@@ -139,19 +147,22 @@ class Flow:
             for name, table in self.tables.items()
         }
         self.wires: dict[tuple[int, int], deque[Any]] = defaultdict(deque)
-        self.announced, self.asleep = [False] * self.n, [False] * self.n
+        self.announced = [False] * self.n
+        self.idleness = [
+            Idleness(IDLE_AFTER, self.now, self.now - heard) for heard in state["heard"]
+        ]
 
     def read(self, partition: int, size: int, *, end: bool = False) -> None:
         start = self.at[partition]
-        frame = self.streams[partition][start : start + size]
-        self.at[partition] += frame.height
-        self.reached[partition] = max(self.reached[partition], self.at[partition])
+        self.at[partition] = min(start + size, len(self.records[partition]))
+        offsets = pl.col("source_offset").is_between(start, self.at[partition], closed="left")
+        frame = self.streams[partition].filter(offsets)
+        self.write(partition, 0)
         self.announced[partition] = True
         parts: dict[int, pl.DataFrame] = {}
         self.cards[partition].begin()
         cards = self.cards[partition].state
         if frame.height:
-            self.asleep[partition] = False
             done = cards.advance(frame)
             self.writers["silver"].rows(done[list(SILVER.columns)])
             judged = self.windows.judge(done)
@@ -162,19 +173,24 @@ class Flow:
                 for g in np.unique(groups).tolist()
             }
         mark = END_OF_INPUT if end else cards.watermark.current
+        caught_up = self.at[partition] == self.written[partition]
         progress = Progress(
-            TOPIC, partition, self.n, self.at[partition] - 1, mark, self.asleep[partition]
+            TOPIC, partition, self.n, self.at[partition] - 1, mark, caught_up=caught_up
         )
+        progress = self.idleness[partition].judge(progress, frame.height, self.now)
         for worker in range(self.workers):
             self.wires[partition % self.workers, worker].append((progress, parts))
         for writer in self.writers.values():
             writer.tracker.observe(progress)
 
+    def write(self, partition: int, count: int) -> None:
+        """Let the topic have more records, for later; what was read before a crash it has."""
+        there = max(self.at[partition], self.written[partition] + count)
+        self.written[partition] = min(there, len(self.records[partition]))
+
     def fall_asleep(self, partition: int) -> None:
-        """Let a partition be silent; none is that whose records were there before a crash."""
-        if self.at[partition] < self.reached[partition]:
-            return
-        self.asleep[partition] = True
+        """Let time pass and look whether a partition is idle; others are looked at later."""
+        self.now += 1.5 * IDLE_AFTER
         self.read(partition, 0)
 
     def late(self, rows: pl.DataFrame | None) -> None:
@@ -211,6 +227,7 @@ class Flow:
         made = {
             "offsets": list(self.at),
             "groups": [group.dump() for group in self.groups],
+            "heard": [self.now - each.quiet(self.now) for each in self.idleness],
         }
         # After all commits as well: before the recovery store knows of them.
         states = {name: self.writers[name].commit() for name in order[:crash]}
@@ -230,8 +247,11 @@ class Flow:
 
 def past(partition: int, records: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
     """Yield what silver has of each record: coordinates, watermark before it, and PAST."""
-    for offset, (seconds, card, _, amount) in enumerate(records):
-        before = records[:offset]
+    for offset, record in enumerate(records):
+        if record is None:
+            continue
+        seconds, card, _, amount = record
+        before = [each for each in records[:offset] if each is not None]
         mine = [(s, a) for s, c, _, a in before if c == card]
         # No stream spans ten minutes; what arrived with a later time does not count.
         recent = [a for s, a in mine if s <= seconds] + [amount]
@@ -251,7 +271,10 @@ def model(
     late, windows = set(), defaultdict(list)
     for partition, records in enumerate(streams):
         largest = NO_WATERMARK
-        for offset, (seconds, card, terminal, amount) in enumerate(records):
+        for offset, record in enumerate(records):
+            if record is None:
+                continue
+            seconds, card, terminal, amount = record
             time = seconds * SECOND
             start = time - time % MINUTE
             if largest != NO_WATERMARK and start + MINUTE + lateness <= largest - BOUND:

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress
-from operators.watermarks import FlowWatermark, PartitionWatermark, ended
+from operators.watermarks import FlowWatermark, Idleness, PartitionWatermark, ended
 
 event_times = st.lists(st.integers(0, 200), max_size=30)
 
@@ -217,3 +219,40 @@ def test_a_partition_that_was_added_joins_at_its_floor_if_the_tables_are_further
     assert flow.current == 50
     flow.observe(Progress("t", 0, 2, 9, 90))
     assert flow.current == 70
+
+
+looks = st.lists(
+    st.tuples(st.floats(0.1, 9), st.integers(0, 2), st.booleans(), st.booleans()), max_size=20
+)
+
+
+@given(looks)
+def test_a_partition_is_idle_if_it_is_read_to_its_end_and_no_event_has_come_for_the_timeout(
+    plan,
+):
+    """Whatever came else, however often it was behind in between, and also across restarts."""
+    idleness, now, heard = Idleness(10.0, 0.0), 0.0, 0.0
+    for passed, events, caught_up, restart in plan:
+        now += passed
+        if restart:
+            # With another clock, as after a reboot.
+            quiet = idleness.quiet(now)
+            now, heard = now + 1_000, heard + 1_000
+            idleness = Idleness(10.0, now, quiet)
+        heard = now if events else heard
+        told = idleness.judge(Progress("t", 0, 1, caught_up=caught_up), events, now)
+        assert told.quiet == pytest.approx(now - heard)
+        assert told.idle == (caught_up and told.quiet > 10.0)
+        assert replace(told, idle=False, quiet=0.0) == Progress("t", 0, 1, caught_up=caught_up)
+
+
+def test_who_is_waited_for_is_the_one_furthest_behind_of_those_that_are_not_idle():
+    assert FlowWatermark().waits_for is None
+    flow = flow_of(at(0, 100), at(1, 10, idle=True))
+    flow.freeze()
+    assert flow.waits_for == at(0, 100)
+    flow.observe(at(1, 20))
+    flow.observe(at(0, 300))
+    assert flow.waits_for == at(1, 20)
+    idle = flow_of(at(0, 100, idle=True), at(1, 10, idle=True))
+    assert idle.waits_for == at(1, 10, idle=True)

@@ -31,7 +31,7 @@ def environ(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     produce(made, stack.bootstrap, TOPIC)
     made.truth.write_parquet(folder / "truth.parquet")
     settings = topics.settings(stack, TOPIC, folder)
-    run("payments", settings | {"MILLSTREAM_STOP_AT_END": "true"}, folder)
+    run("payments", settings | topics.TO_THE_END, folder)
     return settings
 
 

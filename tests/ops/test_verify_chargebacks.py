@@ -25,7 +25,7 @@ def done(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The settings of two flows that have run to the ends of topics with every trouble."""
     folder = tmp_path_factory.mktemp("verify")
     topics.fill(stack.bootstrap, TOPIC, topics.made(4_000, partitions=2, seed=5), 2)
-    environ = topics.settings(stack, TOPIC, folder) | {"MILLSTREAM_STOP_AT_END": "true"}
+    environ = topics.settings(stack, TOPIC, folder) | topics.TO_THE_END
     for flow in ("payments", "chargebacks"):
         run(flow, environ, folder)
     return settings_.load(environ)

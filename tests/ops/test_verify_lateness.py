@@ -66,7 +66,7 @@ def test_the_books_balance_while_windows_are_open_and_at_the_end(
         assert revised.collect().item() > 0, f"windows of {name} opened again"
 
     for flow in FLOWS:
-        run(flow, environ | {"MILLSTREAM_STOP_AT_END": "true"}, tmp_path)
+        run(flow, environ | topics.TO_THE_END, tmp_path)
     assert broken(verify(settings)) == []
     assert pl.read_delta(f"{root}/gold/payment_outcomes").height > settled > 0
     for name, windows_of in WINDOWED.items():

@@ -6,8 +6,9 @@ from ops.simulate import produce
 from ops.verify import verify
 from tests.chaos.faults.watching import tended, until_done
 from tests.chaos.flow import Shape
-from tests.chaos.world import Result, World, make
+from tests.chaos.world import FOR_EVER, Result, World, make
 from tests.servers import kafka as kafka_server
+from tests.topics import TO_THE_END
 
 
 def brokers(world: World, result: Result, times: int) -> None:
@@ -79,7 +80,7 @@ def partitions_added(world: World, result: Result, times: int) -> None:
         kafka_server.create_topic(world.bootstrap, topic, 2)
         first = make(luck.randrange(2**31), len(world.made.payments) // 4, 2)
         produce(first, world.bootstrap, topic)
-        flow = world.flow("partitions", MILLSTREAM_TOPIC=topic, MILLSTREAM_STOP_AT_END="false")
+        flow = world.flow("partitions", MILLSTREAM_TOPIC=topic, **FOR_EVER)
         shape = Shape(luck.choice([1, 2]), 1, 200, 0.2)
         with tended(world, flow, result):
             flow.start(shape)
@@ -96,7 +97,7 @@ def partitions_added(world: World, result: Result, times: int) -> None:
                 flow.wait_started()
                 time.sleep(luck.uniform(0.3, 1.0))
             flow.kill()
-        flow.environ["MILLSTREAM_STOP_AT_END"] = "true"
+        flow.environ |= TO_THE_END
         if world.finish(flow, result, shape):
             report = verify(world.settings(flow))
             result.rows += sum(check.compared for check in report.checks)

@@ -24,12 +24,13 @@ def read(part, n: int) -> list:
 
 
 def read_all(part) -> list:
-    """Call a partition of a bounded input until it has no more."""
+    """Call a partition of a bounded input until it has no more, an epoch with every call."""
     found, deadline = [], time.monotonic() + 5
     while time.monotonic() < deadline:
         try:
             found += part.next_batch()
         except StopIteration:
             return found
+        part.snapshot()
         time.sleep(0.002)
     raise AssertionError(found)

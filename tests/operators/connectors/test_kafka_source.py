@@ -141,46 +141,98 @@ class Timed:
         return places
 
 
-def test_a_bounded_input_ends_at_the_end(send, open_part):
+@pytest.mark.parametrize("close", [False, True])
+def test_a_bounded_input_ends_at_the_end_which_may_be_that_of_time(send, open_part, close):
     send(b"0", b"1")
-    part = open_part(stop_at_end=True)
+    part = open_part(stop_at_end=True, close_windows=close)
     batches = read_all(part)
     assert values(batches) == [b"0", b"1"]
-    assert batches[-1].progress.watermark == END_OF_INPUT
-    assert part.snapshot() == {"version": 1, "offset": 2, "ended": True}
+    mark = END_OF_INPUT if close else NO_WATERMARK
+    assert batches[-1].progress.watermark == mark
+    state = part.snapshot()
+    assert state == {"version": 1, "offset": 2, "ended": close}
+    if not close:
+        send(b"2")
+        assert values(read_all(open_part(state, stop_at_end=True))) == [b"2"]
 
 
 def test_an_empty_bounded_input_ends_too(open_part):
-    part = open_part(stop_at_end=True, partition=1)
+    part = open_part(stop_at_end=True, close_windows=True, partition=1)
     batches = read_all(part)
     assert batches[-1].progress.watermark == END_OF_INPUT
     assert batches[-1].progress.offset == -1
 
 
-def test_a_partition_that_has_no_record_for_the_timeout_is_idle_until_one_comes(
+def test_a_partition_at_its_end_says_what_more_has_come_until_the_others_are_there(
     send, open_part
 ):
+    drain = Drain()
     send(b"0")
-    part = open_part(idle_timeout=0.1)
-    read(part, 1)
-    (batch,) = poll(part, bool)
-    assert batch.progress.idle
-    assert len(batch) == 0
-    assert list(part.next_batch()) == [], "it is said once"
-    part.snapshot()
-    assert next(iter(part.next_batch())).progress.idle
+    send(*[b"x"] * 5, partition=1)
+    first = open_part(stop_at_end=True, drain=drain)
+    other = open_part(stop_at_end=True, drain=drain, partition=1, batch_size=1)
+    assert poll(first, lambda found: found and found[-1].progress.caught_up)
+    first.snapshot()
+    assert [b.progress.caught_up for b in first.next_batch()] == [True]
     send(b"1")
-    assert not read(part, 1)[-1].progress.idle
+
+    def told(_) -> bool:
+        first.snapshot()
+        (batch,) = first.next_batch()
+        assert len(batch) == 0, "that is for the next run"
+        return batch.progress.behind == 1 and not batch.progress.caught_up
+
+    poll(other, told)
+    assert len(values(read_all(other))) <= 5
+    assert values(read_all(first)) == []
+    assert first.snapshot()["offset"] == 1
 
 
-def test_a_partition_that_cannot_be_reached_is_behind_and_not_idle(topic):
+def test_a_bounded_input_ends_though_it_is_written_to_without_a_pause(send, open_part):
+    """Then a broker may never tell of an end: with every answer more has come."""
+    send(*[b"x"] * 5)
+    part = open_part(stop_at_end=True, batch_size=1)
+    found = []
+
+    def read_on() -> None:
+        while True:
+            send(b"y", b"y")
+            found.extend(part.next_batch())
+            part.snapshot()
+
+    with pytest.raises(StopIteration):
+        read_on()
+    assert values(found)[:5] == [b"x"] * 5
+    assert part.snapshot()["offset"] == sum(map(len, found))
+    assert not found[-1].progress.caught_up
+
+
+def test_every_epoch_begins_with_whether_the_partition_is_read_to_its_end(send, open_part):
+    send(b"0", b"1")
+    part = open_part(batch_size=1)
+    batch = read(part, 1)[-1]
+    assert (batch.progress.caught_up, batch.progress.behind) == (False, 1)
+    read(part, 1)
+
+    def told(found) -> bool:
+        part.snapshot()
+        return bool(found) and found[-1].progress.caught_up
+
+    assert len(poll(part, told)[-1]) == 0
+    part.snapshot()
+    assert [each.progress.caught_up for each in part.next_batch()] == [True]
+    assert not batch.progress.idle, "that is not for the source to say"
+
+
+def test_a_partition_that_cannot_be_reached_is_behind(topic):
     nowhere = {"bootstrap.servers": f"127.0.0.1:{free_port()}"}
     source = KafkaSource(nowhere, topic, [0], idle_timeout=0.05, drain=Drain())
     state = {"version": 1, "offset": 5, "ended": False}
     part = source.build_part("in", f"{topic}/0", state)
     end = time.monotonic() + 0.3
     while time.monotonic() < end:
-        assert not any(batch.progress.idle for batch in part.next_batch())
+        assert not any(batch.progress.caught_up for batch in part.next_batch())
+        part.snapshot()
         time.sleep(0.002)
     part.close()
 

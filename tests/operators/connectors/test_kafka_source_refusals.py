@@ -13,10 +13,10 @@ def test_records_behind_an_end_that_closed_every_window_are_refused(
     send, open_part, stop_at_end
 ):
     send(b"0")
-    part = open_part(stop_at_end=True)
+    part = open_part(stop_at_end=True, close_windows=True)
     poll(part, lambda found: found and found[-1].progress.watermark == END_OF_INPUT)
     state = part.snapshot()
-    quiet = open_part(state, stop_at_end=True)
+    quiet = open_part(state, stop_at_end=True, close_windows=True)
     poll(quiet, lambda found: found and found[-1].progress.watermark == END_OF_INPUT)
     assert quiet.snapshot() == state, "nothing new, so it has ended again"
     send(b"1")

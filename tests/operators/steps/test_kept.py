@@ -54,7 +54,7 @@ def expected() -> pl.DataFrame:
 def dataflow(source: Crashing, found: list[Batch]) -> Dataflow:
     flow = Dataflow("flow")
     up = op.input("input", flow, source)
-    op.output("found", features("features", up, BOUND), TestingSink(found))
+    op.output("found", features("features", up, BOUND, 60.0), TestingSink(found))
     return flow
 
 

@@ -94,7 +94,7 @@ def run(
         recovery.prepare(folder)
         flow = Dataflow("test")
         streams = [
-            watermarks(f"marks_{topic}", op.input(topic, flow, source), BOUND)
+            watermarks(f"marks_{topic}", op.input(topic, flow, source), BOUND, 60.0)
             for topic, source in zip(topics, sources, strict=True)
         ]
         out = step(streams)
@@ -223,7 +223,7 @@ def test_a_condition_that_fails_is_a_reject_and_the_others_count(tmp_path):
     found: list[pl.DataFrame] = []
     rejects: list[pl.DataFrame] = []
     flow = Dataflow("test")
-    up = watermarks("marks", op.input("l", flow, TestingSource(batches(frame))), BOUND)
+    up = watermarks("marks", op.input("l", flow, TestingSource(batches(frame))), BOUND, 60.0)
     out = match("match", up, pattern, {"l": 1}, GROUPS)
     op.output("rows", out.rows, TestingSink(found))
     op.output("rejects", out.rejects, TestingSink(rejects))
@@ -236,7 +236,7 @@ def test_a_condition_that_fails_is_a_reject_and_the_others_count(tmp_path):
 
 def test_one_topic_cannot_be_both_sides():
     flow = Dataflow("test")
-    up = watermarks("marks", op.input("l", flow, TestingSource([])), BOUND)
+    up = watermarks("marks", op.input("l", flow, TestingSource([])), BOUND, 60.0)
     other = Side("l", ("key",), {"rv": "value"}, TYPES)
     with pytest.raises(ValueError, match="both sides"):
         interval_join("join", up, up, IntervalJoin(L, other, 0, 1), {"l": 1}, GROUPS)
