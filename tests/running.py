@@ -40,6 +40,7 @@ class Flow:
         folder: Path,
         *arguments: str,
         at: str = "",
+        recovery: bool = True,
     ) -> None:
         """`arguments` are Bytewax's; with `at` the process ends itself there, see stopped.py."""
         self.folder, self._log = folder, folder / f"{name}.log"
@@ -48,8 +49,8 @@ class Flow:
         work.mkdir(parents=True, exist_ok=True)
         with self._log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *module, f"flows.{name}", "-r", str(folder / name),
-                 "-s", "1", "-b", "0", *arguments],
+                [sys.executable, "-m", *module, f"flows.{name}", "-s", "1", "-b", "0",
+                 *(["-r", str(folder / name)] if recovery else []), *arguments],
                 env=environment(settings), cwd=work, stdout=log, stderr=log,
             )  # fmt: skip
 
