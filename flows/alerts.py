@@ -16,6 +16,7 @@ from bytewax.outputs import Sink
 
 from flows.messages import alert_messages
 from flows.outputs import open_outputs
+from flows.reporting import report
 from flows.scoring import Parts, connect, load, score
 from flows.settings import Settings
 from flows.sources import open_source
@@ -48,7 +49,7 @@ def flow() -> Dataflow:
     Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis or
     the registry are not there in time.
     """
-    return start(load, _connect)
+    return start("alerts", load, _connect)
 
 
 def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
@@ -75,4 +76,7 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         "alerts", settings.topic, read | sink.identities, settings.consumer_group
     )
     seen = RedisFirstSeen(client, memory, settings.dedup_ttl.total_seconds(), history=None)
-    return build(source, sink, connect(settings, rules, seen), settings)
+    parts = connect(settings, rules, seen)
+    topics = [settings.alerts_topic]
+    report("alerts", settings.report_every, tables=None, topics=topics, rules=len(rules.rules))
+    return build(source, sink, parts, settings)

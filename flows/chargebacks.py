@@ -29,6 +29,7 @@ from flows.outcomes import (
     tables,
 )  # fmt: skip
 from flows.outputs import open_outputs
+from flows.reporting import report
 from flows.settings import Settings
 from flows.sources import open_source
 from flows.starting import (
@@ -139,7 +140,7 @@ def flow() -> Dataflow:
     Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis,
     the registry or the tables' storage are not there in time.
     """
-    return start(_load, _connect)
+    return start("chargebacks", _load, _connect)
 
 
 def _load() -> Settings:
@@ -219,5 +220,11 @@ def _connect(settings: Settings) -> Dataflow:
         [settings.chargebacks_dlq_topic],
         len(topics[settings.chargebacks_topic]),
         group,
+    )
+    report(
+        "chargebacks",
+        settings.report_every,
+        tables=settings.delta_root,
+        topics=[settings.chargebacks_dlq_topic],
     )
     return build(payments, chargebacks, sink, letters, settings)

@@ -15,6 +15,7 @@ from bytewax.outputs import Sink
 
 from flows.messages import alert_messages, reject_messages
 from flows.outputs import open_outputs
+from flows.reporting import report
 from flows.scoring import Parts, connect, load, score
 from flows.settings import Settings
 from flows.sources import open_source
@@ -115,7 +116,7 @@ def flow() -> Dataflow:
     Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis,
     the registry or the tables' storage are not there in time.
     """
-    return start(load, _connect)
+    return start("payments", load, _connect)
 
 
 def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
@@ -154,4 +155,11 @@ def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
         CommittedIds(settings.delta_root, SILVER.name, table_sink.fence, settings.topic),
     )
     parts = connect(settings, rules, seen)
+    report(
+        "payments",
+        settings.report_every,
+        tables=settings.delta_root,
+        topics=_topics(settings),
+        rules=len(rules.rules),
+    )
     return build(source, table_sink, topic_sink, parts, settings)

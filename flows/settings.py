@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flows.apart import TOPICS, same_folders, same_topics
 from flows.kafka_settings import kafka_problems, kafka_settings
+from operators.connectors.registry import is_http, schemas_folder
 
 PREFIX = "MILLSTREAM_"
 _KAFKA = f"{PREFIX}KAFKA_"
@@ -90,6 +91,7 @@ class Settings(BaseSettings):
     future_bound: Duration = timedelta(minutes=5)
     dedup_ttl: Duration = timedelta(days=7)
     start_timeout: Duration = timedelta(seconds=60)
+    report_every: Duration = timedelta(seconds=60)
     max_reject_ratio: float = Field(0.5, gt=0, le=1)
     rules: Path = Path(__file__).parent / "rules"
 
@@ -132,6 +134,14 @@ class Settings(BaseSettings):
     def _kafka(cls, value: dict[str, str]) -> dict[str, str]:
         if not value.get("bootstrap.servers"):
             raise ValueError("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS is missing")
+        return value
+
+    @field_validator("schema_registry")
+    @classmethod
+    def _registry(cls, value: str) -> str:
+        if not is_http(value) and not schemas_folder(value).is_dir():
+            # Not what it is: of a misspelt URL that may be a password.
+            raise ValueError("is neither an http:// or https:// URL nor a folder that is there")
         return value
 
     @field_validator("rules")
@@ -191,6 +201,9 @@ def _not_apart(values: Mapping[str, str], recovery: Path | None) -> list[str]:
 
 def refuse(problem: Exception | str, status: int) -> NoReturn:
     """End the process with a message that a person can act on: 2 settings, 1 the world."""
-    for line in str(problem).splitlines():
+    text = str(problem)
+    if isinstance(problem, OSError) and problem.filename:
+        text = f"{problem.filename}: {problem.strerror}"
+    for line in text.splitlines():
         print(f"millstream: {line}", file=sys.stderr)
     raise SystemExit(status)

@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
+from flows import reporting
 from flows.settings import Settings
-from flows.starting import at_good_end, known_partitions, workers
-from operators.connectors import delta, file_limit, kafka
+from flows.starting import at_good_end, known_partitions
+from flows.told import told
+from operators.connectors import delta, file_limit, kafka, recovery
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.drain import DRAIN
 from operators.connectors.kafka_source import KafkaSource
@@ -42,10 +44,11 @@ def open_source(
     not say where it ends.
     """
     timeout = settings.start_timeout.total_seconds()
-    clients = _OTHER_CLIENTS + workers()
+    clients = _OTHER_CLIENTS + told().workers
     file_limit.ensure(file_limit.needed(clients, kafka.count_brokers(settings.kafka, timeout)))
     known = known_partitions(topic)
     floors: Mapping[int, int] = {}
+    ends: Mapping[int, int] = {}
     if tables is not None:
         tables.refuse_others()
         # In this order: another copy of the flow may be writing.
@@ -54,6 +57,9 @@ def open_source(
             ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
             _refuse_shorter(topic, ends, held)
         floors = tables.floors(topic, set(partitions) - known)
+    if told().process == 0:
+        ends = ends or kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
+        _report(settings, topic, ends)
     source = KafkaSource(
         settings.kafka,
         topic,
@@ -73,6 +79,18 @@ def open_source(
     )
     at_good_end(lambda: source.group_offsets.finish(_FINISH_SECONDS))
     return source
+
+
+def _report(settings: Settings, topic: str, ends: Mapping[int, int]) -> None:
+    """Say where reading begins and how far that is from the topic's ends."""
+    directory, timeout = told().recovery, settings.start_timeout.total_seconds()
+    positions = {} if directory is None else recovery.offsets(directory, topic)
+    waiting = None
+    if positions or settings.start == "earliest":
+        known = {p: offset for p, offset in positions.items() if offset is not None}
+        begins = kafka.first_offsets(settings.kafka, topic, ends.keys() - known.keys(), timeout)
+        waiting = sum(end - {**begins, **known}[p] for p, end in ends.items())
+    reporting.reads(topic, sorted(ends), positions, start=settings.start, waiting=waiting)
 
 
 def _refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:

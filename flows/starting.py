@@ -1,62 +1,53 @@
 """Starting: what every flow does before Bytewax runs it."""
 
-import argparse
 import atexit
 import logging
-import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
 
 from bytewax.dataflow import Dataflow
-from confluent_kafka import KafkaException
 
+from flows import ending, reporting
 from flows.settings import Settings, SettingsError, refuse
-from operators.connectors import (
-    delta,
-    file_limit,
-    kafka,
-    memory,
-    output_topics,
-    recovery,
-    recovery_owner,
-    redis,
-    registry,
-    topic_ids,
-)
+from flows.told import check_endpoint, told
+from operators.connectors import delta, memory, recovery, recovery_owner
 from operators.connectors.drain import DRAIN
 from operators.contracts import ContractError
+from operators.errors import KnownError
 from operators.rules import RuleError
 from operators.tables import Table
 
 _Loaded = TypeVar("_Loaded")
 
 
-def start(load: Callable[[], _Loaded], connect: Callable[[_Loaded], Dataflow]) -> Dataflow:
+def start(
+    name: str, load: Callable[[], _Loaded], connect: Callable[[_Loaded], Dataflow]
+) -> Dataflow:
     """Return what `connect` builds of what `load` read, for Bytewax to run.
 
-    Ends the process with status 2 for settings or rules that cannot be used, and with 1 where
-    Kafka, Redis, the registry or the tables' storage are not there in time, where the tables
-    belong to another topic, where another copy of the flow runs, or where the process may not
-    open as many files as it needs.
+    Ends the process with status 2 for settings or rules that cannot be used, and with 1 and one
+    line for what is wrong in the world, such as brokers that are away. That also holds for what
+    is raised later, while Bytewax runs the flow.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("millstream").setLevel(logging.INFO)
     try:
         loaded = load()
+        check_endpoint()
+        told().check()
     except (ContractError, SettingsError, RuleError) as error:
         refuse(error, 2)
+    except KnownError as error:
+        refuse(error, 1)
+    ending.install()
+    reporting.begin(name, version("millstream"))
     try:
         built = connect(loaded)
-    except (
-        KafkaException, kafka.KafkaUnavailableError, redis.RedisUnavailableError,
-        registry.RegistryUnavailableError, delta.StorageUnavailableError, delta.FencedError,
-        recovery.InUseError, recovery_owner.OtherOwnerError, topic_ids.TopicChangedError,
-        file_limit.FileLimitError,
-        output_topics.OutputTopicError,
-    ) as error:  # fmt: skip
-        refuse(error, 1)
+    except (ContractError, SettingsError) as error:
+        refuse(error, 2)
     DRAIN.install()
     memory.settle()
     return built
@@ -71,37 +62,40 @@ def registry_config(settings: Settings) -> dict[str, str]:
 def prepare_recovery(flow: str, topics: Mapping[str, str]) -> None:
     """Make or purge the recovery store that Bytewax was told of, before it opens it.
 
-    `topics` are those that the flow reads, with their identities. Raises InUseError,
-    OtherOwnerError and TopicChangedError for a store that cannot be gone on with.
+    `topics` are those that the flow reads, with their identities. Raises KnownError for a folder
+    that cannot be used, and InUseError, OtherOwnerError and TopicChangedError for a store that
+    cannot be gone on with.
     """
-    directory, process = _told(sys.argv[1:])
+    directory = told().recovery
     # One process does it for all: the others wait for it before they open the store.
-    if directory and process == 0:
-        recovery_owner.refuse_others(directory, flow, topics)
-        recovery.prepare(directory)
-        recovery_owner.claim(directory, flow, topics)
+    if directory is not None and told().process == 0:
+        try:
+            recovery_owner.refuse_others(directory, flow, topics)
+            recovery.prepare(directory)
+            recovery_owner.claim(directory, flow, topics)
+        except OSError as error:
+            raise KnownError(
+                f"the recovery directory {directory.absolute()} cannot be used: {error.strerror}; "
+                "name another one with -r, or give access to it"
+            ) from error
 
 
 def table_id(settings: Settings, table: Table) -> str:
     """Return the id of one of the flow's tables, which its first process makes if need be."""
-    _, process = _told(sys.argv[1:])
     timeout = settings.start_timeout.total_seconds()
-    return delta.table_id(settings.delta_root, table, make=process == 0, timeout=timeout)
+    make = told().process == 0
+    return delta.table_id(settings.delta_root, table, make=make, timeout=timeout)
 
 
 def known_partitions(topic: str) -> set[int]:
     """Return the topic's partitions that the recovery store goes on with, if there is one."""
-    directory, _ = _told(sys.argv[1:])
+    directory = told().recovery
     return set() if directory is None else recovery.known_partitions(directory, topic)
 
 
-def workers() -> int:
-    """Return how many workers, which are threads, Bytewax was told to run in this process."""
-    parser = argparse.ArgumentParser(add_help=False)
-    default = os.environ.get("BYTEWAX_WORKERS_PER_PROCESS", "1")
-    parser.add_argument("-w", "--workers-per-process", type=int, default=default)
-    known, _ = parser.parse_known_args(sys.argv[1:])
-    return int(known.workers_per_process)
+def recovery_directory() -> Path | None:
+    """Return the recovery directory that Bytewax was told of, if any."""
+    return told().recovery
 
 
 def at_good_end(do: Callable[[], None]) -> None:
@@ -116,20 +110,3 @@ def at_good_end(do: Callable[[], None]) -> None:
             do()
 
     atexit.register(look)
-
-
-def recovery_directory() -> Path | None:
-    """Return the recovery directory that Bytewax was told of, if any."""
-    return _told(sys.argv[1:])[0]
-
-
-def _told(arguments: Sequence[str]) -> tuple[Path | None, int]:
-    """Return the recovery directory, if any, and this process's number."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument(
-        "-r", "--recovery-directory", default=os.environ.get("BYTEWAX_RECOVERY_DIRECTORY")
-    )
-    parser.add_argument("-i", "--process-id", type=int, default=0)
-    known, _ = parser.parse_known_args(arguments)
-    found: str | None = known.recovery_directory
-    return Path(found) if found else None, known.process_id

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from operators.errors import KnownError
+
 Stage = Literal["decode", "contract", "rule", "sink"]
 
 
@@ -21,7 +23,7 @@ class Refusal:
     schema_id: str | None = None
 
 
-class TooManyRejectsError(RuntimeError):
+class TooManyRejectsError(KnownError):
     """Most records are being refused: the fault is more likely ours than theirs."""
 
 

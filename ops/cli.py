@@ -9,7 +9,8 @@ from importlib.metadata import version
 # As in flows/__init__.py this is for Polars' first import; a tool may use every core.
 os.environ.setdefault("POLARS_MAX_THREADS", str(os.cpu_count() or 1))
 
-from ops import demo, local_cli, query  # behind the setting
+from flows import settings as settings_  # behind the setting
+from ops import demo, local_cli, query
 from ops.simulate import cli as simulate_cli
 from ops.verify import cli as verify_cli
 
@@ -37,6 +38,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Someone piped us into head; pointing stdout elsewhere keeps the exit quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except Exception as error:
+        # What none of the commands expects: a line where it is known, else a fault of ours.
+        from flows import ending  # what runs flows takes a while to import
+
+        line = ending.known(error)
+        if line is None:
+            raise
+        settings_.refuse(line, 1)
 
 
 if __name__ == "__main__":

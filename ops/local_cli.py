@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from flows import settings as settings_
 from ops import local
 from ops.processes import ServerError
 
@@ -41,8 +42,7 @@ def _guarded(args: argparse.Namespace) -> int:
     try:
         return int(args.run(args))
     except (ServerError, OSError) as error:
-        print(f"millstream local: {error}", file=sys.stderr)
-        return 1
+        settings_.refuse(error, 1)
 
 
 def _up(args: argparse.Namespace) -> int:

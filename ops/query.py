@@ -1,6 +1,8 @@
 """``millstream query``: SQL on the tables, without any other engine to install."""
 
 import argparse
+import os
+import re
 import sys
 from typing import Any
 
@@ -40,7 +42,8 @@ def add_parser(subparsers: Any) -> None:
 def query(root: str, sql: str) -> pl.DataFrame:
     """Return the result of `sql` on the tables under `root`.
 
-    Raises what DataFusion raises for SQL that it can't run, as a plain Exception.
+    Raises FileNotFoundError if there are no tables, and what DataFusion raises for SQL that it
+    can't run, as a plain Exception.
     """
     engine = QueryBuilder()
     sessions = {
@@ -49,10 +52,12 @@ def query(root: str, sql: str) -> pl.DataFrame:
         if isinstance(windows(0).window, Session)
     }
     join = outcomes.outcome_join("payments", "chargebacks", 0, 0)
+    found = False
     for table in [*tables(0), *outcomes.tables(join)]:
         uri = table_uri(root, table.name)
         if not DeltaTable.is_deltatable(uri):
             continue
+        found = True
         name = table.name.replace("/", "_")
         if "revision" not in table.columns:
             engine = engine.register(name, DeltaTable(uri))
@@ -60,21 +65,21 @@ def query(root: str, sql: str) -> pl.DataFrame:
         engine = engine.register(f"{name}_revisions", DeltaTable(uri))
         newest = newest_rows(f"{name}_revisions", table.schema, sessions=table.name in sessions)
         engine.execute(f"CREATE VIEW {name} AS {newest}")
+    if not found:
+        raise FileNotFoundError(f"no tables under {root}: name their folder with --root")
     return pl.DataFrame(pl.from_arrow(pa.table(engine.execute(sql).read_all())))
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the result; returns 0, 1 (the query failed) or 2 (settings)."""
-    if args.root is None:
-        try:
-            args.root = settings_.load().delta_root
-        except settings_.SettingsError as error:
-            settings_.refuse(error, 2)
+    root = args.root or os.environ.get(f"{settings_.PREFIX}DELTA_ROOT")
+    if not root:
+        settings_.refuse("no --root, and MILLSTREAM_DELTA_ROOT is not set", 2)
     try:
-        result = query(args.root, args.sql)
+        result = query(root, args.sql)
     # The engine raises plain Exceptions for every mistake in the query.
     except Exception as error:
-        settings_.refuse(str(error), 1)
+        settings_.refuse(_one_line(error), 1)
     if args.json:
         sys.stdout.write(result.write_ndjson())
         return 0
@@ -83,3 +88,8 @@ def run(args: argparse.Namespace) -> int:
         table.add_row(*("" if value is None else str(value) for value in row))
     Console().print(table, highlight=False)
     return 0
+
+
+def _one_line(error: Exception) -> str:
+    """Return what the engine says without its colours and indents."""
+    return " ".join(re.sub(r"\x1b\[\d*m|↳", "", str(error)).split())

@@ -41,6 +41,7 @@ class Flow:
         *arguments: str,
         at: str = "",
         altered: str = "",
+        recovery: bool = True,
     ) -> None:
         """`arguments` are Bytewax's; with `at` the process ends itself there, see stopped.py.
 
@@ -53,8 +54,8 @@ class Flow:
         work.mkdir(parents=True, exist_ok=True)
         with self._log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *module, f"flows.{name}", "-r", str(folder / name),
-                 "-s", "1", "-b", "0", *arguments],
+                [sys.executable, "-m", *module, f"flows.{name}", "-s", "1", "-b", "0",
+                 *(["-r", str(folder / name)] if recovery else []), *arguments],
                 env=environment(settings), cwd=work, stdout=log, stderr=log,
             )  # fmt: skip
 

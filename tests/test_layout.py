@@ -1,12 +1,16 @@
 """The repository's own rules: who imports whom, how long a file gets, what ships."""
 
+import inspect
 import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from operators.errors import KnownError
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("flows", "operators", "schemas", "ops")
@@ -48,6 +52,24 @@ def test_no_file_is_too_long_to_read(package):
         if (lines := len(path.read_text("utf-8").splitlines())) > 300
     }
     assert long == {}
+
+
+def test_what_ends_a_flow_is_said_in_one_line():
+    """An error of the world is a KnownError: any other is taken for a fault of ours."""
+    unknown = []
+    for path in (ROOT / "operators").rglob("*.py"):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(
+            ".__init__"
+        )
+        for name, found in vars(import_module(module)).items():
+            if (
+                inspect.isclass(found)
+                and issubclass(found, RuntimeError)
+                and found.__module__.startswith("operators.")
+                and not issubclass(found, KnownError)
+            ):
+                unknown.append(f"{module}.{name}")
+    assert unknown == []
 
 
 def test_only_the_tests_root_is_a_package_of_that_name():

@@ -8,14 +8,15 @@ from deltalake import DeltaTable, Transaction
 
 from operators.batches import NO_WATERMARK
 from operators.connectors.topic_ids import HOW_TO_GO_ON, TopicChangedError, number
+from operators.errors import KnownError
 from operators.tables import Frontier, Table
 
 
-class FencedError(RuntimeError):
+class FencedError(KnownError):
     """Another owner writes to the table, or it does not belong to this recovery store."""
 
 
-class StorageUnavailableError(RuntimeError):
+class StorageUnavailableError(KnownError):
     """The table's storage refused several attempts."""
 
 

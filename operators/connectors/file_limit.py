@@ -3,6 +3,8 @@
 import resource
 from typing import Final
 
+from operators.errors import KnownError
+
 # Bytewax, the recovery store, Redis, the tables' commits and what Python itself has open.
 _BASE: Final = 64
 # A client of librdkafka has a socket and a pipe for each broker, for the address that it was
@@ -11,7 +13,7 @@ _PER_BROKER: Final = 3
 _MORE_BROKERS: Final = 2
 
 
-class FileLimitError(RuntimeError):
+class FileLimitError(KnownError):
     """The process may not open as many files as it needs."""
 
 

@@ -17,6 +17,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from operators.connectors import kafka_records
+from operators.errors import KnownError
 
 Config = Mapping[str, str]
 """librdkafka settings by their own names."""
@@ -27,15 +28,15 @@ ANY_GROUP: Final = "millstream"
 """The group of a client that commits nothing and has been told of none."""
 
 
-class KafkaUnavailableError(RuntimeError):
+class KafkaUnavailableError(KnownError):
     """The brokers did not answer in time."""
 
 
-class OffsetGoneError(RuntimeError):
+class OffsetGoneError(KnownError):
     """The offset to go on from is no longer in the topic, or not yet."""
 
 
-class EndedError(RuntimeError):
+class EndedError(KnownError):
     """Records came after an end of input that had closed every window."""
 
 

@@ -9,11 +9,12 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from operators.connectors.kafka import LOG, Config
 from operators.connectors.outgoing import Outgoing
+from operators.errors import KnownError
 
 _TOO_LARGE: Final = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 
 
-class DeliveryError(RuntimeError):
+class DeliveryError(KnownError):
     """Messages could not be delivered; the epoch will be replayed."""
 
 

@@ -14,6 +14,7 @@ from operators.connectors.kafka import (
     admin_client,
     wait_for_partitions,
 )
+from operators.errors import KnownError
 
 # What passes by itself: brokers that are slow, or not all up yet.
 _PASSING: Final = (
@@ -24,7 +25,7 @@ _PASSING: Final = (
 _ANSWER_SECONDS: Final = 10.0
 
 
-class OutputTopicError(RuntimeError):
+class OutputTopicError(KnownError):
     """A topic cannot take the flow's messages; the message says what to do."""
 
 

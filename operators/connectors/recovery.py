@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import pickle
 import sqlite3
 import tempfile
 import time
@@ -12,14 +13,17 @@ from typing import Final
 
 from bytewax.recovery import init_db_dir
 
+from operators.errors import KnownError
+
 PARTITIONS: Final = 1
 _LOCK_SECONDS: Final = 5.0
 _PAGE_BYTES: Final = 65_536
+_OFFSET_BYTES: Final = 4_096
 
 _held: dict[Path, int] = {}
 
 
-class InUseError(RuntimeError):
+class InUseError(KnownError):
     """Another process of this machine uses the recovery store."""
 
 
@@ -120,6 +124,31 @@ def known_partitions(directory: Path, topic: str) -> set[int]:
         for name, _, part in (key.rpartition("/") for key in keys)
         if name == topic and part.isdigit()
     }
+
+
+def offsets(directory: Path, topic: str) -> dict[int, int | None]:
+    """Return by partition of a Kafka topic the next offset that a resume from this store reads.
+
+    None where the source had not been told yet where its partition begins.
+    """
+    files = sorted(directory.glob("part-*.sqlite3"))
+    resume = _resume_epoch(files)
+    found: dict[int, int | None] = {}
+    for file in files if resume is not None else ():
+        with contextlib.closing(sqlite3.connect(file)) as store:
+            # Other steps have such keys too, with states that are large or no offset's.
+            rows = store.execute(
+                "SELECT state_key, ser_change, MAX(snap_epoch) FROM snaps "
+                "WHERE snap_epoch < ? AND length(ser_change) < ? GROUP BY step_id, state_key",
+                (resume, _OFFSET_BYTES),
+            ).fetchall()
+        for key, change, _ in rows:
+            name, _, part = key.rpartition("/")
+            if name == topic and part.isdigit():
+                state = pickle.loads(change)  # noqa: S301 # as Bytewax is about to
+                if isinstance(state, dict) and "offset" in state:
+                    found[int(part)] = state["offset"]
+    return found
 
 
 def _resume_epoch(files: Sequence[Path]) -> int | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from operators.connectors.topic_ids import HOW_TO_GO_ON, TopicChangedError
+from operators.errors import KnownError
 
 _TABLE: Final = "millstream_owner"
 _MAKE: Final = (
@@ -16,7 +17,7 @@ _FLOW: Final = "flow"
 _TOPIC: Final = "topic:"
 
 
-class OtherOwnerError(RuntimeError):
+class OtherOwnerError(KnownError):
     """The recovery directory is no store of this flow."""
 
 

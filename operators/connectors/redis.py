@@ -11,6 +11,8 @@ from redis.exceptions import NoPermissionError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from operators.errors import KnownError
+
 LOG: Final = logging.getLogger("millstream.redis")
 
 
@@ -20,7 +22,7 @@ ACL: Final = "+eval +info +get +set +pexpire +hget +hset +hsetnx ~millstream:*"
 _LIFE: Final = "return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')"
 
 
-class RedisUnavailableError(RuntimeError):
+class RedisUnavailableError(KnownError):
     """Redis did not answer in time, or cannot be worked with."""
 
 

@@ -10,6 +10,7 @@ from urllib.request import url2pathname
 
 import schemas
 from operators.avro import Lookup, SchemaId
+from operators.errors import KnownError
 from schemas import AvroSchema
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ UNKNOWN_SECONDS = 30.0
 _MAX_UNKNOWN = 10_000
 
 
-class RegistryUnavailableError(RuntimeError):
+class RegistryUnavailableError(KnownError):
     """The registry did not answer, or not as a registry does, after all retries."""
 
 
@@ -37,8 +38,8 @@ def open_registry(url: str, config: Mapping[str, str] | None = None) -> Lookup:
     `UNKNOWN_SECONDS`; and RegistryUnavailableError for anything else that goes wrong.
     This raises ValueError for a bad `config`, and FileNotFoundError without the folder.
     """
-    if not _is_http(url):
-        return _read_folder(_folder(url)).__getitem__
+    if not is_http(url):
+        return _read_folder(schemas_folder(url)).__getitem__
     client = _client(url, config)
     return remember_unknown(client.fetch)
 
@@ -53,7 +54,7 @@ def register(
     RegistryUnavailableError also where the registry refuses a version as incompatible.
     """
     versions = schemas.versions(record)
-    if not _is_http(url):
+    if not is_http(url):
         return {version: schemas.local_id(record, version) for version in versions}
     client = _client(url, config)
     return {
@@ -88,11 +89,13 @@ def _client(url: str, config: Mapping[str, str] | None) -> "RegistryClient":
     return RegistryClient(url, config or {})
 
 
-def _is_http(url: str) -> bool:
+def is_http(url: str) -> bool:
+    """Tell a registry's URL from a folder."""
     return url.startswith(("http://", "https://"))
 
 
-def _folder(url: str) -> Path:
+def schemas_folder(url: str) -> Path:
+    """Return the folder of schemas that is no registry's URL, the packaged one if it is empty."""
     if not url:
         return Path(schemas.__file__).parent
     if url.startswith("file://"):

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from operators.connectors.kafka import Config, KafkaUnavailableError, admin_client
+from operators.errors import KnownError
 
 LOG: Final = logging.getLogger("millstream.kafka")
 
@@ -21,7 +22,7 @@ _LOOK_SECONDS: Final = 2.0
 _UNKNOWN: Final = KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
-class TopicChangedError(RuntimeError):
+class TopicChangedError(KnownError):
     """A topic is not the one that was read before, though it has its name."""
 
 

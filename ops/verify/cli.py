@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import KafkaException
 from rich.console import Console
 from rich.table import Table
 
@@ -39,13 +38,13 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     try:
         settings = settings_.load()
+        if args.truth and not args.truth.is_file():
+            settings_.refuse(f"--truth: no file {args.truth}", 2)
         with console.status("verifying") as status:
             report = verify(settings, args.truth, lambda text: status.update(text))
-    except settings_.SettingsError as error:
+    except (settings_.SettingsError, RuleError) as error:
         settings_.refuse(error, 2)
-    except (
-        MissingTableError, KafkaUnavailableError, KafkaException, RuleError, OSError,
-    ) as error:  # fmt: skip
+    except (MissingTableError, KafkaUnavailableError, OSError) as error:
         settings_.refuse(error, 1)
     if args.json:
         json.dump(report.to_json(), sys.stdout, indent=2, default=str)

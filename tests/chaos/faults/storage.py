@@ -113,7 +113,7 @@ def recovery_lost(world: World, result: Result, times: int) -> None:
         if case in ("table deleted", "table restored"):
             flow.start(Shape())
             codes = flow.wait(GIVE_UP)
-            clear = "FencedError" in flow.said(40) and name in flow.said(40)
+            clear = f"millstream: table {name} " in flow.said(40)
             if not codes or not any(codes) or not clear:
                 result.problems.append(f"{case} {name}: not refused: {codes} {flow.said(30)}")
             flow.kill()

@@ -1,0 +1,105 @@
+"""What Bytewax is told, as we read it, and what is refused of it."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from flows import told as told_
+from flows.settings import SettingsError
+from flows.told import Told, check_endpoint, told
+from operators.errors import KnownError
+from ops.processes import free_port
+
+
+@pytest.fixture(autouse=True)
+def _no_bytewax(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("BYTEWAX_"):
+            monkeypatch.delenv(name)
+    told.cache_clear()
+    yield
+    told.cache_clear()
+
+
+def say(monkeypatch, *arguments: str, **environ: str) -> Told:
+    monkeypatch.setattr("sys.argv", ["run", "flows.payments", *arguments])
+    for name, value in environ.items():
+        monkeypatch.setenv(f"BYTEWAX_{name}", value)
+    return told()
+
+
+def test_the_command_line_counts_before_the_environment(monkeypatch):
+    heard = say(
+        monkeypatch, "-r", "state", "-i", "1", "-a", "a:1;b:2", "-s", "1", "-b", "0",
+        RECOVERY_DIRECTORY="other", PROCESS_ID="0", WORKERS_PER_PROCESS="3",
+    )  # fmt: skip
+    assert heard == Told(Path("state"), 1, ("a:1", "b:2"), 3)
+
+
+def test_a_pod_knows_its_number_and_the_others(monkeypatch, tmp_path):
+    (tmp_path / "hosts").write_text("flow-0:1\n\nflow-1:1\n")
+    heard = say(
+        monkeypatch, POD_NAME="flow-1", STATEFULSET_NAME="flow",
+        HOSTFILE_PATH=str(tmp_path / "hosts"),
+    )  # fmt: skip
+    assert heard == Told(None, 1, ("flow-0:1", "flow-1:1"), 1)
+
+
+def test_nothing_is_one_process_with_one_worker(monkeypatch):
+    say(monkeypatch).check()
+    assert told() == Told(None, 0, (), 1)
+
+
+def test_all_that_cannot_be_is_named_at_once(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(SettingsError) as raised:
+        Told(file / "state", 3, ("here:1", "here:1", "nowhere", "there:99999"), 0).check()
+    lines = str(raised.value).splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["-w", "-a", "-a", "-a", "-r"]
+    assert "'nowhere' is no host:port" in lines[1]
+    assert f"{file} is no folder" in lines[4]
+    with pytest.raises(SettingsError, match=r"-i .* is 2, but -a .* 2 processes, 0 to 1"):
+        Told(None, 2, ("here:1", "there:1"), 1).check()
+
+
+def test_an_address_that_another_process_has_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(KnownError, match=f"process 0 cannot listen on {address}"):
+            Told(None, 0, (address,), 1).check()
+    Told(None, 0, (address,), 1).check()
+
+
+@pytest.mark.parametrize("no", ["0", "false", "Off", ""])
+def test_no_means_no_endpoint(monkeypatch, no):
+    monkeypatch.setenv("BYTEWAX_DATAFLOW_API_ENABLED", no)
+    check_endpoint()
+    assert "BYTEWAX_DATAFLOW_API_ENABLED" not in os.environ
+
+
+def test_the_port_that_is_named_instead_of_a_taken_one_is_free(monkeypatch, tmp_path):
+    monkeypatch.setenv("BYTEWAX_DATAFLOW_API_ENABLED", "1")
+    monkeypatch.setenv("BYTEWAX_DATAFLOW_API_CACHE_PATH", str(tmp_path))
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", free_port()))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("BYTEWAX_DATAFLOW_API_PORT", str(port))
+        with pytest.raises(KnownError, match=r"(\d+) is free") as raised:
+            check_endpoint()
+        words = str(raised.value).split()
+        monkeypatch.setenv("BYTEWAX_DATAFLOW_API_PORT", words[words.index("free,") - 2])
+        check_endpoint()
+    monkeypatch.setenv("BYTEWAX_DATAFLOW_API_PORT", "http")
+    with pytest.raises(SettingsError, match="'http' is no port"):
+        check_endpoint()
+
+
+def test_where_no_port_follows_the_system_names_one():
+    with socket.socket() as probe:
+        probe.bind(("", told_._free_port(65535)))

@@ -1,0 +1,99 @@
+"""Mistakes with the command ``millstream``: one line that says what to do, and a status."""
+
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake.exceptions import DeltaError
+
+from flows.settings import PREFIX
+from flows.tables import BRONZE
+from operators.connectors.delta import open_table
+from ops import cli
+from ops.local import Stack
+from ops.topics import create_topic
+from tests import topics
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch, tmp_path):
+    """A folder with a file and an empty folder, and no settings."""
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("no folder")
+    Path("empty").mkdir()
+    pl.DataFrame({"amount": [1]}).write_parquet("some.parquet")
+
+
+def said(capsys, *arguments: str) -> tuple[int, str]:
+    """Return the status of a command that fails, and its one line."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("millstream")
+    return ended.value.code, lines[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "part"),
+    [
+        ("query --root nowhere SELECT", 1, "no tables under nowhere: name their folder"),
+        ("query --root file SELECT", 1, "no tables under file"),
+        ("query SELECT", 2, "no --root, and MILLSTREAM_DELTA_ROOT is not set"),
+        ("simulate --payments 1", 2, "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS is not set"),
+        ("simulate --bootstrap x:1 --file nowhere", 2, "No such file or directory"),
+        ("simulate --bootstrap x:1 --file file", 2, "file: not a parquet file"),
+        (
+            "simulate --bootstrap x:1 --file some.parquet",
+            2,
+            "some.parquet: no column transaction_id",
+        ),
+        ("simulate --bootstrap x:1 --truth file/x", 2, "--truth: no folder"),
+        ("demo --payments 1 --folder file", 2, "file: Not a directory"),
+        ("demo --payments 0", 2, "payments is 0, not 1 or more"),
+        ("demo --file some.parquet", 2, "no column"),
+        ("local up --folder file", 1, "file: File exists"),
+    ],
+)
+def test_a_mistake_is_one_line(command: str, status: int, part: str, capsys):
+    found, line = said(capsys, *command.split())
+    assert found == status
+    assert part in line
+
+
+def test_verify_names_what_is_missing(stack: Stack, tmp_path: Path, monkeypatch, capsys):
+    create_topic(stack.bootstrap, tmp_path.name, 1)
+    for name, value in topics.settings(stack, tmp_path.name, tmp_path / "empty").items():
+        monkeypatch.setenv(name, value)
+    assert said(capsys, "verify", "--truth", "nowhere") == (
+        2, "millstream: --truth: no file nowhere",
+    )  # fmt: skip
+    status, line = said(capsys, "verify")
+    assert status == 1
+    assert f"there is no table {tmp_path}/empty/tables/" in line
+
+
+def test_sql_that_cannot_run_is_one_line(capsys):
+    open_table("empty", BRONZE)
+    status, line = said(
+        capsys, "query", "--root", "empty", "SELECT amount FROM bronze_payments"
+    )
+    assert status == 1
+    assert "No field named amount" in line
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_no_command_expects_is_a_line_where_it_is_known(known, monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise DeltaError("no log") if known else ZeroDivisionError
+
+    monkeypatch.setattr("ops.local.status", fail)
+    if known:
+        status, line = said(capsys, "local", "status")
+        assert (status, "no log" in line) == (1, True)
+    else:
+        with pytest.raises(ZeroDivisionError):
+            cli.main(["local", "status"])
