@@ -45,6 +45,8 @@ class TopicProducer:
         for message in messages:
             self._produce(message, alone=False)
         self._producer.poll(0)
+        if self._alone is not None:
+            self._alone.poll(0)
         self._send_refused()
 
     def flush(self, seconds: float) -> None:
