@@ -15,6 +15,8 @@ _IDS_A_CALL: Final = 5_000
 _PLACE: Final = np.dtype([("partition", ">u4"), ("offset", ">u8")])
 FOUND: Final = np.dtype([("row", ">u4"), ("partition", ">u4"), ("offset", ">u8")])
 """What first_seen.lua answers of an id that another record carried first."""
+NOTHING: Final = [b""] * 4
+"""The lengths, ids, coordinates and rows of no id."""
 
 
 @dataclass(frozen=True, slots=True)
