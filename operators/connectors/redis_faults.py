@@ -89,7 +89,7 @@ def fault(error: RedisError) -> Fault:
     if isinstance(error, AuthenticationError) and not code:
         code = "NOAUTH "
     # Some have said in which script it was, and where: that is nothing to act on.
-    said = re.split(r"\.? script: [0-9a-f]{40}|\n", f"{code}{error}")[0].strip(" .")
+    said = re.split(r"\.? script: [0-9a-f, ]*on @|\n", f"{code}{error}")[0].strip(" .")
     said = re.sub(r"^.*@user_script:\s?\d+: (@user_script: \d+: )?-?", "", said)
     for pattern, passes, to_do in _KNOWN:
         if re.search(pattern, said):
