@@ -4,9 +4,9 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from operators import metrics
 from operators.batches import Int64s
 from operators.connectors.outage import PATIENCE
 from operators.connectors.redis import LIFE, RedisUnavailableError, executed, outage_of, waited
-from operators.connectors.seen import FOUND, NOTHING, Packed, Seen
+from operators.connectors.seen import FOUND, NOTHING, History, Packed, Seen
 from operators.connectors.topic_ids import number
 
 LOG: Final = logging.getLogger("millstream.redis")
@@ -30,26 +30,6 @@ _HOURS_KNOWN: Final = 48
 # What a bucket is known by that may be any, and one that must be given what is not in a table.
 _ANY: Final = b""
 _TO_BE_GIVEN: Final = b"-"
-
-
-class History(Protocol):
-    """What is known for ever: the first records that a table has committed."""
-
-    def committed(self) -> Mapping[int, int]:
-        """Return by partition the last offset that the table accounts for."""
-        ...
-
-    def newest(self) -> int | None:
-        """Return the newest event hour in the table, or one past it; None if it is empty."""
-        ...
-
-    def first(self, hours: Sequence[int]) -> Iterator[Seen]:
-        """Yield the first records of these event hours."""
-        ...
-
-    def latest(self) -> Iterator[Seen]:
-        """Yield the first records of at least the last two commits."""
-        ...
 
 
 def memory_of(flow: str, topic: str, topics: Mapping[str, str], owner: str) -> str:
@@ -167,9 +147,10 @@ class RedisFirstSeen:
         hours: list[int] = []
         calls = self._client.pipeline(transaction=False)
         # Also the buckets that hold what no table does: their loss must be noticed in time.
-        unasked = sorted(self._known.keys() - set(np.unique(packed.hours).tolist()))
-        quiet = [[(hour, NOTHING) for hour in unasked]] if unasked else []
-        for call in (*packed.calls(), *quiet):
+        each_call = list(packed.calls())
+        unasked = self._known.keys() - {hour for call in each_call for hour, _ in call}
+        each_call[0] += [(hour, NOTHING) for hour in sorted(unasked)]
+        for call in each_call:
             hours += [hour for hour, _ in call]
             keys = [self._generation_key, *(self._key(hour) for hour, _ in call)]
             parts = [
@@ -192,7 +173,7 @@ class RedisFirstSeen:
             return
         if len(seen):
             self._recent.append(seen)
-            self._known.update({hour: whole[hour] for hour in _hours_of(seen)})
+            self._known.update(whole)
         size = sum(map(len, self._recent))
         if size < self._trim_at and len(self._known) < self._trim_hours:
             return

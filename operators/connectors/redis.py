@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
+from redis.connection import SSLConnection
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -42,7 +43,9 @@ def outage_of(client: Redis) -> Outage:
     """Return what speaks of a client's server when it is away."""
     to = client.connection_pool.connection_kwargs
     where = to.get("path") or f"{to.get('host')}:{to.get('port', 6379)}"
-    advice = "check that it runs and MILLSTREAM_REDIS_URL"
+    tls = issubclass(client.connection_pool.connection_class, SSLConnection)
+    other = "redis:// where it speaks no TLS" if tls else "rediss:// where it wants TLS"
+    advice = f"check that it runs and MILLSTREAM_REDIS_URL ({other})"
     return Outage(f"Redis at {where}", LOG, RedisUnavailableError, advice)
 
 

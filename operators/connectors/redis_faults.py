@@ -79,7 +79,6 @@ _KNOWN: Final = (
         False,
         "it does not speak TLS; redis:// instead of rediss://",
     ),
-    (r"closed by server|Connection reset", True, "if it wants TLS: rediss://"),
 )  # fmt: skip
 
 

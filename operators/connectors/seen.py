@@ -1,9 +1,9 @@
-"""First records of ids, and how the Lua scripts take them."""
+"""First records of ids, who knows them for ever, and how the Lua scripts take them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,26 @@ class Seen:
             self.partitions[mask],
             self.offsets[mask],
         )
+
+
+class History(Protocol):
+    """What is known for ever: the first records that a table has committed."""
+
+    def committed(self) -> Mapping[int, int]:
+        """Return by partition the last offset that the table accounts for."""
+        ...
+
+    def newest(self) -> int | None:
+        """Return the newest event hour in the table, or one past it; None if it is empty."""
+        ...
+
+    def first(self, hours: Sequence[int]) -> Iterator[Seen]:
+        """Yield the first records of these event hours."""
+        ...
+
+    def latest(self) -> Iterator[Seen]:
+        """Yield the first records of at least the last two commits."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
