@@ -45,7 +45,8 @@ from operators.batches import Batch, RawBatch
 from operators.connectors import kafka, redis, registry, topic_ids
 from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
-from operators.connectors.first_seen import History, RedisFirstSeen, memory_of
+from operators.connectors.first_seen import RedisFirstSeen, memory_of
+from operators.connectors.seen import History
 from operators.contracts import load_contract
 from operators.rejects import Breaker
 from operators.steps.decode import Contract, decode

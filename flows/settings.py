@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flows.apart import TOPICS, same_folders, same_topics
 from flows.kafka_settings import kafka_problems, kafka_settings
+from operators.connectors.redis_url import check_redis_url
 from operators.connectors.registry import is_http, schemas_folder
 
 PREFIX = "MILLSTREAM_"
@@ -125,8 +126,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis://, rediss:// or unix://")
+        check_redis_url(value.get_secret_value())
         return value
 
     @field_validator("kafka")

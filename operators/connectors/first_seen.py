@@ -4,20 +4,20 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 from redis import Redis
-from redis.exceptions import RedisError
 
 from operators import metrics
 from operators.batches import Int64s
-from operators.connectors.redis import RedisUnavailableError
-from operators.connectors.seen import FOUND, Packed, Seen
+from operators.connectors.outage import PATIENCE
+from operators.connectors.redis import LIFE, RedisUnavailableError, executed, outage_of, waited
+from operators.connectors.seen import FOUND, NOTHING, History, Packed, Seen
 from operators.connectors.topic_ids import number
 
 LOG: Final = logging.getLogger("millstream.redis")
@@ -26,26 +26,10 @@ _CALLS_A_ROUND_TRIP: Final = 20
 _KEPT: Final = 200_000
 _HOURS_AHEAD: Final = 24
 _TRIES: Final = 20
-
-
-class History(Protocol):
-    """What is known for ever: the first records that a table has committed."""
-
-    def committed(self) -> Mapping[int, int]:
-        """Return by partition the last offset that the table accounts for."""
-        ...
-
-    def newest(self) -> int | None:
-        """Return the newest event hour in the table, or one past it; None if it is empty."""
-        ...
-
-    def first(self, hours: Sequence[int]) -> Iterator[Seen]:
-        """Yield the first records of these event hours."""
-        ...
-
-    def latest(self) -> Iterator[Seen]:
-        """Yield the first records of at least the last two commits."""
-        ...
+_HOURS_KNOWN: Final = 48
+# What a bucket is known by that may be any, and one that must be given what is not in a table.
+_ANY: Final = b""
+_TO_BE_GIVEN: Final = b"-"
 
 
 def memory_of(flow: str, topic: str, topics: Mapping[str, str], owner: str) -> str:
@@ -67,19 +51,27 @@ class RedisFirstSeen:
 
     Redis is a cache here, and what it says counts only while it is known to be whole. All
     processes of a flow join a generation, which ends when the server loses its data or its
-    life: each gives the new one what it has seen since the last commit, and a bucket is filled
-    from `history` before its first use. What a process could not give because it died as well
-    is in the last commits, which every process gives when it joins its first generation. So a
-    loss costs time and no exactness but in one case, which is counted and logged: two records
-    of one id in partitions of different processes, both later than the last commit, with the
-    loss between them. The server must not evict keys.
+    life; a bucket is filled from `history` before its first use in one. Each process knows by
+    whose filling the buckets are that it has put something in since the last commit; one that
+    was lost and filled by another is given that again before it is asked. What a process could
+    not give because it died as well is in the last commits, which every process gives when it
+    joins its first generation. So a loss, of all or of a bucket, costs time and no exactness
+    but in one case, which is counted and logged: two records of one id in partitions of
+    different processes, both later than the last commit, with the loss between them.
+
+    While Redis is away or refuses, the flow waits for it, up to `patience` seconds.
     """
 
     def __init__(
-        self, client: Redis, name: str, ttl: float, history: History | None = None
+        self,
+        client: Redis,
+        name: str,
+        ttl: float,
+        history: History | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         """`name` sets flows apart that share a Redis."""
-        self._client = client
+        self._client, self._outage, self._patience = client, outage_of(client), patience
         # Braces: in a cluster all keys of a flow live in one slot, as one script needs.
         self._prefix = f"millstream:{{{name}}}:first:"
         self._ttl = int(ttl * 1000)
@@ -87,11 +79,13 @@ class RedisFirstSeen:
         folder = files(__package__)
         # Whole scripts each time: their text is small beside the ids, and a Redis that was
         # restarted needs no second round trip to be given them again.
-        self._script = folder.joinpath("first_seen.lua").read_text("utf-8")
-        self._refill = folder.joinpath("refill.lua").read_text("utf-8")
+        self._script = LIFE + folder.joinpath("first_seen.lua").read_text("utf-8")
+        self._refill = LIFE + folder.joinpath("refill.lua").read_text("utf-8")
         self._generation = b""
+        # What no table holds yet, and by hour what its buckets were known by.
         self._recent: list[Seen] = []
-        self._trim_at = _KEPT
+        self._known: dict[int, bytes] = {}
+        self._trim_at, self._trim_hours = _KEPT, _HOURS_KNOWN
         # Threads of one process share its memory of what it has seen.
         self._lock = threading.Lock()
 
@@ -101,33 +95,42 @@ class RedisFirstSeen:
         """Return (partition, offset) of each id's first record; ids of 1 to 255 bytes.
 
         To be called once an epoch at least, if with no ids, so that a loss is noticed before
-        the next commit. Raises RedisUnavailableError when retries with backoff are used up.
+        the next commit. Raises RedisUnavailableError if Redis is away for too long, or cannot
+        be worked with.
         """
         packed = Packed.of(Seen(ids, hours, partitions, offsets))
         first_partitions, first_offsets = partitions.copy(), offsets.copy()
         with self._lock:
-            try:
-                found = self._first(packed)
-            except RedisError as error:
-                raise RedisUnavailableError(f"Redis: {error}") from error
+            # Coordinates make a repeated question harmless.
+            found, whole = waited(
+                self._client, self._outage, lambda: self._first(packed), self._patience
+            )
             first_partitions[found["row"]] = found["partition"]
             first_offsets[found["row"]] = found["offset"]
             own = (first_partitions == partitions) & (first_offsets == offsets)
-            self._remember(Seen(ids, hours, partitions, offsets).where(own))
+            self._remember(Seen(ids, hours, partitions, offsets).where(own), whole)
         return first_partitions, first_offsets
 
-    def _first(self, packed: Packed) -> npt.NDArray[Any]:
-        """Ask until all buckets are whole: coordinates make a repeated question harmless."""
+    def _first(self, packed: Packed) -> tuple[npt.NDArray[Any], dict[int, bytes]]:
+        """Ask until all buckets are whole; return also what they are known by."""
         for _ in range(_TRIES):
             answers = self._ask(packed)
             if answers is None:
                 self._join()
                 continue
-            found, broken = answers
-            if not broken:
-                return found
-            self._fill(broken)
-        raise RedisUnavailableError("Redis loses its data again and again")
+            found, whole = answers
+            broken = [hour for hour, by in whole.items() if not by]
+            others = {h: by for h, by in whole.items() if by != self._known.get(h, by)}
+            if broken:
+                self._fill(sorted(broken))
+            elif others:
+                self._give(others)
+            else:
+                return found, whole
+        raise RedisUnavailableError(
+            f"{self._outage.what} loses its data again and again: look for what empties it, "
+            "deletes keys or restarts it"
+        )
 
     def _key(self, hour: int) -> str:
         return f"{self._prefix}{hour}"
@@ -136,34 +139,43 @@ class RedisFirstSeen:
     def _generation_key(self) -> str:
         return f"{self._prefix}generation"
 
-    def _ask(self, packed: Packed) -> tuple[npt.NDArray[Any], list[int]] | None:
-        """Return what others carried first, and the hours not whole; None for a new generation."""
-        asked: list[list[int]] = []
-        with self._client.pipeline(transaction=False) as calls:
-            for call in packed.calls():
-                hours = [hour for hour, _ in call]
-                keys = [self._generation_key, *map(self._key, hours)]
-                parts = [part for _, each in call for part in each]
-                calls.eval(self._script, len(keys), *keys, self._generation, self._ttl, *parts)
-                asked.append(hours)
-            answers: list[Any] = calls.execute()
+    def _ask(self, packed: Packed) -> tuple[npt.NDArray[Any], dict[int, bytes]] | None:
+        """Return what others carried first, and by hour what its bucket is known by.
+
+        That is empty where it is not whole. None for a new generation.
+        """
+        hours: list[int] = []
+        calls = self._client.pipeline(transaction=False)
+        # Also the buckets that hold what no table does: their loss must be noticed in time.
+        each_call = list(packed.calls())
+        unasked = self._known.keys() - {hour for call in each_call for hour, _ in call}
+        each_call[0] += [(hour, NOTHING) for hour in sorted(unasked)]
+        for call in each_call:
+            hours += [hour for hour, _ in call]
+            keys = [self._generation_key, *(self._key(hour) for hour, _ in call)]
+            parts = [
+                part for hour, each in call for part in (self._known.get(hour, _ANY), *each)
+            ]
+            calls.eval(self._script, len(keys), *keys, self._generation, self._ttl, *parts)
+        answers = executed(calls)
         if any(answer is None for answer in answers):
             return None
-        broken = {
-            hour
-            for hours, (_, *whole) in zip(asked, answers, strict=True)
-            for hour, is_whole in zip(hours, whole, strict=True)
-            if not is_whole
-        }
-        return np.frombuffer(b"".join(answer[0] for answer in answers), FOUND), sorted(broken)
+        names = (by for _, *whole in answers for by in whole)
+        # An hour that two calls have, and that was lost in between, is not whole.
+        whole: dict[int, bytes] = {}
+        for hour, by in zip(hours, names, strict=True):
+            whole[hour] = by if whole.get(hour, by) == by else b""
+        return np.frombuffer(b"".join(answer[0] for answer in answers), FOUND), whole
 
-    def _remember(self, seen: Seen) -> None:
+    def _remember(self, seen: Seen, whole: Mapping[int, bytes]) -> None:
         """Keep what no table holds yet; forget what the history has committed by now."""
         if self._history is None:
             return
         if len(seen):
             self._recent.append(seen)
-        if sum(map(len, self._recent)) < self._trim_at:
+            self._known.update(whole)
+        size = sum(map(len, self._recent))
+        if size < self._trim_at and len(self._known) < self._trim_hours:
             return
         done = self._history.committed()
         kept = []
@@ -176,6 +188,9 @@ class RedisFirstSeen:
             if len(left):
                 kept.append(left)
         self._recent = kept
+        still = set().union(*map(_hours_of, kept))
+        self._known = {hour: by for hour, by in self._known.items() if hour in still}
+        self._trim_hours = max(_HOURS_KNOWN, 2 * len(self._known))
         self._trim_at = max(_KEPT, 2 * sum(map(len, kept)))
 
     def _join(self) -> None:
@@ -185,24 +200,36 @@ class RedisFirstSeen:
             self._refill, 1, self._generation_key, "join", self._ttl, name
         )
         first_time = not self._generation
-        self._generation = generation
-        given: list[Seen] = []
-        if first_time and self._history is not None:
-            given = list(self._history.latest())
-        old = self._put("committed", given)
-        doubtful = self._put("seen", self._recent)
-        if old is None or doubtful is None:
+        latest = self._history.latest() if first_time and self._history else ()
+        if self._put(generation, "committed", list(latest)) is None:
             return  # lost again: the next question says so
+        self._generation = generation
+        self._known = dict.fromkeys(self._known, _TO_BE_GIVEN)
         if not first_time:
-            count = sum(map(len, self._recent))
+            LOG.warning("Redis lost its data; it is given back what was put in")
+
+    def _give(self, others: Mapping[int, bytes]) -> None:
+        """Give buckets that others made whole what no table holds yet."""
+        if self._put_recent(list(others)) is not None:
+            self._known.update(others)
+
+    def _put_recent(self, hours: Sequence[int]) -> int | None:
+        """Put in what no table holds yet of these hours; count what may have come twice."""
+        mine = [each.where(np.isin(each.hours, hours)) for each in self._recent]
+        doubtful = self._put(self._generation, "seen", mine)
+        if doubtful is None:
+            return None
+        count = sum(map(len, mine))
+        if count:
             metrics.DEDUP_REFILLED.inc(count)
-            LOG.warning("Redis lost its data; it was given the %d newest ids again", count)
+            LOG.warning("Redis lost ids that no table has yet: given again, %d", count)
         if doubtful:
             metrics.DEDUP_DOUBTFUL.inc(doubtful)
             LOG.error(
                 "%d payments may be in silver twice: Redis lost its data between two records "
                 "that came to different processes in one epoch", doubtful,
             )  # fmt: skip
+        return count
 
     def _fill(self, hours: list[int]) -> None:
         """Make the buckets of these hours whole."""
@@ -212,44 +239,53 @@ class RedisFirstSeen:
         if len(old) < len(hours):
             # Time goes on: a stretch of hours that have no record yet costs one look.
             hours = [*hours, *range(hours[-1] + 1, hours[-1] + 1 + _HOURS_AHEAD)]
+        name = secrets.token_hex(4)
+        marks = self._step("begin", hours, name)
+        if marks is None:
+            return
         count = 0
         for part in history.first(old) if history and old else ():
             count += len(part)
-            if self._put("committed", [part]) is None:
+            if self._put(self._generation, "committed", [part]) is None:
                 return
-        mine = [each.where(np.isin(each.hours, hours)) for each in self._recent]
-        if self._put("seen", mine) is None:
+        if self._put_recent(hours) is None:
             return
-        keys = [self._generation_key, *map(self._key, hours)]
-        self._client.eval(self._refill, len(keys), *keys, "whole", self._ttl, self._generation)
+        self._step("whole", hours, name, *marks)
+        mine = self._generation + name.encode()
+        for hour, mark in zip(hours, marks, strict=True):
+            if hour in self._known:
+                self._known[hour] = mine if mark.startswith(b"?") else mark
         if count:
             metrics.DEDUP_REFILLED.inc(count)
             took = time.monotonic() - began
             LOG.warning("Redis lacked %d ids of %d hours: filled from the table in %.1f s",
                         count, len(old), took)  # fmt: skip
 
-    def _put(self, step: str, parts: Sequence[Seen]) -> int | None:
+    def _step(self, step: str, hours: Sequence[int], *arguments: bytes | str) -> Any:
+        keys = [self._generation_key, *map(self._key, hours)]
+        return self._client.eval(
+            self._refill, len(keys), *keys, step, self._ttl, self._generation, *arguments
+        )
+
+    def _put(self, generation: bytes, step: str, parts: Sequence[Seen]) -> int | None:
         """Put records in; return how many clashed, None if the generation has gone."""
         clashes = 0
         for part in parts:
             calls = list(Packed.of(part).calls()) if len(part) else []
             for start in range(0, len(calls), _CALLS_A_ROUND_TRIP):
-                with self._client.pipeline(transaction=False) as pipeline:
-                    for call in calls[start : start + _CALLS_A_ROUND_TRIP]:
-                        keys = [self._generation_key, *(self._key(hour) for hour, _ in call)]
-                        each = [part for _, parts in call for part in parts[:3]]
-                        pipeline.eval(
-                            self._refill,
-                            len(keys),
-                            *keys,
-                            step,
-                            self._ttl,
-                            self._generation,
-                            *each,
-                        )
-                    answers: list[int | None] = pipeline.execute()
-                for answer in answers:
+                pipeline = self._client.pipeline(transaction=False)
+                for call in calls[start : start + _CALLS_A_ROUND_TRIP]:
+                    keys = [self._generation_key, *(self._key(hour) for hour, _ in call)]
+                    each = [part for _, parts in call for part in parts[:3]]
+                    pipeline.eval(
+                        self._refill, len(keys), *keys, step, self._ttl, generation, *each
+                    )
+                for answer in executed(pipeline):
                     if answer is None:
                         return None
                     clashes += answer
         return clashes
+
+
+def _hours_of(seen: Seen) -> set[int]:
+    return set(np.unique(seen.hours).tolist())

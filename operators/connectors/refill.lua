@@ -1,34 +1,49 @@
 -- Makes a server that lost its data whole again.
 -- KEYS[1] is where the generation is kept, the other KEYS are buckets. ARGV: the step, time to
--- live in ms, the generation (for "join" a new name), then for "committed" and "seen" per
--- bucket the ids' lengths, the ids and the records' coordinates, as in first_seen.lua.
---   join:       start a generation unless there is one of this life of the server; answer it
---   committed:  put in first records that a table holds
---   seen:       put in first records that are on their way to it
---   whole:      say that the buckets are whole
--- Answer of the last three: false if the generation has gone, else how many ids were there by
--- a record of another partition.
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- live in ms, the generation, then
+--   join:       (a new name instead of the generation) start a generation unless there is one
+--               of this life of the server; answer it
+--   begin:      (a new name) mark the buckets as being filled, but for those that are or are
+--               whole; answer what each has then in its field "", see first_seen.lua
+--   committed:  (per bucket the ids' lengths, the ids and the records' coordinates, as in
+--               first_seen.lua) put in first records that a table holds
+--   seen:       (the same) put in first records that are on their way to it
+--   whole:      (per bucket what `begin` answered, a new name) say that it is whole, unless it
+--               was lost meanwhile
+-- Answer of all but `join`: false if the generation has gone; of `committed` and `seen` how
+-- many ids were there by a record of another partition.
+local now = life()
 local step, ttl = ARGV[1], ARGV[2]
 local generation = redis.call('GET', KEYS[1])
-if generation and string.sub(generation, 1, #run) ~= run then
+if generation and string.sub(generation, 1, #now) ~= now then
   generation = false
 end
 if step == 'join' then
-  if not generation then
-    generation = run .. ARGV[3]
-    redis.call('SET', KEYS[1], generation, 'PX', ttl)
-  end
-  return generation
-end
-if generation ~= ARGV[3] then
+  generation = generation or now .. ARGV[3]
+elseif generation ~= ARGV[3] then
   return false
 end
-local others = 0
+-- First a write that a full server refuses: after any other it lets a script go on.
+redis.call('SET', KEYS[1], generation, 'PX', ttl)
+if step == 'join' then
+  return generation
+end
+local others, answer = 0, {}
 for b = 2, #KEYS do
   local key = KEYS[b]
-  if step == 'whole' then
-    redis.call('HSET', key, '', generation)
+  if step == 'begin' then
+    local mark = redis.call('HGET', key, '') or ''
+    if string.sub(mark, 1, #generation) ~= generation
+      and string.sub(mark, 2, #generation + 1) ~= generation then
+      mark = '?' .. generation .. ARGV[4]
+      redis.call('HSET', key, '', mark)
+    end
+    answer[b - 1] = mark
+  elseif step == 'whole' then
+    local mark = ARGV[b + 3]
+    if redis.call('HGET', key, '') == mark and string.sub(mark, 1, 1) == '?' then
+      redis.call('HSET', key, '', generation .. ARGV[4])
+    end
   else
     local at = 3 * b - 2
     local lengths, ids, places = ARGV[at], ARGV[at + 1], ARGV[at + 2]
@@ -53,5 +68,8 @@ for b = 2, #KEYS do
     end
   end
   redis.call('PEXPIRE', key, ttl)
+end
+if step == 'begin' then
+  return answer
 end
 return others

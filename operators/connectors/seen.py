@@ -1,9 +1,9 @@
-"""First records of ids, and how the Lua scripts take them."""
+"""First records of ids, who knows them for ever, and how the Lua scripts take them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ _IDS_A_CALL: Final = 5_000
 _PLACE: Final = np.dtype([("partition", ">u4"), ("offset", ">u8")])
 FOUND: Final = np.dtype([("row", ">u4"), ("partition", ">u4"), ("offset", ">u8")])
 """What first_seen.lua answers of an id that another record carried first."""
+NOTHING: Final = [b""] * 4
+"""The lengths, ids, coordinates and rows of no id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,26 @@ class Seen:
             self.partitions[mask],
             self.offsets[mask],
         )
+
+
+class History(Protocol):
+    """What is known for ever: the first records that a table has committed."""
+
+    def committed(self) -> Mapping[int, int]:
+        """Return by partition the last offset that the table accounts for."""
+        ...
+
+    def newest(self) -> int | None:
+        """Return the newest event hour in the table, or one past it; None if it is empty."""
+        ...
+
+    def first(self, hours: Sequence[int]) -> Iterator[Seen]:
+        """Yield the first records of these event hours."""
+        ...
+
+    def latest(self) -> Iterator[Seen]:
+        """Yield the first records of at least the last two commits."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from redis import Redis as Client
 
 from operators.connectors import redis
 from operators.connectors.first_seen import RedisFirstSeen
-from operators.connectors.redis import ACL, RedisUnavailableError
+from operators.connectors.redis import RedisUnavailableError
+from operators.connectors.redis_faults import ACL
 from tests.operators.connectors.first_records import Table, ask
 
 
@@ -66,6 +67,6 @@ def test_info_denied_while_it_runs_stops_it_and_no_loss_goes_unseen(allow):
 
 
 def test_a_server_that_does_not_tell_its_life_is_refused(redis_server, monkeypatch):
-    monkeypatch.setattr(redis, "_LIFE", redis._LIFE.replace("run_id", "no_such_id"))
+    monkeypatch.setattr(redis, "LIFE", redis.LIFE.replace("run_id", "no_such_id"))
     with pytest.raises(RedisUnavailableError, match="INFO names no run_id"):
         redis.connect(redis_server.url, 60)
