@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import math
 import signal
 import time
 from types import FrameType
@@ -9,6 +10,8 @@ from typing import Final
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _AT_ONCE: Final = 0.5
+# With what a call to a server takes, and the end of the process, this is within 10 s.
+_GRACE: Final = 4.0
 
 
 class Drain:
@@ -43,6 +46,13 @@ class Drain:
     def all_read(self) -> bool:
         """Whether this process has no more to read."""
         return self._began and not self._reading
+
+    @property
+    def left(self) -> float:
+        """How many seconds waits for a server may still take, endless until the flow is told."""
+        if not self.requested:
+            return math.inf
+        return max(self._asked + _GRACE - time.monotonic(), 0.0)
 
     def install(self) -> None:
         """Take over SIGTERM and SIGINT; a second one, later, acts at once. Main thread only."""
