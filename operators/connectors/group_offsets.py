@@ -103,8 +103,5 @@ class GroupOffsets:
         if may_not:
             why = denied(self._config, "READ", self._group, ["READ"], "group")
         if why != self._said and (may_not or now - self._failing >= passing):
-            LOG.warning(
-                "consumer-group offsets are not committed, so lag tools do not see how far the "
-                "flow is, which else does without: %s", why
-            )  # fmt: skip
+            LOG.warning("consumer-group offsets not committed; only lag tools need them: %s", why)
             self._said = why
