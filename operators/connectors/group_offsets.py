@@ -103,5 +103,7 @@ class GroupOffsets:
         if may_not:
             why = denied(self._config, "READ", self._group, ["READ"], "group")
         if why != self._said and (may_not or now - self._failing >= passing):
-            LOG.warning("consumer-group offsets not committed; only lag tools need them: %s", why)
+            LOG.warning(
+                "consumer-group offsets not committed; only lag tools need them: %s", why
+            )
             self._said = why

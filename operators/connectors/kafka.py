@@ -23,7 +23,6 @@ from operators.connectors.brokers import brokers_of as brokers_of
 from operators.connectors.brokers import try_seconds
 from operators.connectors.kafka_faults import denied
 from operators.connectors.kafka_topics import count_brokers as count_brokers
-from operators.connectors.kafka_topics import ensure_topic as ensure_topic
 from operators.connectors.kafka_topics import wait_for_partitions as wait_for_partitions
 from operators.errors import KnownError
 

@@ -4,18 +4,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient, NewTopic, TopicDescription
+from confluent_kafka.admin import AclOperation, AdminClient, TopicDescription
 
 from operators.connectors.brokers import Config, KafkaUnavailableError, brokers_of, try_seconds
 from operators.connectors.kafka_faults import NO_TOPIC, denied
 
 OUTPUT: Final = ("READ", "WRITE")
 """The rights that a topic needs that is written to: what is in it already is read at a start."""
-
-_MAY_NOT: Final = (
-    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-)  # fmt: skip
-_CREATE_SECONDS: Final = 60.0
 
 
 def wait_for_partitions(
@@ -29,12 +24,12 @@ def wait_for_partitions(
     brokers = brokers_of(config)
     with brokers.admin() as admin:
         found = brokers.wait(
-            admin, lambda: _describe(config, admin, topic, rights, timeout), timeout
+            admin, lambda: describe(config, admin, topic, rights, timeout), timeout
         )
     return sorted(each.id for each in found.partitions)
 
 
-def _describe(
+def describe(
     config: Config, admin: AdminClient, topic: str, rights: Sequence[str], timeout: float
 ) -> TopicDescription:
     """Return what the brokers say of a topic; it is not made by the question.
@@ -87,36 +82,3 @@ def count_brokers(config: Config, timeout: float) -> int:
 
 def _count(admin: AdminClient, timeout: float) -> int:
     return len(admin.describe_cluster(request_timeout=try_seconds(timeout)).result().nodes)
-
-
-def ensure_topic(config: Config, topic: str, partitions: int) -> None:
-    """Create a topic to be written to, with up to three replicas, if it does not exist.
-
-    Raises KafkaUnavailableError where that is not allowed, or reading and writing is not.
-    """
-    brokers = brokers_of(config)
-    with brokers.admin() as admin:
-
-        def ensure() -> None:
-            try:
-                _describe(config, admin, topic, OUTPUT, _CREATE_SECONDS)
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise
-                _create(config, admin, topic, partitions)
-
-        brokers.wait(admin, ensure, _CREATE_SECONDS)
-
-
-def _create(config: Config, admin: AdminClient, topic: str, partitions: int) -> None:
-    replication = min(3, _count(admin, _CREATE_SECONDS))
-    (made,) = admin.create_topics([NewTopic(topic, partitions, replication)]).values()
-    try:
-        made.result()
-    except KafkaException as error:
-        code = error.args[0].code()
-        if code in _MAY_NOT:
-            text = denied(config, "CREATE", topic, ("CREATE", *OUTPUT))
-            raise KafkaUnavailableError(f"{text}, or create it") from None
-        if code != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise
