@@ -1,7 +1,7 @@
 """Kafka: what the source, the sink and the tools share."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -82,17 +82,18 @@ def of_group(error: KafkaError) -> bool:
 
 
 def first_offsets(
-    config: Config, topic: str, partitions: Sequence[int], timeout: float
+    config: Config, topic: str, partitions: Iterable[int], timeout: float
 ) -> dict[int, int]:
     """Return each partition's first offset that has not been deleted.
 
     Raises KafkaUnavailableError if the brokers do not say so within `timeout` seconds.
     """
     brokers = brokers_of(config)
+    places = [TopicPartition(topic, partition) for partition in partitions]
     with brokers.admin() as admin:
 
         def ask() -> dict[int, int]:
-            asked = {TopicPartition(topic, p): OffsetSpec.earliest() for p in partitions}
+            asked = dict.fromkeys(places, OffsetSpec.earliest())
             answers = admin.list_offsets(asked, request_timeout=try_seconds(timeout))
             return {p.partition: answer.result().offset for p, answer in answers.items()}
 
