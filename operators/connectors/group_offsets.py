@@ -36,7 +36,7 @@ class GroupOffsets:
         self._due: dict[int, int] = {}
         self._asked: Future[Any] | None = None
         self._failing: float | None = None
-        self._said: str | None = None
+        self._said: int | None = None
         self._lock = threading.Lock()
 
     def reached(self, partition: int, position: int | None) -> None:
@@ -102,8 +102,8 @@ class GroupOffsets:
         )
         if may_not:
             why = denied(self._config, "READ", self._group, ["READ"], "group")
-        if why != self._said and (may_not or now - self._failing >= passing):
+        if errors[0].code() != self._said and (may_not or now - self._failing >= passing):
             LOG.warning(
                 "consumer-group offsets not committed; only lag tools need them: %s", why
             )
-            self._said = why
+            self._said = errors[0].code()
