@@ -1,6 +1,5 @@
 """Kafka: what the source, the sink and the tools share."""
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -17,19 +16,18 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from operators.connectors import kafka_records
+from operators.connectors.brokers import LOG as LOG
+from operators.connectors.brokers import Config as Config
+from operators.connectors.brokers import KafkaUnavailableError as KafkaUnavailableError
+from operators.connectors.brokers import brokers_of as brokers_of
+from operators.connectors.brokers import try_seconds
+from operators.connectors.kafka_faults import denied
+from operators.connectors.kafka_topics import count_brokers as count_brokers
+from operators.connectors.kafka_topics import wait_for_partitions as wait_for_partitions
 from operators.errors import KnownError
-
-Config = Mapping[str, str]
-"""librdkafka settings by their own names."""
-
-LOG: Final = logging.getLogger("millstream.kafka")
 
 ANY_GROUP: Final = "millstream"
 """The group of a client that commits nothing and has been told of none."""
-
-
-class KafkaUnavailableError(KnownError):
-    """The brokers did not answer in time."""
 
 
 class OffsetGoneError(KnownError):
@@ -41,44 +39,16 @@ class EndedError(KnownError):
 
 
 def admin_client(config: Config) -> AdminClient:
-    """Return a client that creates no topic by asking for it, as stock ones do."""
-    return AdminClient(
-        {"allow.auto.create.topics": "false", **config, "log_level": 0}, logger=LOG
-    )
+    """Return a client for questions, to be closed as a context; see `Brokers.admin`."""
+    return brokers_of(config).admin()
 
 
-def wait_for_partitions(config: Config, topic: str, timeout: float) -> list[int]:
-    """Return a topic's partitions, waiting up to `timeout` seconds for the brokers and it.
-
-    Raises KafkaUnavailableError with what to check.
-    """
-    admin = admin_client(config)
-    deadline, pause, problem = time.monotonic() + timeout, 0.1, "no answer"
+def failure(config: Config, topic: str, error: KafkaError, right: str = "READ") -> RuntimeError:
+    """Return the error to end with where a topic cannot be read, or as `right` says."""
+    if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        return KafkaUnavailableError(denied(config, right, topic, [right]))
     servers = config.get("bootstrap.servers", "")
-    while True:
-        try:
-            found = admin.list_topics(topic, timeout=min(5, max(timeout / 4, 0.2))).topics[
-                topic
-            ]
-            if found.error is None and found.partitions:
-                return sorted(found.partitions)
-            problem = f"topic {topic!r}: {found.error or 'no partitions'}"
-        except KafkaException as error:
-            problem = error.args[0].str()
-        if time.monotonic() + pause > deadline:
-            raise KafkaUnavailableError(
-                f"Kafka at {servers}: {problem} (tried for {timeout:.0f} s); check that the "
-                "brokers run, MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS, and that the topic exists"
-            )
-        LOG.warning("waiting for Kafka at %s: %s", servers, problem)
-        time.sleep(pause)
-        pause = min(pause * 2, 5.0)
-
-
-def count_brokers(config: Config, timeout: float) -> int:
-    """Return how many brokers the cluster has; raises KafkaException without an answer."""
-    admin = AdminClient({**config, "log_level": 0}, logger=LOG)
-    return len(admin.list_topics(timeout=timeout).brokers)
+    return KafkaUnavailableError(f"Kafka at {servers}: topic {topic!r}: {error.str()}")
 
 
 def headers_of(message: Message) -> dict[str, bytes]:
@@ -102,7 +72,8 @@ def consumer(config: Config, group: str, **settings: Any) -> Consumer:
         "queued.max.messages.kbytes": 32_768,
         "isolation.level": "read_committed",
     }
-    return Consumer({**defaults, **config, "group.id": group, **settings}, logger=LOG)
+    own = {"group.id": group, **brokers_of(config).callbacks()}
+    return Consumer({**defaults, **config, **own, **settings})
 
 
 def of_group(error: KafkaError) -> bool:
@@ -115,12 +86,18 @@ def first_offsets(
 ) -> dict[int, int]:
     """Return each partition's first offset that has not been deleted.
 
-    Raises KafkaException if the brokers do not say so within `timeout` seconds.
+    Raises KafkaUnavailableError if the brokers do not say so within `timeout` seconds.
     """
-    admin = admin_client(config)
-    asked = {TopicPartition(topic, p): OffsetSpec.earliest() for p in partitions}
-    answers = admin.list_offsets(asked, request_timeout=timeout)
-    return {place.partition: answer.result().offset for place, answer in answers.items()}
+    brokers = brokers_of(config)
+    places = [TopicPartition(topic, partition) for partition in partitions]
+    with brokers.admin() as admin:
+
+        def ask() -> dict[int, int]:
+            asked = dict.fromkeys(places, OffsetSpec.earliest())
+            answers = admin.list_offsets(asked, request_timeout=try_seconds(timeout))
+            return {p.partition: answer.result().offset for p, answer in answers.items()}
+
+        return brokers.wait(admin, ask, timeout)
 
 
 def end_offsets(
@@ -140,10 +117,11 @@ def end_offsets(
         client.assign([TopicPartition(topic, p, OFFSET_END) for p in partitions])
         ends: dict[int, int] = {}
         highest: dict[int, int] = {}
-        deadline = time.monotonic() + timeout
+        brokers, began = brokers_of(config), time.monotonic()
         while len(ends) < len(partitions):
-            if time.monotonic() > deadline:
-                raise KafkaUnavailableError(f"no answer on where {topic!r} ends")
+            if time.monotonic() - began > timeout:
+                raise brokers.given_up(timeout, f"no answer on where topic {topic!r} ends")
+            brokers.bear(client, topic, began)
             for message in client.consume(10_000, 0.1):
                 partition, error = message.partition(), message.error()
                 if error is None:
@@ -158,7 +136,7 @@ def end_offsets(
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ends.setdefault(partition, message.offset())
                 elif not of_group(error):
-                    raise KafkaException(error)
+                    raise failure(config, topic, error)
         return ends
     finally:
         client.close()
@@ -211,8 +189,9 @@ def read_to_end(
     client = consumer(config, group, **settings)
     try:
         client.assign([TopicPartition(topic, p, offset) for p, offset in starts.items()])
-        open_, heard = set(starts), time.monotonic()
+        brokers, open_, heard = brokers_of(config), set(starts), time.monotonic()
         while open_:
+            brokers.bear(client, topic, heard)
             for message in client.consume(10_000, 0.2):
                 heard = time.monotonic()
                 error = message.error()
@@ -221,9 +200,9 @@ def read_to_end(
                 elif error.code() == KafkaError._PARTITION_EOF:
                     open_.discard(message.partition())
                 elif not of_group(error):
-                    raise KafkaException(error)
+                    raise failure(config, topic, error)
             progress(len(open_))
             if time.monotonic() - heard > timeout:
-                raise KafkaUnavailableError(f"no answer for {timeout:.0f} s reading {topic!r}")
+                raise brokers.given_up(timeout, f"no answer reading topic {topic!r}")
     finally:
         client.close()

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from operators.connectors.kafka import LOG, Config
+from operators.connectors.brokers import Config, brokers_of
+from operators.connectors.kafka_faults import denied
 from operators.connectors.outgoing import Outgoing
 from operators.errors import KnownError
 
@@ -30,9 +31,11 @@ class TopicProducer:
     def __init__(
         self, config: Config, topic: str, delivered: Callable[[int, int], None]
     ) -> None:
-        self._config = {"enable.idempotence": True, "linger.ms": 2, **config}
+        self._brokers = brokers_of(config)
+        own = {"enable.idempotence": True, "linger.ms": 2}
+        self._config: dict[str, Any] = {**own, **config, **self._brokers.callbacks()}
         self._topic, self._tell = topic, delivered
-        self._producer = Producer(self._config, logger=LOG)
+        self._producer = Producer(self._config)
         self._alone: Producer | None = None
         self._refused: list[tuple[Outgoing, bool]] = []
         self._failed: KafkaError | None = None
@@ -50,14 +53,19 @@ class TopicProducer:
         self._send_refused()
 
     def flush(self, seconds: float) -> None:
-        """Wait until every message has been delivered; raises DeliveryError if one was not."""
-        deadline = time.monotonic() + seconds
+        """Wait until every message has been delivered; raises DeliveryError if one was not.
+
+        That is after `seconds` with brokers that answer; raises KafkaUnavailableError where they
+        stay away, and where the flow is told to end meanwhile.
+        """
         while True:
             left = sum(
-                each.flush(max(deadline - time.monotonic(), 0.1))
+                self._brokers.flush(each, self._topic, seconds)
                 for each in (self._producer, self._alone)
                 if each is not None
             )
+            if self._failed and self._failed.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise DeliveryError(denied(self._config, "WRITE", self._topic, ["WRITE"]))
             if left or self._failed:
                 why = self._failed.str() if self._failed else f"no answer in {seconds:.0f} s"
                 raise DeliveryError(f"{self._topic}: {left} messages not delivered: {why}")
@@ -84,6 +92,7 @@ class TopicProducer:
                 return
             except BufferError:
                 producer.poll(0.1)
+                self._brokers.bear(producer, self._topic, time.monotonic())
             except KafkaException as error:
                 if error.args[0].code() not in _TOO_LARGE:
                     raise
@@ -91,7 +100,7 @@ class TopicProducer:
 
     def _one_by_one(self) -> Producer:
         if self._alone is None:
-            self._alone = Producer({**self._config, "batch.num.messages": 1}, logger=LOG)
+            self._alone = Producer({**self._config, "batch.num.messages": 1})
         return self._alone
 
     def _reduced(self, message: Outgoing) -> Outgoing:

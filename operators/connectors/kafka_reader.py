@@ -4,11 +4,10 @@ import time
 from itertools import groupby
 from typing import Final
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 
 from operators.connectors import kafka
 
-_GIVE_UP_SECONDS: Final = 120.0
 _SETTLE_SECONDS: Final = 2.0
 
 
@@ -50,8 +49,8 @@ class Reader:
     def __init__(self, config: kafka.Config, topic: str, group: str, size: int) -> None:
         """`size` is the most messages to give at once."""
         self._topic, self._size = topic, size
-        self._down_since: float | None = None
-        self._client = kafka.consumer(config, group, error_cb=self._on_error)
+        self._config, self._brokers = config, kafka.brokers_of(config)
+        self._client = kafka.consumer(config, group)
         self._buffers: dict[int, _Buffer] = {}
         self._joining: list[TopicPartition] = []
         self._unheard: set[int] = set()
@@ -60,11 +59,6 @@ class Reader:
         self._waiting = self._kept = 0
         # Whether there ever were several partitions; what one alone has need not be told apart.
         self._shared = self.closed = False
-
-    def _on_error(self, error: KafkaError) -> None:
-        kafka.LOG.warning("%s", error.str())
-        if error.code() == KafkaError._ALL_BROKERS_DOWN and self._down_since is None:
-            self._down_since = time.monotonic()
 
     def join(self, partition: int, offset: int | None) -> None:
         """Read a partition from an offset on, from its beginning if that is None."""
@@ -145,7 +139,7 @@ class Reader:
         messages = self._client.consume(self._size, 0)
         if not messages:
             return
-        self._down_since = None
+        self._brokers.answered()
         if not self._shared:
             self._unheard.clear()
             self._keep(next(iter(self._buffers.values())), messages)
@@ -168,7 +162,7 @@ class Reader:
         """Raise what concerns no partition, unless it is the group: nobody needs that to read."""
         for event in events:
             if not kafka.of_group(event.error()):
-                raise RuntimeError(f"{self._topic}: {event.error().str()}")
+                raise kafka.failure(self._config, self._topic, event.error())
 
     def _pause(self) -> None:
         buffers = [each for each in self._buffers.values() if each.held and not each.paused]
@@ -189,12 +183,8 @@ class Reader:
         return low, high
 
     def check_brokers(self) -> None:
-        """Ask whether brokers that were all gone are back; raises KafkaException if not.
+        """See whether brokers that seem gone are back: on a quiet topic no record says so.
 
-        Only once they had time to, and as on a quiet topic no record says that they are.
+        Raises KafkaUnavailableError when they have been away for too long.
         """
-        down = self._down_since
-        if down is None or time.monotonic() - down < _GIVE_UP_SECONDS:
-            return
-        self._client.list_topics(self._topic, timeout=10)
-        self._down_since = None
+        self._brokers.bear(self._client, self._topic, time.monotonic())

@@ -64,7 +64,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
                 "it, or the topic was made anew. Records were not skipped. Restore the topic, or "
                 "start with an empty recovery directory and tables to read what there is"
             )
-        raise RuntimeError(f"{self._name}: {error.str()}")
+        raise kafka.failure(self._source.config, self._source.topic, error)
 
     def next_batch(self) -> Iterable[RawBatch]:
         source = self._source

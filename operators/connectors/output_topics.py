@@ -1,21 +1,19 @@
 """Output topics: made where they are missing, and refused where they would lose messages."""
 
-import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from operators.connectors.kafka import (
-    LOG,
-    Config,
-    KafkaUnavailableError,
-    admin_client,
-    wait_for_partitions,
-)
+from operators.connectors.brokers import LOG, Config, brokers_of, try_seconds
+from operators.connectors.kafka_faults import denied
+from operators.connectors.kafka_topics import OUTPUT, describe, wait_for_partitions
 from operators.errors import KnownError
 
+_MAY_NOT: Final = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)  # fmt: skip
 # What passes by itself: brokers that are slow, or not all up yet.
 _PASSING: Final = (
     KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN,
@@ -36,43 +34,46 @@ def ensure(config: Config, topic: str, partitions: int, timeout: float) -> list[
     there may have another number. Waits up to `timeout` seconds for the brokers. Raises
     OutputTopicError if it may not be created or is compacted, and KafkaUnavailableError.
     """
-    admin = admin_client(config)
-    _create(admin, topic, partitions, timeout)
-    found = wait_for_partitions(config, topic, timeout)
-    _refuse_compacted(admin, topic)
+    brokers = brokers_of(config)
+    with brokers.admin() as admin:
+        brokers.wait(
+            admin, lambda: _there_or_made(config, admin, topic, partitions, timeout), timeout
+        )
+        found = wait_for_partitions(config, topic, timeout, OUTPUT)
+        _refuse_compacted(admin, topic)
     return found
 
 
-def _create(admin: AdminClient, topic: str, partitions: int, timeout: float) -> None:
-    deadline, pause = time.monotonic() + timeout, 0.1
-    answer = min(_ANSWER_SECONDS, max(timeout / 4, 0.2))
-    while True:
-        try:
-            if topic in admin.list_topics(timeout=answer).topics:
-                return
-            (made,) = admin.create_topics(
-                [NewTopic(topic, partitions)], operation_timeout=answer, request_timeout=answer
-            ).values()
-            made.result(answer + 1)
+def _there_or_made(
+    config: Config, admin: AdminClient, topic: str, partitions: int, timeout: float
+) -> None:
+    """See that the topic is there, or make it; raises KafkaException for what may pass."""
+    answer = try_seconds(timeout)
+    try:
+        describe(config, admin, topic, OUTPUT, timeout)
+        return
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise
+    (made,) = admin.create_topics(
+        [NewTopic(topic, partitions)], operation_timeout=answer, request_timeout=answer
+    ).values()
+    try:
+        made.result()
+    except KafkaException as raised:
+        refusal = raised.args[0]
+        if refusal.code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return
-        except (KafkaException, FutureTimeoutError) as raised:
-            error = raised.args[0] if isinstance(raised, KafkaException) else None
-            if error is not None and error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                return
-            problem = "no answer" if error is None else error.str()
-            if error is not None and error.code() not in _PASSING:
-                raise OutputTopicError(
-                    f"topic {topic} is not there and cannot be created: {problem}; create it, with "
-                    "cleanup.policy=delete, or let the flow's user create it"
-                ) from None
-        if time.monotonic() + pause > deadline:
-            raise KafkaUnavailableError(
-                f"topic {topic} is not there and was not created: {problem} (tried for "
-                f"{timeout:.0f} s); check that enough brokers run, or create it"
-            )
-        LOG.warning("waiting for Kafka to create topic %s: %s", topic, problem)
-        time.sleep(pause)
-        pause = min(pause * 2, 5.0)
+        if refusal.code() in _MAY_NOT:
+            text = denied(config, "CREATE", topic, ("CREATE", *OUTPUT))
+            raise OutputTopicError(f"{text}, or create it") from None
+        if refusal.code() not in _PASSING:
+            raise OutputTopicError(
+                f"topic {topic} is not there and cannot be created: {refusal.str()}; create it, "
+                "with cleanup.policy=delete, or let the flow's user create it"
+            ) from None
+        text = f"topic {topic} is not there and not created: {refusal.str()}"
+        raise KafkaException(KafkaError(refusal.code(), text)) from None
 
 
 def _refuse_compacted(admin: AdminClient, topic: str) -> None:

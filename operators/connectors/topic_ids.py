@@ -6,20 +6,16 @@ records. Kafka gives each an id of its own (KIP-516), and each cluster one.
 
 import hashlib
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from operators.connectors.kafka import Config, KafkaUnavailableError, admin_client
+from operators.connectors.brokers import LOG, Config, brokers_of, try_seconds
 from operators.errors import KnownError
 
-LOG: Final = logging.getLogger("millstream.kafka")
-
 _LOOK_SECONDS: Final = 2.0
-_UNKNOWN: Final = KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
 class TopicChangedError(KnownError):
@@ -29,20 +25,13 @@ class TopicChangedError(KnownError):
 def identify(config: Config, topics: Iterable[str], timeout: float) -> dict[str, str]:
     """Return ``<cluster id>/<topic id>`` of each topic, with nothing behind "/" where it has none.
 
-    Raises KafkaUnavailableError if the brokers do not say so within `timeout` seconds, and
-    KafkaException for a topic that is not there then.
+    Raises KafkaUnavailableError if the brokers do not say so within `timeout` seconds, or a
+    topic is not there then.
     """
-    admin = admin_client(config)
-    deadline, names = time.monotonic() + timeout, list(topics)
-    while True:
-        try:
-            found = _ask(admin, names, max(deadline - time.monotonic(), _LOOK_SECONDS))
-            break
-        except KafkaException:
-            # A topic that was made a moment ago is not known to every broker at once.
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
+    brokers, names = brokers_of(config), list(topics)
+    with brokers.admin() as admin:
+        # A topic that was made a moment ago is not known to every broker at once.
+        found = brokers.wait(admin, lambda: _ask(admin, names, try_seconds(timeout)), timeout)
     for topic, identity in found.items():
         if identity.endswith("/"):
             LOG.warning(
@@ -53,21 +42,13 @@ def identify(config: Config, topics: Iterable[str], timeout: float) -> dict[str,
 
 
 def _ask(admin: AdminClient, topics: list[str], timeout: float) -> dict[str, str]:
-    problem = "no answer"
-    try:
-        cluster = admin.list_topics(topics[0], timeout=timeout).cluster_id
-        asked = admin.describe_topics(TopicCollection(topics), request_timeout=timeout)
-        ids = {topic: future.result(timeout).topic_id for topic, future in asked.items()}
-        return {topic: f"{cluster}/{_text(each)}" for topic, each in ids.items()}
-    except KafkaException as error:
-        problem = error.args[0].str()
-        if error.args[0].code() == _UNKNOWN:
-            raise
-    except TimeoutError:
-        pass
-    raise KafkaUnavailableError(
-        f"Kafka did not say which topics {', '.join(topics)} are: {problem}"
-    )
+    # No metadata of topics, by which brokers may be set up to make those that are gone.
+    cluster = admin.describe_cluster(request_timeout=timeout)
+    asked = admin.describe_topics(TopicCollection(topics), request_timeout=timeout)
+    ids = {topic: future.result().topic_id for topic, future in asked.items()}
+    return {
+        topic: f"{cluster.result().cluster_id}/{_text(each)}" for topic, each in ids.items()
+    }
 
 
 def _text(topic_id: object) -> str:
@@ -91,18 +72,22 @@ class Unchanged:
 
     def __init__(self, config: Config, topics: Mapping[str, str]) -> None:
         """`topics` are the identities that the flow began with."""
-        self._config, self._topics = config, dict(topics)
+        self._brokers, self._topics = brokers_of(config), dict(topics)
         self._admin: AdminClient | None = None
 
     def __call__(self) -> None:
         """Raise TopicChangedError if a topic was made anew."""
         if self._admin is None:
-            self._admin = admin_client(self._config)
+            self._admin = self._brokers.admin()
+        self._admin.poll(0)
+        if self._brokers.outage.seconds:
+            return
         for topic, known in self._topics.items():
             try:
                 (now,) = _ask(self._admin, [topic], _LOOK_SECONDS).values()
-            except (KafkaUnavailableError, KafkaException) as error:
-                LOG.warning("not known whether topic %s was made anew: %s", topic, error)
+            except KafkaException as error:
+                text = f"not known whether topic {topic} was made anew: {error.args[0].str()}"
+                self._brokers.say(logging.WARNING, text)
                 continue
             if now != known:
                 raise TopicChangedError(

@@ -8,6 +8,7 @@ import pytest
 from ops.local import Stack
 from tests.field.topic import Field
 from tests.servers import kafka
+from tests.servers.secured import SecuredKafka, secured_kafka
 
 
 @pytest.fixture(scope="session")
@@ -24,3 +25,12 @@ def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def field(stack: Stack, apache: str, tmp_path: Path) -> Field:
     """Give a topic of one's own on Apache Kafka, and a Redis."""
     return Field(stack, apache, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """Give a broker of one's own, with passwords and rights, that may be killed and started."""
+    if why := kafka.missing_own():
+        pytest.skip(why)
+    with secured_kafka(tmp_path_factory.mktemp("secured")) as running:
+        yield running

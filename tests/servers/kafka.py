@@ -34,8 +34,11 @@ _JAVA: Final = (
 
 def missing() -> str | None:
     """Return why there can be no Kafka server here, None if there can."""
-    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        return None
+    return None if os.environ.get("KAFKA_BOOTSTRAP_SERVERS") else missing_own()
+
+
+def missing_own() -> str | None:
+    """Return why there can be no Kafka server of our own here, None if there can."""
     absent = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
     if absent:
         return (
@@ -121,11 +124,17 @@ class Kafka:
     def _configure(self, broker: int) -> Path:
         home = self.folder / f"broker-{broker}"
         home.mkdir(parents=True)
+        config = home / "server.properties"
+        settings = self._settings(broker, home)
+        config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        return config
+
+    def _settings(self, broker: int, home: Path) -> dict[str, object]:
         several = len(self.brokers) > 1
         copies = min(3, len(self.brokers))
         port, controller = self._ports[2 * broker], self._ports[2 * broker + 1]
         voters = ",".join(f"{b + 1}@127.0.0.1:{self._ports[2 * b + 1]}" for b in self.brokers)
-        settings = {
+        return {
             "process.roles": "broker,controller",
             "node.id": broker + 1,
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
@@ -156,9 +165,6 @@ class Kafka:
             "controller.quorum.election.timeout.ms": 500,
             "controller.quorum.fetch.timeout.ms": 1000,
         }
-        config = home / "server.properties"
-        config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        return config
 
     def start(self, broker: int) -> None:
         """Start a broker; returns when it answers."""
