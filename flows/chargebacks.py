@@ -29,20 +29,20 @@ from flows.outcomes import (
     tables,
 )  # fmt: skip
 from flows.outputs import open_outputs
+from flows.registry import open_registry
 from flows.reporting import report
 from flows.settings import Settings
 from flows.sources import open_source
 from flows.starting import (
     prepare_recovery,
     recovery_directory,
-    registry_config,
     start,
     table_id,
 )
 from flows.wiring import micros, write_tables
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
-from operators.connectors import kafka, redis, registry, topic_ids
+from operators.connectors import kafka, redis, topic_ids
 from operators.connectors.committed import CommittedIds
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.first_seen import RedisFirstSeen, memory_of
@@ -154,7 +154,7 @@ def _load() -> Settings:
 def _connect(settings: Settings) -> Dataflow:
     timeout = settings.start_timeout.total_seconds()
     client = redis.connect(settings.redis_url.get_secret_value(), timeout)
-    lookup = registry.open_registry(settings.schema_registry, registry_config(settings))
+    lookup = open_registry(settings)
     group = f"{settings.consumer_group}-outcomes"
     topics = {
         topic: kafka.wait_for_partitions(settings.kafka, topic, timeout)

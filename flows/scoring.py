@@ -9,13 +9,13 @@ from bytewax.dataflow import Stream
 
 import schemas
 from flows import settings as settings_
+from flows.registry import open_registry
 from flows.settings import Settings
-from flows.starting import recovery_directory, registry_config
+from flows.starting import recovery_directory
 from flows.tables import SILVER_COLUMNS
 from flows.wiring import micros
 from operators.avro import Decoder
 from operators.batches import Batch, RawBatch
-from operators.connectors import registry
 from operators.contracts import load_contract
 from operators.rejects import Breaker
 from operators.rules import RuleSet, load_rules
@@ -58,8 +58,8 @@ def load() -> tuple[Settings, RuleSet]:
 
 
 def connect(settings: Settings, rules: RuleSet, seen: FirstSeen) -> Parts:
-    """Return the parts for real records; raises RegistryUnavailableError."""
-    lookup = registry.open_registry(settings.schema_registry, registry_config(settings))
+    """Return the parts for real records; raises as `open_registry`."""
+    lookup = open_registry(settings)
     contract = partial(
         load_contract("payment").check, future_bound_us=micros(settings.future_bound)
     )

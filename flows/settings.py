@@ -20,8 +20,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from flows.apart import TOPICS, same_folders, same_topics
 from flows.kafka_settings import kafka_problems, kafka_settings
+from operators.connectors import registry
 from operators.connectors.redis_url import check_redis_url
-from operators.connectors.registry import is_http, schemas_folder
 
 PREFIX = "MILLSTREAM_"
 _KAFKA = f"{PREFIX}KAFKA_"
@@ -44,6 +44,11 @@ def _duration(value: Any) -> Any:
     except (ValueError, OverflowError):
         raise ValueError(f"{value!r} is no duration such as 500ms, 30s, 5m, 2h or 7d") from None
 
+
+_REGISTRY_FILES = tuple(
+    f"schema_registry_{name}"
+    for name in ("token_file", "ca_location", "certificate_location", "key_location")
+)
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
@@ -77,8 +82,15 @@ class Settings(BaseSettings):
     chargebacks_within: Duration = timedelta(days=120)
     chargebacks_out_of_orderness: Duration = timedelta(hours=1)
     chargebacks_idle_timeout: Duration = timedelta(days=1)
-    schema_registry: str = Field("", description="http(s):// URL or a schemas folder")
+    # A secret: its URL may have a password in it.
+    schema_registry: SecretStr = SecretStr("")
     schema_registry_user: SecretStr = SecretStr("")
+    schema_registry_token: SecretStr = SecretStr("")
+    schema_registry_token_file: Path | None = None
+    schema_registry_ca_location: Path | None = None
+    schema_registry_certificate_location: Path | None = None
+    schema_registry_key_location: Path | None = None
+    schema_registry_key_password: SecretStr = SecretStr("")
     consumer_group: str = Field("millstream-payments", min_length=1)
     start: str | datetime = "earliest"
     stop_at_end: bool = False
@@ -129,19 +141,53 @@ class Settings(BaseSettings):
         check_redis_url(value.get_secret_value())
         return value
 
+    @field_validator("schema_registry")
+    @classmethod
+    def _registry(cls, value: SecretStr) -> SecretStr:
+        registry.check_url(value.get_secret_value())
+        return value
+
+    @field_validator("schema_registry_user")
+    @classmethod
+    def _registry_user(cls, value: SecretStr) -> SecretStr:
+        # A file's last line ends with a line feed, which many a secret store keeps.
+        text = value.get_secret_value().strip("\r\n")
+        if text and ":" not in text:
+            raise ValueError("must be user:password")
+        return SecretStr(text)
+
+    @field_validator("schema_registry_token")
+    @classmethod
+    def _registry_token(cls, value: SecretStr, others: ValidationInfo) -> SecretStr:
+        text = value.get_secret_value().strip()
+        if text and not (text.isascii() and text.isprintable()):
+            raise ValueError("has characters that no token has")
+        if text and others.data.get("schema_registry_user"):
+            raise ValueError("there is a MILLSTREAM_SCHEMA_REGISTRY_USER too")
+        return SecretStr(text)
+
+    @field_validator(*_REGISTRY_FILES, mode="before")
+    @classmethod
+    def _registry_file(cls, value: Any, others: ValidationInfo) -> Any:
+        if not value:
+            return None
+        path = Path(value)
+        if not path.exists():
+            raise ValueError(f"there is no file {path}")
+        for name, field, there in (
+            ("schema_registry_token_file", "schema_registry_user", False),
+            ("schema_registry_token_file", "schema_registry_token", False),
+            ("schema_registry_key_location", "schema_registry_certificate_location", True),
+        ):
+            if others.field_name == name and bool(others.data.get(field)) != there:
+                raise ValueError(f"there is {'no' if there else 'a'} {PREFIX}{field.upper()}")
+        return path
+
     @field_validator("kafka")
     @classmethod
     def _kafka(cls, value: dict[str, str]) -> dict[str, str]:
         if not value.get("bootstrap.servers"):
             raise ValueError("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS is missing")
-        return value
-
-    @field_validator("schema_registry")
-    @classmethod
-    def _registry(cls, value: str) -> str:
-        if not is_http(value) and not schemas_folder(value).is_dir():
-            # Not what it is: of a misspelt URL that may be a password.
-            raise ValueError("is neither an http:// or https:// URL nor a folder that is there")
         return value
 
     @field_validator("rules")

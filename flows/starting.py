@@ -53,12 +53,6 @@ def start(
     return built
 
 
-def registry_config(settings: Settings) -> dict[str, str]:
-    """Return the registry client's settings."""
-    user = settings.schema_registry_user.get_secret_value()
-    return {"basic.auth.user.info": user} if user else {}
-
-
 def prepare_recovery(flow: str, topics: Mapping[str, str]) -> None:
     """Make or purge the recovery store that Bytewax was told of, before it opens it.
 

@@ -1,4 +1,4 @@
-"""The local stack: a Kafka broker and a Redis server, for a while or until they are ended."""
+"""The local stack: a Kafka broker, a Redis server and a schema registry, as long as needed."""
 
 import contextlib
 import fcntl
@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ops.processes import (
     Server,
@@ -17,7 +18,9 @@ from ops.processes import (
     start,
     to_json,
 )
-from ops.servers import HOST, broker, redis
+from ops.servers import HOST, Command, Ready, broker, redis, registry
+
+SERVERS: Final = ("broker", "redis", "registry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Stack:
 
     bootstrap: str
     redis_url: str
+    registry_url: str
     folder: Path
 
     def env(self) -> dict[str, str]:
@@ -33,6 +37,7 @@ class Stack:
         return {
             "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
             "MILLSTREAM_REDIS_URL": self.redis_url,
+            "MILLSTREAM_SCHEMA_REGISTRY": self.registry_url,
             "MILLSTREAM_DELTA_ROOT": str(self.folder / "tables"),
             # bytewax.run takes -r only together with these two.
             "BYTEWAX_SNAPSHOT_INTERVAL": "10",
@@ -71,8 +76,18 @@ def start_redis(port: int | None = None, folder: Path | None = None) -> Iterator
 
 
 @contextlib.contextmanager
+def start_registry(port: int | None = None, folder: Path | None = None) -> Iterator[str]:
+    """Run a schema registry with the packaged schemas for the length of a block; gives its URL."""
+    with (
+        _folder(folder) as logs,
+        running("registry", *registry(), logs / "registry.log", port) as it,
+    ):
+        yield f"http://{HOST}:{it.port}"
+
+
+@contextlib.contextmanager
 def local_stack(folder: Path | None = None) -> Iterator[Stack]:
-    """Run both servers for the length of a block, which they never outlive.
+    """Run all servers for the length of a block, which they never outlive.
 
     `folder` gets logs and tables; by default a temporary one, deleted at the end.
     Raises ServerError.
@@ -81,8 +96,9 @@ def local_stack(folder: Path | None = None) -> Iterator[Stack]:
         _folder(folder) as base,
         start_broker(folder=base) as bootstrap,
         start_redis(folder=base) as redis_url,
+        start_registry(folder=base) as registry_url,
     ):
-        yield Stack(bootstrap, redis_url, base)
+        yield Stack(bootstrap, redis_url, registry_url, base)
 
 
 @contextlib.contextmanager
@@ -107,9 +123,9 @@ def up(folder: Path) -> Stack:
     with _locked(folder):
         servers = {server.name: server for server in _read(folder) if server.alive()}
         try:
-            for name in ("broker", "redis"):
+            for name in SERVERS:
                 if name not in servers:
-                    command, ready = broker() if name == "broker" else redis(folder)
+                    command, ready = _server(name, folder)
                     log = folder / f"{name}.log"
                     servers[name], process = start(name, command, ready, log, detached=True)
                     # It is meant to stay: tell Popen not to warn that nobody waited for it.
@@ -143,13 +159,21 @@ def status(folder: Path) -> tuple[Stack | None, dict[str, bool]]:
     """Return the stack if all of it runs, else None, and whether each server runs."""
     folder = folder.absolute()
     servers = {server.name: server for server in _read(folder)}
-    alive = {n: n in servers and servers[n].alive() for n in ("broker", "redis")}
+    alive = {n: n in servers and servers[n].alive() for n in SERVERS}
     return (_stack(folder, servers) if all(alive.values()) else None), alive
 
 
 def _stack(folder: Path, servers: dict[str, Server]) -> Stack:
-    kafka, cache = servers["broker"].port, servers["redis"].port
-    return Stack(f"{HOST}:{kafka}", f"redis://{HOST}:{cache}/0", folder)
+    kafka, cache, schemas = (servers[name].port for name in SERVERS)
+    return Stack(
+        f"{HOST}:{kafka}", f"redis://{HOST}:{cache}/0", f"http://{HOST}:{schemas}", folder
+    )
+
+
+def _server(name: str, folder: Path) -> tuple[Command, Ready]:
+    if name == "broker":
+        return broker()
+    return redis(folder) if name == "redis" else registry()
 
 
 def _read(folder: Path) -> list[Server]:

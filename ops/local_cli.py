@@ -18,8 +18,9 @@ def add_parser(subparsers: Any) -> None:
     """
     parser = subparsers.add_parser(
         "local",
-        help="a Kafka broker and a Redis server on this machine",
-        description="A Kafka broker and a Redis server on this machine, both in memory only.",
+        help="a Kafka broker, a Redis server and a schema registry on this machine",
+        description="A Kafka broker, a Redis server and a schema registry on this machine, "
+        "all in memory only.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, run, text in (
@@ -71,7 +72,7 @@ def _status(args: argparse.Namespace) -> int:
         print(json.dumps({"alive": alive, "env": stack.env() if stack else None}))
     else:
         for name, runs in alive.items():
-            print(f"{name:8}{'up' if runs else 'down'}")
+            print(f"{name:10}{'up' if runs else 'down'}")
         if stack:
             print(stack.exports(), end="")
     return 0 if stack else 3

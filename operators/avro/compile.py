@@ -55,7 +55,11 @@ def compile_record(schema: Any) -> Record:
         raise SchemaError("the schema is not a record")
     try:
         return _Compiler({}).record(schema, "")
-    except (KeyError, TypeError, AttributeError) as error:
+    except SchemaError:
+        raise
+    except RecursionError as error:
+        raise SchemaError("the schema is nested too deep") from error
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise SchemaError("the schema is not valid Avro") from error
 
 

@@ -19,6 +19,8 @@ from operators.rejects import Refusal
 from schemas import AvroSchema
 
 _MAX_PLANS = 1024
+# Ids of 8 bytes begin with four zeros, which read as this number.
+_ID_OF_8_BYTES = 0
 
 Refused = tuple[int, str, str]  # row, code, message
 
@@ -108,26 +110,24 @@ class Decoder:
         """
         found: dict[_Plan | tuple[str, str], list[tuple[SchemaId, Group]]] = {}
         for schema_id, several in groups.items():
-            plan = self._plan(schema_id)
             key: _Plan | tuple[str, str]
-            if plan is None:
-                key = "unknown_schema", "There is no schema of this id."
-            elif isinstance(plan, str):
-                key = "incompatible_schema", f"The writer's schema cannot be read: {plan}."
+            try:
+                plan = self._plan(schema_id)
+            except KeyError as error:
+                key = "unknown_schema", _unknown(schema_id, error)
             else:
-                key = plan
+                if isinstance(plan, str):
+                    key = "incompatible_schema", f"The writer's schema cannot be read: {plan}."
+                else:
+                    key = plan
             found.setdefault(key, []).extend((schema_id, group) for group in several)
         return found
 
-    def _plan(self, schema_id: SchemaId) -> "_Plan | str | None":
-        """Return how to decode an id's records, why none can be, or None: no such schema."""
+    def _plan(self, schema_id: SchemaId) -> "_Plan | str":
+        """Return how to decode an id's records, or why none can be; KeyError: no such schema."""
         plan = self._plans.get(schema_id)
         if plan is None:
-            try:
-                schema = self._lookup(schema_id)
-            except KeyError:
-                return None
-            plan = self._plan_of(schema)
+            plan = self._plan_of(self._lookup(schema_id))
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
                 self._by_schema.clear()
@@ -203,6 +203,17 @@ class _Plan:
             for i, field in enumerate(self._writer.fields)
         ]
         return columns, good, refused
+
+
+def _unknown(schema_id: SchemaId, error: KeyError) -> str:
+    if len(error.args) > 1:
+        return f"The schema of this id {error.args[1]}."
+    if schema_id == _ID_OF_8_BYTES:
+        return (
+            "There is no schema of this id. Apicurio's serializers may write ids of 8 bytes, "
+            "which begin like it: set their ids to 4 bytes, as Confluent's are."
+        )
+    return "There is no schema of this id."
 
 
 def _id_of(row: int, several: list[tuple[SchemaId, Group]]) -> str:

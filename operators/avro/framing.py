@@ -18,6 +18,8 @@ from schemas import AvroSchema
 
 SchemaId = int | UUID
 Lookup = Callable[[SchemaId], AvroSchema]
+"""Returns the schema of an id; raises KeyError(id) if there is none, or KeyError(id, why)."""
+
 Headers = Sequence[tuple[str, bytes | None]]
 
 ID_HEADER = "__value_schema_id"

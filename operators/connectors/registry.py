@@ -1,47 +1,69 @@
 """Where schemas come from: a Schema Registry, a folder, or this package."""
 
 import json
-import time
-from collections.abc import Callable, Mapping
+import re
+import ssl
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 import schemas
 from operators.avro import Lookup, SchemaId
-from operators.errors import KnownError
+from operators.connectors.registry_kept import KeptSchemas
+from operators.connectors.registry_lookup import (
+    RegistryAwayError,
+    RegistryDeniedError,
+    RegistryLookup,
+    RegistryUnavailableError,
+)
 from schemas import AvroSchema
 
 if TYPE_CHECKING:
     from operators.connectors.registry_client import RegistryClient
 
-# How long an id that was not found is not asked for again: a schema may yet be registered.
-UNKNOWN_SECONDS = 30.0
-_MAX_UNKNOWN = 10_000
+__all__ = ["RegistryUnavailableError", "check_url", "open_registry", "register"]
+
+_HTTP: Final = re.compile(r"https?://", re.IGNORECASE)
 
 
-class RegistryUnavailableError(KnownError):
-    """The registry did not answer, or not as a registry does, after all retries."""
+def check_url(url: str) -> None:
+    """Raise ValueError, which shows no password, if `url` is none for `open_registry`."""
+    if _HTTP.match(url):
+        _without_user(url)
+    else:
+        _read_folder(url)
 
 
-def open_registry(url: str, config: Mapping[str, str] | None = None) -> Lookup:
+def open_registry(
+    url: str,
+    config: Mapping[str, str] | None = None,
+    *,
+    kept: Path | None = None,
+    timeout: float = 60.0,
+) -> Lookup:
     """Return the function that finds a schema by its id.
 
     `url` is a registry's (``http://`` or ``https://``, several with commas between), a
     folder of ``<record>/<version>.avsc`` or its ``file://`` URL, or empty for the packaged
     schemas; files are read here, and have the ids of `schemas.local_id` and `local_guid`.
-    `config` goes to `SchemaRegistryClient`: ``basic.auth.user.info``, ``ssl.ca.location``,
-    ``timeout`` (s; 10), ``max.retries`` (3) and so on.
+    `config` has the names of `SchemaRegistryClient`: ``basic.auth.user.info``,
+    ``ssl.ca.location`` and so on; for a bearer token ``bearer.auth.token``, or
+    ``bearer.auth.token.file`` where it is renewed. A registry is waited for, for `timeout`
+    seconds, if the folder `kept` has no schemas of it from earlier runs.
 
-    The function raises KeyError for an id that does not exist, and remembers that for
-    `UNKNOWN_SECONDS`; and RegistryUnavailableError for anything else that goes wrong.
-    This raises ValueError for a bad `config`, and FileNotFoundError without the folder.
+    The function raises KeyError for an id that does not exist, and RegistryUnavailableError
+    if the registry is away for longer than a flow at work waits.
+    This raises ValueError for a bad `url` or `config`, without secrets, and
+    RegistryUnavailableError.
     """
-    if not is_http(url):
-        return _read_folder(schemas_folder(url)).__getitem__
+    if not _HTTP.match(url):
+        return _read_folder(url).__getitem__
     client = _client(url, config)
-    return remember_unknown(client.fetch)
+    lookup = RegistryLookup(client, KeptSchemas(kept, client.where))
+    lookup.begin(timeout)
+    return lookup
 
 
 def register(
@@ -54,48 +76,63 @@ def register(
     RegistryUnavailableError also where the registry refuses a version as incompatible.
     """
     versions = schemas.versions(record)
-    if not is_http(url):
+    if not _HTTP.match(url):
         return {version: schemas.local_id(record, version) for version in versions}
     client = _client(url, config)
-    return {
-        version: client.register(f"{topic}-value", schemas.load(record, version))
-        for version in versions
-    }
-
-
-def remember_unknown(lookup: Lookup, clock: Callable[[], float] = time.monotonic) -> Lookup:
-    """Return `lookup`, made to raise KeyError at once for ids that it lately did not know."""
-    unknown: dict[SchemaId, float] = {}
-
-    def remembering(schema_id: SchemaId) -> AvroSchema:
-        until = unknown.get(schema_id)
-        if until is not None and clock() < until:
-            raise KeyError(schema_id)
-        try:
-            return lookup(schema_id)
-        except KeyError:
-            if len(unknown) >= _MAX_UNKNOWN:  # whoever sends that many makes them up
-                unknown.clear()
-            unknown[schema_id] = clock() + UNKNOWN_SECONDS
-            raise
-
-    return remembering
+    try:
+        return {
+            version: client.register(f"{topic}-value", schemas.load(record, version))
+            for version in versions
+        }
+    except (RegistryAwayError, RegistryDeniedError) as error:
+        raise RegistryUnavailableError(f"schema registry {client.where}: {error}") from error
 
 
 def _client(url: str, config: Mapping[str, str] | None) -> "RegistryClient":
     # Confluent's client brings three HTTP libraries, a third of a second of every start.
     from operators.connectors.registry_client import RegistryClient
 
-    return RegistryClient(url, config or {})
+    bare, user = _without_user(url)
+    settings = dict(config or {})
+    if user:
+        if "basic.auth.user.info" in settings or any(n.startswith("bearer.") for n in settings):
+            raise ValueError("the user stands in the URL and in a setting of its own")
+        settings["basic.auth.user.info"] = user
+    try:
+        return RegistryClient(bare, settings)
+    except (ssl.SSLError, OSError) as error:
+        raise ValueError(f"certificates or their key cannot be read: {error}") from error
 
 
-def is_http(url: str) -> bool:
-    """Tell a registry's URL from a folder."""
-    return url.startswith(("http://", "https://"))
+def _without_user(urls: str) -> tuple[str, str]:
+    """Return registries' URLs without user and password, and these as ``user:password``.
+
+    A password may have any character; as in URLs, %40 is one. Raises ValueError.
+    """
+    bare, users = [], set()
+    for url in re.split(r"\s*,\s*(?=https?://)", urls.strip(), flags=re.IGNORECASE):
+        scheme, _, rest = url.partition("://")
+        user, _, place = rest.rpartition("@")
+        if user:
+            users.add(unquote(user))
+        try:
+            parts = urlsplit(f"{scheme.lower()}://{place}")
+            good = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            good = False
+        # Any part of it may be of a password.
+        if not good or parts.query or parts.fragment or re.search(r"[\s,]", place):
+            raise ValueError("is not the URL of a registry: http://host:port")
+        bare.append(f"{scheme.lower()}://{place}".rstrip("/"))
+    if len(users) > 1:
+        raise ValueError("has more than one user")
+    user = users.pop() if users else ""
+    if user and ":" not in user:
+        raise ValueError("has a user without a password")
+    return ",".join(bare), user
 
 
-def schemas_folder(url: str) -> Path:
-    """Return the folder of schemas that is no registry's URL, the packaged one if it is empty."""
+def _folder(url: str) -> Path:
     if not url:
         return Path(schemas.__file__).parent
     if url.startswith("file://"):
@@ -103,13 +140,32 @@ def schemas_folder(url: str) -> Path:
     return Path(url)
 
 
-def _read_folder(folder: Path) -> dict[SchemaId, AvroSchema]:
+def _read_folder(url: str) -> dict[SchemaId, AvroSchema]:
+    """Return the schemas of a folder; raises ValueError with all that is wrong there."""
+    folder = _folder(url)
     if not folder.is_dir():
-        raise FileNotFoundError(f"no schemas folder at {folder}")
+        # Not what it is: of a misspelt URL that may be a password.
+        raise ValueError("is neither an http:// or https:// URL nor a folder that is there")
     found: dict[SchemaId, AvroSchema] = {}
-    for path in sorted(folder.glob("*/*.avsc")):
-        record, version = path.parent.name, int(path.stem)
-        schema = json.loads(path.read_text("utf-8"))
+    problems = []
+    # Other systems leave files of their own, whose names begin with a dot.
+    paths = [path for path in sorted(folder.glob("*/*.avsc")) if path.name[0] != "."]
+    for path in paths:
+        record = path.parent.name
+        try:
+            if not path.stem.isdecimal():
+                raise ValueError("its name is no version number")
+            schema = json.loads(path.read_text("utf-8"))
+            if not isinstance(schema, dict):
+                raise ValueError("it is no schema of a record")
+        except (OSError, ValueError, RecursionError) as error:
+            problems.append(f"{path}: {error}")
+            continue
+        version = int(path.stem)
         found[schemas.local_id(record, version)] = schema
         found[schemas.local_guid(record, version)] = schema
+    if not paths:
+        problems.append(f"{folder} has no file <record>/<version>.avsc")
+    if problems:
+        raise ValueError("; ".join(problems))
     return found

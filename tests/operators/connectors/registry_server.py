@@ -1,100 +1,112 @@
-"""A schema registry for tests.
+"""A schema registry for tests: the local stack's, numbering from 1, that can also go wrong."""
 
-No registry runs on a developer's machine, so a small HTTP server answers here as Confluent's
-API reference says. Our client was tried by hand against Apicurio Registry 2.6.13 as well (its
-Confluent-compatible API, v7): registering twice, both ids, references, unknown ids, ids past
-31 bits, GUIDs (which it does not know) and a wrong path.
-"""
-
-import base64
-import json
-import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import contextlib
+import ssl
+from collections.abc import Iterator
+from http import HTTPStatus
+from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
-GUID = uuid.UUID(int=77)
-"""What the first schema is also known by."""
+from ops import registry
 
 
-class Registry(ThreadingHTTPServer):
-    """Keeps schemas as Confluent's registry does; `failures` answers 503 that often first."""
+class Store(registry.Store):
+    """Empty at first; `deleted` are versions of subjects that are given only to who asks so."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.schemas: list[dict[str, Any]] = []
-        self.subjects: dict[str, list[int]] = {}
-        self.failures = 0
-        self.asked: list[str] = []
-        self.password = ""
+        super().__init__({})
+        self.deleted: set[tuple[str, str]] = set()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+    def new_id(self, text: str) -> int:
+        return len(self.schemas) + 1
+
+
+class Registry(registry.Registry):
+    """Answers as Confluent's registry does, unless told otherwise.
+
+    `failures` answers 503 that often first; `page` is sent in the place of every answer: status,
+    content and media type; `authorization` is the header that it wants to see.
+    """
+
+    store: Store
+
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(port, Handler)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.server_port}"
+        self.store = Store()
+        self.failures = 0
+        self.knows_guids = True
+        self.page: tuple[int, bytes, str] | None = None
+        self.authorization = ""
+        self.asked: list[str] = []
 
     def add(self, subject: str, body: dict[str, Any]) -> int:
-        if body not in self.schemas:
-            self.schemas.append(body)
-        found = self.schemas.index(body) + 1
-        self.subjects.setdefault(subject, []).append(found)
-        return found
+        return self.store.register(subject, body)
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that does not trust us hangs up."""
 
 
-class Handler(BaseHTTPRequestHandler):
+@contextlib.contextmanager
+def serving(port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Registry]:
+    """Run a registry for the length of a block."""
+    server = Registry(port, tls)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Handler(registry.Handler):
     """Answers one connection's requests."""
 
+    # A connection that stays open would outlive the server that it is to lose.
+    protocol_version = "HTTP/1.0"
     server: Registry
 
-    def log_message(self, *_: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        if self.refused():
+    def do_GET(self) -> None:  # noqa: N802 # http.server's name
+        if self.gone_wrong():
             return
-        path = self.path.partition("?")[0].strip("/").split("/")
-        match path:
-            case ["schemas", "ids", number]:
-                self.schema(int(number))
-            case ["schemas", "guids", guid]:
-                self.schema(1 if guid == str(GUID) and self.server.schemas else 0)
-            case ["subjects", subject, "versions", version]:
-                found = self.server.subjects[subject][int(version) - 1]
-                more = {"subject": subject, "id": found, "version": int(version)}
-                self.answer(200, self.server.schemas[found - 1] | more)
-            case _:
+        match self.parts():
+            case ["schemas", "guids", _] if not self.server.knows_guids:
                 self.answer(404, {"error_code": 404, "message": "HTTP 404 Not Found"})
+            case ["schemas", "ids", number] if number.isdecimal() and int(number) >= 2**31:
+                self.answer(404, {"error_code": 404, "message": "HTTP 404 Not Found"})
+            case ["subjects", subject, "versions", version] if (
+                subject,
+                version,
+            ) in self.server.store.deleted and parse_qs(urlsplit(self.path).query).get(
+                "deleted"
+            ) != ["true"]:
+                self.answer(404, {"error_code": 40402, "message": "Version not found"})
+            case _:
+                super().do_GET()
 
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.refused():
-            return
-        subject = self.path.strip("/").split("/")[1]
-        if subject == "taken-value":
+    def do_POST(self) -> None:  # noqa: N802 # http.server's name
+        if self.gone_wrong():
+            self.rfile.read(int(self.headers["Content-Length"]))
+        elif self.parts()[1] == "taken-value":
             self.answer(409, {"error_code": 409, "message": "incompatible"})
-            return
-        self.answer(200, {"id": self.server.add(subject, body)})
-
-    def schema(self, number: int) -> None:
-        if 0 < number <= len(self.server.schemas):
-            self.answer(200, self.server.schemas[number - 1])
         else:
-            self.answer(404, {"error_code": 40403, "message": "Schema not found"})
+            super().do_POST()
 
-    def refused(self) -> bool:
+    def gone_wrong(self) -> bool:
         self.server.asked.append(self.path)
-        wanted = "Basic " + base64.b64encode(self.server.password.encode()).decode()
-        if self.server.password and self.headers["Authorization"] != wanted:
-            self.answer(401, {"error_code": 401, "message": "Unauthorized"})
-            return True
+        wanted = self.server.authorization
         self.server.failures -= 1
-        if self.server.failures >= 0:
+        if self.server.page is not None:
+            self.send(*self.server.page)
+        elif wanted and self.headers["Authorization"] != wanted:
+            self.answer(401, {"error_code": 401, "message": HTTPStatus(401).phrase})
+        elif self.server.failures >= 0:
             self.answer(503, {"error_code": 50003, "message": "Forwarding error"})
-            return True
-        return False
-
-    def answer(self, status: int, body: Any) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        else:
+            return False
+        return True
