@@ -132,7 +132,9 @@ def up(folder: Path) -> Stack:
                     process.returncode = 0
         finally:
             # Also after a failure: what did start must be found by `down`.
-            (folder / "stack.json").write_text(to_json(list(servers.values())))
+            (folder / "stack.json").write_text(
+                to_json([servers[name] for name in SERVERS if name in servers])
+            )
         stack = _stack(folder, servers)
         (folder / "env").write_text(stack.exports())
     return stack

@@ -168,7 +168,6 @@ def _error(error: tuple[int, str]) -> Answer:
 class Handler(BaseHTTPRequestHandler):
     """Answers one connection's requests."""
 
-    protocol_version = "HTTP/1.1"
     server: "Registry"
 
     def log_message(self, *_: Any) -> None:

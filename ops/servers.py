@@ -72,4 +72,4 @@ def registry() -> tuple[Command, Ready]:
         return [sys.executable, "-P", "-m", "ops.registry", str(port)]
 
     request = b"GET /schemas/types HTTP/1.0\r\n\r\n"
-    return command, lambda port: ask(port, request).startswith(b"HTTP/1.1 200")
+    return command, lambda port: ask(port, request).startswith(b"HTTP/1.0 200")

@@ -20,6 +20,7 @@ def test_the_stack_serves_kafka_and_redis_and_ends_with_its_block(capfd):
             "BYTEWAX_SNAPSHOT_INTERVAL",
             "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS",
             "MILLSTREAM_REDIS_URL",
+            "MILLSTREAM_SCHEMA_REGISTRY",
             "MILLSTREAM_DELTA_ROOT",
         }
         create_topic(stack.bootstrap, "t", 3)
@@ -78,18 +79,19 @@ def test_up_twice_then_down_twice(tmp_path, capsys):
         assert f"export MILLSTREAM_REDIS_URL={env['MILLSTREAM_REDIS_URL']}\n" in exports
 
         # A server that died is replaced; the other one keeps what it holds.
-        broker, server = from_json((tmp_path / "stack" / "stack.json").read_text())
+        broker, server, _ = from_json((tmp_path / "stack" / "stack.json").read_text())
         os.kill(server.pid, signal.SIGKILL)
         os.waitpid(server.pid, 0)
         assert millstream("status", *folder) == 3
-        assert json.loads(capsys.readouterr().out)["alive"] == {"broker": True, "redis": False}
+        alive = json.loads(capsys.readouterr().out)["alive"]
+        assert alive == {"broker": True, "redis": False, "registry": True}
         assert millstream("up", *folder) == 0
         assert from_json((tmp_path / "stack" / "stack.json").read_text())[0] == broker
         assert millstream("status", *folder) == 0
     finally:
         capsys.readouterr()
         assert millstream("down", *folder) == 0
-    assert json.loads(capsys.readouterr().out) == {"ended": ["broker", "redis"]}
+    assert json.loads(capsys.readouterr().out) == {"ended": ["broker", "redis", "registry"]}
     assert millstream("down", *folder) == 0
     assert json.loads(capsys.readouterr().out) == {"ended": []}
 

@@ -67,8 +67,6 @@ def serving(port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Regist
 class Handler(registry.Handler):
     """Answers one connection's requests."""
 
-    # A connection that stays open would outlive the server that it is to lose.
-    protocol_version = "HTTP/1.0"
     server: Registry
 
     def do_GET(self) -> None:  # noqa: N802 # http.server's name
