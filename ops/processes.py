@@ -104,9 +104,10 @@ def running(
     ready: Callable[[int], bool],
     log: Path,
     port: int | None = None,
+    timeout: float = 15.0,
 ) -> Iterator[Server]:
     """Run a server for the length of a block; see `start`."""
-    server, process = start(name, command, ready, log, port)
+    server, process = start(name, command, ready, log, port, timeout=timeout)
     try:
         yield server
     finally:

@@ -57,6 +57,7 @@ class Field:
 
     def __init__(self, stack: Stack, bootstrap: str, folder: Path) -> None:
         self.topic, self.folder, self.bootstrap = folder.name, folder, bootstrap
+        self.stack = stack
         self.settings = {
             **topics.settings(stack, self.topic, folder),
             "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": bootstrap,

@@ -128,7 +128,7 @@ def test_a_path_in_the_url_is_kept_as_contexts_and_apicurio_need_it(server: Regi
     assert server.asked[0] == "/contexts/.other/schemas/types"
 
 
-@pytest.mark.parametrize("password", ["s3cret", "a/b", "a@b", "a:b", "a%b#c?d", "a,b", "ü"])
+@pytest.mark.parametrize("password", ["s3cret", "a/b@c:d", "a%b#c?d,e ü"])
 def test_credentials_are_sent_and_not_shown(server: Registry, password: str) -> None:
     server.authorization = basic(f"reader:{password}")
     for url, config in (
