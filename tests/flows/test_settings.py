@@ -155,3 +155,34 @@ def test_refusing_prints_every_line_and_ends_with_the_status(capsys):
         refuse(SettingsError("one\ntwo"), 2)
     assert raised.value.code == 2
     assert capsys.readouterr().err == "millstream: one\nmillstream: two\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("", "http://u:s3cr/et@host:8081x", "is not the URL of a registry"),
+        ("", "host:8081", "no folder of schemas, and no http"),
+        ("_USER", "s3cret", "must be user:password"),
+        ("_TOKEN", "s3crét", "has characters that no token has"),
+        ("_TOKEN_FILE", "/no/token", "there is no file /no/token"),
+        ("_CA_LOCATION", "/no/ca", "there is no file /no/ca"),
+        ("_KEY_LOCATION", __file__, "there is no MILLSTREAM_SCHEMA_REGISTRY_CERTIFICATE_LOC"),
+    ],
+)
+def test_settings_of_a_registry_are_refused_without_their_secrets(
+    name: str, value: str, says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says) as raised:
+        load(NEEDED | {f"MILLSTREAM_SCHEMA_REGISTRY{name}": value})
+    assert str(raised.value).startswith(f"MILLSTREAM_SCHEMA_REGISTRY{name}: ")
+    assert "s3cr" not in str(raised.value)
+
+
+def test_a_registry_knows_one_by_one_thing() -> None:
+    one = NEEDED | {"MILLSTREAM_SCHEMA_REGISTRY_USER": "user:password\n"}
+    assert load(one).schema_registry_user.get_secret_value() == "user:password"
+    for other, value in (("TOKEN", "token"), ("TOKEN_FILE", __file__)):
+        with pytest.raises(SettingsError, match="there is a MILLSTREAM_SCHEMA_REGISTRY_USER"):
+            load(one | {f"MILLSTREAM_SCHEMA_REGISTRY_{other}": value})
+    empty = {f"MILLSTREAM_SCHEMA_REGISTRY_{name}": "" for name in ("TOKEN", "CA_LOCATION")}
+    assert load(one | empty).schema_registry_ca_location is None
