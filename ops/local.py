@@ -37,7 +37,8 @@ class Stack:
         return {
             "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
             "MILLSTREAM_REDIS_URL": self.redis_url,
-            "MILLSTREAM_SCHEMA_REGISTRY": self.registry_url,
+            # For producers. Flows have the same schemas, by the same ids, and need not ask.
+            "SCHEMA_REGISTRY_URL": self.registry_url,
             "MILLSTREAM_DELTA_ROOT": str(self.folder / "tables"),
             # bytewax.run takes -r only together with these two.
             "BYTEWAX_SNAPSHOT_INTERVAL": "10",

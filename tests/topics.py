@@ -31,8 +31,6 @@ def settings(stack: Stack, topic: str, folder: Path) -> dict[str, str]:
     return {
         **stack.env(),
         **names(topic),
-        # The packaged schemas: a flow that asks nobody starts a little sooner.
-        f"{PREFIX}SCHEMA_REGISTRY": "",
         f"{PREFIX}DELTA_ROOT": str(folder / "tables"),
         f"{PREFIX}CHARGEBACKS_WITHIN": "6h",
     }

@@ -161,7 +161,7 @@ class RegistryLookup:
             raise KeyError(
                 schema_id, "was not asked for, as too many unknown ids came before it"
             )
-        left = self._waiting.left() if until is None else 0.0
+        left = self._waiting.left() if until is None and _may_come(schema_id) else 0.0
         schema = self._wait(schema_id, left if left >= _WORTH_WAITING else 0.0)
         self._unknown.pop(schema_id, None)
         self._known[schema_id] = schema
@@ -237,3 +237,8 @@ class RegistryLookup:
                     "from an older copy. Restore it; or, if no record of the old schema is left "
                     f"to read, remove {self._kept.folder}"
                 )
+
+
+def _may_come(schema_id: SchemaId) -> bool:
+    """Tell whether a registry may yet give a schema this id: its numbers are Java's, from 1."""
+    return not isinstance(schema_id, int) or 0 < schema_id < 2**31

@@ -20,8 +20,8 @@ def test_the_stack_serves_kafka_and_redis_and_ends_with_its_block(capfd):
             "BYTEWAX_SNAPSHOT_INTERVAL",
             "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS",
             "MILLSTREAM_REDIS_URL",
-            "MILLSTREAM_SCHEMA_REGISTRY",
             "MILLSTREAM_DELTA_ROOT",
+            "SCHEMA_REGISTRY_URL",
         }
         create_topic(stack.bootstrap, "t", 3)
         quiet = {"bootstrap.servers": stack.bootstrap, "log_level": 0}

@@ -129,6 +129,15 @@ def test_a_slow_registry_is_not_asked_for_ten_thousand_made_up_ids(world: World)
     assert lookup(9_999) == TWO
 
 
+@pytest.mark.parametrize("schema_id", [0, 2**31, 2**32 - 1])
+def test_a_number_that_no_registry_gives_is_asked_for_and_not_waited_for(
+    world: World, schema_id: int
+) -> None:
+    """The local stack's does, hence the question."""
+    unknown(world.lookup(), schema_id)
+    assert world.asked == [schema_id]
+
+
 def test_waiting_is_rationed_by_the_minute(world: World) -> None:
     lookup = world.lookup()
     unknown(lookup, 1)
