@@ -161,7 +161,7 @@ def test_refusing_prints_every_line_and_ends_with_the_status(capsys):
     ("name", "value", "says"),
     [
         ("", "http://u:s3cr/et@host:8081x", "is not the URL of a registry"),
-        ("", "host:8081", "no folder of schemas, and no http"),
+        ("", "host:8081", "neither an http"),
         ("_USER", "s3cret", "must be user:password"),
         ("_TOKEN", "s3crét", "has characters that no token has"),
         ("_TOKEN_FILE", "/no/token", "there is no file /no/token"),

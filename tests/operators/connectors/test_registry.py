@@ -290,7 +290,7 @@ def test_schemas_come_from_a_folder_or_the_package(tmp_path: Path, form: str) ->
 
 
 def test_all_that_is_wrong_with_a_folder_is_said_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no folder"):
+    with pytest.raises(ValueError, match=r"neither an http.* nor a folder that is there"):
         registry.check_url(str(tmp_path / "nowhere"))
     with pytest.raises(ValueError, match=r"no file <record>/<version>\.avsc"):
         registry.check_url(str(tmp_path))
