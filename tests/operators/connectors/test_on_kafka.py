@@ -4,7 +4,7 @@ import itertools
 import logging
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from operators.batches import Progress
@@ -216,3 +216,20 @@ def test_messages_of_others_whose_header_names_are_not_utf8_are_left_alone(confi
     raw_record.send(config["bootstrap.servers"], topic, b"theirs", [(b"\xff", b"1")])
     part = KafkaSink(config, {topic: [0, 1]}).build_part("out", topic, None)
     assert sum(lives(part, 1, 0, 1)["ends"].values()) == 3
+
+
+def test_what_is_sent_is_seen_behind_a_transaction_that_somebody_else_has_open(
+    config, topic, start
+):
+    part = start()
+    state = lives(part, 0, 0)
+    somebody = Producer({**config, "transactional.id": topic})
+    somebody.init_transactions(30)
+    somebody.begin_transaction()
+    for partition in (0, 1):
+        somebody.produce(topic, b"theirs", partition=partition)
+    assert somebody.flush(30) == 0
+    lives(part, 2, 1, 2)  # sent, but the recovery store never knew
+    lives(start(state), 2, 1, 2)
+    somebody.abort_transaction(30)
+    assert sent(config, topic) == ["r/0/0", "r/0/1", "r/0/2"]
