@@ -2,21 +2,15 @@
 
 import threading
 import time
-from concurrent.futures import Future
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from operators.connectors.brokers import LOG, Config, brokers_of
+from operators.connectors.brokers import LOG, Config
+from operators.connectors.kafka import consumer
 from operators.connectors.kafka_faults import denied
 
-_ANSWER_SECONDS: Final = 10.0
 # What passes within a minute, as outages do, is nothing to say: the next epoch commits more.
 _PASSING_SECONDS: Final = 60.0
 
@@ -27,14 +21,17 @@ class GroupOffsets:
     Nobody waits for it and nothing fails with it: an offset that was not committed is one in the
     log, and the next epoch's is. One request is under way at a time. Workers of a process,
     which are threads, share it.
+
+    A consumer that reads nothing commits: librdkafka's admin client aborts the process where a
+    broker goes away while a group's coordinator is asked (librdkafka issue 4605).
     """
 
     def __init__(self, config: Config, topic: str, group: str) -> None:
         self._config, self._topic, self._group = config, topic, group
-        self._admin: AdminClient | None = None
+        self._client: Consumer | None = None
         self._reached: dict[int, int] = {}
         self._due: dict[int, int] = {}
-        self._asked: Future[Any] | None = None
+        self._asked = False
         self._failing: float | None = None
         self._said: int | None = None
         self._lock = threading.Lock()
@@ -52,13 +49,14 @@ class GroupOffsets:
 
     def send(self) -> None:
         """Commit what is due, unless the answer to the commit before is still to come."""
-        if not self._due or (self._asked is not None and not self._asked.done()):
+        if not (self._due or self._asked):
             return
         with self._lock:
-            due, self._due = self._due, {}
-            if due:
-                self._look()
-                self._asked = self._commit(due, _ANSWER_SECONDS)
+            if self._asked and self._client is not None:
+                self._client.poll(0)  # the answer, if there is one
+            if self._due and not self._asked:
+                due, self._due = self._due, {}
+                self._commit(due)
 
     def finish(self, timeout: float) -> None:
         """Commit all snapshots' positions: the run has ended well, so they are durable.
@@ -66,40 +64,41 @@ class GroupOffsets:
         Returns after `timeout` seconds at the latest.
         """
         with self._lock:
-            if self._reached:
-                self._asked = self._commit(self._reached, timeout)
-                self._look(timeout, passing=0.0)
+            if not self._reached:
+                return
+            deadline = time.monotonic() + timeout
+            self._wait(deadline)
+            self._asked = False
+            self._commit(self._reached)
+            if not self._wait(deadline):
+                self._note([KafkaError(KafkaError._TIMED_OUT)], passing=0.0)
 
-    def _commit(self, positions: dict[int, int], timeout: float) -> "Future[Any]":
-        if self._admin is None:
-            self._admin = brokers_of(self._config).admin()
-        self._admin.poll(0)
+    def _wait(self, deadline: float) -> bool:
+        """Wait for the answer that is to come, and tell whether it has."""
+        while self._asked and self._client is not None and time.monotonic() < deadline:
+            self._client.poll(0.05)
+        return not self._asked
+
+    def _commit(self, positions: dict[int, int]) -> None:
+        if self._client is None:
+            self._client = consumer(self._config, self._group, on_commit=self._answered)
         places = [TopicPartition(self._topic, p, offset) for p, offset in positions.items()]
-        asked = ConsumerGroupTopicPartitions(self._group, places)
-        answers = self._admin.alter_consumer_group_offsets([asked], request_timeout=timeout)
-        (answer,) = answers.values()
-        return answer  # type: ignore[no-any-return] # confluent_kafka has no types
+        self._client.commit(offsets=places, asynchronous=True)
+        self._asked = True
 
-    def _look(self, timeout: float = 0.0, passing: float = _PASSING_SECONDS) -> None:
+    def _answered(self, error: KafkaError | None, places: Sequence[TopicPartition]) -> None:
+        self._asked = False
+        self._note([error] if error else [each.error for each in places if each.error])
+
+    def _note(self, errors: Sequence[KafkaError], passing: float = _PASSING_SECONDS) -> None:
         """Say in the log what commits fail with, once for each such thing that does not pass."""
-        if self._asked is None:
-            return
-        try:
-            places = self._asked.result(timeout).topic_partitions
-            errors = [place.error for place in places if place.error is not None]
-        except KafkaException as error:
-            errors = [error.args[0]]
-        except TimeoutError:
-            errors = [KafkaError(KafkaError._TIMED_OUT)]
         if not errors:
             self._failing = self._said = None
             return
         now = time.monotonic()
         self._failing = self._failing or now
-        why, may_not = (
-            errors[0].str(),
-            errors[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED,
-        )
+        may_not = errors[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+        why = errors[0].str()
         if may_not:
             why = denied(self._config, "READ", self._group, ["READ"], "group")
         if errors[0].code() != self._said and (may_not or now - self._failing >= passing):
