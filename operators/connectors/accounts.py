@@ -1,0 +1,105 @@
+"""Accounts: what a table accounts for, also where its transactions do not say so any more."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from deltalake import DeltaTable
+
+from operators.connectors.commits import newest_fence
+from operators.connectors.delta import Fence, Fenced
+from operators.connectors.errors import FencedError
+from operators.connectors.reading import query
+from operators.tables import Frontier, Table
+
+LOG: Final = logging.getLogger("millstream.delta")
+
+RETENTION: Final = "delta.setTransactionRetentionDuration"
+
+_LAST: Final = (
+    "SELECT source_topic, source_partition, max(source_offset) FROM rows "
+    "GROUP BY source_topic, source_partition"
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A fence that is told elsewhere; reads as the table's transactions do."""
+
+    table_uri: str
+    versions: Mapping[str, int]
+
+    def transaction_version(self, app_id: str) -> int | None:
+        """Return the version that goes with an id."""
+        return self.versions.get(app_id)
+
+
+class FenceLostError(FencedError):
+    """Tables have rows, and nothing tells any more what these account for."""
+
+    def __init__(self, tables: Sequence[tuple[str, bool]]) -> None:
+        """`tables` are names, and whether the table's transactions may be dropped by age."""
+        self.tables = tuple(tables)
+        names = " and ".join(name for name, _ in tables)
+        why = (
+            f" (a checkpoint of another engine dropped it: their property {RETENTION} is set)"
+            if any(limited for _, limited in tables)
+            else ""
+        )
+        super().__init__(
+            f"what the rows of {names} account for is no longer in their logs{why}: more rows "
+            "would be there twice or never. Delete these tables and the recovery directory: "
+            "the flow then reads the topic from the start and adds to each table only what it "
+            "lacks"
+        )
+
+
+def fenced(handle: DeltaTable, fence: Fence) -> Fenced:
+    """Return what tells a table's fence: its transactions, or else its newest commit of the flow.
+
+    Other engines' checkpoints drop transactions where the table's properties say so.
+    """
+    if fence.read(handle) != Frontier():
+        return handle
+    told = newest_fence(handle, fence.flow)
+    return handle if told is None else Told(handle.table_uri, told)
+
+
+def recorded(handle: DeltaTable, fence: Fence) -> Frontier:
+    """Return what a table accounts for as its log tells it."""
+    return fence.read(fenced(handle, fence))
+
+
+def accounted(handle: DeltaTable, table: Table, fence: Fence) -> tuple[Frontier, bool]:
+    """Return what a table accounts for, and whether its transactions lack that.
+
+    Rows by offset tell themselves the last of them; between it and the fence there was none
+    for this table, so one does as well as the other. Raises FenceLostError of a table that has
+    rows and nothing that tells.
+    """
+    found = fence.read(handle)
+    if found != Frontier():
+        return found, False
+    found = recorded(handle, fence)
+    if found == Frontier() and handle.file_uris():
+        if table.fenced == "by window":
+            limited = RETENTION in handle.metadata().configuration
+            raise FenceLostError([(table.name, limited)])
+        found = _of_rows(handle, fence)
+    if found == Frontier():
+        return found, False
+    LOG.warning(
+        "%s: what it accounts for is gone from its transactions (is %s set?); found again",
+        table.name,
+        RETENTION,
+    )
+    return found, True
+
+
+def _of_rows(handle: DeltaTable, fence: Fence) -> Frontier:
+    last = query(handle, _LAST).rows()
+    frontier = Frontier({(topic, int(part)): offset for topic, part, offset in last})
+    # Of the flow's own topics, as its transactions would have it.
+    told = {each.app_id: each.version for each in fence.transactions(frontier)}
+    return fence.read(Told(handle.table_uri, told))
