@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 
 from deltalake import CommitProperties, DeltaTable, Transaction
@@ -68,6 +69,12 @@ def restored_to(table: DeltaTable) -> int | datetime | str | None:
         if _is_ours(commit):
             return None
     return None
+
+
+def times_of_rows(table: DeltaTable, count: int) -> list[datetime]:
+    """Return when the newest commits of a flow's rows were made, at most so many."""
+    ours = (c for c in _newest_first(table) if _is_ours(c) and _told(c).get("rows") != 0)
+    return [datetime.fromtimestamp(c["timestamp"] / 1000, UTC) for c in islice(ours, count)]
 
 
 def _is_ours(commit: Mapping[str, Any]) -> bool:

@@ -50,7 +50,7 @@ def never_fits(table: str, error: BaseException) -> UnfitTableError | None:
         )
     if "failed validation check" in text or "violates" in text:
         return UnfitTableError(
-            f"table {table} has a constraint that this flow's rows break ({reason(error)}): "
-            "drop it, with ALTER TABLE … DROP CONSTRAINT or DROP NOT NULL"
+            f"table {table} has a constraint that this flow's rows break: drop it, with "
+            "ALTER TABLE … DROP CONSTRAINT or ALTER COLUMN … DROP NOT NULL"
         )
     return None
