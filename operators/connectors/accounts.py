@@ -1,13 +1,14 @@
 """Accounts: what a table accounts for, also where its transactions do not say so any more."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
-from operators.connectors.commits import newest_fence
+from operators.connectors.commits import newest_fence, restored_to
 from operators.connectors.delta import Fence, Fenced
 from operators.connectors.errors import FencedError
 from operators.connectors.reading import query
@@ -103,3 +104,51 @@ def _of_rows(handle: DeltaTable, fence: Fence) -> Frontier:
     # Of the flow's own topics, as its transactions would have it.
     told = {each.app_id: each.version for each in fence.transactions(frontier)}
     return fence.read(Told(handle.table_uri, told))
+
+
+def refuse_restored(handle: DeltaTable, table: Table, fence: Fence) -> None:
+    """Refuse a table whose rows were rolled back while its fence was not.
+
+    That is what a restore does, unless it writes the older version's fence as well. Raises
+    FencedError.
+    """
+    restored = restored_to(handle)
+    if restored is None:
+        return
+    try:
+        older = DeltaTable(handle.table_uri)
+        older.load_as_version(restored)
+        then = recorded(older, fence)
+    # A ValueError is of a time without its zone.
+    except (DeltaError, OSError, ValueError):
+        then = Frontier()
+    if then != recorded(handle, fence):
+        what = f"version {restored}" if isinstance(restored, int) else f"rows of {restored}"
+        raise FencedError(
+            f"table {table.name} was restored to its {what}: its rows went back, but not the "
+            "offsets that it accounts for, so what it has lost would never be written again. "
+            "Delete this table and the recovery directory: the flow then reads the topic from "
+            "the start and adds to each table only what it lacks"
+        )
+
+
+def refuse_behind(
+    table: Table, reached: Frontier, offsets: Iterable[tuple[str, int, int]]
+) -> None:
+    """Refuse a table that is behind what the recovery store knows it committed.
+
+    `offsets` are those, as (topic, partition, offset). Raises FencedError.
+    """
+    behind = [
+        f"{topic}/{partition}: {offset} committed, table at "
+        f"{reached.offsets.get((topic, partition))}"
+        for topic, partition, offset in offsets
+        if reached.offsets.get((topic, partition), -1) < offset
+    ]
+    if behind:
+        raise FencedError(
+            f"table {table.name} is behind the recovery store ({'; '.join(behind)}): it was "
+            "deleted or restored to an older version. Restore the recovery directory of the "
+            "same time, or start with an empty one: the flow then reads the topic from the "
+            "start and adds to each table only what it lacks"
+        )

@@ -19,7 +19,14 @@ from deltalake.exceptions import DeltaError
 from operators import metrics
 from operators.batches import Progress
 from operators.connectors import commits
-from operators.connectors.accounts import FenceLostError, accounted, fenced, recorded
+from operators.connectors.accounts import (
+    FenceLostError,
+    accounted,
+    fenced,
+    recorded,
+    refuse_behind,
+    refuse_restored,
+)
 from operators.connectors.delta import Fence, check_storage, open_table, table_uri, unavailable
 from operators.connectors.durability import sync_commit, sync_table
 from operators.connectors.errors import FencedError, StorageUnavailableError, never_fits, reason
@@ -50,10 +57,10 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._reopen()
         sync_table(self._handle)
         self._frontier, unrecorded = accounted(self._handle, table, sink.fence)
-        self._refuse_restored()
+        refuse_restored(self._handle, table, sink.fence)
         self._tracker = Tracker(sink.partitions)
         if state is not None:
-            self._check_against(state)
+            refuse_behind(table, self._frontier, state["offsets"])
             self._tracker.resume(state["flow"])
         if unrecorded:
             self._append(pl.DataFrame(schema=table.schema), self._frontier)
@@ -61,47 +68,6 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         # All tables see the same progress: one of them speaks of it, wherever it is written.
         speaks = table.name == sink.list_parts()[0]
         self._hold_up = HoldUp(time.monotonic()) if speaks else None
-
-    def _refuse_restored(self) -> None:
-        """Refuse a table whose rows were rolled back while its fence was not.
-
-        That is what a restore does, unless it writes the older version's fence as well.
-        """
-        restored = commits.restored_to(self._handle)
-        if restored is None:
-            return
-        try:
-            table = DeltaTable(self._handle.table_uri)
-            table.load_as_version(restored)
-            then = recorded(table, self._sink.fence)
-        # A ValueError is of a time without its zone.
-        except (DeltaError, OSError, ValueError):
-            then = Frontier()
-        if then != self._frontier:
-            what = f"version {restored}" if isinstance(restored, int) else f"rows of {restored}"
-            raise FencedError(
-                f"table {self._table.name} was restored to its {what}: its rows "
-                "went back, but not the offsets that it accounts for, so what it has lost "
-                "would never be written again. Delete this table and the recovery directory: "
-                "the flow then reads the topic from the start and adds to each table only what "
-                "it lacks"
-            )
-
-    def _check_against(self, state: dict[str, Any]) -> None:
-        """Refuse a table that is behind what the recovery store knows it committed."""
-        reached = self._frontier.offsets
-        behind = [
-            f"{topic}/{partition}: {offset} committed, table at {reached.get((topic, partition))}"
-            for topic, partition, offset in state["offsets"]
-            if reached.get((topic, partition), -1) < offset
-        ]
-        if behind:
-            raise FencedError(
-                f"table {self._table.name} is behind the recovery store ({'; '.join(behind)}): it "
-                "was deleted or restored to an older version. Restore the recovery directory "
-                "of the same time, or start with an empty one: the flow then reads the topic "
-                "from the start and adds to each table only what it lacks"
-            )
 
     def write_batch(self, values: list[TableItem]) -> None:
         for item in values:
