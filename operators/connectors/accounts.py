@@ -1,6 +1,5 @@
 """Accounts: what a table accounts for, also where its transactions do not say so any more."""
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -13,8 +12,6 @@ from operators.connectors.delta import Fence, Fenced
 from operators.connectors.errors import FencedError
 from operators.connectors.reading import query
 from operators.tables import Frontier, Table
-
-LOG: Final = logging.getLogger("millstream.delta")
 
 RETENTION: Final = "delta.setTransactionRetentionDuration"
 
@@ -88,14 +85,7 @@ def accounted(handle: DeltaTable, table: Table, fence: Fence) -> tuple[Frontier,
             limited = RETENTION in handle.metadata().configuration
             raise FenceLostError([(table.name, limited)])
         found = _of_rows(handle, fence)
-    if found == Frontier():
-        return found, False
-    LOG.warning(
-        "%s: what it accounts for is gone from its transactions (is %s set?); found again",
-        table.name,
-        RETENTION,
-    )
-    return found, True
+    return found, found != Frontier()
 
 
 def _of_rows(handle: DeltaTable, fence: Fence) -> Frontier:

@@ -20,6 +20,7 @@ from operators import metrics
 from operators.batches import Progress
 from operators.connectors import commits
 from operators.connectors.accounts import (
+    RETENTION,
     FenceLostError,
     accounted,
     fenced,
@@ -30,7 +31,7 @@ from operators.connectors.accounts import (
 from operators.connectors.delta import Fence, check_storage, open_table, table_uri, unavailable
 from operators.connectors.durability import sync_commit, sync_table
 from operators.connectors.errors import FencedError, StorageUnavailableError, never_fits, reason
-from operators.connectors.layout import columns_of, laid_out
+from operators.connectors.layout import columns_of, laid_out, missing_columns
 from operators.connectors.parquet import writer_properties
 from operators.connectors.paths import local_folder
 from operators.holdup import HoldUp
@@ -63,6 +64,12 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             refuse_behind(table, self._frontier, state["offsets"])
             self._tracker.resume(state["flow"])
         if unrecorded:
+            LOG.warning(
+                "%s: what it accounts for is gone from its transactions (is its property %s "
+                "set?); found in its commits or rows, and written again",
+                table.name,
+                RETENTION,
+            )
             self._append(pl.DataFrame(schema=table.schema), self._frontier)
         self._fenced = metrics.FENCED.labels(table.name)
         # All tables see the same progress: one of them speaks of it, wherever it is written.
@@ -243,12 +250,15 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
     def frontiers(self) -> list[Frontier]:
         """Return what each of the tables that are there accounts for, as storage has it now.
 
-        Raises StorageUnavailableError, and FenceLostError of all tables that do not tell.
+        Raises StorageUnavailableError, FencedError of a table that was restored,
+        UnfitTableError, and FenceLostError of all tables that do not tell.
         """
         check_storage(self.root)
         found: list[Frontier] = []
         lost: list[tuple[str, bool]] = []
         for table, handle in self._there():
+            missing_columns(handle, table)
+            refuse_restored(handle, table, self.fence)
             try:
                 found.append(accounted(handle, table, self.fence)[0])
             except FenceLostError as error:
