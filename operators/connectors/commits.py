@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from deltalake import CommitProperties, DeltaTable, Transaction
 
-_FIRST_LOOK: Final = 10
+_FIRST_LOOK: Final = 2
 
 
 def properties(

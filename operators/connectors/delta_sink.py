@@ -147,13 +147,14 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
     def _landed(self, error: Exception, target: Frontier, attempt: int) -> bool:
         """Tell from the table's fence whether a failed commit landed; wait where it did not."""
         name, why = self._table.name, reason(error)
+        uri = table_uri(self._sink.root, name)
         LOG.warning("%s: commit failed (attempt %d): %s", name, attempt + 1, why)
         try:
             self._reopen()
             found = recorded(self._handle, self._sink.fence)
         except (DeltaError, OSError, StorageUnavailableError) as again:
             if attempt + 1 == _ATTEMPTS:
-                raise unavailable(name, again) from again
+                raise unavailable(uri, again) from again
             time.sleep(0.2 * 2**attempt)
             return False
         if found == target:
@@ -166,7 +167,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         if hopeless := never_fits(name, error):
             raise hopeless from error
         if attempt + 1 == _ATTEMPTS:
-            raise unavailable(name, error) from error
+            raise unavailable(uri, error) from error
         time.sleep(0.2 * 2**attempt)
         return False
 

@@ -47,11 +47,11 @@ def checkpoint_of_spark(folder: Path, name: str, later: timedelta = timedelta(0)
 
 
 def clean_up_log(folder: Path, name: str) -> None:
-    """Delete the commits that a checkpoint stands for, as engines do once they are old."""
+    """Delete the commits before a checkpoint, as engines do once they are old."""
     log = folder / name / "_delta_log"
     version = json.loads((log / "_last_checkpoint").read_text())["version"]
     for commit in log.glob("*.json"):
-        if int(commit.stem) <= version:
+        if int(commit.stem) < version:
             commit.unlink()
 
 

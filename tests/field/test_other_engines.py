@@ -73,6 +73,8 @@ def test_spark_drops_the_offsets_that_tables_account_for_and_nothing_is_lost_or_
     read_all(local, 400, "lost")
 
     for name in tables.names():
+        # The newest commit, which is always kept, is not the flow's.
+        tables.limit_transactions(folder, name)
         tables.checkpoint_of_spark(folder, name, timedelta(days=8))
         tables.clean_up_log(folder, name)
     local.send(*payments(400, 449))
