@@ -20,7 +20,7 @@ def read_all(field: Field, rows: int) -> None:
     """Run the flow until silver has so many rows, and stop it."""
     there = field.folder / "tables" / "silver" / "payments" / "_delta_log"
     flow = field.flow()
-    wait_until(lambda: there.exists() and field.table("silver/payments").height >= rows)
+    wait_until(lambda: there.exists() and field.table("silver/payments").height >= rows, 120)
     assert flow.tell(signal.SIGTERM) == 0, flow.said()
 
 
@@ -50,11 +50,11 @@ def test_a_new_field_and_somebody_elses_columns_are_columns_of_tables_that_are_t
     table(local, "bronze/payments").alter.add_columns([Column("note", "string")])
     local.send(*payments(10, 19))
     flow = local.flow()
-    wait_until(lambda: local.table("silver/payments").height == 20)
+    wait_until(lambda: local.table("silver/payments").height == 20, 120)
     # While it runs, too.
     table(local, "silver/payments").alter.add_columns([Column("checked_by", "string")])
     local.send(*payments(20, 29))
-    wait_until(lambda: local.table("silver/payments").height == 30)
+    wait_until(lambda: local.table("silver/payments").height == 30, 120)
     assert flow.tell(signal.SIGTERM) == 0, flow.said()
     silver = local.table("silver/payments")
     assert offsets(silver) == list(range(30))

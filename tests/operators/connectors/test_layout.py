@@ -1,6 +1,8 @@
 """Tables whose columns are not those that are declared."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -109,3 +111,48 @@ def test_rows_of_others_are_read_whatever_their_columns(tmp_path):
     rows = read(DeltaTable(tmp_path / "t"), {"a": pl.Int64(), "c": pl.Float64()})
     assert rows.to_dicts() == [{"a": 1, "c": None}]
     assert rows.schema["c"] == pl.Float64()
+
+
+def turned_on(root, properties: dict[str, str], protocol: dict[str, object]) -> None:
+    """Commit what Spark's ALTER TABLE … SET TBLPROPERTIES does."""
+    log = Path(table_uri(root, ROWS.name)) / "_delta_log"
+    first = map(json.loads, (log / f"{0:020}.json").read_text().splitlines())
+    (made,) = (action["metaData"] for action in first if "metaData" in action)
+    schema = json.loads(made["schemaString"])
+    mapped = properties.get("delta.columnMapping.mode") == "name"
+    for number, field in enumerate(schema["fields"] if mapped else (), 1):
+        name = field["name"]
+        field["metadata"] = {
+            "delta.columnMapping.id": number, "delta.columnMapping.physicalName": name
+        }  # fmt: skip
+    made["schemaString"] = json.dumps(schema)
+    made["configuration"] |= properties
+    info = {"timestamp": 1, "inCommitTimestamp": 1, "operation": "SET TBLPROPERTIES"}
+    actions = [{"commitInfo": info}, {"metaData": made}, {"protocol": protocol}]
+    version = DeltaTable(table_uri(root, ROWS.name)).version() + 1
+    (log / f"{version:020}.json").write_text("\n".join(map(json.dumps, actions)))
+
+
+def test_mapped_columns_are_refused_with_the_way_back(root):
+    protocol = {"minReaderVersion": 2, "minWriterVersion": 5}
+    turned_on(root, {"delta.columnMapping.mode": "name"}, protocol)
+    with pytest.raises(UnfitTableError, match=r"\('delta.columnMapping.mode' = 'none'\)$"):
+        Flow(root)
+    turned_on(root, {"delta.columnMapping.mode": "none"}, protocol)
+    flow = Flow(root)
+    flow.rows(0, 1, 2)
+    flow.progress(0, 2)
+    flow.snapshot()
+    rows = read(DeltaTable(table_uri(root, ROWS.name)), ["source_offset"])
+    assert sorted(rows["source_offset"]) == [0, 1, 2]
+
+
+def test_features_that_another_engine_turned_on_are_named_at_once(root):
+    features = ["inCommitTimestamp", "invariants", "appendOnly"]
+    protocol = {"minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": features}
+    turned_on(root, {"delta.enableInCommitTimestamps": "true"}, protocol)
+    flow = Flow(root)
+    flow.rows(0, 2)
+    flow.progress(0, 2)
+    with pytest.raises(UnfitTableError, match=r"cannot write: InCommitTimestamp.*DROP FEATURE"):
+        flow.snapshot()
