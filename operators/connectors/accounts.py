@@ -1,6 +1,6 @@
 """Accounts: what a table accounts for, also where its transactions do not say so any more."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,10 +8,12 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from operators.connectors.commits import newest_fence, restored_to
-from operators.connectors.delta import Fence, Fenced
+from operators.connectors.delta import Fence, Fenced, reaching
 from operators.connectors.errors import FencedError
+from operators.connectors.layout import columns_of, missing_columns
+from operators.connectors.paths import table_uri
 from operators.connectors.reading import query
-from operators.tables import Frontier, Table
+from operators.tables import COORDINATES, Frontier, Table
 
 RETENTION: Final = "delta.setTransactionRetentionDuration"
 
@@ -81,7 +83,7 @@ def accounted(handle: DeltaTable, table: Table, fence: Fence) -> tuple[Frontier,
         return found, False
     found = recorded(handle, fence)
     if found == Frontier() and handle.file_uris():
-        if table.fenced == "by window":
+        if table.fenced == "by window" or not COORDINATES.keys() <= columns_of(handle).keys():
             limited = RETENTION in handle.metadata().configuration
             raise FenceLostError([(table.name, limited)])
         found = _of_rows(handle, fence)
@@ -142,3 +144,33 @@ def refuse_behind(
             "same time, or start with an empty one: the flow then reads the topic from the "
             "start and adds to each table only what it lacks"
         )
+
+
+def tables_there(root: str, tables: Iterable[Table]) -> Iterator[tuple[Table, DeltaTable]]:
+    """Yield those of the tables that are there; raises StorageUnavailableError."""
+    for table in tables:
+        uri = table_uri(root, table.name)
+        with reaching(uri):
+            if DeltaTable.is_deltatable(uri):
+                yield table, DeltaTable(uri)
+
+
+def frontiers_of(root: str, tables: Iterable[Table], fence: Fence) -> list[Frontier]:
+    """Return what each of the tables that are there accounts for, as storage has it now.
+
+    Raises StorageUnavailableError, FencedError of a table that was restored, UnfitTableError,
+    and FenceLostError of all tables that do not tell.
+    """
+    found: list[Frontier] = []
+    lost: list[tuple[str, bool]] = []
+    for table, handle in tables_there(root, tables):
+        missing_columns(handle, table)
+        with reaching(handle.table_uri):
+            refuse_restored(handle, table, fence)
+            try:
+                found.append(accounted(handle, table, fence)[0])
+            except FenceLostError as error:
+                lost += error.tables
+    if lost:
+        raise FenceLostError(lost)
+    return found

@@ -1,9 +1,10 @@
 """Delta tables: where they lie, how they are opened, and what they account for."""
 
+import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from deltalake import DeltaTable, Transaction
@@ -86,6 +87,15 @@ def unavailable(uri: str, error: BaseException) -> StorageUnavailableError:
         else "Is there space, and may this user write there?"
     )
     return StorageUnavailableError(f"table {uri}: {reason(error)}. {what}")
+
+
+@contextlib.contextmanager
+def reaching(uri: str) -> Iterator[None]:
+    """Raise StorageUnavailableError of what deltalake raises where it does not reach a table."""
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        raise unavailable(uri, error) from error
 
 
 def check_storage(root: str) -> None:

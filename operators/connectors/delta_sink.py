@@ -6,14 +6,14 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
 
 import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from operators import metrics
@@ -21,17 +21,25 @@ from operators.batches import Progress
 from operators.connectors import commits
 from operators.connectors.accounts import (
     RETENTION,
-    FenceLostError,
     accounted,
     fenced,
+    frontiers_of,
     recorded,
     refuse_behind,
     refuse_restored,
+    tables_there,
 )
-from operators.connectors.delta import Fence, check_storage, open_table, table_uri, unavailable
+from operators.connectors.delta import (
+    Fence,
+    check_storage,
+    open_table,
+    reaching,
+    table_uri,
+    unavailable,
+)
 from operators.connectors.durability import sync_commit, sync_table
 from operators.connectors.errors import FencedError, StorageUnavailableError, never_fits, reason
-from operators.connectors.layout import columns_of, laid_out, missing_columns
+from operators.connectors.layout import columns_of, laid_out
 from operators.connectors.parquet import writer_properties
 from operators.connectors.paths import local_folder
 from operators.holdup import HoldUp
@@ -56,9 +64,10 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._rows: list[pl.DataFrame] = []
         self._commit: Future[None] | None = None
         self._reopen()
-        sync_table(self._handle)
-        self._frontier, unrecorded = accounted(self._handle, table, sink.fence)
-        refuse_restored(self._handle, table, sink.fence)
+        with reaching(self._handle.table_uri):
+            sync_table(self._handle)
+            self._frontier, unrecorded = accounted(self._handle, table, sink.fence)
+            refuse_restored(self._handle, table, sink.fence)
         self._tracker = Tracker(sink.partitions)
         if state is not None:
             refuse_behind(table, self._frontier, state["offsets"])
@@ -236,37 +245,16 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
 
     def refuse_others(self) -> None:
         """Raise TopicChangedError if a table accounts for other topics than the source's."""
-        for _, handle in self._there():
+        for _, handle in tables_there(self.root, self._tables.values()):
             self.fence.refuse_others(fenced(handle, self.fence))
-
-    def _there(self) -> Iterator[tuple[Table, DeltaTable]]:
-        for table in self._tables.values():
-            uri = table_uri(self.root, table.name)
-            try:
-                if DeltaTable.is_deltatable(uri):
-                    yield table, DeltaTable(uri)
-            except (DeltaError, OSError) as error:
-                raise unavailable(uri, error) from error
 
     def frontiers(self) -> list[Frontier]:
         """Return what each of the tables that are there accounts for, as storage has it now.
 
-        Raises StorageUnavailableError, FencedError of a table that was restored,
-        UnfitTableError, and FenceLostError of all tables that do not tell.
+        Raises what `frontiers_of` does.
         """
         check_storage(self.root)
-        found: list[Frontier] = []
-        lost: list[tuple[str, bool]] = []
-        for table, handle in self._there():
-            missing_columns(handle, table)
-            refuse_restored(handle, table, self.fence)
-            try:
-                found.append(accounted(handle, table, self.fence)[0])
-            except FenceLostError as error:
-                lost += error.tables
-        if lost:
-            raise FenceLostError(lost)
-        return found
+        return frontiers_of(self.root, self._tables.values(), self.fence)
 
     def floors(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return at which watermark in µs partitions without recovered state join the flow."""

@@ -37,7 +37,7 @@ def refusal(field: Field, state: str = "state") -> str:
     flow = field.flow("payments", state)
     assert flow.wait() == 1, flow.said()
     assert "Traceback" not in flow.said()
-    (line,) = (each for each in flow.said().splitlines() if each.startswith("millstream: "))
+    *_, line = (each for each in flow.said().splitlines() if each.startswith("millstream: "))
     return line
 
 

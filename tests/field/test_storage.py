@@ -17,7 +17,7 @@ def refusal(field: Field, root: str) -> str:
     flow = field.flow(DELTA_ROOT=root, START_TIMEOUT="20s")
     assert flow.wait() == 1, flow.said()
     assert "Traceback" not in flow.said()
-    (line,) = (each for each in flow.said().splitlines() if each.startswith("millstream: "))
+    *_, line = (each for each in flow.said().splitlines() if each.startswith("millstream: "))
     return line
 
 

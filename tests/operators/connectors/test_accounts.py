@@ -94,10 +94,11 @@ def test_rows_by_offset_tell_themselves_and_windows_are_refused(root):
     replayed(root)
 
 
-def test_a_table_of_somebody_elses_rows_is_not_a_new_one(tmp_path):
+def test_tables_of_somebody_elses_rows_are_not_new_ones(tmp_path):
     frame = pl.DataFrame(schema=PANES.schema).clear(1)
     write_deltalake(table_uri(str(tmp_path), PANES.name), frame, mode="append")
-    with pytest.raises(FenceLostError, match=r"what the rows of gold/panes account for"):
+    write_deltalake(table_uri(str(tmp_path), ROWS.name), pl.DataFrame({"n": [1]}))
+    with pytest.raises(FenceLostError, match=r"rows of silver/rows and gold/panes account for"):
         sink(tmp_path).frontiers()
 
 
