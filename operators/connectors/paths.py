@@ -1,5 +1,6 @@
 """Paths: where tables lie, in folders as people name them or in an object store."""
 
+import os
 import re
 from pathlib import Path
 from typing import Final
@@ -25,17 +26,17 @@ def local_folder(place: str) -> Path | None:
         return Path(unquote(url.path))
     if "://" in place:
         return None
-    return Path(place).expanduser().absolute()
+    # What is nobody's home is left as it is; `Path.expanduser` would raise.
+    return Path(os.path.expanduser(place)).absolute()
 
 
 def check_root(root: str) -> None:
     """Raise ValueError for a root that no table can be kept under."""
     if root.startswith("file:") and urlsplit(root).netloc not in ("", "localhost"):
         raise ValueError(f"{root} names another host; write file:///path")
-    try:
-        folder = local_folder(root)
-    except RuntimeError as error:
-        raise ValueError(f"{root}: {error}") from None
+    if root.startswith("~") and os.path.expanduser(root) == root:
+        raise ValueError(f"{root}: there is no such user's home")
+    folder = local_folder(root)
     found = None if folder is None else _UNUSABLE.search(str(folder))
     if found:
         raise ValueError(
