@@ -118,11 +118,10 @@ def test_a_table_that_was_restored_by_time_is_refused_and_made_anew(local: Field
     local.send(*payments(0, 9))
     read_all(local, 10)
     silver = local.folder / "tables" / "silver" / "payments"
-    (then,) = DeltaTable(silver).history(1)
+    then = datetime.now(UTC)
     local.send(*payments(10, 19))
     read_all(local, 20)
-    at = datetime.fromtimestamp(then["timestamp"] / 1000, UTC) + timedelta(milliseconds=1)
-    DeltaTable(silver).restore(at)
+    DeltaTable(silver).restore(then)
     assert local.table("silver/payments").height == 10
     said = refusal(local)
     assert "table silver/payments was restored to its rows of" in said
