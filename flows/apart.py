@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from operators.connectors.paths import local_folder
+
 TOPICS: Final = (
     "topic", "chargebacks_topic", "alerts_topic", "dlq_topic", "chargebacks_dlq_topic",
 )  # fmt: skip
@@ -33,14 +35,14 @@ def same_folders(
     """Yield a line for each pair of folders that must be apart and are not.
 
     `tables` is MILLSTREAM_DELTA_ROOT, `recovery` the recovery directory; `others` are folders
-    that are only read, by variable. What is in an object store or behind a URL is apart.
+    that are only read, by variable. What is in an object store or behind a server's URL is apart.
     """
     root = "MILLSTREAM_DELTA_ROOT"
     found = {root: tables, _RECOVERY: str(recovery or ""), **others}
     places = {
-        name: Path(place).resolve()
+        name: folder.resolve()
         for name, place in found.items()
-        if place and "://" not in place
+        if place and (folder := local_folder(place))
     }
     known: dict[Path, str] = {}
     for name, place in places.items():

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from flows.apart import TOPICS, same_folders, same_topics
 from flows.kafka_settings import kafka_problems, kafka_settings
 from operators.connectors import registry
+from operators.connectors.paths import check_root
 from operators.connectors.redis_url import check_redis_url
 
 PREFIX = "MILLSTREAM_"
@@ -133,6 +134,12 @@ class Settings(BaseSettings):
                 "needs MILLSTREAM_STOP_AT_END=true: a flow that does not stop has no end to take "
                 "for the end of event time"
             )
+        return value
+
+    @field_validator("delta_root")
+    @classmethod
+    def _delta_root(cls, value: str) -> str:
+        check_root(value)
         return value
 
     @field_validator("redis_url")

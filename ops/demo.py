@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -164,8 +165,9 @@ def _show(report: Report, took: float, root: str, console: Console) -> None:
         "[green]The books balance.[/]" if report.ok else "[red]The books do not balance.[/]"
     )
     console.print(f"{balance} Tables: {root}")
-    shown = os.path.relpath(root)
+    command, shown = (shlex.quote(os.path.relpath(each)) for each in (sys.argv[0], root))
     console.print(
-        f'Try: {os.path.relpath(Path(sys.argv[0]))} query --root {shown} "{TRY}"',
+        f'Try: {command} query --root {shown} "{TRY}"',
+        markup=False,
         soft_wrap=True,
     )

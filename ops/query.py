@@ -15,7 +15,8 @@ from rich.table import Table
 from flows import outcomes
 from flows import settings as settings_
 from flows.tables import WINDOWED, tables, windowed_table
-from operators.connectors.delta import table_uri
+from operators.connectors.layout import columns_of
+from operators.connectors.paths import table_uri
 from operators.windows import Session
 from ops.newest import newest_rows
 
@@ -58,12 +59,14 @@ def query(root: str, sql: str) -> pl.DataFrame:
         if not DeltaTable.is_deltatable(uri):
             continue
         found = True
-        name = table.name.replace("/", "_")
+        name, handle = table.name.replace("/", "_"), DeltaTable(uri)
         if "revision" not in table.columns:
-            engine = engine.register(name, DeltaTable(uri))
+            engine = engine.register(name, handle)
             continue
-        engine = engine.register(f"{name}_revisions", DeltaTable(uri))
-        newest = newest_rows(f"{name}_revisions", table.schema, sessions=table.name in sessions)
+        engine = engine.register(f"{name}_revisions", handle)
+        # Another release may have made it, or someone have added columns.
+        there = sorted(columns_of(handle), key=[*table.schema, *columns_of(handle)].index)
+        newest = newest_rows(f"{name}_revisions", there, sessions=table.name in sessions)
         engine.execute(f"CREATE VIEW {name} AS {newest}")
     if not found:
         raise FileNotFoundError(f"no tables under {root}: name their folder with --root")

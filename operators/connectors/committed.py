@@ -1,19 +1,22 @@
 """What a table has committed, for those who have lost their own memory of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import polars as pl
 from deltalake import DeltaTable
 
-from operators.connectors.delta import Fence, table_uri
+from operators.connectors.accounts import recorded
+from operators.connectors.commits import times_of_rows
+from operators.connectors.delta import Fence
+from operators.connectors.paths import table_uri
+from operators.connectors.reading import query, read
 from operators.connectors.seen import Seen
 
 _HOUR: Final = 3_600_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROWS: Final = 100_000
-_COMMITS: Final = 50
 
 
 class CommittedIds:
@@ -41,7 +44,7 @@ class CommittedIds:
         table = self._newest_version()
         if table is None:
             return {}
-        reached = self._fence.read(table).offsets
+        reached = recorded(table, self._fence).offsets
         return {p: offset for (topic, p), offset in reached.items() if topic == self._topic}
 
     def newest(self) -> int | None:
@@ -52,14 +55,13 @@ class CommittedIds:
         files = pl.DataFrame(table.get_add_actions(flatten=True))
         if files.height == 0:
             return None
-        if "max.event_time" not in files.columns or files["max.event_time"].null_count():
-            # Files without statistics: their days still bound them.
-            day = files["partition.event_date"].cast(pl.Date).max()
-            days: date = day  # type: ignore[assignment] # the column is of dates
-            return (days - _EPOCH.date()).days * 24 + 24
-        # Statistics are cut to milliseconds, which moves no time into another hour.
-        newest = files["max.event_time"].cast(pl.Datetime("us", "UTC")).to_physical().max()
-        return int(newest) // _HOUR  # type: ignore[arg-type] # a number
+        if "max.event_time" in files.columns and not files["max.event_time"].null_count():
+            # Statistics are cut to milliseconds, which moves no time into another hour.
+            times = files["max.event_time"]
+        else:
+            times = query(table, "SELECT max(event_time) AS newest FROM rows")["newest"]
+        newest = times.cast(pl.Datetime("us", "UTC")).to_physical().max()
+        return None if newest is None else int(newest) // _HOUR  # type: ignore[arg-type] # a number
 
     def latest(self) -> Iterator[Seen]:
         """Yield the first records of at least the last two commits."""
@@ -67,16 +69,8 @@ class CommittedIds:
         if table is None:
             return
         # A commit's rows are stamped behind the commit before, and before its own time.
-        times = [
-            commit["timestamp"]
-            for commit in table.history(_COMMITS)
-            if commit.get("operation") == "WRITE"
-        ]
-        rows = pl.scan_delta(table)
-        if len(times) > 2:
-            since = datetime.fromtimestamp(times[2] / 1000, UTC)
-            rows = rows.filter(pl.col("written_at") >= since)
-        yield from self._parts(rows)
+        times = times_of_rows(table, 3)
+        yield from self._parts(table, f"written_at >= {_time(times[2])}" if times[2:] else "")
 
     def first(self, hours: Sequence[int]) -> Iterator[Seen]:
         """Yield the first records of these event hours."""
@@ -85,21 +79,24 @@ class CommittedIds:
             return
         begin = _EPOCH + timedelta(hours=min(hours))
         end = _EPOCH + timedelta(hours=max(hours) + 1)
-        days = {(_EPOCH + timedelta(hours=hour)).date() for hour in hours}
-        time = pl.col("event_time")
+        days = sorted({(_EPOCH + timedelta(hours=hour)).date().isoformat() for hour in hours})
+        dates = ", ".join(f"DATE '{day}'" for day in days)
         yield from self._parts(
-            pl.scan_delta(table).filter(
-                pl.col("event_date").is_in(sorted(days)),
-                time >= begin,
-                time < end,
-                _hour().is_in(list(hours)),
-            )
+            table,
+            f"event_date IN ({dates}) "
+            f"AND event_time >= {_time(begin)} AND event_time < {_time(end)}",
+            hours,
         )
 
-    def _parts(self, rows: pl.LazyFrame) -> Iterator[Seen]:
-        found = rows.select(
-            self._id_column, _hour().alias("hour"), "source_partition", "source_offset"
-        ).collect()
+    def _parts(
+        self, table: DeltaTable, where: str, hours: Sequence[int] | None = None
+    ) -> Iterator[Seen]:
+        columns = (self._id_column, "event_time", "source_partition", "source_offset")
+        found = read(table, columns, where).with_columns(
+            hour=pl.col("event_time").to_physical() // _HOUR
+        )
+        if hours is not None:
+            found = found.filter(pl.col("hour").is_in(list(hours)))
         for part in found.iter_slices(_ROWS):
             yield Seen(
                 part[self._id_column],
@@ -109,5 +106,5 @@ class CommittedIds:
             )
 
 
-def _hour() -> pl.Expr:
-    return pl.col("event_time").to_physical() // _HOUR
+def _time(time: datetime) -> str:
+    return f"TIMESTAMP '{time.isoformat()}'"

@@ -1,43 +1,66 @@
 """Delta tables: where they lie, how they are opened, and what they account for."""
 
+import contextlib
+import logging
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, Protocol
 
-import polars as pl
 from deltalake import DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from operators.batches import NO_WATERMARK
+from operators.connectors.errors import FencedError as FencedError
+from operators.connectors.errors import StorageUnavailableError as StorageUnavailableError
+from operators.connectors.errors import reason
+from operators.connectors.layout import declared, missing_columns
+from operators.connectors.paths import local_folder
+from operators.connectors.paths import table_uri as table_uri
 from operators.connectors.topic_ids import HOW_TO_GO_ON, TopicChangedError, number
-from operators.errors import KnownError
 from operators.tables import Frontier, Table
 
+LOG: Final = logging.getLogger("millstream.delta")
 
-class FencedError(KnownError):
-    """Another owner writes to the table, or it does not belong to this recovery store."""
-
-
-class StorageUnavailableError(KnownError):
-    """The table's storage refused several attempts."""
-
-
-def table_uri(root: str, name: str) -> str:
-    """Return where a table lies under the root, a path or an object store's URL."""
-    return f"{root.rstrip('/')}/{name}"
+_ATTEMPTS: Final = 5
+_PROBE_BYTES: Final = 65_536
 
 
 def open_table(root: str, table: Table) -> DeltaTable:
-    """Open a table, creating it first if need be."""
+    """Open a table, creating it first if need be, with columns that are new to it added.
+
+    Raises UnfitTableError where somebody made of it what the flow's rows would not fit, and
+    StorageUnavailableError.
+    """
     uri = table_uri(root, table.name)
-    schema = (
-        pl.DataFrame(schema=table.schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    )
-    return DeltaTable.create(
-        uri,
-        schema,
-        mode="ignore",
-        partition_by=list(table.partition_by),
-        configuration={"delta.checkpointInterval": "50"},
-    )
+    for attempt in range(_ATTEMPTS):
+        try:
+            return _opened(uri, table)
+        except CommitFailedError as error:
+            # Someone else was first, perhaps with the very same.
+            if attempt + 1 == _ATTEMPTS:
+                raise unavailable(uri, error) from error
+        except (DeltaError, OSError) as error:
+            raise unavailable(uri, error) from error
+    raise AssertionError("unreachable")
+
+
+def _opened(uri: str, table: Table) -> DeltaTable:
+    if not DeltaTable.is_deltatable(uri):
+        DeltaTable.create(
+            uri,
+            declared(table),
+            mode="ignore",
+            partition_by=list(table.partition_by),
+            configuration={"delta.checkpointInterval": "50"},
+        )
+    handle = DeltaTable(uri)
+    missing = missing_columns(handle, table)
+    if missing:
+        # Through the handle whose columns were looked at: another's change in between refuses.
+        handle.alter.add_columns(missing)
+        LOG.info("%s: new columns %s", table.name, ", ".join(each.name for each in missing))
+    return handle
 
 
 def table_id(root: str, table: Table, *, make: bool, timeout: float) -> str:
@@ -56,19 +79,52 @@ def table_id(root: str, table: Table, *, make: bool, timeout: float) -> str:
     return str(open_table(root, table).metadata().id)
 
 
-def restored_to(table: DeltaTable) -> int | None:
-    """Return the version that a table was restored to after its newest rows were written."""
-    limit = 10
-    while True:
-        commits = table.history(limit)
-        for commit in commits:
-            if commit.get("operation") == "RESTORE":
-                return int(commit["operationParameters"]["version"])
-            if commit.get("operation") == "WRITE":
-                return None
-        if len(commits) < limit:
-            return None
-        limit *= 10
+def unavailable(uri: str, error: BaseException) -> StorageUnavailableError:
+    """Return what to raise of a table that cannot be opened, read or written."""
+    what = (
+        "Is the bucket there, and are the cloud's credentials those of one who may write to it?"
+        if local_folder(uri) is None
+        else "Is there space, and may this user write there?"
+    )
+    return StorageUnavailableError(f"table {uri}: {reason(error)}. {what}")
+
+
+@contextlib.contextmanager
+def reaching(uri: str) -> Iterator[None]:
+    """Raise StorageUnavailableError of what deltalake raises where it does not reach a table."""
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        raise unavailable(uri, error) from error
+
+
+def check_storage(root: str) -> None:
+    """Raise StorageUnavailableError for a root in which this user can make no files."""
+    folder = local_folder(root)
+    if folder is None:
+        return  # to be seen when the tables are opened
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(_PROBE_BYTES))
+    except OSError as error:
+        raise StorageUnavailableError(
+            f"cannot write tables under MILLSTREAM_DELTA_ROOT {root}: {error.strerror}. Make "
+            "it a folder with space in which this user may write, or name another"
+        ) from error
+
+
+class Fenced(Protocol):
+    """A table's transactions, or what tells the same of it."""
+
+    @property
+    def table_uri(self) -> str:
+        """Where the table lies."""
+        ...
+
+    def transaction_version(self, app_id: str) -> int | None:
+        """Return the version that goes with an id, None if there is none."""
+        ...
 
 
 class Fence:
@@ -76,8 +132,7 @@ class Fence:
 
     One per source partition, whose version is the last offset, one whose version is the flow's
     watermark in µs, one per partition that joined later, whose version is its floor, and which
-    topics those are, as `number` makes versions of their names and ids. A `txn` without a time
-    is kept for ever.
+    topics those are, as `number` makes versions of their names and ids.
     """
 
     def __init__(
@@ -100,7 +155,7 @@ class Fence:
     def _identity_id(self, topic: str) -> str:
         return f"{self._flow}/{topic}/id"
 
-    def refuse_others(self, table: DeltaTable) -> None:
+    def refuse_others(self, table: Fenced) -> None:
         """Raise TopicChangedError for a table that accounts for other topics than the fence's.
 
         One that was written before tables knew which topics theirs are takes that up with its
@@ -125,6 +180,11 @@ class Fence:
                     "anew, or these are other brokers. " + HOW_TO_GO_ON
                 )
 
+    @property
+    def flow(self) -> str:
+        """The flow whose fence this is."""
+        return self._flow
+
     def _offset_id(self, topic: str, partition: int) -> str:
         return f"{self._flow}/{topic}/{partition}"
 
@@ -135,7 +195,7 @@ class Fence:
     def _watermark_id(self) -> str:
         return f"{self._flow}/watermark"
 
-    def read(self, table: DeltaTable) -> Frontier:
+    def read(self, table: Fenced) -> Frontier:
         """Return what the handle's snapshot of the table accounts for."""
         offsets = {}
         for topic, partition in self._partitions:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import threading
 import time
 from collections import Counter
@@ -12,21 +13,35 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from operators import metrics
 from operators.batches import Progress
+from operators.connectors import commits
+from operators.connectors.accounts import (
+    RETENTION,
+    accounted,
+    fenced,
+    frontiers_of,
+    recorded,
+    refuse_behind,
+    refuse_restored,
+    tables_there,
+)
 from operators.connectors.delta import (
     Fence,
-    FencedError,
-    StorageUnavailableError,
+    check_storage,
     open_table,
-    restored_to,
+    reaching,
     table_uri,
+    unavailable,
 )
 from operators.connectors.durability import sync_commit, sync_table
+from operators.connectors.errors import FencedError, StorageUnavailableError, never_fits, reason
+from operators.connectors.layout import columns_of, laid_out
 from operators.connectors.parquet import writer_properties
+from operators.connectors.paths import local_folder
 from operators.holdup import HoldUp
 from operators.tables import STAMPS, Frontier, Table, Tracker, joining_floors
 
@@ -44,59 +59,31 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
 
     def __init__(self, sink: "DeltaSink", table: Table, state: dict[str, Any] | None) -> None:
         self._sink, self._table = sink, table
-        self._handle = open_table(sink.root, table)
-        sync_table(self._handle)
         self._parquet = writer_properties(table)
-        self._age = 0
-        self._frontier = sink.fence.read(self._handle)
-        self._refuse_restored()
-        self._tracker = Tracker(sink.partitions)
-        if state is not None:
-            self._check_against(state)
-            self._tracker.resume(state["flow"])
+        self._epoch = 1
         self._rows: list[pl.DataFrame] = []
         self._commit: Future[None] | None = None
+        self._reopen()
+        with reaching(self._handle.table_uri):
+            sync_table(self._handle)
+            self._frontier, unrecorded = accounted(self._handle, table, sink.fence)
+            refuse_restored(self._handle, table, sink.fence)
+        self._tracker = Tracker(sink.partitions)
+        if state is not None:
+            refuse_behind(table, self._frontier, state["offsets"])
+            self._tracker.resume(state["flow"])
+        if unrecorded:
+            LOG.warning(
+                "%s: what it accounts for is gone from its transactions (is its property %s "
+                "set?); found in its commits or rows, and written again",
+                table.name,
+                RETENTION,
+            )
+            self._append(pl.DataFrame(schema=table.schema), self._frontier)
         self._fenced = metrics.FENCED.labels(table.name)
         # All tables see the same progress: one of them speaks of it, wherever it is written.
         speaks = table.name == sink.list_parts()[0]
         self._hold_up = HoldUp(time.monotonic()) if speaks else None
-
-    def _refuse_restored(self) -> None:
-        """Refuse a table whose rows were rolled back while its fence was not.
-
-        That is what a restore does, unless it writes the older version's fence as well.
-        """
-        version = restored_to(self._handle)
-        if version is None:
-            return
-        try:
-            then = self._sink.fence.read(DeltaTable(self._handle.table_uri, version=version))
-        except (DeltaError, OSError):
-            then = Frontier()
-        if then != self._frontier:
-            raise FencedError(
-                f"table {self._table.name} was restored to its version {version}: its rows "
-                "went back, but not the offsets that it accounts for, so what it has lost "
-                "would never be written again. Delete this table and the recovery directory: "
-                "the flow then reads the topic from the start and adds to each table only what "
-                "it lacks"
-            )
-
-    def _check_against(self, state: dict[str, Any]) -> None:
-        """Refuse a table that is behind what the recovery store knows it committed."""
-        reached = self._frontier.offsets
-        behind = [
-            f"{topic}/{partition}: {offset} committed, table at {reached.get((topic, partition))}"
-            for topic, partition, offset in state["offsets"]
-            if reached.get((topic, partition), -1) < offset
-        ]
-        if behind:
-            raise FencedError(
-                f"table {self._table.name} is behind the recovery store ({'; '.join(behind)}): it "
-                "was deleted or restored to an older version. Restore the recovery directory "
-                "of the same time, or start with an empty one: the flow then reads the topic "
-                "from the start and adds to each table only what it lacks"
-            )
 
     def write_batch(self, values: list[TableItem]) -> None:
         for item in values:
@@ -124,15 +111,22 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             "flow_version": pl.lit(self._sink.flow_version),
             "written_at": pl.lit(datetime.now(UTC)).cast(STAMPS["written_at"]),
         }
-        rows = pl.concat(self._rows).with_columns(**stamps).select(*self._table.schema)
-        target = self._frontier.joined(self._tracker.frontier)
-        properties = CommitProperties(app_transactions=self._sink.fence.transactions(target))
+        rows = pl.concat(self._rows).with_columns(**stamps)
+        self._append(rows, self._frontier.joined(self._tracker.frontier))
+        if self._age >= _REOPEN_AFTER:
+            self._reopen()
+        metrics.ROWS.labels(self._table.name).inc(rows.height)
+        metrics.COMMIT_SECONDS.labels(self._table.name).observe(time.perf_counter() - began)
+
+    def _append(self, rows: pl.DataFrame, target: Frontier) -> None:
+        """Commit rows and the frontier that they bring the table to, on disk on return."""
+        properties = self._properties(rows.height, target)
         for attempt in range(_ATTEMPTS):
             try:
                 # Through the handle whose fence was read: together an atomic compare-and-set.
                 write_deltalake(
                     self._handle,
-                    rows,
+                    laid_out(rows, self._columns),
                     mode="append",
                     commit_properties=properties,
                     writer_properties=self._parquet,
@@ -145,25 +139,31 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         sync_commit(self._handle)
         self._frontier = target
         self._age += 1
-        if self._age >= _REOPEN_AFTER:
-            self._reopen()
-        metrics.ROWS.labels(self._table.name).inc(rows.height)
-        metrics.COMMIT_SECONDS.labels(self._table.name).observe(time.perf_counter() - began)
+
+    def _properties(self, rows: int, target: Frontier) -> CommitProperties:
+        fence = self._sink.fence
+        told = self._sink.told | {"epoch": self._epoch, "rows": rows}
+        return commits.properties(
+            told, fence.transactions(target), fence.transactions(self._frontier)
+        )
 
     def _reopen(self) -> None:
         """Take a fresh handle: commits grow slow with a handle's age."""
         self._handle = open_table(self._sink.root, self._table)
+        self._columns = columns_of(self._handle)
         self._age = 0
 
     def _landed(self, error: Exception, target: Frontier, attempt: int) -> bool:
         """Tell from the table's fence whether a failed commit landed; wait where it did not."""
-        LOG.warning("%s: commit failed (attempt %d): %s", self._table.name, attempt + 1, error)
+        name, why = self._table.name, reason(error)
+        uri = table_uri(self._sink.root, name)
+        LOG.warning("%s: commit failed (attempt %d): %s", name, attempt + 1, why)
         try:
             self._reopen()
-            found = self._sink.fence.read(self._handle)
-        except (DeltaError, OSError) as again:
+            found = recorded(self._handle, self._sink.fence)
+        except (DeltaError, OSError, StorageUnavailableError) as again:
             if attempt + 1 == _ATTEMPTS:
-                raise StorageUnavailableError(f"{self._table.name}: {again}") from again
+                raise unavailable(uri, again) from again
             time.sleep(0.2 * 2**attempt)
             return False
         if found == target:
@@ -173,8 +173,10 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
                 f"table {self._table.name} moved from {self._frontier} to {found} under this "
                 "flow: another copy of it writes to the same tables. Stop one of them"
             ) from error
+        if hopeless := never_fits(name, error):
+            raise hopeless from error
         if attempt + 1 == _ATTEMPTS:
-            raise StorageUnavailableError(f"{self._table.name}: {error}") from error
+            raise unavailable(uri, error) from error
         time.sleep(0.2 * 2**attempt)
         return False
 
@@ -184,6 +186,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             self._commit.result()
             self._commit = None
             self._rows.clear()
+        self._epoch += 1
         flow = self._tracker.flow.freeze()
         if self._hold_up is not None:
             self._say_who_holds_up(self._hold_up)
@@ -230,26 +233,28 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         self.root, self.flow_version = root, flow_version
         self.fence = Fence(flow, partitions, identities)
         self._unchanged = unchanged
+        run = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}-{secrets.token_hex(3)}"
+        self.told = {"millstream": flow_version, "flow": flow, "run": run}
         self.partitions = Counter(topic for topic, _ in partitions)
         self._tables = {table.name: table for table in tables}
         self._writers: dict[int, list[_Writer]] = {}
         # Local commits are work for the cores, of which more threads only take from each other;
         # those to an object store mostly wait.
-        at_once = 8 if "://" in root else min(os.cpu_count() or 4, 4)
+        at_once = 8 if local_folder(root) is None else min(os.cpu_count() or 4, 4)
         self._pool = ThreadPoolExecutor(at_once, "delta-commit")
-
-    def _there(self) -> list[DeltaTable]:
-        uris = [table_uri(self.root, name) for name in self._tables]
-        return [DeltaTable(uri) for uri in uris if DeltaTable.is_deltatable(uri)]
 
     def refuse_others(self) -> None:
         """Raise TopicChangedError if a table accounts for other topics than the source's."""
-        for table in self._there():
-            self.fence.refuse_others(table)
+        for _, handle in tables_there(self.root, self._tables.values()):
+            self.fence.refuse_others(fenced(handle, self.fence))
 
     def frontiers(self) -> list[Frontier]:
-        """Return what each of the tables that are there accounts for, as storage has it now."""
-        return [self.fence.read(table) for table in self._there()]
+        """Return what each of the tables that are there accounts for, as storage has it now.
+
+        Raises what `frontiers_of` does.
+        """
+        check_storage(self.root)
+        return frontiers_of(self.root, self._tables.values(), self.fence)
 
     def floors(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """Return at which watermark in µs partitions without recovered state join the flow."""

@@ -1,6 +1,6 @@
 """The books: where each record of the source topic went, and what was made of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -19,8 +19,10 @@ from flows.tables import (
     windowed_table,
 )  # fmt: skip
 from flows.wiring import micros
+from operators.connectors.accounts import recorded
 from operators.connectors.delta import Fence, table_uri
 from operators.connectors.kafka import wait_for_partitions
+from operators.connectors.reading import query, read
 from operators.rules import RuleSet, load_rules
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.report import Check, Report, only_once
@@ -50,8 +52,11 @@ class _Tables:
             self._handles[name] = DeltaTable(uri)
         return self._handles[name]
 
-    def read(self, name: str, columns: list[str | pl.Expr]) -> pl.DataFrame:
-        return pl.scan_delta(self.handle(name)).select(columns).collect()
+    def read(self, name: str, columns: Mapping[str, pl.DataType] | list[str]) -> pl.DataFrame:
+        return read(self.handle(name), columns)
+
+    def height(self, name: str) -> int:
+        return int(query(self.handle(name), "SELECT count(*) FROM rows").item())
 
 
 def verify(
@@ -117,11 +122,11 @@ def verify(
         panes,
         bound=micros(settings.out_of_orderness),
         lateness=lateness,
-        watermarks={name: fence.read(handle).watermark for name, handle in panes.items()},
+        watermarks={name: recorded(handle, fence).watermark for name, handle in panes.items()},
     )
 
     told("evaluating the rules anew on silver")
-    alerts = tables.read(ALERTS.name, [*ALERTS.columns])
+    alerts = tables.read(ALERTS.name, ALERTS.columns)
     checks += _check_alerts(settings, tables, alerts, rejects)
     told("reading the alert and dead-letter topics")
     letters = reject_ids(tables.read(QUARANTINE.name, ["code", "source_topic", *_PLACE]))
@@ -138,11 +143,8 @@ def verify(
         "unique": silver.height,
         "duplicates": duplicates.height,
         "rejected": refused.height,
-        "late": tables.read(LATE.name, [pl.len()]).item(),
-        "windows": sum(
-            tables.read(windowed_table(name, lateness).name, [pl.len()]).item()
-            for name in WINDOWED
-        ),
+        "late": tables.height(LATE.name),
+        "windows": sum(tables.height(windowed_table(name, lateness).name) for name in WINDOWED),
         "alerts": alerts.height,
     }
     by_rule = alerts.group_by("rule_id").len().sort("rule_id")
@@ -163,7 +165,7 @@ def _check_alerts(
 ) -> list[Check]:
     repeated = alerts.group_by("alert_id").len("times").filter(pl.col("times") > 1)
     rules = RuleSet(load_rules(settings.rules), SILVER_COLUMNS, "payment_id", "card_id")
-    verdict = rules.evaluate(tables.read(SILVER.name, [*SILVER_COLUMNS]))
+    verdict = rules.evaluate(tables.read(SILVER.name, SILVER_COLUMNS))
     failed = rejects.filter(pl.col("stage") == "rule").select(*_PLACE, "code")
     expected = [
         failure.event.select(*_PLACE, pl.lit(f"rule_failed:{failure.rule.id}").alias("code"))

@@ -21,8 +21,10 @@ from flows.outcomes import (
 )  # fmt: skip
 from flows.settings import Settings
 from flows.wiring import micros
+from operators.connectors.accounts import recorded
 from operators.connectors.delta import Fence, table_uri
 from operators.connectors.kafka import wait_for_partitions
+from operators.connectors.reading import read
 from operators.joins import IntervalJoin
 from ops.verify.report import Check, only_once
 from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
@@ -93,7 +95,7 @@ class _Books:
             self._engine = self._engine.register(name, table)
 
     def read(self, name: str, columns: list[str]) -> pl.DataFrame:
-        return pl.scan_delta(self._tables[name]).select(columns).collect()
+        return read(self._tables[name], columns)
 
     def query(
         self, sql: str, made: Callable[[pl.DataFrame], pl.DataFrame] = lambda rows: rows
@@ -183,7 +185,7 @@ def _check_outcomes(books: _Books) -> Check:
         for topic in (settings.topic, settings.chargebacks_topic)
         for partition in wait_for_partitions(settings.kafka, topic, 10)
     ]
-    watermark = Fence("chargebacks", topics).read(books.outcomes).watermark
+    watermark = recorded(books.outcomes, Fence("chargebacks", topics)).watermark
 
     def hashed(rows: pl.DataFrame) -> pl.DataFrame:
         row = rows.select(pl.col(name).cast(dtype) for name, dtype in books.join.schema.items())

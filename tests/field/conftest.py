@@ -22,6 +22,12 @@ def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
+def local(stack: Stack, tmp_path: Path) -> Field:
+    """Give a topic of one's own on the local stack's broker, for what any broker will do."""
+    return Field(stack, stack.bootstrap, tmp_path)
+
+
+@pytest.fixture
 def field(stack: Stack, apache: str, tmp_path: Path) -> Field:
     """Give a topic of one's own on Apache Kafka, and a Redis."""
     return Field(stack, apache, tmp_path)

@@ -95,14 +95,14 @@ def test_offsets_are_those_of_its_own_topic(flow):
     assert flow.ids.committed() == {0: 5, 1: 3}
 
 
-def test_the_newest_hour_without_statistics_is_past_the_newest_day(tmp_path, flow):
+def test_the_newest_hour_is_known_without_statistics(tmp_path, flow):
     flow.commit(("a", HOUR, 0, 5))
     DeltaTable(table_uri(str(tmp_path), EVENTS.name)).alter.set_table_properties(
         {"delta.dataSkippingNumIndexedCols": "0"}
     )
     bare = Flow(tmp_path)
     bare.commit(("b", HOUR, 0, 6))
-    assert bare.ids.newest() == HOUR + 12
+    assert bare.ids.newest() == HOUR
 
 
 def test_the_latest_are_those_of_the_last_two_commits_at_least(flow):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from operators.connectors import durability
-from tests.operators.connectors.delta_flow import ROWS, Flow
+from tests.operators.connectors.delta_flow import ROWS, Flow, held
 
 
 @pytest.fixture
@@ -48,3 +48,22 @@ def test_checkpoints_are_flushed_too(tmp_path, synced):
     made = {str(path) for path in Path(log).glob("*checkpoint*")}
     assert made
     assert made <= set(synced)
+
+
+def test_files_that_a_crash_or_another_engine_left_out_are_not_missed(tmp_path, synced):
+    flow = Flow(tmp_path)
+    for offset in range(49):
+        flow.rows(0, offset)
+        flow.progress(0, offset)
+        flow.snapshot()
+    log = tmp_path / ROWS.name / "_delta_log"
+    (log / "_last_checkpoint").unlink()
+    Flow(tmp_path)
+    # The checkpoint stands for all commits before it.
+    for commit in sorted(log.glob("*.json"))[:-1]:
+        commit.unlink()
+    again = Flow(tmp_path)
+    again.rows(0, 48, 49)
+    again.progress(0, 49)
+    again.snapshot()
+    assert held(tmp_path) == [(0, offset) for offset in range(50)]

@@ -1,0 +1,105 @@
+"""Commits: what each says of where its rows came from, and what a table's history tells.
+
+A commit's `userMetadata`, which `DESCRIBE HISTORY` shows, is JSON: the release
+(`millstream`), the `flow`, its `run` and the `epoch` of it, how many `rows`, and the `fence`,
+by its transactions' ids, with where it stood `before` for those that moved. It is the fence's
+second place: other engines' checkpoints may drop transactions.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Final
+
+from deltalake import CommitProperties, DeltaTable, Transaction
+
+_FIRST_LOOK: Final = 2
+
+
+def properties(
+    told: dict[str, Any], fence: Sequence[Transaction], before: Sequence[Transaction]
+) -> CommitProperties:
+    """Return what goes into a commit beside its rows: the fence, and the metadata `told`.
+
+    Transactions have the time as their last update: where
+    `delta.setTransactionRetentionDuration` is set, Spark keeps no other.
+    """
+    was = {each.app_id: each.version for each in before}
+    now = {each.app_id: each.version for each in fence}
+    moved = {name: was[name] for name in now if name in was and was[name] != now[name]}
+    at = int(time.time() * 1000)
+    return CommitProperties(
+        custom_metadata=metadata(told | {"fence": now, "before": moved}),
+        app_transactions=[Transaction(name, version, at) for name, version in now.items()],
+    )
+
+
+def metadata(told: dict[str, Any]) -> dict[str, Any]:
+    """Return a commit's custom metadata; `userMetadata` is what all engines show."""
+    return {"userMetadata": json.dumps(told, separators=(",", ":"))}
+
+
+def newest_fence(table: DeltaTable, flow: str) -> dict[str, int] | None:
+    """Return the fence that the newest commit of a flow tells, by its transactions' ids.
+
+    None if the log has no such commit any more.
+    """
+    for commit in _newest_first(table):
+        told = _told(commit)
+        if told.get("flow") == flow and isinstance(told.get("fence"), dict):
+            return dict(told["fence"])
+    return None
+
+
+def restored_to(table: DeltaTable) -> int | datetime | str | None:
+    """Return the version or time that a table was restored to after our newest rows.
+
+    A time that an engine wrote without its zone is a string.
+    """
+    for commit in _newest_first(table):
+        if commit.get("operation") == "RESTORE":
+            how = commit.get("operationParameters", {})
+            if how.get("version") is not None:
+                return int(how["version"])
+            if how.get("datetime") is not None:
+                return datetime.fromtimestamp(int(how["datetime"]) / 1000, UTC)
+            return str(how.get("timestamp", "an earlier time"))
+        if _is_ours(commit):
+            return None
+    return None
+
+
+def times_of_rows(table: DeltaTable, count: int) -> list[datetime]:
+    """Return when the newest commits of a flow's rows were made, at most so many."""
+    ours = (c for c in _newest_first(table) if _is_ours(c) and _told(c).get("rows") != 0)
+    return [datetime.fromtimestamp(c["timestamp"] / 1000, UTC) for c in islice(ours, count)]
+
+
+def _is_ours(commit: Mapping[str, Any]) -> bool:
+    """Tell a flow's rows from those of others; earlier releases' commits tell nothing."""
+    if commit.get("operation") != "WRITE":
+        return False
+    engine = str(commit.get("engineInfo", ""))
+    told = _told(commit)
+    return "fence" in told or ("userMetadata" not in commit and engine.startswith("delta-rs"))
+
+
+def _told(commit: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        found = json.loads(commit.get("userMetadata") or "{}")
+    except (TypeError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _newest_first(table: DeltaTable) -> Iterator[dict[str, Any]]:
+    # Few at first: each is a file of its own.
+    seen, limit = 0, _FIRST_LOOK
+    while True:
+        found = table.history(limit)
+        yield from found[seen:]
+        if len(found) < limit:
+            return
+        seen, limit = limit, limit * 10
