@@ -7,23 +7,21 @@ In an epoch's end the payments flow stands still until nine tables have it. This
 tables: what its epochs write is what its cards' payments have changed.
 """
 
+from functools import partial
 from typing import Any
 
-import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.messages import alert_messages
-from flows.outputs import open_outputs
+from flows.connecting import Ends, load
+from flows.pipeline import Parts, read, send
 from flows.reporting import report
-from flows.scoring import Parts, connect, load, score
 from flows.settings import Settings
-from flows.sources import open_source
-from flows.starting import prepare_recovery, start
+from flows.starting import start
+from flows.streams import PAYMENTS
 from operators.batches import RawBatch
-from operators.connectors import kafka, redis, topic_ids
-from operators.connectors.first_seen import RedisFirstSeen, memory_of
+from operators.connectors.first_seen import memory_of
 from operators.rules import RuleSet
 
 
@@ -35,11 +33,8 @@ def build(
     Payments that are refused or repeated go nowhere here: the payments flow keeps them.
     """
     flow = Dataflow("alerts")
-    scored = score(op.input("kafka", flow, source), parts, settings)
-    topic = settings.alerts_topic
-    reached = op.map("topics_progress", scored.payments, lambda batch: (topic, batch.progress))
-    alerts = op.map("alert_messages", scored.alerts, lambda rows: (topic, alert_messages(rows)))
-    op.output("topics", op.merge("topics_items", reached, alerts), topic_sink)
+    records = read(flow, source, PAYMENTS, parts, settings)
+    send(records, PAYMENTS, topic_sink, dlq=None, alerts=settings.alerts_topic)
     return flow
 
 
@@ -49,34 +44,24 @@ def flow() -> Dataflow:
     Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis or
     the registry are not there in time.
     """
-    return start("alerts", load, _connect)
+    return start("alerts", partial(load, PAYMENTS), _connect)
 
 
-def _connect(loaded: tuple[Settings, RuleSet]) -> Dataflow:
-    settings, rules = loaded
-    timeout = settings.start_timeout.total_seconds()
-    partitions = kafka.wait_for_partitions(settings.kafka, settings.topic, timeout)
-    group = f"{settings.consumer_group}-alerts"
-    sink = open_outputs(settings, [settings.alerts_topic], len(partitions), group)
-    read = topic_ids.identify(settings.kafka, [settings.topic], timeout)
-    prepare_recovery("alerts", read)
-    client = redis.connect(settings.redis_url.get_secret_value(), timeout)
-    source = open_source(
-        settings,
-        settings.topic,
-        partitions,
-        None,
-        group=group,
-        idle_timeout=settings.idle_timeout,
-        hurried=True,
-    )
+def _connect(loaded: tuple[Settings, list[RuleSet | None]]) -> Dataflow:
+    settings, (rules,) = loaded
+    ends = Ends.of("alerts", settings, f"{settings.consumer_group}-alerts", [PAYMENTS])
+    topics = [settings.alerts_topic]
+    sink = ends.outputs(settings, topics, tables=False)
     # Ids of this flow's own, so that it may be ahead of the tables or behind them; and no table
     # to fill a lost Redis from, as silver is always an epoch late.
-    memory = memory_of(
-        "alerts", settings.topic, read | sink.identities, settings.consumer_group
+    both = ends.identities | sink.identities
+    memory = memory_of("alerts", settings.topic, both, settings.consumer_group)
+    parts = ends.parts(PAYMENTS, rules, memory, history=None)
+    report(
+        "alerts",
+        settings.report_every,
+        tables=None,
+        topics=topics,
+        rules=len(rules.rules) if rules else None,
     )
-    seen = RedisFirstSeen(client, memory, settings.dedup_ttl.total_seconds(), history=None)
-    parts = connect(settings, rules, seen)
-    topics = [settings.alerts_topic]
-    report("alerts", settings.report_every, tables=None, topics=topics, rules=len(rules.rules))
-    return build(source, sink, parts, settings)
+    return build(ends.source(PAYMENTS, None, hurried=True), sink, parts, settings)

@@ -6,11 +6,6 @@ from typing import Final
 
 from operators.connectors.paths import local_folder
 
-TOPICS: Final = (
-    "topic", "chargebacks_topic", "alerts_topic", "dlq_topic", "chargebacks_dlq_topic",
-)  # fmt: skip
-"""The settings that name topics, inputs first."""
-
 _RECOVERY: Final = "the recovery directory (-r)"
 
 

@@ -28,13 +28,13 @@ _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
-def alert_messages(alerts: pl.DataFrame) -> list[Outgoing]:
-    """Return a message per alert, keyed by card, its value the alert's columns as JSON."""
+def alert_messages(alerts: pl.DataFrame, key: str) -> list[Outgoing]:
+    """Return a message per alert, keyed by a column, its value the alert's columns as JSON."""
     return [
         Outgoing(
             row["alert_id"],
             (row["source_topic"], row["source_partition"], row["source_offset"]),
-            row["card_id"].encode(),
+            row[key].encode(),
             orjson.dumps(row, option=orjson.OPT_UTC_Z),
         )
         for row in alerts.iter_rows(named=True)

@@ -1,6 +1,6 @@
 """Outputs: the topics that a flow sends to, made where they are missing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from flows.settings import Settings
 from operators.connectors import output_topics, topic_ids
@@ -8,11 +8,18 @@ from operators.connectors.kafka_sink import KafkaSink
 
 
 def open_outputs(
-    settings: Settings, topics: Sequence[str], partitions: int, group: str
+    settings: Settings,
+    topics: Sequence[str],
+    partitions: int,
+    group: str,
+    sources: Mapping[str, str],
+    unchanged: Callable[[], None] = lambda: None,
 ) -> KafkaSink:
     """Return the sink of topics, each made with so many partitions if it is not there.
 
-    They are read back as of a consumer `group`.
+    They are read back as of a consumer `group`; `sources` are the topics that the flow reads, with
+    their identities. A flow without tables, whose commits look themselves, gives what looks
+    whether those are `unchanged`.
 
     Raises OutputTopicError for one that cannot be used, and KafkaUnavailableError.
     """
@@ -21,6 +28,5 @@ def open_outputs(
         topic: output_topics.ensure(settings.kafka, topic, partitions, timeout)
         for topic in topics
     }
-    return KafkaSink(
-        settings.kafka, outputs, topic_ids.identify(settings.kafka, outputs, timeout), group
-    )
+    identities = topic_ids.identify(settings.kafka, outputs, timeout)
+    return KafkaSink(settings.kafka, outputs, identities, group, sources, unchanged)

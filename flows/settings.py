@@ -1,88 +1,48 @@
 """Settings: read once from the environment, checked all at once, passed down."""
 
 import os
-import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import (
-    BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from flows.apart import TOPICS, same_folders, same_topics
+from flows.apart import same_folders, same_topics
 from flows.kafka_settings import kafka_problems, kafka_settings
+from flows.streams import PAYMENTS, STREAMS, Stream
+from flows.streams.settings import OWN, Duration, StreamSettings
 from operators.connectors import registry
 from operators.connectors.paths import check_root
 from operators.connectors.redis_url import check_redis_url
 
 PREFIX = "MILLSTREAM_"
 _KAFKA = f"{PREFIX}KAFKA_"
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _duration(value: Any) -> Any:
-    """Turn 500ms, 30s, 5m, 2h or 7d into a timedelta."""
-    if not isinstance(value, str):
-        return value
-    number = value.rstrip("smhd")
-    unit = _UNITS.get(value[len(number) :])
-    try:
-        if unit is None:
-            raise ValueError
-        duration = timedelta(seconds=float(number) * unit)
-        if duration < timedelta(0):
-            raise ValueError
-        return duration
-    except (ValueError, OverflowError):
-        raise ValueError(f"{value!r} is no duration such as 500ms, 30s, 5m, 2h or 7d") from None
-
 
 _REGISTRY_FILES = tuple(
     f"schema_registry_{name}"
     for name in ("token_file", "ca_location", "certificate_location", "key_location")
 )
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+_Kind = TypeVar("_Kind", bound=StreamSettings)
 
 
-def _topic(name: Any) -> Any:
-    """Refuse a name that Kafka has no topic of."""
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", str(name)) or name in (".", ".."):
-        raise ValueError(
-            f"{name!r} is no topic's name: letters, digits, '.', '_' and '-' alone"
-        )
-    return name
+class Settings(StreamSettings):
+    """What all flows need to know, and that of payments; each is MILLSTREAM_ and its name.
 
-
-Topic = Annotated[str, BeforeValidator(_topic)]
-
-
-class Settings(BaseSettings):
-    """What a payments flow needs to know; each field is MILLSTREAM_ and its name in capitals."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+    `streams` has what is set of the others, by name; see `of`.
+    """
 
     redis_url: SecretStr = Field(description="redis://, rediss:// or unix:// URL")
     delta_root: str = Field(min_length=1, description="path or s3://, abfss://, gs:// URL")
     kafka: dict[str, str] = Field(description="librdkafka settings")
-    topic: Topic = "payments"
-    alerts_topic: Topic = "payments.alerts"
-    send_alerts: bool = True
-    dlq_topic: Topic = "payments.dlq"
-    chargebacks_topic: Topic = "chargebacks"
-    chargebacks_dlq_topic: Topic = "chargebacks.dlq"
-    chargebacks_within: Duration = timedelta(days=120)
-    chargebacks_out_of_orderness: Duration = timedelta(hours=1)
-    chargebacks_idle_timeout: Duration = timedelta(days=1)
     # A secret: its URL may have a password in it.
     schema_registry: SecretStr = SecretStr("")
     schema_registry_user: SecretStr = SecretStr("")
@@ -92,27 +52,18 @@ class Settings(BaseSettings):
     schema_registry_certificate_location: Path | None = None
     schema_registry_key_location: Path | None = None
     schema_registry_key_password: SecretStr = SecretStr("")
-    consumer_group: str = Field("millstream-payments", min_length=1)
     start: str | datetime = "earliest"
     stop_at_end: bool = False
     close_windows_at_end: bool = False
     batch_size: int = Field(20_000, ge=1, le=1_000_000)
     key_groups: int = Field(16, ge=1, le=256)
-    out_of_orderness: Duration = timedelta(seconds=30)
-    allowed_lateness: Duration = timedelta(0)
-    idle_timeout: Duration = timedelta(seconds=60)
-    alignment: Duration = timedelta(hours=1)
-    future_bound: Duration = timedelta(minutes=5)
-    dedup_ttl: Duration = timedelta(days=7)
     start_timeout: Duration = timedelta(seconds=60)
     report_every: Duration = timedelta(seconds=60)
-    max_reject_ratio: float = Field(0.5, gt=0, le=1)
-    rules: Path = Path(__file__).parent / "rules"
+    streams: dict[str, StreamSettings] = Field(default_factory=dict)
 
-    @classmethod
-    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[Any, ...]:
-        """Take what `load` was given alone, not what else the process's environment has."""
-        return (sources["init_settings"],)
+    def of(self, stream: Stream) -> StreamSettings:
+        """Return the settings of a stream."""
+        return self if stream is PAYMENTS else self.streams[stream.name]
 
     @field_validator("start")
     @classmethod
@@ -197,13 +148,6 @@ class Settings(BaseSettings):
             raise ValueError("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS is missing")
         return value
 
-    @field_validator("rules")
-    @classmethod
-    def _rules(cls, value: Path) -> Path:
-        if not value.is_dir():
-            raise ValueError(f"{value} is no folder")
-        return value
-
 
 class SettingsError(ValueError):
     """The settings cannot be used; the message names every problem."""
@@ -215,40 +159,106 @@ def load(environ: Mapping[str, str] | None = None, recovery: Path | None = None)
     `recovery` is the flow's recovery directory, which may be none of the settings' folders.
     """
     environ = os.environ if environ is None else environ
-    problems = []
-    known = {PREFIX + name.upper() for name in Settings.model_fields} - {PREFIX + "KAFKA"}
-    for name in sorted(environ):
-        if name.startswith(PREFIX) and not name.startswith(_KAFKA) and name not in known:
-            problems.append(f"{name}: there is no such setting")
-    values = {
-        name[len(PREFIX) :].lower(): value for name, value in environ.items() if name in known
-    }
-    try:
-        settings = Settings(kafka=kafka_settings(environ), **values)  # type: ignore[arg-type] # parsed
-    except ValidationError as error:
-        for each in error.errors():
-            name = PREFIX + str(each["loc"][0]).upper()
-            text = each["msg"].removeprefix("Value error, ")
-            if each["type"] == "missing":
-                text = f"is missing ({Settings.model_fields[str(each['loc'][0])].description})"
-            problems.append(text if name == f"{PREFIX}KAFKA" else f"{name}: {text}")
+    common = [n for n in Settings.model_fields if n not in ("kafka", "streams")]
+    known = {PREFIX + name.upper() for name in common}
+    known |= {prefix_of(each) + n.upper() for each in STREAMS for n in each.setting_names}
+    problems = [
+        f"{name}: there is no such setting"
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and not name.startswith(_KAFKA) and name not in known
+    ]
+    given = PAYMENTS.own_settings() | _values(environ, PREFIX, common)
+    settings = _parsed(Settings, PREFIX, {**given, "kafka": kafka_settings(environ)}, problems)
+    streams: dict[str, StreamSettings] = {}
+    for each in STREAMS[1:]:
+        prefix, declared = prefix_of(each), each.settings.model_fields
+        inherited = {
+            name: value
+            for name, value in given.items()
+            if name in StreamSettings.model_fields
+            and name not in OWN
+            # What the stream declares otherwise stays as it declares it.
+            and declared[name].default == StreamSettings.model_fields[name].default
+        }
+        own = _values(environ, prefix, each.setting_names)
+        values = inherited | each.own_settings() | own
+        # What is wrong with an inherited one was said of payments.
+        found = _parsed(each.settings, prefix, values, problems, own)
+        if found is not None:
+            streams[each.name] = found
     problems += kafka_problems(environ)
-    problems += _not_apart(values, recovery)
+    problems += _not_apart(environ, recovery)
     if problems:
         raise SettingsError("\n".join(problems))
-    return settings
+    assert settings is not None  # noqa: S101 # or there is a problem
+    return settings.model_copy(update={"streams": streams})
 
 
-def _not_apart(values: Mapping[str, str], recovery: Path | None) -> list[str]:
+def declared(stream: Stream, environ: Mapping[str, str] | None = None) -> StreamSettings:
+    """Return what is declared of a stream or set in the environment, whatever else is missing.
+
+    For tools that need no broker; raises SettingsError.
+    """
+    environ = os.environ if environ is None else environ
+    own = _values(environ, prefix_of(stream), stream.setting_names)
+    problems: list[str] = []
+    found = _parsed(
+        stream.settings, prefix_of(stream), stream.own_settings() | own, problems, own
+    )
+    if found is None:
+        raise SettingsError("\n".join(problems))
+    return found
+
+
+def prefix_of(stream: Stream) -> str:
+    """Return what the variables of a stream's settings begin with."""
+    return PREFIX if stream is PAYMENTS else f"{PREFIX}{stream.name.upper()}_"
+
+
+def _values(environ: Mapping[str, str], prefix: str, names: Iterable[str]) -> dict[str, str]:
+    return {n: environ[prefix + n.upper()] for n in names if prefix + n.upper() in environ}
+
+
+def _parsed(
+    kind: type[_Kind],
+    prefix: str,
+    values: Mapping[str, Any],
+    problems: list[str],
+    told: Container[str] | None = None,
+) -> _Kind | None:
+    """Return settings, or None with what is wrong added to `problems`; only of `told` if given."""
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        for each in error.errors():
+            field = str(each["loc"][0])
+            if told is not None and field not in told:
+                continue
+            name, text = prefix + field.upper(), each["msg"].removeprefix("Value error, ")
+            if each["type"] == "missing":
+                text = f"is missing ({kind.model_fields[field].description})"
+            problems.append(text if field == "kafka" else f"{name}: {text}")
+        return None
+
+
+def _not_apart(environ: Mapping[str, str], recovery: Path | None) -> list[str]:
     """Compare what is given, or the default, whatever else is wrong."""
-
-    def given(name: str) -> str:
-        return values.get(name, str(Settings.model_fields[name].get_default()))
-
-    folders = {PREFIX + name.upper(): given(name) for name in ("rules", "schema_registry")}
+    topics: list[tuple[str, str]] = []
+    for kind in ("topic", "alerts_topic", "dlq_topic"):
+        for each in STREAMS:
+            if kind in each.setting_names:
+                variable = prefix_of(each) + kind.upper()
+                topics.append((variable, environ.get(variable, each.own_settings()[kind])))
+    folders = {
+        prefix_of(each) + "RULES": environ.get(prefix_of(each) + "RULES", str(each.rules))
+        for each in STREAMS
+        if each.rules
+    }
+    registry = f"{PREFIX}SCHEMA_REGISTRY"
+    folders[registry] = environ.get(registry, "")
     return [
-        *same_topics({PREFIX + name.upper(): given(name) for name in TOPICS}),
-        *same_folders(values.get("delta_root", ""), recovery, folders),
+        *same_topics(dict(topics)),
+        *same_folders(environ.get(f"{PREFIX}DELTA_ROOT", ""), recovery, folders),
     ]
 
 

@@ -1,12 +1,12 @@
 """Sources: a topic as a flow reads it, checked against what the flow's tables hold of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 from typing import Final
 
 from flows import reporting
 from flows.settings import Settings
 from flows.starting import at_good_end, known_partitions
+from flows.streams.settings import StreamSettings
 from flows.told import told
 from operators.connectors import delta, file_limit, kafka, recovery
 from operators.connectors.delta_sink import DeltaSink
@@ -25,12 +25,11 @@ _OTHER_CLIENTS: Final = 8
 
 def open_source(
     settings: Settings,
-    topic: str,
+    own: StreamSettings,
     partitions: Sequence[int],
     tables: DeltaSink | None,
     *,
     group: str,
-    idle_timeout: timedelta,
     hurried: bool,
 ) -> KafkaSource:
     """Return the source of a topic, which goes on where the recovery store and the tables are.
@@ -43,7 +42,7 @@ def open_source(
     before what they hold of it, and KafkaException or KafkaUnavailableError if the brokers do
     not say where it ends.
     """
-    timeout = settings.start_timeout.total_seconds()
+    topic, timeout = own.topic, settings.start_timeout.total_seconds()
     clients = _OTHER_CLIENTS + told().workers
     file_limit.ensure(file_limit.needed(clients, kafka.count_brokers(settings.kafka, timeout)))
     known = known_partitions(topic)
@@ -68,8 +67,8 @@ def open_source(
         resumes=bool(known),
         floors=floors,
         batch_size=settings.batch_size,
-        idle_timeout=idle_timeout.total_seconds(),
-        alignment=settings.alignment.total_seconds(),
+        idle_timeout=own.idle_timeout.total_seconds(),
+        alignment=own.alignment.total_seconds(),
         read_every=0.0 if hurried else _UNHURRIED_SECONDS,
         stop_at_end=settings.stop_at_end,
         # Without tables there are no windows either.

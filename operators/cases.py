@@ -99,18 +99,18 @@ def run_case(fixture: Fixture, rule: Rule, case: Case) -> list[int]:
 
 def failing(fixture: Fixture, rules: Iterable[Rule]) -> list[str]:
     """Return what is wrong with the cases of rules, a line for each that does not hold."""
-    problems = []
-    for rule in rules:
-        for case in rule.cases:
-            try:
-                alerts = run_case(fixture, rule, case)
-            except RuleError as error:
-                problems.append(str(error))
-            except ValueError as error:
-                problems.append(f"rule {rule.id}, {case.name}: {error}")
-            else:
-                if alerts != case.alerts:
-                    problems.append(
-                        f"rule {rule.id}, {case.name}: alerts at {alerts}, not {case.alerts}"
-                    )
-    return problems
+    found = [failing_case(fixture, rule, case) for rule in rules for case in rule.cases]
+    return [problem for problem in found if problem is not None]
+
+
+def failing_case(fixture: Fixture, rule: Rule, case: Case) -> str | None:
+    """Return what is wrong with a case of a rule, None if it holds."""
+    try:
+        alerts = run_case(fixture, rule, case)
+    except RuleError as error:
+        return str(error)
+    except ValueError as error:
+        return f"rule {rule.id}, {case.name}: {error}"
+    if alerts == case.alerts:
+        return None
+    return f"rule {rule.id}, {case.name}: alerts at {alerts}, not {case.alerts}"

@@ -12,12 +12,11 @@ from deltalake import DeltaTable, QueryBuilder
 from rich.console import Console
 from rich.table import Table
 
-from flows import outcomes
 from flows import settings as settings_
-from flows.tables import WINDOWED, tables, windowed_table
+from flows.streams import STREAMS, all_tables
 from operators.connectors.layout import columns_of
 from operators.connectors.paths import table_uri
-from operators.windows import Session
+from operators.tables import Table as Declared
 from ops.newest import newest_rows
 
 
@@ -27,17 +26,19 @@ def add_parser(subparsers: Any) -> None:
         "query",
         help="run SQL on the tables",
         description="Run one SQL query (DataFusion's dialect) on the tables under "
-        "MILLSTREAM_DELTA_ROOT: bronze_payments, silver_payments, silver_duplicates, "
-        "quarantine_payments, gold_alerts, gold_late, and gold_terminal_minute, "
-        "gold_category_hour and gold_card_sessions with the newest revision of each window "
-        "(all of them in gold_terminal_minute_revisions and so on); of the chargebacks flow "
-        "silver_chargebacks, silver_chargeback_duplicates, quarantine_chargebacks, "
-        "gold_payment_outcomes and gold_late_for_outcomes.",
+        "MILLSTREAM_DELTA_ROOT, a_table for a/table: "
+        + ", ".join(_name(table) for table in all_tables())
+        + ". Those of windows have the newest revision of each, all of them are in "
+        "…_revisions.",
     )
     parser.add_argument("sql")
     parser.add_argument("--root", help="instead of MILLSTREAM_DELTA_ROOT")
     parser.add_argument("--json", action="store_true", help="print a JSON object per row")
     parser.set_defaults(func=run)
+
+
+def _name(table: Declared) -> str:
+    return table.name.replace("/", "_")
 
 
 def query(root: str, sql: str) -> pl.DataFrame:
@@ -48,18 +49,18 @@ def query(root: str, sql: str) -> pl.DataFrame:
     """
     engine = QueryBuilder()
     sessions = {
-        windowed_table(name, 0).name
-        for name, windows in WINDOWED.items()
-        if isinstance(windows(0).window, Session)
+        each.window_table(name).name
+        for each in STREAMS
+        for name in each.windows
+        if each.is_session(name)
     }
-    join = outcomes.outcome_join("payments", "chargebacks", 0, 0)
     found = False
-    for table in [*tables(0), *outcomes.tables(join)]:
+    for table in all_tables():
         uri = table_uri(root, table.name)
         if not DeltaTable.is_deltatable(uri):
             continue
         found = True
-        name, handle = table.name.replace("/", "_"), DeltaTable(uri)
+        name, handle = _name(table), DeltaTable(uri)
         if "revision" not in table.columns:
             engine = engine.register(name, handle)
             continue

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 import polars as pl
 from deltalake import DeltaTable
 
-from flows import outcomes, tables
 from flows.settings import Settings
-from flows.wiring import micros
+from flows.streams import STREAMS, all_tables
 from operators.connectors.delta import table_uri
 from operators.connectors.kafka import read_to_end, wait_for_partitions
 from operators.tables import Table
@@ -39,20 +38,19 @@ class Difference:
             self.examples.append(f"{name}: {times:+d} {row}"[:400])
 
 
-def _tables(settings: Settings, flow: str) -> list[Table]:
-    lateness = micros(settings.allowed_lateness)
-    if flow == "payments":
-        return tables.tables(lateness)
-    within = micros(settings.chargebacks_within)
-    return outcomes.tables(
-        outcomes.outcome_join(settings.topic, settings.chargebacks_topic, within, lateness)
-    )
+def _tables(flow: str) -> list[Table]:
+    """Return the tables that a flow writes."""
+    own = [table for each in STREAMS if each.alone for table in each.all_tables]
+    if flow == "chargebacks":
+        return [table for table in all_tables() if table not in own]
+    (stream,) = (each for each in STREAMS if each.name == flow)
+    return stream.all_tables
 
 
 def read_tables(settings: Settings, flow: str = "payments") -> dict[str, pl.DataFrame]:
     """Return every table of the flow by name, its rows in an order of their own."""
     found = {}
-    for table in _tables(settings, flow):
+    for table in _tables(flow):
         frame = pl.scan_delta(DeltaTable(table_uri(settings.delta_root, table.name))).drop(
             _NOT_COMPARED
         )

@@ -1,6 +1,7 @@
 """Flows as their users run them, each a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -71,7 +72,14 @@ class Flow:
             self.kill()
 
     def tell(self, number: int, timeout: float = 10) -> int:
-        """Send it a signal, and return its exit status."""
+        """Send it a signal once it listens to signals, and return its exit status."""
+        status = Path(f"/proc/{self.process.pid}/status")
+
+        def listens() -> bool:
+            caught = next(x for x in status.read_text().splitlines() if x.startswith("SigCgt"))
+            return bool(int(caught.split()[1], 16) >> signal.SIGTERM - 1 & 1)
+
+        wait_until(lambda: self.process.poll() is not None or listens())
         self.process.send_signal(number)
         return self.wait(timeout)
 

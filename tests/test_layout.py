@@ -103,7 +103,7 @@ def wheel(tmp_path_factory) -> set[str]:
 @pytest.mark.parametrize(
     "pattern",
     [
-        "flows/rules/*.yaml",
+        "flows/streams/**/rules/*.yaml",
         "schemas/*/*.avsc",
         "schemas/*/*.yaml",
         "operators/**/*.lua",

@@ -11,6 +11,7 @@ from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from operators.batches import NO_WATERMARK
+from operators.connectors.durability import sync_table
 from operators.connectors.errors import FencedError as FencedError
 from operators.connectors.errors import StorageUnavailableError as StorageUnavailableError
 from operators.connectors.errors import reason
@@ -76,7 +77,9 @@ def table_id(root: str, table: Table, *, make: bool, timeout: float) -> str:
                 f"{table.name}: not made by the flow's first process (-i 0) in {timeout:.0f} s"
             )
         time.sleep(0.1)
-    return str(open_table(root, table).metadata().id)
+    opened = open_table(root, table)
+    sync_table(opened)
+    return str(opened.metadata().id)
 
 
 def unavailable(uri: str, error: BaseException) -> StorageUnavailableError:

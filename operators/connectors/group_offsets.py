@@ -52,8 +52,8 @@ class GroupOffsets:
         if not (self._due or self._asked):
             return
         with self._lock:
-            if self._asked and self._client is not None:
-                self._client.poll(0)  # the answer, if there is one
+            if self._asked:
+                self._poll(0)
             if self._due and not self._asked:
                 due, self._due = self._due, {}
                 self._commit(due)
@@ -75,9 +75,15 @@ class GroupOffsets:
 
     def _wait(self, deadline: float) -> bool:
         """Wait for the answer that is to come, and tell whether it has."""
-        while self._asked and self._client is not None and time.monotonic() < deadline:
-            self._client.poll(0.05)
+        while self._asked and time.monotonic() < deadline:
+            self._poll(0.05)
         return not self._asked
+
+    def _poll(self, timeout: float) -> None:
+        """Take the answer, or that the group may not be used, which is an event and no answer."""
+        event = self._client.poll(timeout) if self._client is not None else None
+        if event is not None and event.error() is not None:
+            self._note([event.error()])
 
     def _commit(self, positions: dict[int, int]) -> None:
         if self._client is None:
@@ -94,6 +100,8 @@ class GroupOffsets:
         """Say in the log what commits fail with, once for each such thing that does not pass."""
         if not errors:
             self._failing = self._said = None
+            return
+        if self._said == KafkaError.GROUP_AUTHORIZATION_FAILED:
             return
         now = time.monotonic()
         self._failing = self._failing or now

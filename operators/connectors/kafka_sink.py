@@ -1,6 +1,6 @@
 """Kafka sink: every message once, without transactions, by what is already in the topic."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
@@ -19,6 +19,7 @@ from operators.connectors.kafka_producer import TopicProducer
 from operators.connectors.outgoing import (
     ID_HEADER,
     SOURCE_HEADER,
+    SOURCE_ID_HEADER,
     Coordinates,
     KafkaItem,
     Outgoing,
@@ -37,9 +38,12 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
         identity: str,
         partitions: Sequence[int],
         group: str,
+        sources: Mapping[str, str],
+        unchanged: Callable[[], None],
         state: dict[str, Any] | None,
     ) -> None:
-        self._topic, self._identity = topic, identity
+        self._topic, self._identity, self._sources = topic, identity, sources
+        self._unchanged = unchanged
         self._ends = dict.fromkeys(partitions, 0)
         if state is not None:
             self._resume(state)
@@ -92,6 +96,10 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
         try:
             headers = headers_of(message)
             topic, partition, offset = headers[SOURCE_HEADER].decode().rsplit("/", 2)
+            # Of a topic that has been made anew since, the same id is another message's.
+            made_of = headers.get(SOURCE_ID_HEADER, b"").decode()
+            if made_of and made_of != self._sources.get(topic, made_of):
+                return
             self._sent[headers[ID_HEADER].decode()] = topic, int(partition), int(offset)
         except (KeyError, ValueError, AttributeError):
             LOG.debug("a message in %s is not ours", self._topic)
@@ -102,13 +110,18 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
             if isinstance(item, Progress):
                 self._reached[item.topic, item.partition] = item.offset
             else:
-                new += [each for each in item if self._sent.pop(each.id, None) is None]
+                new += [
+                    each.of(self._sources.get(each.source[0]))
+                    for each in item
+                    if self._sent.pop(each.id, None) is None
+                ]
         self._producer.send(new)
 
     def _delivered(self, partition: int, offset: int) -> None:
         self._ends[partition] = max(self._ends.get(partition, 0), offset + 1)
 
     def snapshot(self) -> dict[str, Any]:
+        self._unchanged()
         self._producer.flush(_FLUSH_SECONDS)
         self._sent = {
             id_: (topic, partition, offset)
@@ -145,12 +158,18 @@ class KafkaSink(FixedPartitionedSink[KafkaItem, dict[str, Any]]):
         topics: Mapping[str, Sequence[int]],
         identities: Mapping[str, str] | None = None,
         group: str = ANY_GROUP,
+        sources: Mapping[str, str] | None = None,
+        unchanged: Callable[[], None] = lambda: None,
     ) -> None:
         """`topics` maps each topic to its partitions, `identities` to which topic it is.
 
-        They are read as of a consumer `group`.
+        They are read as of a consumer `group`. `sources` are the identities of the topics that
+        the messages are made of; `unchanged` is called before an epoch ends, and raises where one
+        of them has been made anew.
         """
+        self._unchanged = unchanged
         self._config, self._topics, self._group = config, topics, group
+        self._sources = dict(sources or {})
         self.identities = dict(identities or {})
 
     def list_parts(self) -> list[str]:
@@ -166,6 +185,14 @@ class KafkaSink(FixedPartitionedSink[KafkaItem, dict[str, Any]]):
     ) -> StatefulSinkPartition[KafkaItem, dict[str, Any]]:
         """Open a topic behind its recovered end."""
         identity = self.identities.get(for_part, "")
+        partitions = self._topics[for_part]
         return _Topic(
-            self._config, for_part, identity, self._topics[for_part], self._group, resume_state
+            self._config,
+            for_part,
+            identity,
+            partitions,
+            self._group,
+            self._sources,
+            self._unchanged,
+            resume_state,
         )

@@ -8,6 +8,8 @@ from operators.batches import Progress
 
 ID_HEADER: Final = "millstream.id"
 SOURCE_HEADER: Final = "millstream.source"
+SOURCE_ID_HEADER: Final = "millstream.source_id"
+"""Which topic the record behind a message is of: ids and coordinates come again in another one."""
 
 Coordinates: TypeAlias = tuple[str, int, int]
 Part: TypeAlias = Literal["value", "headers", "key"]
@@ -47,6 +49,12 @@ class Outgoing:
             (ID_HEADER, self.id.encode()),
             (SOURCE_HEADER, "/".join(map(str, self.source)).encode()),
         ]
+
+    def of(self, identity: str | None) -> "Outgoing":
+        """Return it with which topic its record is of, if that is known."""
+        if identity is None:
+            return self
+        return replace(self, headers=(*self.headers, (SOURCE_ID_HEADER, identity.encode())))
 
     def smaller(self) -> "Outgoing | None":
         """Return it without its largest part, None if it has none left to do without.

@@ -28,10 +28,6 @@ def refuse_others(directory: Path, flow: str, topics: Mapping[str, str]) -> None
     made before stores knew their topics is told by its steps; which topics they were it takes up
     with `claim`. Raises OtherOwnerError and TopicChangedError.
     """
-    if directory.exists() and not directory.is_dir():
-        raise OtherOwnerError(
-            f"{directory} is a file: name a folder with -r, a new or an empty one for a new start"
-        )
     for file in sorted(directory.glob("part-*.sqlite3")):
         try:
             with contextlib.closing(sqlite3.connect(file)) as store:

@@ -5,7 +5,6 @@ records. Kafka gives each an id of its own (KIP-516), and each cluster one.
 """
 
 import hashlib
-import logging
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -86,8 +85,8 @@ class Unchanged:
             try:
                 (now,) = _ask(self._admin, [topic], _LOOK_SECONDS).values()
             except KafkaException as error:
-                text = f"not known whether topic {topic} was made anew: {error.args[0].str()}"
-                self._brokers.say(logging.WARNING, text)
+                # The outage is told by itself.
+                LOG.debug("not known whether %s was made anew: %s", topic, error.args[0].str())
                 continue
             if now != known:
                 raise TopicChangedError(

@@ -1,5 +1,6 @@
 """Features: each source partition's watermark and card features, in offset order."""
 
+from collections.abc import Callable
 from typing import Any
 
 import bytewax.operators as op
@@ -38,13 +39,13 @@ def _key(batch: Batch) -> str:
 
 @operator
 def features(
-    step_id: str, up: Stream[Batch], out_of_orderness: int, idle_timeout: float
+    step_id: str, up: Stream[Batch], make: Callable[[], CardFeatures], idle_timeout: float
 ) -> Stream[Batch]:
-    """Add `watermark` and the card features, and say which partition is idle.
+    """Add `watermark` and features, and say which partition is idle.
 
-    `out_of_orderness` is in µs, `idle_timeout` in s.
+    `make` returns what works them out for a partition; `idle_timeout` is in s.
     """
-    keeping = Keeping(step_id.rpartition(".")[2], lambda: CardFeatures(out_of_orderness))
+    keeping = Keeping(step_id.rpartition(".")[2], make)
     keyed = op.key_on("partition", up, _key)
     worked = op.stateful_batch(
         "cards", keyed, lambda head: _PartitionLogic(keeping, idle_timeout, head)

@@ -45,6 +45,15 @@ class Aggregate:
         if not 0 < self.q <= 1:
             raise ValueError(f"{self.q} is no quantile in (0, 1]")
 
+    def result(self, columns: Mapping[str, pl.DataType]) -> pl.DataType:
+        """Return the result's type; `columns` are those of the records."""
+        if self.kind in ("count", "distinct"):
+            return pl.Int64()
+        if self.kind in ("mean", "stddev", "quantile"):
+            return pl.Float64()
+        dtype = columns[self.column]
+        return pl.Int64() if self.kind == "sum" and dtype.is_integer() else dtype
+
     @property
     def over(self) -> "Aggregate":
         """The same over a column that is null, or for a count 0 and not 1, where `where` is not.

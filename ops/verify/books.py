@@ -1,29 +1,21 @@
 """The books: where each record of the source topic went, and what was made of it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable
 
+from flows.connecting import rules_of
+from flows.pipeline import micros
 from flows.settings import Settings
-from flows.tables import (
-    ALERTS,
-    BRONZE,
-    DUPLICATES,
-    LATE,
-    QUARANTINE,
-    SILVER,
-    SILVER_COLUMNS,
-    WINDOWED,
-    windowed_table,
-)  # fmt: skip
-from flows.wiring import micros
+from flows.streams import PAYMENTS, STREAMS, Stream
 from operators.connectors.accounts import recorded
 from operators.connectors.delta import Fence, table_uri
 from operators.connectors.kafka import wait_for_partitions
 from operators.connectors.reading import query, read
-from operators.rules import RuleSet, load_rules
+from operators.connectors.topic_ids import identify
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.report import Check, Report, only_once
 from ops.verify.topics import reject_ids, sent_once, source_records, still_there
@@ -58,6 +50,9 @@ class _Tables:
     def height(self, name: str) -> int:
         return int(query(self.handle(name), "SELECT count(*) FROM rows").item())
 
+    def there(self, name: str) -> bool:
+        return DeltaTable.is_deltatable(table_uri(self._root, name))
+
 
 def verify(
     settings: Settings,
@@ -66,89 +61,162 @@ def verify(
 ) -> Report:
     """Read topics and tables and check that they agree; `told` hears what is being done.
 
-    The chargebacks flow's are checked as well if they are there. `truth` is what a simulation
-    wrote beside its topic. Raises MissingTableError, and KafkaUnavailableError where the topics
-    cannot be read.
+    Every stream of the catalog is checked that has tables, and the chargebacks flow's if they are
+    there. `truth` is what a simulation wrote beside the payments. Raises MissingTableError if
+    there are none, and KafkaUnavailableError where the topics cannot be read.
     """
     tables = _Tables(settings.delta_root)
-    told("reading the source topic")
-    source = source_records(
-        settings.kafka,
-        settings.topic,
-        lambda n: told(f"reading the source topic: {n:,} records"),
-    )
-    told("comparing bronze with the topic")
-    value_hash = pl.col("value").hash().alias("value_hash")
-    bronze = tables.read(BRONZE.name, [*_PLACE, "value"]).with_columns(value_hash).drop("value")
-    still = still_there(source, bronze)
-    checks = [
-        only_once(
-            "every record of the topic is in bronze, once",
-            source,
-            still,
-            deleted=bronze.height - still.height,
-        )
-    ]
+    found = [each for each in STREAMS if each.alone and tables.there(each.bronze.name)]
+    if not found:
+        tables.handle(PAYMENTS.bronze.name)
+    checks: list[Check] = []
+    counts: Counter[str] = Counter()
+    alerts: Counter[str] = Counter()
+    for stream in found:
+        books = _Books(settings, stream, tables, told)
+        checks += books.check(truth if stream is PAYMENTS else None)
+        counts += books.counts
+        alerts += books.alerts_by_rule
+    if PAYMENTS in found:
+        checks += check_chargebacks(settings, tables.handle(PAYMENTS.silver.name), told)
+    named = ("events", "unique", "duplicates", "rejected", "late", "windows", "alerts")
+    return Report(checks, {name: counts[name] for name in named}, dict(sorted(alerts.items())))
 
-    told("looking for each record's one place")
-    silver = tables.read(SILVER.name, [*_PLACE])
-    duplicates = tables.read(DUPLICATES.name, [*_PLACE])
-    rejects = tables.read(QUARANTINE.name, [*_PLACE, "stage", "code"])
-    refused = rejects.filter(pl.col("stage").is_in(_STAGES))
-    places = {"silver": silver, "duplicates": duplicates, "quarantine": refused.select(_PLACE)}
-    placed = pl.concat(
-        [rows.with_columns(place=pl.lit(place)) for place, rows in places.items()]
-    )
-    checks.append(
-        only_once(
-            "bronze = silver + duplicates + quarantine, each record in one place",
-            bronze.select(_PLACE),
-            placed,
-        )
-    )
-    if truth is not None:
-        checks.append(_check_truth(pl.read_parquet(truth), placed))
 
-    told("working out the windows anew from silver")
-    lateness = micros(settings.allowed_lateness)
-    partitions = [
-        (settings.topic, p) for p in wait_for_partitions(settings.kafka, settings.topic, 10)
-    ]
-    panes = {name: tables.handle(windowed_table(name, lateness).name) for name in WINDOWED}
-    fence = Fence("payments", partitions)
-    checks += check_windows(
-        tables.handle(SILVER.name),
-        tables.handle(LATE.name),
-        panes,
-        bound=micros(settings.out_of_orderness),
-        lateness=lateness,
-        watermarks={name: recorded(handle, fence).watermark for name, handle in panes.items()},
-    )
+class _Books:
+    """The books of one stream."""
 
-    told("evaluating the rules anew on silver")
-    alerts = tables.read(ALERTS.name, ALERTS.columns)
-    checks += _check_alerts(settings, tables, alerts, rejects)
-    told("reading the alert and dead-letter topics")
-    letters = reject_ids(tables.read(QUARANTINE.name, ["code", "source_topic", *_PLACE]))
-    checks += [
-        sent_once(f"{topic} holds every {what}, once", settings.kafka, topic, ids)
-        for topic, what, ids in (
-            (settings.alerts_topic, "alert of gold/alerts", alerts.select(id="alert_id")),
-            (settings.dlq_topic, "reject of quarantine", letters),
+    def __init__(
+        self, settings: Settings, stream: Stream, tables: _Tables, told: Callable[[str], None]
+    ) -> None:
+        self._settings, self._own, self._stream = settings, settings.of(stream), stream
+        self._tables, self._told = tables, told
+        self.counts: Counter[str] = Counter()
+        self.alerts_by_rule: Counter[str] = Counter()
+
+    def check(self, truth: Path | None) -> list[Check]:
+        """Return every check; `truth` is what a simulation wrote beside the topic."""
+        rejects = self._tables.read(self._stream.quarantine.name, [*_PLACE, "stage", "code"])
+        checks = self._check_places(rejects, truth)
+        if self._stream.windows:
+            self._told(f"working out the windows of {self._stream.name} anew")
+            checks += self._check_windows()
+        if self._stream.rules:
+            self._told(f"evaluating the rules of {self._stream.name} anew")
+            checks += self._check_alerts(rejects)
+        self._told(f"reading what was sent of {self._stream.name}")
+        return checks + self._check_sent()
+
+    def _check_places(self, rejects: pl.DataFrame, truth: Path | None) -> list[Check]:
+        stream, tables, topic = self._stream, self._tables, self._own.topic
+        self._told(f"reading topic {topic}")
+        source = source_records(
+            self._settings.kafka,
+            topic,
+            lambda n: self._told(f"reading topic {topic}: {n:,} records"),
         )
-    ]
-    checks += check_chargebacks(settings, tables.handle(SILVER.name), told)
-    counts = {
-        "events": source.height,
-        "unique": silver.height,
-        "duplicates": duplicates.height,
-        "rejected": refused.height,
-        "late": tables.height(LATE.name),
-        "windows": sum(tables.height(windowed_table(name, lateness).name) for name in WINDOWED),
-        "alerts": alerts.height,
-    }
-    by_rule = alerts.group_by("rule_id").len().sort("rule_id")
-    return Report(checks, counts, dict(by_rule.iter_rows()))
+        self._told(f"comparing {stream.bronze.name} with the topic")
+        value_hash = pl.col("value").hash().alias("value_hash")
+        bronze = tables.read(stream.bronze.name, [*_PLACE, "value"])
+        bronze = bronze.with_columns(value_hash).drop("value")
+        still = still_there(source, bronze)
+        refused = rejects.filter(pl.col("stage").is_in(_STAGES)).select(_PLACE)
+        places = {
+            "silver": tables.read(stream.silver.name, [*_PLACE]),
+            "duplicates": tables.read(stream.duplicates.name, [*_PLACE]),
+            "quarantine": refused,
+        }
+        placed = pl.concat(
+            [rows.with_columns(place=pl.lit(place)) for place, rows in places.items()]
+        )
+        self.counts += Counter(
+            events=source.height,
+            unique=places["silver"].height,
+            duplicates=places["duplicates"].height,
+            rejected=refused.height,
+        )
+        checks = [
+            only_once(
+                f"every record of topic {topic} is in {stream.bronze.name}, once",
+                source,
+                still,
+                deleted=bronze.height - still.height,
+            ),
+            only_once(
+                f"{stream.bronze.name} = silver + duplicates + quarantine, each record in one "
+                "place",
+                bronze.select(_PLACE),
+                placed,
+            ),
+        ]
+        if truth is not None:
+            checks.append(_check_truth(pl.read_parquet(truth), placed))
+        return checks
+
+    def _check_windows(self) -> list[Check]:
+        stream, own, tables = self._stream, self._own, self._tables
+        windows = stream.windowed(micros(own.allowed_lateness))
+        partitions = wait_for_partitions(self._settings.kafka, own.topic, 10)
+        panes = {name: stream.window_table(name).name for name in windows}
+        fence = Fence(stream.name, [(own.topic, partition) for partition in partitions])
+        self.counts["late"] += tables.height(stream.late.name)
+        self.counts["windows"] += sum(map(tables.height, panes.values()))
+        return check_windows(
+            stream,
+            tables.handle,
+            windows,
+            bound=micros(own.out_of_orderness),
+            watermarks={
+                name: recorded(tables.handle(table), fence).watermark
+                for name, table in panes.items()
+            },
+        )
+
+    def _check_alerts(self, rejects: pl.DataFrame) -> list[Check]:
+        stream = self._stream
+        alerts = self._tables.read(stream.alerts.name, stream.alerts.columns)
+        self.counts["alerts"] += alerts.height
+        self.alerts_by_rule += Counter(alerts["rule_id"].to_list())
+        repeated = alerts.group_by("alert_id").len("times").filter(pl.col("times") > 1)
+        rules = rules_of(stream, self._settings)
+        assert rules is not None  # noqa: S101 # a stream with rules
+        verdict = rules.evaluate(self._tables.read(stream.silver.name, stream.columns))
+        failed = rejects.filter(pl.col("stage") == "rule").select(*_PLACE, "code")
+        expected = [
+            failure.event.select(
+                *_PLACE, pl.lit(f"rule_failed:{failure.rule.id}").alias("code")
+            )
+            for failure in verdict.failures
+        ]
+        return [
+            Check.of(f"no id is twice in {stream.alerts.name}", alerts.height, repeated),
+            only_once(
+                f"{stream.alerts.name} equals the rules on silver, row for row",
+                verdict.alerts,
+                alerts,
+            ),
+            only_once(
+                f"every {stream.record} that a rule failed on is in {stream.quarantine.name}, once",
+                pl.concat([failed.clear(), *expected]),
+                failed,
+            ),
+        ]
+
+    def _check_sent(self) -> list[Check]:
+        stream, own, tables = self._stream, self._own, self._tables
+        kafka = self._settings.kafka
+        source = identify(kafka, [own.topic], 10)[own.topic]
+        rejects = tables.read(stream.quarantine.name, ["code", "source_topic", *_PLACE])
+        sent = {own.dlq_topic: (stream.quarantine, reject_ids(rejects))}
+        if stream.rules:
+            ids = tables.read(stream.alerts.name, ["alert_id"]).select(id="alert_id")
+            sent[own.alerts_topic] = stream.alerts, ids
+        return [
+            sent_once(
+                f"{topic} holds every row of {table.name}, once", kafka, topic, ids, source
+            )
+            for topic, (table, ids) in sent.items()
+        ]
 
 
 def _check_truth(truth: pl.DataFrame, placed: pl.DataFrame) -> Check:
@@ -158,27 +226,3 @@ def _check_truth(truth: pl.DataFrame, placed: pl.DataFrame) -> Check:
         "place",
     )
     return only_once("every record is where the simulation's truth has it", expected, placed)
-
-
-def _check_alerts(
-    settings: Settings, tables: _Tables, alerts: pl.DataFrame, rejects: pl.DataFrame
-) -> list[Check]:
-    repeated = alerts.group_by("alert_id").len("times").filter(pl.col("times") > 1)
-    rules = RuleSet(load_rules(settings.rules), SILVER_COLUMNS, "payment_id", "card_id")
-    verdict = rules.evaluate(tables.read(SILVER.name, SILVER_COLUMNS))
-    failed = rejects.filter(pl.col("stage") == "rule").select(*_PLACE, "code")
-    expected = [
-        failure.event.select(*_PLACE, pl.lit(f"rule_failed:{failure.rule.id}").alias("code"))
-        for failure in verdict.failures
-    ]
-    return [
-        Check.of("no alert id is there twice", alerts.height, repeated),
-        only_once(
-            "gold/alerts equals the rules on silver, row for row", verdict.alerts, alerts
-        ),
-        only_once(
-            "every payment that a rule failed on is in quarantine, once",
-            pl.concat([failed.clear(), *expected]),
-            failed,
-        ),
-    ]

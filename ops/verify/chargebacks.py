@@ -11,20 +11,16 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
-from flows.outcomes import (
-    DUPLICATES,
-    LATE,
-    QUARANTINE,
-    SILVER,
-    outcome_join,
-    outcomes_table,
-)  # fmt: skip
+from flows.chargebacks import outcomes_of
+from flows.pipeline import micros
 from flows.settings import Settings
-from flows.wiring import micros
+from flows.streams import CHARGEBACKS
+from flows.streams.chargebacks import LATE, outcomes_table
 from operators.connectors.accounts import recorded
 from operators.connectors.delta import Fence, table_uri
 from operators.connectors.kafka import wait_for_partitions
 from operators.connectors.reading import read
+from operators.connectors.topic_ids import identify
 from operators.joins import IntervalJoin
 from ops.verify.report import Check, only_once
 from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
@@ -74,11 +70,9 @@ class _Books:
     def __init__(self, settings: Settings, payments: DeltaTable) -> None:
         self.settings = settings
         self.lateness = micros(settings.allowed_lateness)
-        self.within = micros(settings.chargebacks_within)
-        self.join: IntervalJoin = outcome_join(
-            settings.topic, settings.chargebacks_topic, self.within, self.lateness
-        )
-        names = (SILVER, DUPLICATES, QUARANTINE, LATE, outcomes_table(self.join))
+        self.own = settings.of(CHARGEBACKS)
+        self.join: IntervalJoin = outcomes_of(settings)
+        names = (*CHARGEBACKS.all_tables, LATE, outcomes_table(self.join))
         self._tables = {
             table.name: DeltaTable(table_uri(settings.delta_root, table.name))
             for table in names
@@ -86,7 +80,7 @@ class _Books:
         self.outcomes = self._tables[outcomes_table(self.join).name]
         registered = {
             "payments": payments,
-            "chargebacks": self._tables[SILVER.name],
+            "chargebacks": self._tables[CHARGEBACKS.silver.name],
             "late": self._tables[LATE.name],
             "outcomes": self.outcomes,
         }
@@ -125,18 +119,21 @@ def check_chargebacks(
     told("working out the outcomes anew from silver")
     checks += [_check_watermarks(books), _check_late(books), _check_outcomes(books)]
     told("reading the chargebacks' dead-letter topic")
-    topic = settings.chargebacks_dlq_topic
-    rejects = reject_ids(books.read(QUARANTINE.name, ["code", "source_topic", *_PLACE]))
+    topic = books.own.dlq_topic
+    rejects = reject_ids(
+        books.read(CHARGEBACKS.quarantine.name, ["code", "source_topic", *_PLACE])
+    )
     name = f"{topic} holds every rejected chargeback, once"
-    return [*checks, sent_once(name, settings.kafka, topic, rejects)]
+    source = identify(settings.kafka, [books.own.topic], 10)[books.own.topic]
+    return [*checks, sent_once(name, settings.kafka, topic, rejects, source)]
 
 
 def _check_places(books: _Books) -> Check:
     settings = books.settings
-    source = source_records(settings.kafka, settings.chargebacks_topic, lambda _: None)
+    source = source_records(settings.kafka, books.own.topic, lambda _: None)
     placed = pl.concat(
-        books.read(name, _PLACE).with_columns(place=pl.lit(name))
-        for name in (SILVER.name, DUPLICATES.name, QUARANTINE.name)
+        books.read(table.name, _PLACE).with_columns(place=pl.lit(table.name))
+        for table in CHARGEBACKS.all_tables
     )
     still = still_there(source, placed)
     return only_once(
@@ -148,7 +145,7 @@ def _check_places(books: _Books) -> Check:
 
 
 def _check_watermarks(books: _Books) -> Check:
-    bound = micros(books.settings.chargebacks_out_of_orderness)
+    bound = micros(books.own.out_of_orderness)
     rows = books.query(
         f"SELECT source_partition, source_offset, watermark, derived "  # noqa: S608 # our own words
         f"FROM ({_DERIVED.format(bound=bound)})"
@@ -182,7 +179,7 @@ def _check_outcomes(books: _Books) -> Check:
     settings, columns = books.settings, list(books.join.schema)
     topics = [
         (topic, partition)
-        for topic in (settings.topic, settings.chargebacks_topic)
+        for topic in (settings.topic, books.own.topic)
         for partition in wait_for_partitions(settings.kafka, topic, 10)
     ]
     watermark = recorded(books.outcomes, Fence("chargebacks", topics)).watermark
@@ -195,7 +192,7 @@ def _check_outcomes(books: _Books) -> Check:
         paid=_COUNTED.format(side="payments"),
         charged=_COUNTED.format(side="chargebacks"),
         payment=", ".join(f"p.{name}" for name in books.join.left.columns),
-        within=books.within,
+        within=books.join.upper,
     )
     # What waits for the watermark is not there yet.
     due = pl.col("settled_at").dt.epoch("us") + books.lateness <= watermark

@@ -14,7 +14,7 @@ from operators.connectors.kafka import (
     read_to_end,
     wait_for_partitions,
 )
-from operators.connectors.outgoing import ID_HEADER
+from operators.connectors.outgoing import ID_HEADER, SOURCE_ID_HEADER
 from ops.verify.report import Check, only_once
 
 Told = Callable[[int], None]
@@ -59,16 +59,24 @@ def still_there(source: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     return there.drop("first")
 
 
-def sent_once(name: str, config: Config, topic: str, expected: pl.DataFrame) -> Check:
+def sent_once(
+    name: str, config: Config, topic: str, expected: pl.DataFrame, source: str
+) -> Check:
     """Check that an output topic has each `id` (String) of `expected` once, and no other.
+
+    Left out are the messages that were made of another topic than `source`, an identity as of
+    `topic_ids.identify`, such as one that had its name before it was made anew.
 
     Of what retention has deleted only the number is known: so many may be missing.
     """
     partitions = wait_for_partitions(config, topic, 10)
     ids: list[str | None] = []
     for message in read_to_end(config, topic, dict.fromkeys(partitions, OFFSET_BEGINNING)):
+        headers = headers_of(message)
+        if headers.get(SOURCE_ID_HEADER, source.encode()) != source.encode():
+            continue
         try:
-            ids.append(headers_of(message)[ID_HEADER].decode())
+            ids.append(headers[ID_HEADER].decode())
         except (KeyError, UnicodeDecodeError):
             ids.append(None)
     # Asked only now: what is deleted while we read may be missing too.

@@ -9,10 +9,10 @@ from typing import Final, Self
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from flows.tables import tables
+from flows.streams import PAYMENTS
 from operators.connectors.delta import table_uri
 
-_TABLES: Final = tuple(table.name for table in tables(0))
+_TABLES: Final = tuple(table.name for table in PAYMENTS.all_tables)
 
 
 class Maintenance:

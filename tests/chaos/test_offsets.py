@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from deltalake import DeltaTable
 
-from flows.tables import BRONZE
+from flows.streams import PAYMENTS
 from operators.connectors.delta import Fence, table_uri
 from ops.simulate import produce
 from tests.chaos.flow import Flow, Shape
@@ -33,7 +33,7 @@ def committed(here: World, flow: Flow, client: Consumer) -> dict[int, int]:
 
 
 def fenced(here: World, flow: Flow) -> dict[int, int]:
-    uri = table_uri(flow.environ["MILLSTREAM_DELTA_ROOT"], BRONZE.name)
+    uri = table_uri(flow.environ["MILLSTREAM_DELTA_ROOT"], PAYMENTS.bronze.name)
     if not DeltaTable.is_deltatable(uri):
         return {}
     fence = Fence("payments", [(here.topic, p) for p in range(PARTITIONS)])
@@ -100,7 +100,7 @@ def test_latest_is_where_the_first_start_begins_and_no_partition_added_since(her
     flow.environ |= TO_THE_END
     result = Result("latest")
     assert here.finish(flow, result), result.problems
-    read = read_tables(here.settings(flow))[BRONZE.name]
+    read = read_tables(here.settings(flow))[PAYMENTS.bronze.name]
     found = dict(read["source_partition"].value_counts().iter_rows())
     expected = dict(new.records["partition"].value_counts().iter_rows())
     assert expected[1] > 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 from deltalake import DeltaTable
 
-from flows.tables import tables
+from flows.streams import PAYMENTS
 from operators.connectors.paths import table_uri
 from operators.connectors.reading import read
 
@@ -16,7 +16,7 @@ PROPERTY = "delta.setTransactionRetentionDuration"
 
 
 def names() -> list[str]:
-    return [table.name for table in tables(0)]
+    return [table.name for table in PAYMENTS.all_tables]
 
 
 def limit_transactions(folder: Path, name: str) -> None:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
-from flows.tables import WINDOWED
+from flows.streams import PAYMENTS
 from tests.field import tables
 from tests.field.topic import Field, offsets, payments
 from tests.running import wait_until
@@ -87,7 +87,7 @@ def test_spark_drops_the_offsets_that_tables_account_for_and_nothing_is_lost_or_
     said = refusal(local, "lost")
     assert f"their property {tables.PROPERTY} is set" in said
     assert "Delete these tables and the recovery directory" in said
-    windowed = {f"gold/{name}" for name in WINDOWED}
+    windowed = {f"gold/{name}" for name in PAYMENTS.windows}
     lost = {name for name in tables.names() if name in said}
     assert lost <= windowed
     assert "gold/terminal_minute" in lost

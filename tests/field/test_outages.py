@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows import settings as settings_
-from flows.tables import ALERTS, BRONZE
+from flows.streams import PAYMENTS
 from ops.local import Stack
 from tests.compare import read_topic
 from tests.field.topic import Field, offsets, payments
@@ -25,9 +25,9 @@ def field(stack: Stack, secured: SecuredKafka, tmp_path: Path) -> Field:
 
 
 def has_read(field: Field, partitions: int, records: int) -> bool:
-    if not (field.folder / "tables" / BRONZE.name / "_delta_log").exists():
+    if not (field.folder / "tables" / PAYMENTS.bronze.name / "_delta_log").exists():
         return False
-    return field.table(BRONZE.name).height >= partitions * records
+    return field.table(PAYMENTS.bronze.name).height >= partitions * records
 
 
 def dear(first: int, n: int) -> list[bytes]:
@@ -69,7 +69,9 @@ def test_a_broker_that_is_away_is_two_lines_and_costs_no_record_and_a_signal_end
         for partition in range(3):
             field.send(*dear(100 * partition + 40, 10), partition=partition)
         wait_until(
-            lambda: has_read(field, 3, 50) and len(offsets(field.table(BRONZE.name))) == 60
+            lambda: (
+                has_read(field, 3, 50) and len(offsets(field.table(PAYMENTS.bronze.name))) == 60
+            )
         )
         lines = [line for line in since(flow, before) if "afka" in line]
         assert flow.tell(signal.SIGTERM) == 0
@@ -77,10 +79,10 @@ def test_a_broker_that_is_away_is_two_lines_and_costs_no_record_and_a_signal_end
         assert f"waiting for Kafka at {secured.bootstrap}: " in begin
         assert f"Kafka at {secured.bootstrap} is back after " in end
         for partition, sent in enumerate((60, 50, 50)):
-            assert offsets(field.table(BRONZE.name), partition) == list(range(sent))
+            assert offsets(field.table(PAYMENTS.bronze.name), partition) == list(range(sent))
         again = field.flow("alerts", **alone, STOP_AT_END="true")
         assert again.wait() == 0, again.said()
-    assert alerts_sent(field) == field.table(ALERTS.name).height
+    assert alerts_sent(field) == field.table(PAYMENTS.alerts.name).height
 
 
 def alerts_sent(field: Field) -> int:

@@ -44,9 +44,9 @@ def test_old_messages_deleted_by_retention_are_counted_by_verify_and_not_missed(
         name: (check.compared, check.deleted) for name, check in found.items() if check.deleted
     }
     assert counted == {
-        "every record of the topic is in bronze, once": (15, 15),
-        ".alerts holds every alert of gold/alerts, once": (6, 4),
-        ".dlq holds every reject of quarantine, once": (0, 10),
+        f"every record of topic {field.topic} is in bronze/payments, once": (15, 15),
+        ".alerts holds every row of gold/alerts, once": (6, 4),
+        ".dlq holds every row of quarantine/payments, once": (0, 10),
     }
 
     # A topic made anew has deleted nothing: what it lacks is lost to its readers.
@@ -54,5 +54,5 @@ def test_old_messages_deleted_by_retention_are_counted_by_verify_and_not_missed(
     field.delete()
     field.create()
     field.topic = source
-    lost = checks(field)[".alerts holds every alert of gold/alerts, once"]
+    lost = checks(field)[".alerts holds every row of gold/alerts, once"]
     assert (lost.compared, lost.offending, lost.deleted) == (10, 10, 0)

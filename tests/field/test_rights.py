@@ -11,7 +11,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from flows.settings import kafka_settings
-from flows.tables import QUARANTINE
+from flows.streams import PAYMENTS
 from operators.connectors import kafka as connector
 from ops.local import Stack
 from ops.processes import running
@@ -104,7 +104,7 @@ def test_who_does_what_each_line_says_ends_with_the_rights_that_the_docs_list_an
     assert [flow.wait() for flow in flows] == [0, 0]
     assert not any(asked_for(flow.said()) for flow in flows)
     assert committed(field, "millstream-payments-alerts", field.topic) == 22
-    assert field.table(QUARANTINE.name).height == 1
+    assert field.table(PAYMENTS.quarantine.name).height == 1
 
 
 def test_an_output_topic_that_is_not_there_needs_the_right_to_create_it_or_somebody_who_does(

@@ -4,6 +4,9 @@ import signal
 
 import pytest
 
+from flows import settings as settings_
+from ops.verify import verify
+from tests.compare import read_topic
 from tests.field.topic import Field, offsets, payments
 from tests.running import wait_until
 
@@ -37,9 +40,11 @@ def test_a_longer_topic_of_the_same_name_is_refused_and_the_advice_reads_all_of_
     And Redis, which is kept, knows the ids of the old topic's records.
     """
     field.create()
-    field.send(*payments(0, 99))
+    # Each of them is an alert, whose id is made of its record's coordinates.
+    dear = payments(0, 149, amount_minor=900_000)
+    field.send(*dear[:100])
     read_all(field, 100)
-    made_anew(field, *reversed(payments(0, 149)))
+    made_anew(field, *reversed(dear))
     again = field.flow()
     assert again.wait() == 1
     assert "Traceback" not in again.said()
@@ -52,10 +57,17 @@ def test_a_longer_topic_of_the_same_name_is_refused_and_the_advice_reads_all_of_
     assert without_tables.wait() == 1
     assert "deleted and made anew" in without_tables.said()
 
-    read_all(field, 150, "new", "new")
-    silver = field.table("silver/payments", "new")
+    read_all(field, 150, "new", "new-tables")
+    silver = field.table("silver/payments", "new-tables")
     assert offsets(silver) == list(range(150))
-    assert field.table("silver/duplicates", "new").height == 0
+    assert field.table("silver/duplicates", "new-tables").height == 0
+    new = field.settings | {"MILLSTREAM_DELTA_ROOT": str(field.folder / "new-tables")}
+    settings = settings_.load(new)
+    alerts = field.table("gold/alerts", "new-tables").height
+    # The old topic's alerts are there too, and some have the same ids.
+    assert read_topic(settings, settings.alerts_topic).height > alerts >= 150
+    report = verify(settings)
+    assert report.ok, [check for check in report.checks if not check.ok]
 
 
 def test_while_the_flow_runs_nothing_of_the_new_topic_is_written(field: Field) -> None:
@@ -66,6 +78,18 @@ def test_while_the_flow_runs_nothing_of_the_new_topic_is_written(field: Field) -
     made_anew(field, *payments(100, 149))
     assert flow.wait() != 0
     assert offsets(field.table("bronze/payments")) == list(range(10))
+
+
+def test_while_the_alerts_flow_runs_it_ends_as_well(field: Field) -> None:
+    field.create()
+    field.send(*payments(0, 9, amount_minor=900_000))
+    flow = field.flow("alerts")
+    settings = settings_.load(field.settings)
+    wait_until(lambda: "writes topic" in flow.said())
+    wait_until(lambda: read_topic(settings, settings.alerts_topic).height >= 10)
+    made_anew(field, *payments(100, 149, amount_minor=900_000))
+    assert flow.wait() == 1
+    assert "Traceback" not in flow.said()
 
 
 def test_tables_and_recovery_stores_of_another_topic_are_refused(field: Field) -> None:
@@ -101,11 +125,6 @@ def test_what_is_no_recovery_store_is_refused(field: Field) -> None:
     field.create()
     state = field.folder / "state"
     state.mkdir()
-    (state / "payments").write_text("a file")
-    told = field.flow()
-    assert told.wait() == 1
-    assert "is a file: name a folder with -r" in told.said()
-    (state / "payments").unlink()
     (state / "payments").mkdir()
     (state / "payments" / "part-0.sqlite3").write_bytes(b"no database, but long enough" * 99)
     told = field.flow()

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from confluent_kafka import (
     Consumer,
     IsolationLevel,
+    KafkaError,
+    KafkaException,
     Producer,
     TopicPartition,
 )
@@ -62,6 +64,10 @@ def committed(field: Field, group: str = "millstream-payments") -> dict[int, int
     try:
         known = asked.list_topics(field.topic, timeout=10).topics[field.topic].partitions
         found = asked.committed([TopicPartition(field.topic, p) for p in known], timeout=10)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.NOT_COORDINATOR:
+            raise
+        return {}  # the group's topic is being made
     finally:
         asked.close()
     return {place.partition: place.offset for place in found if place.offset >= 0}

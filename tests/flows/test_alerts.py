@@ -15,7 +15,7 @@ from tests.compare import read_topic
 from tests.running import Flow, run, wait_until
 
 PARTITIONS = 3
-KILLS = 4
+KILLS = 3
 
 
 def test_its_topic_is_the_other_flows_table_whatever_is_killed(
@@ -38,7 +38,11 @@ def test_its_topic_is_the_other_flows_table_whatever_is_killed(
     wait_until(lambda: (tmp_path / "alerts").exists())
     found = set()
     for _ in range(KILLS):
-        time.sleep(rng.uniform(1.5, 3.0))
+        before = read_topic(settings, settings.alerts_topic).height
+        wait_until(
+            lambda before=before: read_topic(settings, settings.alerts_topic).height > before
+        )
+        time.sleep(rng.uniform(0, 1.0))
         flow.kill()
         found.add(read_topic(settings, settings.alerts_topic).height)
         flow = Flow("alerts", environ, tmp_path, "-w", rng.choice("123"))
@@ -47,7 +51,7 @@ def test_its_topic_is_the_other_flows_table_whatever_is_killed(
     flow.kill()
     run("alerts", to_the_end, tmp_path)
     sent = read_topic(settings, settings.alerts_topic)
-    assert sent.height > max(found)
+    assert sent.height >= max(found)
 
     tables = run("payments", to_the_end | {"MILLSTREAM_SEND_ALERTS": "false"}, tmp_path)
     report = verify(settings, tmp_path / "truth.parquet")

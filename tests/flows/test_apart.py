@@ -2,9 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from flows.apart import TOPICS, same_folders, same_topics
+from flows.apart import same_folders, same_topics
 from flows.settings import SettingsError, load
 from tests.flows.test_settings import NEEDED
+
+TOPICS = (
+    "topic", "chargebacks_topic", "clicks_topic", "alerts_topic", "clicks_alerts_topic",
+    "dlq_topic", "chargebacks_dlq_topic", "clicks_dlq_topic",
+)  # fmt: skip
+"""The settings that name topics, inputs first."""
 
 
 @pytest.mark.parametrize("name", TOPICS)

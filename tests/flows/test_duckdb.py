@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from bytewax.testing import TestingSink, TestingSource, run_main
 
-from flows.payments import build
-from flows.tables import WINDOWED, tables
+from flows.pipeline import build
+from flows.streams import PAYMENTS
 from operators.batches import END_OF_INPUT, Progress, RawBatch
 from operators.windows import newest
 from ops.simulate import Params, Troubles, simulate
@@ -106,14 +106,21 @@ def rows() -> dict[str, pl.DataFrame]:
     found: list = []
     settings = SETTINGS.model_copy(update={"allowed_lateness": np.timedelta64(60, "s").item()})
     run_main(
-        build(TestingSource(batches), TestingSink(found), TestingSink([]), parts(), settings)
+        build(
+            PAYMENTS,
+            TestingSource(batches),
+            TestingSink(found),
+            TestingSink([]),
+            parts(),
+            settings,
+        )
     )
     return {
         table.name: pl.concat(
             [f for name, f in found if name == table.name and isinstance(f, pl.DataFrame)]
             or [pl.DataFrame(schema=table.columns)]
         )
-        for table in tables(LATENESS_US)
+        for table in PAYMENTS.all_tables
     }
 
 
@@ -131,7 +138,7 @@ def test_duckdb_makes_the_same_rows_of_silver(rows, name):
     )
     made = made.with_columns(times)
     keys = made.columns[: made.columns.index("window_end") + 1]
-    windows = WINDOWED[name.removeprefix("gold/")](LATENESS_US)
+    windows = PAYMENTS.windowed(LATENESS_US)[name.removeprefix("gold/")]
     found = newest(gold, windows)
     assert found.height == made.height > 100
     assert found.select(made.columns).sort(keys).equals(made.sort(keys))

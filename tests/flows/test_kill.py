@@ -8,20 +8,20 @@ from pathlib import Path
 import polars as pl
 
 from flows import settings as settings_
-from flows.tables import BRONZE
+from flows.streams import PAYMENTS
 from ops.local import Stack, local_stack
 from ops.simulate import Params, Simulation, produce, simulate
 from ops.topics import create_topic
 from ops.verify import verify
 from tests import topics
-from tests.running import Flow, run
+from tests.running import Flow, run, wait_until
 
 KILLS = 20
 RATE = 700.0
 
 
 def _rows(stack: Stack) -> int:
-    root = Path(stack.env()["MILLSTREAM_DELTA_ROOT"]) / BRONZE.name
+    root = Path(stack.env()["MILLSTREAM_DELTA_ROOT"]) / PAYMENTS.bronze.name
     if not (root / "_delta_log").exists():
         return 0
     return int(pl.scan_delta(str(root)).select(pl.len()).collect().item())
@@ -34,8 +34,14 @@ def _kill_at_random(stack: Stack, folder: Path, rng: random.Random) -> set[int]:
         # Small batches, so that many are under way whenever the kill comes.
         size = {"MILLSTREAM_BATCH_SIZE": str(rng.choice([50, 500, 20_000]))}
         flow = Flow("payments", stack.env() | size, folder)
-        # Starting takes 2 to 3 s, an epoch 1 s: some kills come before the first commit.
-        time.sleep(rng.uniform(2.0, 6.5))
+        # Starting takes 2 to 3 s, an epoch 1 s: some kills come before the first commit, and
+        # most behind one, however slow the machine is.
+        if rng.random() < 0.6:
+            before = _rows(stack)
+            wait_until(lambda before=before: _rows(stack) > before, 30)
+            time.sleep(rng.uniform(0, 1.5))
+        else:
+            time.sleep(rng.uniform(0.5, 5.0))
         assert flow.process.poll() is None, flow.said()
         flow.kill()
         left.add(_rows(stack))

@@ -27,7 +27,7 @@ def alerts(**changes) -> pl.DataFrame:
 
 
 def test_an_alert_is_json_keyed_by_its_card_with_its_id_and_its_record():
-    (message,) = alert_messages(alerts())
+    (message,) = alert_messages(alerts(), "card_id")
     assert message.id == "velocity@1/payments/2/17"
     assert message.source == ("payments", 2, 17)
     assert message.key == "kärte".encode()
@@ -37,11 +37,13 @@ def test_an_alert_is_json_keyed_by_its_card_with_its_id_and_its_record():
 
 def test_a_score_that_json_has_no_number_for_is_null():
     for score in (float("nan"), float("inf"), None):
-        assert json.loads(alert_messages(alerts(score=score))[0].value)["score"] is None
+        assert (
+            json.loads(alert_messages(alerts(score=score), "card_id")[0].value)["score"] is None
+        )
 
 
 def test_no_alerts_and_no_rejects_are_no_messages():
-    assert alert_messages(alerts().clear()) == []
+    assert alert_messages(alerts().clear(), "card_id") == []
     assert reject_messages(pl.DataFrame(schema=REJECT_COLUMNS)) == []
 
 

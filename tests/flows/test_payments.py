@@ -10,17 +10,16 @@ import pytest
 from bytewax.testing import TestingSink, TestingSource, run_main
 
 import schemas
-from flows.payments import build
-from flows.scoring import Parts
+from flows.connecting import rules_of
+from flows.pipeline import Parts, build
 from flows.settings import load
-from flows.tables import SILVER_COLUMNS, tables
+from flows.streams import PAYMENTS
 from operators.avro import Decoder
 from operators.batches import END_OF_INPUT, Progress, RawBatch
 from operators.connectors import registry
 from operators.connectors.outgoing import Outgoing
 from operators.contracts import load_contract
 from operators.records import RAW_COLUMNS
-from operators.rules import RuleSet, load_rules
 
 SETTINGS = load(
     {
@@ -50,7 +49,7 @@ def parts() -> Parts:
         Decoder(schemas.latest("payment"), registry.open_registry("", {})),
         load_contract("payment").check,
         Seen(),
-        RuleSet(load_rules(SETTINGS.rules), SILVER_COLUMNS, "payment_id", "card_id"),
+        rules_of(PAYMENTS, SETTINGS),
     )
 
 
@@ -84,6 +83,7 @@ def run(batches: list[RawBatch]) -> tuple[dict[str, pl.DataFrame], dict[str, lis
     to_topics: list = []
     run_main(
         build(
+            PAYMENTS,
             TestingSource(batches),
             TestingSink(to_tables),
             TestingSink(to_topics),
@@ -100,7 +100,7 @@ def run(batches: list[RawBatch]) -> tuple[dict[str, pl.DataFrame], dict[str, lis
             ]
             or [pl.DataFrame(schema=table.columns)]
         )
-        for table in tables(0)
+        for table in PAYMENTS.all_tables
     }
     messages: dict[str, list[Outgoing]] = {SETTINGS.alerts_topic: [], SETTINGS.dlq_topic: []}
     for name, item in to_topics:
@@ -157,7 +157,7 @@ def test_any_cut_into_batches_gives_the_same_tables():
 
 def test_every_column_of_every_table_is_made():
     rows, _ = run([batch(RECORDS, 0), batch([], 9, end=True)])
-    for table in tables(0):
+    for table in PAYMENTS.all_tables:
         made = rows[table.name].schema
         assert {name: made[name] for name in table.columns} == dict(table.columns), table.name
     assert dict(rows["bronze/payments"].schema).items() >= RAW_COLUMNS.items()
@@ -194,13 +194,15 @@ def steps_with_state(step) -> dict[str, str]:
 def test_no_step_with_state_is_renamed():
     # A renamed step silently starts from nothing. Add to this list, don't change it: a new
     # name needs a new recovery store, which the README's Upgrades has to say.
-    made = build(TestingSource([]), TestingSink([]), TestingSink([]), parts(), SETTINGS)
+    made = build(
+        PAYMENTS, TestingSource([]), TestingSink([]), TestingSink([]), parts(), SETTINGS
+    )
     assert steps_with_state(made) == STATEFUL
     assert made.flow_id == "payments"
 
 
 def test_no_table_is_renamed_because_its_writers_state_has_its_name():
-    assert {table.name for table in tables(0)} == {
+    assert {table.name for table in PAYMENTS.all_tables} == {
         "bronze/payments", "silver/payments", "silver/duplicates", "quarantine/payments",
         "gold/alerts", "gold/late", "gold/terminal_minute", "gold/category_hour",
         "gold/card_sessions",

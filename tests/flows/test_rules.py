@@ -1,17 +1,16 @@
-from pathlib import Path
-
 import pytest
 
-import flows
-from flows.tables import FIXTURE, SILVER_COLUMNS
+from flows.streams import PAYMENTS
 from operators.cases import run_case
 from operators.rules import RuleSet, load_rules
 
-RULES = load_rules(Path(flows.__file__).parent / "rules")
+RULES = load_rules(PAYMENTS.rules)
 
 
 def test_the_rules_can_be_used_together_on_what_silver_holds():
-    assert len(RuleSet(RULES, SILVER_COLUMNS, "payment_id", "card_id").rules) == len(RULES) > 0
+    assert (
+        len(RuleSet(RULES, PAYMENTS.columns, "payment_id", "card_id").rules) == len(RULES) > 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,7 +22,7 @@ def test_the_rules_can_be_used_together_on_what_silver_holds():
     ],
 )
 def test_every_case_of_every_rule_holds(rule, case):
-    assert run_case(FIXTURE, rule, case) == case.alerts
+    assert run_case(PAYMENTS.fixture, rule, case) == case.alerts
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)

@@ -3,6 +3,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flows.settings import Settings, SettingsError, kafka_settings, load, refuse
+from flows.streams import CHARGEBACKS, CLICKS, PAYMENTS
 
 NEEDED = {
     "MILLSTREAM_REDIS_URL": "redis://:secret@localhost:6379/0",
@@ -44,8 +45,8 @@ def test_all_that_is_wrong_is_named_at_once(tmp_path):
     )  # fmt: skip
     assert [line.split(":")[0].removeprefix("MILLSTREAM_") for line in found] == [
         "BATCHSIZE", "DELTA_ROT",
-        "REDIS_URL", "TOPIC", "START", "STOP_AT_END", "BATCH_SIZE", "KEY_GROUPS",
-        "IDLE_TIMEOUT", "MAX_REJECT_RATIO", "RULES",
+        "TOPIC", "RULES", "IDLE_TIMEOUT", "MAX_REJECT_RATIO",
+        "REDIS_URL", "START", "STOP_AT_END", "BATCH_SIZE", "KEY_GROUPS",
     ]  # fmt: skip
     assert found[:2] == [
         "MILLSTREAM_BATCHSIZE: there is no such setting",
@@ -186,3 +187,61 @@ def test_a_registry_knows_one_by_one_thing() -> None:
             load(one | {f"MILLSTREAM_SCHEMA_REGISTRY_{other}": value})
     empty = {f"MILLSTREAM_SCHEMA_REGISTRY_{name}": "" for name in ("TOKEN", "CA_LOCATION")}
     assert load(one | empty).schema_registry_ca_location is None
+
+
+# --- of streams ------------------------------------------------------------------------------
+
+
+def test_a_stream_has_settings_of_its_own_and_else_those_of_payments_or_what_it_declares():
+    settings = load(
+        NEEDED
+        | {
+            "MILLSTREAM_OUT_OF_ORDERNESS": "7s",
+            "MILLSTREAM_DEDUP_TTL": "3d",
+            "MILLSTREAM_TOPIC": "paid",
+            "MILLSTREAM_CLICKS_DEDUP_TTL": "1d",
+            "MILLSTREAM_CLICKS_TOPIC": "clicked",
+            "MILLSTREAM_CHARGEBACKS_WITHIN": "5d",
+        }
+    )
+    clicks, chargebacks = settings.of(CLICKS), settings.of(CHARGEBACKS)
+    assert settings.of(PAYMENTS) is settings
+    assert (settings.topic, clicks.topic, chargebacks.topic) == (
+        "paid",
+        "clicked",
+        "chargebacks",
+    )
+    assert (clicks.dlq_topic, clicks.alerts_topic) == ("clicks.dlq", "clicks.alerts")
+    assert clicks.consumer_group == "millstream-clicks"
+    assert clicks.rules == CLICKS.rules
+    assert clicks.out_of_orderness == timedelta(seconds=7)
+    assert (clicks.dedup_ttl, chargebacks.dedup_ttl) == (timedelta(days=1), timedelta(days=3))
+    assert chargebacks.out_of_orderness == timedelta(hours=1), "declared"
+    assert chargebacks.within == timedelta(days=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("CLICKS_DEDUP_TTL", "long", "no duration"),
+        ("CLICKS_RULES", "nowhere", "is no folder"),
+        ("CLICKS_WITHIN", "5d", "there is no such setting"),
+        ("CHARGEBACKS_ALERTS_TOPIC", "x", "there is no such setting"),
+        ("CHARGEBACKS_CONSUMER_GROUP", "x", "there is no such setting"),
+        ("CLIKS_TOPIC", "x", "there is no such setting"),
+        ("CLICKS_TOPIC", "payments", "is MILLSTREAM_TOPIC as well"),
+    ],
+)
+def test_a_wrong_setting_of_a_stream_is_named_as_the_common_ones_are(name, value, told):
+    with pytest.raises(SettingsError) as raised:
+        load(NEEDED | {f"MILLSTREAM_{name}": value})
+    (problem,) = str(raised.value).splitlines()
+    assert problem.startswith(f"MILLSTREAM_{name}: ")
+    assert told in problem
+
+
+def test_what_streams_have_from_payments_is_named_once_if_it_is_wrong():
+    with pytest.raises(SettingsError) as raised:
+        load(NEEDED | {"MILLSTREAM_IDLE_TIMEOUT": "soon"})
+    (problem,) = str(raised.value).splitlines()
+    assert problem.startswith("MILLSTREAM_IDLE_TIMEOUT: ")

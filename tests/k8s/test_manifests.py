@@ -153,7 +153,7 @@ def test_the_settings_are_ones_the_flow_accepts():
     assert loaded.kafka["sasl.password"] == "change-me"
     # What is left out has a default that suits every cluster.
     left_out = {
-        "stop_at_end", "close_windows_at_end", "future_bound", "rules", "report_every",
+        "streams", "stop_at_end", "close_windows_at_end", "future_bound", "rules", "report_every",
         "schema_registry_token_file",
     }  # fmt: skip
     # Commented, as the files are there only with the secret.

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from flows.tables import SILVER_COLUMNS
+from flows.streams import PAYMENTS
 from operators.rules import Rule, RuleSet
 
 GOOD = {
@@ -22,4 +22,4 @@ def rule(**changes) -> Rule:
 
 
 def of_payments(rules: Sequence[Rule]) -> RuleSet:
-    return RuleSet(rules, SILVER_COLUMNS, "payment_id", "card_id")
+    return RuleSet(rules, PAYMENTS.columns, "payment_id", "card_id")

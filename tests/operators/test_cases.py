@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from flows.tables import FIXTURE, SILVER_COLUMNS
+from flows.streams import PAYMENTS
 from operators.cases import events, failing, run_case
 from operators.rules import Case, RuleError
 from tests.operators.rules import rule
@@ -13,7 +13,7 @@ def case(*given: dict, alerts=()) -> Case:
 
 def test_a_cases_payments_are_filled_in():
     frame = events(
-        FIXTURE, case({}, {"after": "1d2h3m4s5ms", "amount_minor": 5, "latitude": 1.5})
+        PAYMENTS.fixture, case({}, {"after": "1d2h3m4s5ms", "amount_minor": 5, "latitude": 1.5})
     )
     first, second = frame.to_dicts()
     assert (first["payment_id"], first["card_id"], first["amount_minor"]) == (
@@ -27,7 +27,7 @@ def test_a_cases_payments_are_filled_in():
     passed = second["event_time"] - first["event_time"]
     assert passed.total_seconds() == 86400 + 2 * 3600 + 3 * 60 + 4.005
     # They have all that the flow's have, up to the features.
-    assert dict(frame.schema).items() <= SILVER_COLUMNS.items()
+    assert dict(frame.schema).items() <= PAYMENTS.columns.items()
 
 
 @pytest.mark.parametrize(
@@ -44,28 +44,28 @@ def test_a_cases_payments_are_filled_in():
 )
 def test_a_case_that_describes_no_payment_is_an_error(payment, problem):
     with pytest.raises(ValueError, match=problem):
-        run_case(FIXTURE, rule(), case(payment))
+        run_case(PAYMENTS.fixture, rule(), case(payment))
 
 
 def test_a_case_says_which_payments_alert():
     over = [{"amount_minor": amount} for amount in (101, 100, 5_000)]
-    assert run_case(FIXTURE, rule(), case(*over)) == [1, 3]
+    assert run_case(PAYMENTS.fixture, rule(), case(*over)) == [1, 3]
     assert run_case(
-        FIXTURE, rule(when="card_payments_before = 1"), case({}, {"after": "1s"}, {})
+        PAYMENTS.fixture, rule(when="card_payments_before = 1"), case({}, {"after": "1s"}, {})
     ) == [2]
 
 
 def test_a_case_on_which_its_rule_fails_is_an_error():
     fails = rule(when="CAST(device_id AS INT) > 0")
     with pytest.raises(RuleError, match="rule r, c: payment 2: InvalidOperationError"):
-        run_case(FIXTURE, fails, case({"device_id": "5"}, {"device_id": "x"}))
+        run_case(PAYMENTS.fixture, fails, case({"device_id": "5"}, {"device_id": "x"}))
 
 
 def test_a_rule_that_looks_at_other_payments_is_caught_however_it_does(monkeypatch):
     monkeypatch.setattr("operators.rules.one_row", pl.sql_expr)
     with pytest.raises(RuleError, match="depends on more than one event"):
         run_case(
-            FIXTURE,
+            PAYMENTS.fixture,
             rule(when="amount_minor < max(amount_minor)"),
             case({}, {"amount_minor": 2000}),
         )
@@ -78,7 +78,7 @@ def test_cases_that_do_not_hold_are_listed():
         {"name": "typo", "payments": [{"amonut": 1}], "alerts": []},
     ])  # fmt: skip
     unusable = rule(id="u", when="nope > 1")
-    problems = failing(FIXTURE, [wrong, unusable])
+    problems = failing(PAYMENTS.fixture, [wrong, unusable])
     assert problems[0] == "rule r, wrong: alerts at [1], not []"
     assert problems[1].startswith("rule r, typo: payment 1: amonut")
     assert problems[2].startswith("rule u: unable to find column")

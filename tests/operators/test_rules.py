@@ -1,19 +1,19 @@
 import polars as pl
 import pytest
 
-from flows.tables import SILVER_COLUMNS
+from flows.streams import PAYMENTS
 from operators.rules import RuleError, alert_columns, load_rules
 from tests.operators.rules import of_payments, rule
 
 
 def rows(*given: dict) -> pl.DataFrame:
     """Payments with the columns that the flow gives its rules."""
-    base = dict.fromkeys(SILVER_COLUMNS) | {
+    base = dict.fromkeys(PAYMENTS.columns) | {
         "source_topic": "payments", "source_partition": 2, "payment_id": "p", "card_id": "c"
     }  # fmt: skip
     return pl.DataFrame(
         [base | {"source_offset": i} | row for i, row in enumerate(given)],
-        schema=SILVER_COLUMNS,
+        schema=PAYMENTS.columns,
     )
 
 

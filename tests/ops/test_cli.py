@@ -8,7 +8,7 @@ import pytest
 from deltalake.exceptions import DeltaError
 
 from flows.settings import PREFIX
-from flows.tables import BRONZE
+from flows.streams import PAYMENTS
 from operators.connectors.delta import open_table
 from ops import cli
 from ops.local import Stack
@@ -77,7 +77,7 @@ def test_verify_names_what_is_missing(stack: Stack, tmp_path: Path, monkeypatch,
 
 
 def test_sql_that_cannot_run_is_one_line(capsys):
-    open_table("empty", BRONZE)
+    open_table("empty", PAYMENTS.bronze)
     status, line = said(
         capsys, "query", "--root", "empty", "SELECT amount FROM bronze_payments"
     )

@@ -98,5 +98,7 @@ def test_up_twice_then_down_twice(tmp_path, capsys):
 
 def test_a_damaged_state_file_is_a_clear_error(tmp_path, capsys):
     Path(tmp_path / "stack.json").write_text("{}")
-    assert millstream("up", "--folder", str(tmp_path)) == 1
+    with pytest.raises(SystemExit) as ended:
+        millstream("up", "--folder", str(tmp_path))
+    assert ended.value.code == 1
     assert "not a state file of the local stack" in capsys.readouterr().err

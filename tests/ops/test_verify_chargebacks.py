@@ -9,6 +9,7 @@ from deltalake import DeltaTable
 
 from flows import settings as settings_
 from flows.settings import Settings
+from flows.streams import CHARGEBACKS
 from ops.local import Stack
 from ops.verify import verify
 from tests import topics
@@ -89,8 +90,10 @@ def test_a_changed_value_is_named(copy: Settings, change: str) -> None:
 def test_a_dead_letter_too_many_is_named(stack: Stack, done: Settings) -> None:
     # Last in this file: the topic keeps it.
     producer = Producer({"bootstrap.servers": stack.bootstrap})
-    producer.produce(done.chargebacks_dlq_topic, b"?", headers=[("millstream.id", b"made up")])
+    producer.produce(
+        done.of(CHARGEBACKS).dlq_topic, b"?", headers=[("millstream.id", b"made up")]
+    )
     producer.flush()
     assert broken(verify(done)) == [
-        f"{done.chargebacks_dlq_topic} holds every rejected chargeback, once"
+        f"{done.of(CHARGEBACKS).dlq_topic} holds every rejected chargeback, once"
     ]

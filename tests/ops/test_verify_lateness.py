@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 from polars.testing import assert_frame_equal
 
 from flows import settings as settings_
-from flows.tables import WINDOWED
+from flows.streams import PAYMENTS
 from operators.windows import newest
 from ops.local import Stack
 from ops.query import query
@@ -69,10 +69,10 @@ def test_the_books_balance_while_windows_are_open_and_at_the_end(
         run(flow, environ | topics.TO_THE_END, tmp_path)
     assert broken(verify(settings)) == []
     assert pl.read_delta(f"{root}/gold/payment_outcomes").height > settled > 0
-    for name, windows_of in WINDOWED.items():
+    for name, windows in PAYMENTS.windows.items():
         rows = query(root, f"SELECT * FROM gold_{name}")  # a name of ours
         every = query(root, f"SELECT * FROM gold_{name}_revisions")
         assert every.height > rows.height
-        assert_frame_equal(rows, newest(every, windows_of(0)), check_row_order=False)
+        assert_frame_equal(rows, newest(every, windows), check_row_order=False)
     late = pl.scan_delta(f"{root}/gold/late").select("step").unique().collect()
     assert late.height == 3

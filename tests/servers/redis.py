@@ -31,7 +31,8 @@ class Redis:
     def __init__(self, folder: Path, *options: str, name: str = "redis") -> None:
         """`options` are the server's, as on its command line."""
         self._folder, self._name, self._options = folder, name, options
-        self._port = free_port()
+        # A cluster's nodes talk to each other at a port that is 10,000 higher.
+        self._port = next(port for port in iter(free_port, None) if port < 55_000)
         self._process: Popen[bytes] | None = None
 
     @property

@@ -4,7 +4,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from flows.outcomes import CHARGEBACKS
+from flows.streams import CHARGEBACKS
 from operators.contracts import load_contract
 
 GOOD: dict[str, Any] = {
@@ -20,7 +20,7 @@ GOOD: dict[str, Any] = {
 
 
 def codes(**changes: Any) -> list[str]:
-    frame = pl.DataFrame([GOOD, GOOD | changes], schema=CHARGEBACKS)
+    frame = pl.DataFrame([GOOD, GOOD | changes], schema=CHARGEBACKS.fields)
     kafka_ms = int(datetime(2024, 5, 1, tzinfo=UTC).timestamp() * 1000)
     good, refusals = load_contract("chargeback").check(frame, pl.Series([kafka_ms, kafka_ms]))
     assert good.to_list() == [True, not refusals]

@@ -2,6 +2,7 @@
 
 import sqlite3
 from datetime import timedelta
+from functools import partial
 
 import bytewax.operators as op
 import numpy as np
@@ -54,7 +55,11 @@ def expected() -> pl.DataFrame:
 def dataflow(source: Crashing, found: list[Batch]) -> Dataflow:
     flow = Dataflow("flow")
     up = op.input("input", flow, source)
-    op.output("found", features("features", up, BOUND, 60.0), TestingSink(found))
+    op.output(
+        "found",
+        features("features", up, partial(CardFeatures, BOUND), 60.0),
+        TestingSink(found),
+    )
     return flow
 
 

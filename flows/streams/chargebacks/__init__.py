@@ -1,37 +1,36 @@
-"""What became of each payment: the chargebacks flow's join and its tables."""
+"""Chargebacks, and what became of each payment: what is declared of them."""
 
+from datetime import timedelta
 from typing import Final
 
-import polars as pl
-
-from flows.columns import record_columns
+from flows.streams.payments import PAYMENTS
+from flows.streams.settings import Duration, StreamSettings
+from flows.streams.stream import Stream
 from operators.joins import IntervalJoin
-from operators.records import REJECT_COLUMNS
-from operators.steps.dedup import duplicate_columns
-from operators.tables import COORDINATES, TIME, Table
+from operators.tables import COORDINATES, Table
 from operators.waiting import LATE_ROWS, Side
 
-PAYMENTS: Final = record_columns("payment")
-CHARGEBACKS: Final = record_columns("chargeback")
 
-SILVER_COLUMNS: Final[dict[str, pl.DataType]] = {
-    **COORDINATES,
-    "kafka_timestamp": TIME,
-    **CHARGEBACKS,
-    "watermark": TIME,
-}
+class ChargebackSettings(StreamSettings):
+    """How long chargebacks are waited for, and that they are few and come late.
 
-SILVER: Final = Table(
-    "silver/chargebacks",
-    {**SILVER_COLUMNS, "event_date": pl.Date()},
-    partition_by=("event_date",),
+    A partition that is quiet for a minute has only none.
+    """
+
+    within: Duration = timedelta(days=120)
+    out_of_orderness: Duration = timedelta(hours=1)
+    idle_timeout: Duration = timedelta(days=1)
+
+
+CHARGEBACKS = Stream(
+    name="chargebacks",
+    record="chargeback",
+    id="chargeback_id",
+    key="payment_id",
+    settings=ChargebackSettings,
+    alone=False,
 )
-QUARANTINE: Final = Table("quarantine/chargebacks", REJECT_COLUMNS)
-DUPLICATES: Final = Table(
-    "silver/chargeback_duplicates",
-    duplicate_columns("chargeback_id"),
-    scattered=("chargeback_id",),
-)
+
 LATE: Final = Table("gold/late_for_outcomes", LATE_ROWS)
 
 _OF_PAYMENT: Final = (
@@ -54,13 +53,13 @@ def outcome_join(
             topic,
             ("payment_id",),
             {name: name for name in (*_OF_PAYMENT, *COORDINATES)},
-            {**PAYMENTS, **COORDINATES},
+            {**PAYMENTS.fields, **COORDINATES},
         ),
         Side(
             chargebacks_topic,
             ("payment_id",),
             {f"chargeback_{name.removeprefix('chargeback_')}": name for name in _OF_CHARGEBACK},
-            CHARGEBACKS,
+            CHARGEBACKS.fields,
         ),
         lower=0,
         upper=within,
@@ -80,6 +79,6 @@ def outcomes_table(join: IntervalJoin) -> Table:
     )
 
 
-def tables(join: IntervalJoin) -> list[Table]:
-    """Return every table of the flow."""
-    return [SILVER, DUPLICATES, QUARANTINE, LATE, outcomes_table(join)]
+def outcome_tables() -> list[Table]:
+    """Return the tables that the join writes, whatever the settings."""
+    return [LATE, outcomes_table(outcome_join("payments", "chargebacks", 0, 0))]

@@ -1,0 +1,165 @@
+"""Connecting: the real ends of a flow, and what its steps work with, by its settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+
+from bytewax.dataflow import Dataflow
+from redis import Redis
+
+import schemas
+from flows import pipeline
+from flows import settings as settings_
+from flows.outputs import open_outputs
+from flows.pipeline import Parts, micros
+from flows.registry import open_registry
+from flows.reporting import report
+from flows.settings import Settings
+from flows.sources import open_source
+from flows.starting import prepare_recovery, recovery_directory, start, table_id
+from flows.streams import Stream
+from flows.streams.settings import StreamSettings
+from operators.avro import Decoder, Lookup
+from operators.connectors import kafka, redis, topic_ids
+from operators.connectors.committed import CommittedIds
+from operators.connectors.delta_sink import DeltaSink
+from operators.connectors.first_seen import RedisFirstSeen, memory_of
+from operators.connectors.kafka_sink import KafkaSink
+from operators.connectors.kafka_source import KafkaSource
+from operators.connectors.seen import History
+from operators.contracts import load_contract
+from operators.rules import RuleSet, load_rules
+from operators.tables import Table
+
+
+def run(stream: Stream) -> Dataflow:
+    """Return a stream's own flow with its settings from the environment and its real ends.
+
+    Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis,
+    the registry or the tables' storage are not there in time.
+    """
+    return start(stream.name, partial(load, stream), partial(_connect, stream))
+
+
+def load(*streams: Stream) -> tuple[Settings, list[RuleSet | None]]:
+    """Read the settings, and the contract and the rules of each stream.
+
+    Raises SettingsError, ContractError and RuleError.
+    """
+    settings = settings_.load(recovery=recovery_directory())
+    for each in streams:
+        load_contract(each.record)
+    return settings, [rules_of(each, settings) for each in streams]
+
+
+def rules_of(stream: Stream, settings: Settings) -> RuleSet | None:
+    """Return the rules of a stream, None if it has none; raises RuleError."""
+    folder = settings.of(stream).rules
+    if folder is None:
+        return None
+    return RuleSet(load_rules(folder), stream.columns, stream.id, stream.key)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What the flow `name` is connected with before its streams are.
+
+    `topics` are the partitions of those that it reads, `identities` which topics those are, and
+    `group` the consumer group.
+    """
+
+    name: str
+    settings: Settings
+    group: str
+    topics: dict[str, list[int]]
+    identities: dict[str, str]
+    redis: Redis
+    lookup: Lookup
+
+    @classmethod
+    def of(cls, name: str, settings: Settings, group: str, streams: Sequence[Stream]) -> "Ends":
+        """Wait for what the flow needs, and make or refuse its recovery store."""
+        timeout = settings.start_timeout.total_seconds()
+        names = [settings.of(each).topic for each in streams]
+        topics = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
+        identities = topic_ids.identify(settings.kafka, names, timeout)
+        prepare_recovery(name, identities)
+        client = redis.connect(settings.redis_url.get_secret_value(), timeout)
+        return cls(name, settings, group, topics, identities, client, open_registry(settings))
+
+    def tables(self, tables: Sequence[Table]) -> DeltaSink:
+        """Return the sink of the flow's tables."""
+        return DeltaSink(
+            self.settings.delta_root,
+            tables,
+            flow=self.name,
+            flow_version=version("millstream"),
+            partitions=[(topic, p) for topic, found in self.topics.items() for p in found],
+            identities=self.identities,
+            unchanged=topic_ids.Unchanged(self.settings.kafka, self.identities),
+        )
+
+    def outputs(
+        self, own: StreamSettings, topics: Sequence[str], *, tables: bool = True
+    ) -> KafkaSink:
+        """Return the sink of topics, made with as many partitions as a stream's if need be.
+
+        In a flow without `tables` it looks before an epoch ends whether topics were made anew.
+        """
+        partitions, same = len(self.topics[own.topic]), self.identities
+        common = self.settings, topics, partitions, self.group, same
+        if tables:
+            return open_outputs(*common)
+        return open_outputs(*common, topic_ids.Unchanged(self.settings.kafka, same))
+
+    def source(self, stream: Stream, tables: DeltaSink | None, *, hurried: bool) -> KafkaSource:
+        """Return the source of a stream."""
+        own = self.settings.of(stream)
+        return open_source(
+            self.settings,
+            own,
+            self.topics[own.topic],
+            tables,
+            group=self.group,
+            hurried=hurried,
+        )
+
+    def parts(
+        self, stream: Stream, rules: RuleSet | None, memory: str, history: History | None
+    ) -> Parts:
+        """Return what a stream's steps work with; `memory` is what Redis calls its ids."""
+        own = self.settings.of(stream)
+        check = load_contract(stream.record).check
+        return Parts(
+            Decoder(schemas.latest(stream.record), self.lookup),
+            partial(check, future_bound_us=micros(own.future_bound)),
+            RedisFirstSeen(self.redis, memory, own.dedup_ttl.total_seconds(), history),
+            rules,
+        )
+
+    def history(self, stream: Stream, tables: DeltaSink) -> CommittedIds:
+        """Return what silver has of a stream's ids, to fill a Redis again that has lost them."""
+        root, topic = self.settings.delta_root, self.settings.of(stream).topic
+        return CommittedIds(root, stream.silver.name, tables.fence, topic, stream.id)
+
+
+def _connect(stream: Stream, loaded: tuple[Settings, list[RuleSet | None]]) -> Dataflow:
+    settings, (rules,) = loaded
+    own = settings.of(stream)
+    ends = Ends.of(stream.name, settings, own.consumer_group, [stream])
+    names = pipeline.topics(stream, own)
+    topic_sink = ends.outputs(own, names)
+    table_sink = ends.tables(stream.all_tables)
+    source = ends.source(stream, table_sink, hurried=len(names) > 1)
+    owner = table_id(settings, stream.silver)
+    memory = memory_of(stream.name, own.topic, ends.identities, owner)
+    parts = ends.parts(stream, rules, memory, ends.history(stream, table_sink))
+    report(
+        stream.name,
+        settings.report_every,
+        tables=settings.delta_root,
+        topics=names,
+        rules=len(rules.rules) if rules else None,
+    )
+    return pipeline.build(stream, source, table_sink, topic_sink, parts, settings)

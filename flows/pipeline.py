@@ -1,0 +1,190 @@
+"""The pipeline: the topology that a declared stream has, from raw records to tables and topics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import partial
+from typing import Any, Final
+
+import bytewax.operators as op
+import polars as pl
+from bytewax.dataflow import Dataflow
+from bytewax.dataflow import Stream as Flowing
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from flows.messages import alert_messages, reject_messages
+from flows.settings import Settings
+from flows.streams import Stream
+from flows.streams.settings import StreamSettings
+from operators.avro import Decoder
+from operators.batches import Batch, RawBatch, merge
+from operators.records import ingested
+from operators.rejects import Breaker
+from operators.rules import RuleSet
+from operators.steps.decode import Contract, decode
+from operators.steps.dedup import FirstSeen, dedup
+from operators.steps.features import features
+from operators.steps.rules import detect
+from operators.steps.watermarks import watermarks
+from operators.steps.windows import window
+
+_EPOCH: Final = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the steps of a stream work with."""
+
+    decoder: Decoder
+    contract: Contract
+    seen: FirstSeen
+    rules: RuleSet | None
+
+
+@dataclass(frozen=True)
+class Records:
+    """What `read` makes of a topic: the good records, and frames of the tables' columns."""
+
+    raw: Flowing[RawBatch]
+    good: Flowing[Batch]
+    duplicates: Flowing[pl.DataFrame]
+    rejects: Flowing[pl.DataFrame]
+    alerts: Flowing[pl.DataFrame] | None
+
+
+def micros(duration: timedelta) -> int:
+    """Return a duration in µs."""
+    return duration // timedelta(microseconds=1)
+
+
+def read(
+    flow: Dataflow,
+    source: Source[RawBatch],
+    stream: Stream,
+    parts: Parts,
+    own: StreamSettings,
+    prefix: str = "",
+) -> Records:
+    """Read a topic: decode, deduplicate, add features, evaluate the rules.
+
+    The same records give the same in every flow, alerts with the same ids. `prefix` sets apart
+    the steps of one flow's streams.
+    """
+    raw = op.input(f"{prefix}kafka", flow, source)
+    breaker = Breaker(own.max_reject_ratio)
+    decoded = decode(f"{prefix}decode", raw, parts.decoder, parts.contract, breaker)
+    unique = dedup(f"{prefix}dedup", decoded.oks, parts.seen, stream.id)
+    bound, idle = micros(own.out_of_orderness), own.idle_timeout.total_seconds()
+    if stream.features is None:
+        good = watermarks(f"{prefix}watermarks", unique.firsts, bound, idle)
+    else:
+        make = partial(stream.features.make, bound)
+        good = features(f"{prefix}features", unique.firsts, make, idle)
+    alerts, rejects = None, decoded.rejects
+    if parts.rules is not None:
+        detected = detect(f"{prefix}rules", good, parts.rules)
+        alerts = detected.alerts
+        rejects = op.merge(f"{prefix}rejects", decoded.rejects, detected.rejects)
+    return Records(raw, good, unique.duplicates, rejects, alerts)
+
+
+def send(
+    records: Records, stream: Stream, sink: Sink[Any], *, dlq: str | None, alerts: str | None
+) -> None:
+    """Send a stream's rejects and alerts to the topics that are named."""
+    messages = []
+    if dlq is not None:
+        messages.append(
+            op.map("dlq_messages", records.rejects, lambda rows: (dlq, reject_messages(rows)))
+        )
+    if alerts is not None and records.alerts is not None:
+        keyed = partial(alert_messages, key=stream.key)
+        messages.append(
+            op.map("alert_messages", records.alerts, lambda rows: (alerts, keyed(rows)))
+        )
+    names = [name for name in (dlq, alerts) if name is not None]
+    reached = op.flat_map(
+        "topics_progress",
+        records.good,
+        lambda batch: [(name, batch.progress) for name in names],
+    )
+    op.output("topics", op.merge("topics_items", reached, *messages), sink)
+
+
+def build(
+    stream: Stream,
+    source: Source[RawBatch],
+    table_sink: Sink[Any],
+    topic_sink: Sink[Any],
+    parts: Parts,
+    settings: Settings,
+) -> Dataflow:
+    """Return the topology of a stream's own flow.
+
+    `table_sink` takes (table name, rows or progress) items, `topic_sink` (topic, messages or
+    progress).
+    """
+    own = settings.of(stream)
+    flow = Dataflow(stream.name)
+    records = read(flow, source, stream, parts, own)
+    # Steps run in the order in which they are made: alerts go out before windows are worked on.
+    dlq, *others = topics(stream, own)
+    send(records, stream, topic_sink, dlq=dlq, alerts=others[0] if others else None)
+    windows = {
+        name: window(name, records.good, each, settings.key_groups, stream.late_by)
+        for name, each in stream.windowed(micros(own.allowed_lateness)).items()
+    }
+    rows = {stream.bronze.name: op.flat_map_batch("bronze", records.raw, _bronze)}
+    rows |= kept(records, stream)
+    if windows:
+        rows[stream.late.name] = op.merge("late", *(each.late for each in windows.values()))
+    rows |= {stream.window_table(name).name: each.panes for name, each in windows.items()}
+    write_tables(rows, records.good, table_sink)
+    return flow
+
+
+def topics(stream: Stream, own: StreamSettings) -> list[str]:
+    """Return the topics that a stream's own flow sends to: dead letters, and alerts if it does."""
+    return [own.dlq_topic, *([own.alerts_topic] if stream.rules and own.send_alerts else [])]
+
+
+def kept(records: Records, stream: Stream) -> dict[str, Flowing[pl.DataFrame]]:
+    """Return the rows of the tables that every stream has, by the tables' names."""
+    rows = {
+        stream.silver.name: op.flat_map_batch("silver", records.good, partial(_silver, stream)),
+        stream.duplicates.name: records.duplicates,
+        stream.quarantine.name: records.rejects,
+    }
+    return rows if records.alerts is None else rows | {stream.alerts.name: records.alerts}
+
+
+def _bronze(raws: list[RawBatch]) -> list[pl.DataFrame]:
+    rows = ingested(raws)
+    day = rows["kafka_timestamp"].cast(pl.Date).alias("ingest_date")
+    # A record without a Kafka timestamp goes to 1970, so that its partition is fixed too.
+    return [rows.hstack([day.fill_null(_EPOCH) if day.null_count() else day])]
+
+
+def _silver(stream: Stream, batches: list[Batch]) -> list[pl.DataFrame]:
+    rows = merge(batches)[list(stream.columns)]
+    return [rows.hstack([rows["event_time"].cast(pl.Date).alias("event_date")])]
+
+
+def write_tables(
+    rows: Mapping[str, Flowing[pl.DataFrame]], batches: Flowing[Batch], sink: Sink[Any]
+) -> None:
+    """Write each table's rows, by its name, and tell every table the progress of `batches`."""
+    names = list(rows)
+    progress = op.flat_map(
+        "tables_progress", batches, lambda batch: [(name, batch.progress) for name in names]
+    )
+    tagged = [
+        op.map(f"to_{name.replace('/', '_')}", stream, partial(_tag, name))
+        for name, stream in rows.items()
+    ]
+    op.output("tables", op.merge("tables_rows", progress, *tagged), sink)
+
+
+def _tag(name: str, rows: pl.DataFrame) -> tuple[str, pl.DataFrame]:
+    return name, rows

@@ -1,0 +1,50 @@
+"""Payments: what is declared of them."""
+
+from pathlib import Path
+
+from flows.streams.stream import Features, Stream
+from operators.features import SCHEMA, CardFeatures
+from operators.windows import Windows, agg, session, sliding, tumbling
+
+_TOTALS = {
+    "payments": agg.count(),
+    "amount_minor_sum": agg.sum("amount_minor"),
+    "amount_minor_max": agg.max("amount_minor"),
+}
+
+PAYMENTS = Stream(
+    name="payments",
+    record="payment",
+    id="payment_id",
+    key="card_id",
+    features=Features(SCHEMA, CardFeatures),
+    windows={
+        "terminal_minute": Windows(
+            ("terminal_id",), tumbling("1m"), _TOTALS | {"cards": agg.distinct("card_id")}
+        ),
+        "category_hour": Windows(
+            ("merchant_category", "country"),
+            sliding("1h", every="5m"),
+            _TOTALS | {"cards": agg.distinct("card_id", exact=10_000)},
+        ),
+        "card_sessions": Windows(
+            ("card_id",),
+            session("30m"),
+            {
+                **_TOTALS,
+                "terminals": agg.distinct("terminal_id"),
+                "first_payment_id": agg.first("payment_id"),
+                "last_payment_id": agg.last("payment_id"),
+            },
+        ),
+    },
+    rules=Path(__file__).parent / "rules",
+    example={
+        "amount_minor": 1_000,
+        "currency": "EUR",
+        "merchant_category": "5411",
+        "country": "BE",
+    },
+    told=("terminal_id",),
+    tables={"duplicates": "silver/duplicates", "alerts": "gold/alerts", "late": "gold/late"},
+)

@@ -1,0 +1,211 @@
+"""Streams: what the records of a topic are and what is made of them, as one declaration."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import schemas
+from flows.streams.columns import record_columns
+from flows.streams.settings import StreamSettings
+from operators.cases import Fixture
+from operators.features import CardFeatures
+from operators.records import RAW_COLUMNS, REJECT_COLUMNS
+from operators.rules import alert_columns
+from operators.steps.dedup import duplicate_columns
+from operators.steps.windows import late_columns
+from operators.tables import COORDINATES, TIME, Table
+from operators.windows import Session, Windows
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is added to each record from those before it: columns, and what works them out.
+
+    `make` takes the out-of-orderness in µs.
+    """
+
+    columns: Mapping[str, pl.DataType]
+    make: Callable[[int], CardFeatures]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A topic of records of one schema, and the tables and messages that come of it.
+
+    An event is known by its `id` column and its hour; alerts are keyed by the `key` column, as
+    the topic should be. Its contract is ``schemas/<record>/contract.yaml``. `windows` are by the
+    names of their steps and tables; their lateness is a setting. `rules` is a folder of rules,
+    whose cases describe events by what differs from `example`. `told` are further texts by which
+    late records are told. Tables are named by rule: `tables` has those that are not, by what they
+    are. A stream that is not `alone` is read by a flow of several, and has no bronze.
+    """
+
+    name: str
+    record: str
+    id: str
+    key: str
+    features: Features | None = None
+    windows: Mapping[str, Windows] = field(default_factory=dict)
+    rules: Path | None = None
+    example: Mapping[str, Any] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+    tables: Mapping[str, str] = field(default_factory=dict)
+    settings: type[StreamSettings] = StreamSettings
+    alone: bool = True
+
+    def own_settings(self) -> dict[str, Any]:
+        """Return the settings that are as its name is, unless something else is said."""
+        return {
+            "topic": self.name,
+            "alerts_topic": f"{self.name}.alerts",
+            "dlq_topic": f"{self.name}.dlq",
+            "consumer_group": f"millstream-{self.name}",
+            "rules": self.rules,
+        }
+
+    @property
+    def setting_names(self) -> list[str]:
+        """The names of the settings that mean something for it."""
+        without = set() if self.rules else {"alerts_topic", "send_alerts", "rules"}
+        without |= set() if self.alone else {"consumer_group"}
+        without |= set() if self.windows or not self.alone else {"allowed_lateness"}
+        return [name for name in self.settings.model_fields if name not in without]
+
+    def _table(self, what: str, name: str) -> str:
+        return self.tables.get(what, name)
+
+    @cached_property
+    def fields(self) -> dict[str, pl.DataType]:
+        """The columns of the record's newest schema."""
+        return record_columns(self.record)
+
+    @cached_property
+    def columns(self) -> dict[str, pl.DataType]:
+        """What silver has of each record, but for the date: all that rules may use."""
+        added = self.features.columns if self.features else {}
+        return {
+            **COORDINATES,
+            "kafka_timestamp": TIME,
+            **self.fields,
+            "watermark": TIME,
+            **added,
+        }
+
+    @cached_property
+    def bronze(self) -> Table:
+        """Every record as ingested."""
+        return Table(
+            self._table("bronze", f"bronze/{self.name}"),
+            {**RAW_COLUMNS, "ingest_date": pl.Date()},
+            partition_by=("ingest_date",),
+            scattered=("value",),
+        )
+
+    @cached_property
+    def silver(self) -> Table:
+        """The good records, each event once."""
+        fractions = [n for n, dtype in self.columns.items() if dtype == pl.Float64()]
+        own = set(self.fields)
+        return Table(
+            self._table("silver", f"silver/{self.name}"),
+            {**self.columns, "event_date": pl.Date()},
+            partition_by=("event_date",),
+            scattered=(self.id, *(name for name in fractions if name not in own)),
+        )
+
+    @cached_property
+    def duplicates(self) -> Table:
+        """The records of events that silver has already."""
+        name = self._table("duplicates", f"silver/{self.record}_duplicates")
+        return Table(name, duplicate_columns(self.id), scattered=(self.id,))
+
+    @cached_property
+    def quarantine(self) -> Table:
+        """The records that were refused."""
+        return Table(self._table("quarantine", f"quarantine/{self.name}"), REJECT_COLUMNS)
+
+    @cached_property
+    def alerts(self) -> Table:
+        """What the rules have found."""
+        name = self._table("alerts", f"gold/{self.record}_alerts")
+        return Table(name, alert_columns(self.id, self.key), scattered=(self.id,))
+
+    @cached_property
+    def late_by(self) -> tuple[str, ...]:
+        """The texts by which late records are told."""
+        return (self.id, *self.told)
+
+    @cached_property
+    def late(self) -> Table:
+        """The records that were late for a window."""
+        name = self._table("late", f"gold/late_{self.name}")
+        return Table(name, late_columns(self.late_by), scattered=(self.id,))
+
+    def windowed(self, lateness: int) -> dict[str, Windows]:
+        """Return the windows by name, with their lateness in µs."""
+        return {name: replace(each, lateness=lateness) for name, each in self.windows.items()}
+
+    def window_table(self, name: str) -> Table:
+        """Return the table of the windows of this name."""
+        windows = self.windows[name]
+        columns: dict[str, pl.DataType] = {
+            **{key: self.columns[key] for key in windows.by},
+            "window_start": TIME,
+            "window_end": TIME,
+            "revision": pl.Int32(),
+            **{n: each.result(self.columns) for n, each in windows.aggregates.items()},
+        }
+        texts = [n for n, a in windows.aggregates.items() if columns[n] == pl.String()]
+        return Table(
+            self._table(name, f"gold/{name}"),
+            columns,
+            fenced="by window",
+            closes="closes",
+            scattered=tuple(texts),
+        )
+
+    def is_session(self, name: str) -> bool:
+        """Tell whether the windows of this name are sessions."""
+        return isinstance(self.windows[name].window, Session)
+
+    @cached_property
+    def all_tables(self) -> list[Table]:
+        """Every table of the stream."""
+        found = [self.bronze] if self.alone else []
+        found += [self.silver, self.duplicates, self.quarantine]
+        if self.rules:
+            found.append(self.alerts)
+        if self.windows:
+            found.append(self.late)
+        return [*found, *map(self.window_table, self.windows)]
+
+    @property
+    def fixture(self) -> Fixture:
+        """What the cases of the rules are played with."""
+        known = {
+            each["name"]: _example(each["name"], each["type"])
+            for each in schemas.latest(self.record)["fields"]
+            if "default" not in each and each["name"] not in (self.id, "event_time")
+        }
+        return Fixture(
+            self.record, self.id, self.key, known | dict(self.example), self._features
+        )
+
+    def _features(self) -> Callable[[pl.DataFrame], pl.DataFrame]:
+        if self.features is None:
+            return lambda frame: frame.with_columns(watermark=pl.lit(None, TIME))
+        return self.features.make(30_000_000).advance
+
+
+def _example(name: str, avro: Any) -> Any:
+    """Return a value that a field may have, for cases that do not say."""
+    if isinstance(avro, dict) and avro["type"] == "enum":
+        return avro["symbols"][0]
+    kind = avro["type"] if isinstance(avro, dict) else avro
+    return {"string": f"{name.removesuffix('_id')}-1", "boolean": False, "double": 0.0}.get(
+        kind, 0
+    )

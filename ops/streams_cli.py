@@ -1,0 +1,70 @@
+"""``millstream streams``: what is declared."""
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import schemas
+from flows import settings as settings_
+from flows.streams import STREAMS, Stream
+from operators.rules import RuleError, load_rules
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command ``streams``; its `func` returns the exit code."""
+    parser = subparsers.add_parser(
+        "streams",
+        help="list the streams that are declared",
+        description="List every stream with its topic, its record and the record's schema "
+        "versions, the id that makes an event, its windows, its rules with their versions, and "
+        "its tables. Topics and rules are as declared, or as the environment sets them.",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the list; returns 0, or 2 for rules that cannot be read."""
+    try:
+        found = [_told(each) for each in STREAMS]
+    except RuleError as error:
+        settings_.refuse(error, 2)
+    if args.json:
+        json.dump(found, sys.stdout, indent=2)
+        print()
+        return 0
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for each in found:
+        rules = [f"{rule} v{version}" for rule, version in each["rules"].items()]
+        versions = ", ".join(map(str, each["versions"]))
+        table.add_row(f"[bold]{each['stream']}[/]")
+        for name, text in (
+            ("topic", each["topic"]),
+            ("record", f"{each['record']}, versions {versions}"),
+            ("id, key", f"{each['id']}, {each['key']}"),
+            ("windows", ", ".join(each["windows"])),
+            ("rules", ", ".join(rules)),
+            ("tables", "\n".join(each["tables"])),
+        ):
+            table.add_row(f"  {name}", text or "none")
+    Console().print(table, highlight=False)
+    return 0
+
+
+def _told(stream: Stream) -> dict[str, Any]:
+    own = settings_.declared(stream)
+    return {
+        "stream": stream.name,
+        "topic": own.topic,
+        "record": stream.record,
+        "versions": list(schemas.versions(stream.record)),
+        "id": stream.id,
+        "key": stream.key,
+        "windows": list(stream.windows),
+        "rules": {r.id: r.version for r in load_rules(own.rules)} if own.rules else {},
+        "tables": [table.name for table in stream.all_tables],
+    }
