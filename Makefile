@@ -17,8 +17,8 @@ help: ## Show what there is to make
 demo: .venv/installed ## Payments from Kafka to tables on this machine; DATA=file.parquet replays a file
 	@$(BIN)/millstream demo $(if $(DATA),--file "$(DATA)")
 
-test: .venv/installed ## Every test
-	$(BIN)/pytest
+test: .venv/installed ## Every test; most wait for servers, so three files at a time
+	$(BIN)/pytest -n 3 --dist loadfile
 
 check: .venv/installed ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .
