@@ -6,9 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from flows import outcomes
 from flows.settings import PREFIX, Settings
-from flows.tables import tables
+from flows.streams import PAYMENTS, all_tables
 from operators import metrics
 
 ROOT = Path(__file__).parents[1]
@@ -59,12 +58,35 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
 
 
 def test_every_setting_table_and_metric_is_in_it() -> None:
-    for name in Settings.model_fields:
+    for name in Settings.model_fields.keys() - {"kafka", "streams"}:
         variable = PREFIX + name.upper()
-        assert name == "kafka" or variable in README or f"_{name.upper()}" in README, variable
-    join = outcomes.outcome_join("payments", "chargebacks", 0, 0)
-    for table in [*tables(0), *outcomes.tables(join)]:
+        assert variable in README or f"_{name.upper()}" in README, variable
+    for table in all_tables():
         assert f"`{table.name}`" in README
     for name in metrics.__dict__:
         if name.isupper():
             assert getattr(metrics, name)._name.removeprefix("millstream") in README, name
+
+
+def test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared() -> None:
+    declared = (ROOT / "flows" / "streams" / "clicks" / "__init__.py").read_text()
+    shown = next(code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+                 if "CLICKS" in code)  # fmt: skip
+    assert declared.partition("\n\n")[2].strip() == shown.strip()
+    contract = (ROOT / "schemas" / "click" / "contract.yaml").read_text()
+    assert contract.partition("\n")[2] in README
+    columns = re.search(r"The columns: (.*?)\.\n", README, re.DOTALL)
+    assert columns
+    assert re.findall(r"`(\w+)`", columns[1]) == list(PAYMENTS.columns)
+
+
+def test_the_files_that_it_names_are_there() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = [
+        path
+        for page in pages
+        for path in re.findall(r"`((?:flows|operators|ops|schemas|tests|docs|k8s)/[\w/.]+)`",
+                               page.read_text())
+    ]  # fmt: skip
+    assert len(named) > 10
+    assert [path for path in named if not (ROOT / path.rstrip("/")).exists()] == []
