@@ -35,6 +35,8 @@ def test_where_reading_begins(positions, start, said):
 
 
 def test_a_line_tells_what_came_since_the_one_before():
+    # Other tests of this process have left partitions that are further behind.
+    metrics.WATERMARK_LAG.clear()
     now = [100.0]
     before = Counts.now().records
     reporter = Reporter("payments", 60, clock=lambda: now[0])
