@@ -11,6 +11,7 @@ from flows.told import told
 from operators.connectors import delta, file_limit, kafka, recovery
 from operators.connectors.delta_sink import DeltaSink
 from operators.connectors.drain import DRAIN
+from operators.connectors.kafka_reader import READERS
 from operators.connectors.kafka_source import KafkaSource
 from operators.connectors.topic_ids import HOW_TO_GO_ON
 from operators.tables import Frontier
@@ -43,7 +44,7 @@ def open_source(
     not say where it ends.
     """
     topic, timeout = own.topic, settings.start_timeout.total_seconds()
-    clients = _OTHER_CLIENTS + told().workers
+    clients = _OTHER_CLIENTS + told().workers * min(READERS, len(partitions))
     file_limit.ensure(file_limit.needed(clients, kafka.count_brokers(settings.kafka, timeout)))
     known = known_partitions(topic)
     floors: Mapping[int, int] = {}

@@ -16,7 +16,7 @@ from operators.connectors import kafka
 from operators.connectors.bounded import NEVER, Bounded
 from operators.connectors.drain import Drain
 from operators.connectors.group_offsets import GroupOffsets
-from operators.connectors.kafka_reader import Reader
+from operators.connectors.kafka_reader import READERS, Reader
 from operators.connectors.kafka_records import raw_batch, time_reached
 from operators.connectors.places import Places
 
@@ -39,7 +39,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if self._next is None and (state is not None or not source.resumes):
             # A number, so that the first snapshot has the place and a resume does not ask again.
             self._next = source.places.begin(partition)
-        self._reader = source.reader()
+        self._reader = source.reader(partition)
         self._reader.join(partition, self._next)
         # The first batch after every snapshot goes to everyone, even if it is empty.
         self._announce = True
@@ -274,16 +274,16 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         self.close_windows, self.group, self.drain = close_windows, group, drain
         self.alignment = Alignment(int(alignment * 1e6) if alignment else NEVER)
         self.group_offsets = GroupOffsets(config, topic, group)
-        self._readers: dict[int, Reader] = {}
+        self._readers: dict[tuple[int, int], Reader] = {}
         self.places = Places(config, topic, self.partitions, group, start, bounded=stop_at_end)
 
-    def reader(self) -> Reader:
-        """Return the reader of this worker, which is a thread."""
-        worker = threading.get_ident()
-        found = self._readers.get(worker)
+    def reader(self, partition: int) -> Reader:
+        """Return the reader of a partition in this worker, which is a thread."""
+        place = threading.get_ident(), partition % READERS
+        found = self._readers.get(place)
         if found is None or found.closed:
             found = Reader(self.config, self.topic, self.group, self.batch_size)
-            self._readers[worker] = found
+            self._readers[place] = found
         return found
 
     def list_parts(self) -> list[str]:
