@@ -1,6 +1,8 @@
 """Kafka reader: one consumer for many of the partitions that a worker reads."""
 
+import threading
 import time
+from functools import partial
 from itertools import groupby
 from typing import Final
 
@@ -195,3 +197,27 @@ class Reader:
         Raises KafkaUnavailableError when they have been away for too long.
         """
         self._brokers.bear(self._client, self._topic, time.monotonic())
+
+
+class Readers:
+    """The readers of a source: of each worker, which is a thread, a few of its own."""
+
+    def __init__(self, config: kafka.Config, topic: str, group: str, size: int) -> None:
+        """`size` is as of `Reader`."""
+        self._make = partial(Reader, config, topic, group, size)
+        self._readers: dict[tuple[int, int], Reader] = {}
+
+    def of(self, partition: int) -> Reader:
+        """Return the reader of a partition."""
+        place = threading.get_ident(), partition % READERS
+        found = self._readers.get(place)
+        if found is None or found.closed:
+            found = self._readers[place] = self._make()
+        return found
+
+    def early(self, partition: int) -> bool:
+        """Tell whether a partition waits for others of its worker, see `Reader.early`."""
+        worker = threading.get_ident()
+        return any(
+            each.early(partition) for (w, _), each in self._readers.items() if w == worker
+        )

@@ -1,6 +1,5 @@
 """Kafka source: batches as large as what has arrived, offsets in the snapshot."""
 
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from operators.connectors import kafka
 from operators.connectors.bounded import NEVER, Bounded
 from operators.connectors.drain import Drain
 from operators.connectors.group_offsets import GroupOffsets
-from operators.connectors.kafka_reader import READERS, Reader
+from operators.connectors.kafka_reader import Readers
 from operators.connectors.kafka_records import raw_batch, time_reached
 from operators.connectors.places import Places
 
@@ -39,7 +38,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if self._next is None and (state is not None or not source.resumes):
             # A number, so that the first snapshot has the place and a resume does not ask again.
             self._next = source.places.begin(partition)
-        self._reader = source.reader(partition)
+        self._reader = source.readers.of(partition)
         self._reader.join(partition, self._next)
         # The first batch after every snapshot goes to everyone, even if it is empty.
         self._announce = True
@@ -79,7 +78,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         source.group_offsets.send()
         if self._run.reached:
             return self._rest()
-        if source.alignment.held(self._partition) or self._reader.early(self._partition):
+        if source.alignment.held(self._partition) or source.readers.early(self._partition):
             return self._wait()
         messages = self._reader.take(self._partition)
         # Also where offsets follow that are no records, such as a transaction's marker.
@@ -274,17 +273,8 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         self.close_windows, self.group, self.drain = close_windows, group, drain
         self.alignment = Alignment(int(alignment * 1e6) if alignment else NEVER)
         self.group_offsets = GroupOffsets(config, topic, group)
-        self._readers: dict[tuple[int, int], Reader] = {}
+        self.readers = Readers(config, topic, group, batch_size)
         self.places = Places(config, topic, self.partitions, group, start, bounded=stop_at_end)
-
-    def reader(self, partition: int) -> Reader:
-        """Return the reader of a partition in this worker, which is a thread."""
-        place = threading.get_ident(), partition % READERS
-        found = self._readers.get(place)
-        if found is None or found.closed:
-            found = Reader(self.config, self.topic, self.group, self.batch_size)
-            self._readers[place] = found
-        return found
 
     def list_parts(self) -> list[str]:
         """Return a name per Kafka partition; they are the keys of the recovery state."""

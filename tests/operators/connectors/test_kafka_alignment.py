@@ -102,7 +102,7 @@ def test_who_waits_says_what_is_due_and_that_it_is_behind(send, open_parts):
     send(0, BEGIN + 3_600_000, BEGIN + 3_600_001)
     send(1, *over(MANY))
     source, ahead, behind = open_parts(alignment=600, batch_size=1, idle_timeout=0.05)
-    source.reader(0).hold(0)
+    source.readers.of(0).hold(0)
     poll(behind, records)
     poll(ahead, records, behind)
     assert source.alignment.held(0)
@@ -126,7 +126,7 @@ def test_who_falls_silent_with_records_left_holds_nobody(send, open_parts):
     # As if its broker had told of records and then gone.
     source.alignment.observe(1, 0, backlog=True)
     assert source.alignment.held(0)
-    source.reader(0).hold(0)
+    source.readers.of(0).hold(0)
     poll(silent, lambda _: not source.alignment.held(0))
     assert records(poll(ahead, records, silent)) == 1
 
@@ -136,7 +136,7 @@ def test_a_clock_that_is_wrong_holds_nobody_up(send, open_parts):
     send(0, now + 10**12, now)
     send(1, *[now] * MANY)
     source, wrong, right = open_parts(alignment=600, batch_size=1)
-    source.reader(0).hold(0)
+    source.readers.of(0).hold(0)
     poll(right, records)
     poll(wrong, records, right)
     assert not source.alignment.held(0)
