@@ -173,11 +173,13 @@ def _keep_causes() -> None:
 
 
 class _NoSource(FixedPartitionedSource[Any, Any]):
+    """A source without partitions: none is ever built, but the class has to say how."""
+
     def list_parts(self) -> list[str]:
         return []
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> NoReturn:
-        raise NotImplementedError
+        raise AssertionError(f"{for_part} was never listed")
 
 
 def _silence_panics() -> None:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Someone piped us into head; pointing stdout elsewhere keeps the exit quiet.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except Exception as error:
+    except Exception as error:  # any of the libraries': `known` tells faults of ours apart
         # What none of the commands expects: a line where it is known, else a fault of ours.
         from flows import ending  # what runs flows takes a while to import
 

@@ -106,7 +106,7 @@ class RegistryClient:
             self._client.get_schema(1)
         except SchemaRegistryError as error:
             return error.error_code in _NOT_FOUND
-        except Exception:  # as above
+        except Exception:  # its HTTP library's own: whatever it is, that was no answer for ids
             return False
         return True
 

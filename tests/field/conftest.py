@@ -36,6 +36,7 @@ def field(stack: Stack, apache: str, tmp_path: Path) -> Field:
 @pytest.fixture(scope="session")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     """Give a broker of one's own, with passwords and rights, that may be killed and started."""
+    # CI refuses this skip where java and mvn are there.
     if why := kafka.missing_own():
         pytest.skip(why)
     with secured_kafka(tmp_path_factory.mktemp("secured")) as running:

@@ -55,6 +55,7 @@ def test_a_full_disk_is_told_at_the_start(tmp_path: Path) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_told_at_the_start(local: Field) -> None:
+    # The store is of the group dev: it lacks only where others were installed.
     if why := s3.missing():
         pytest.skip(why)
     local.create()
