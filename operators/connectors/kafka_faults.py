@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 _THREAD: Final = re.compile(r"^\[thrd:.*?\]: ")
-_BROKER: Final = re.compile(r"^(?:\w+://)?(?P<name>[^\s/]+)/(?P<node>\w+): ")
+_BROKER: Final = re.compile(
+    r"^(?:(?:\w+://)?(?P<name>[^\s/]+)/(?P<node>\w+)"
+    r"|(?:Group|Txn)Coordinator: (?P<coordinator>\S+:\d+)): "
+)
 _STATE: Final = re.compile(
     r" \(after \d+ms in state (?P<state>\w+)(?:, \d+ identical error\(s\) suppressed)?\)$"
 )
@@ -46,7 +49,8 @@ def fault_of(text: str) -> Fault:
         state["state"] if state else "",
         bootstrap=broker is None or broker["node"] == "bootstrap",
     )
-    return Fault(broker["name"] if broker else "", said, advice, refuses)
+    name = broker["name"] or broker["coordinator"] if broker else ""
+    return Fault(name, said, advice, refuses)
 
 
 def _advice(said: str, state: str, *, bootstrap: bool) -> tuple[str, bool]:

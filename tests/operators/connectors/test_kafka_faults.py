@@ -44,6 +44,12 @@ SAID = {
         "advertised.listeners",
         False,
     ),
+    "[thrd:GroupCoordinator]: GroupCoordinator: 127.0.0.1:1: Connect to ipv4#127.0.0.1:1 failed: "
+    "Connection refused (after 0ms in state CONNECT)": (
+        "127.0.0.1:1: Connect to ipv4#127.0.0.1:1 failed: Connection refused",
+        "advertised.listeners",
+        False,
+    ),
     "Failed while waiting for response from broker: Local: Timed out": (
         "Failed while waiting for response from broker: Local: Timed out",
         "BOOTSTRAP_SERVERS",
