@@ -10,12 +10,12 @@ import polars as pl
 
 from benchmarks.figures import add_json, show
 from benchmarks.keyed import Stream, Worker, figures, rate
-from operators.batches import Batch, Progress
 from operators.joins import IntervalJoin, OpenIntervals, OpenVersions, TemporalJoin
-from operators.sequences import OpenMatches, Sequence, Step
-from operators.steps import joins, sequences
-from operators.tables import TIME
-from operators.waiting import Side
+from operators.patterns import OpenMatches, Sequence, Step
+from operators.records.batches import Batch, Progress
+from operators.records.tables import TIME
+from operators.state.event_time_buffer import Side
+from operators.steps import joins, patterns
 
 KEYS: Final = (1_000, 20_000, 200_000, 1_000_000)
 BATCH: Final = 20_000
@@ -129,7 +129,7 @@ def sequence(keys: int, events: int, bound: int) -> dict[str, Any]:
     pattern = Sequence("small_small_big", side, steps, within=5 * keys)
     worker = Worker(
         lambda: OpenMatches(pattern, {"p": 1}),
-        sequences._Group,
+        patterns._Group,
         {"p": Stream(pattern.rows)},
     )
     return _run("sequence", keys, events, bound, worker, ["p"], 5 * keys)

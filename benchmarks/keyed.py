@@ -8,11 +8,11 @@ from typing import Any, Final, TypeVar
 
 import polars as pl
 
-from operators.batches import Batch
-from operators.kept import State
-from operators.parts import PARTS
-from operators.steps.kept import Keeping, Turn
+from operators.records.batches import Batch
+from operators.state.shards import PARTS
+from operators.state.snapshots import State
 from operators.steps.keyed import GroupLogic, Slice, route
+from operators.steps.snapshots import Keeping, Turn
 
 GROUPS: Final = 16
 

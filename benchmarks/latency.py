@@ -21,8 +21,8 @@ import polars as pl
 
 from benchmarks.figures import add_json, show
 from flows.settings import load
-from operators.connectors.kafka import headers_of, read_to_end
-from operators.connectors.outgoing import SOURCE_HEADER
+from operators.connectors.kafka.client import headers_of, read_to_end
+from operators.connectors.kafka.outgoing import SOURCE_HEADER
 from ops.local import local_stack
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic

@@ -21,12 +21,12 @@ import numpy as np
 import polars as pl
 
 from benchmarks.figures import add_json
-from operators.batches import Batch, Progress
-from operators.features import CardFeatures
-from operators.kept import Kept
-from operators.parts import PARTS
+from operators.features.card_features import CardFeatures
+from operators.records.batches import Batch, Progress
+from operators.records.tables import TIME
+from operators.state.shards import PARTS
+from operators.state.snapshots import Kept
 from operators.steps.windows import assign
-from operators.tables import TIME
 from operators.windows import (
     Closing,
     Intake,

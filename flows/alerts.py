@@ -20,9 +20,9 @@ from flows.reporting import report
 from flows.settings import Settings
 from flows.starting import start
 from flows.streams import PAYMENTS
-from operators.batches import RawBatch
-from operators.connectors.first_seen import memory_of
-from operators.rules import RuleSet
+from operators.connectors.redis.dedup_store import memory_of
+from operators.records.batches import RawBatch
+from operators.rules.rules import RuleSet
 
 
 def build(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from operators.connectors.paths import local_folder
+from operators.connectors.delta.paths import local_folder
 
 _RECOVERY: Final = "the recovery directory (-r)"
 

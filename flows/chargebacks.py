@@ -20,10 +20,10 @@ from flows.settings import Settings
 from flows.starting import start, table_id
 from flows.streams import CHARGEBACKS, PAYMENTS, Stream
 from flows.streams.chargebacks import LATE, ChargebackSettings, outcome_join, outcomes_table
-from operators.batches import RawBatch
-from operators.connectors.first_seen import memory_of
+from operators.connectors.redis.dedup_store import memory_of
 from operators.joins import IntervalJoin
-from operators.rules import RuleSet
+from operators.records.batches import RawBatch
+from operators.rules.rules import RuleSet
 from operators.steps.joins import interval_join
 
 

@@ -21,16 +21,18 @@ from flows.starting import prepare_recovery, recovery_directory, start, table_id
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.avro import Decoder, Lookup
-from operators.connectors import kafka, redis, topic_ids
-from operators.connectors.committed import CommittedIds
-from operators.connectors.delta_sink import DeltaSink
-from operators.connectors.first_seen import RedisFirstSeen, memory_of
-from operators.connectors.kafka_sink import KafkaSink
-from operators.connectors.kafka_source import KafkaSource
-from operators.connectors.seen import History
+from operators.connectors.delta.committed_ids import CommittedIds
+from operators.connectors.delta.sink import DeltaSink
+from operators.connectors.kafka import client as kafka
+from operators.connectors.kafka import topic_ids
+from operators.connectors.kafka.sink import KafkaSink
+from operators.connectors.kafka.source import KafkaSource
+from operators.connectors.redis import client as redis
+from operators.connectors.redis.dedup_ids import History
+from operators.connectors.redis.dedup_store import RedisFirstSeen, memory_of
 from operators.contracts import load_contract
-from operators.rules import RuleSet, load_rules
-from operators.tables import Table
+from operators.records.tables import Table
+from operators.rules.rules import RuleSet, load_rules
 
 
 def run(stream: Stream) -> Dataflow:

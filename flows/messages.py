@@ -7,8 +7,8 @@ from typing import Any, Final
 import orjson
 import polars as pl
 
-from operators.connectors.outgoing import Outgoing
-from operators.rejects import Refusal, Stage
+from operators.connectors.kafka.outgoing import Outgoing
+from operators.records.rejects import Refusal, Stage
 
 _CONNECT: Final = "__connect.errors."
 _SPRING: Final = "kafka_dlt-"
@@ -19,8 +19,8 @@ _STREAMS: Final = "__streams.errors."
 _STAGES: Final[dict[Stage, tuple[str, str]]] = {
     "decode": ("VALUE_CONVERTER", "operators.avro.decode.Decoder"),
     "contract": ("TRANSFORMATION", "operators.contracts.Contract"),
-    "rule": ("TRANSFORMATION", "operators.rules.RuleSet"),
-    "sink": ("TASK_PUT", "operators.connectors.delta_sink.DeltaSink"),
+    "rule": ("TRANSFORMATION", "operators.rules.rules.RuleSet"),
+    "sink": ("TASK_PUT", "operators.connectors.delta.sink.DeltaSink"),
 }
 # No exception is thrown, so there is no stack trace: a refusal is a value, and this its class.
 _REFUSAL: Final = f"{Refusal.__module__}.{Refusal.__qualname__}"

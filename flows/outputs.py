@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from flows.settings import Settings
-from operators.connectors import output_topics, topic_ids
-from operators.connectors.kafka_sink import KafkaSink
+from operators.connectors.kafka import output_topics, topic_ids
+from operators.connectors.kafka.sink import KafkaSink
 
 
 def open_outputs(

@@ -18,10 +18,10 @@ from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.avro import Decoder
-from operators.batches import Batch, RawBatch, merge
-from operators.records import ingested
-from operators.rejects import Breaker
-from operators.rules import RuleSet
+from operators.records.batches import Batch, RawBatch, merge
+from operators.records.raw import ingested
+from operators.records.rejects import Breaker
+from operators.rules.rules import RuleSet
 from operators.steps.decode import Contract, decode
 from operators.steps.dedup import FirstSeen, dedup
 from operators.steps.features import features

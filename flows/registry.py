@@ -5,7 +5,7 @@ from typing import Final
 from flows.settings import PREFIX, Settings, SettingsError
 from flows.starting import recovery_directory
 from operators.avro import Lookup
-from operators.connectors import registry
+from operators.connectors.registry import schema_source as registry
 
 _KEPT: Final = "schemas"
 

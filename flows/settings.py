@@ -19,9 +19,9 @@ from flows.apart import same_folders, same_topics
 from flows.kafka_settings import kafka_problems, kafka_settings
 from flows.streams import PAYMENTS, STREAMS, Stream
 from flows.streams.settings import OWN, Duration, StreamSettings
-from operators.connectors import registry
-from operators.connectors.paths import check_root
-from operators.connectors.redis_url import check_redis_url
+from operators.connectors.delta.paths import check_root
+from operators.connectors.redis.url import check_redis_url
+from operators.connectors.registry import schema_source as registry
 
 PREFIX = "MILLSTREAM_"
 _KAFKA = f"{PREFIX}KAFKA_"

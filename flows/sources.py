@@ -8,13 +8,15 @@ from flows.settings import Settings
 from flows.starting import at_good_end, known_partitions
 from flows.streams.settings import StreamSettings
 from flows.told import told
-from operators.connectors import delta, file_limit, kafka, recovery
-from operators.connectors.delta_sink import DeltaSink
-from operators.connectors.drain import DRAIN
-from operators.connectors.kafka_reader import READERS
-from operators.connectors.kafka_source import KafkaSource
-from operators.connectors.topic_ids import HOW_TO_GO_ON
-from operators.tables import Frontier
+from operators.connectors import file_limit, recovery
+from operators.connectors.delta import table as delta
+from operators.connectors.delta.sink import DeltaSink
+from operators.connectors.kafka import client as kafka
+from operators.connectors.kafka.reader import READERS
+from operators.connectors.kafka.source import KafkaSource
+from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON
+from operators.connectors.shutdown import DRAIN
+from operators.event_time.frontier import Frontier
 
 # With few records a batch costs as much as with many, and the cores are others' too.
 _UNHURRIED_SECONDS: Final = 0.5

@@ -13,12 +13,13 @@ from bytewax.dataflow import Dataflow
 from flows import ending, reporting
 from flows.settings import Settings, SettingsError, refuse
 from flows.told import check_endpoint, told
-from operators.connectors import delta, memory, recovery, recovery_owner
-from operators.connectors.drain import DRAIN
+from operators.connectors import memory, recovery, recovery_owner
+from operators.connectors.delta import table as delta
+from operators.connectors.shutdown import DRAIN
 from operators.contracts import ContractError
 from operators.errors import KnownError
-from operators.rules import RuleError
-from operators.tables import Table
+from operators.records.tables import Table
+from operators.rules.rules import RuleError
 
 _Loaded = TypeVar("_Loaded")
 

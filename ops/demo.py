@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from flows import settings as settings_
-from operators.connectors import registry
+from operators.connectors.registry import schema_source as registry
 from ops.local import Stack, local_stack
 from ops.processes import ServerError
 from ops.run_flow import run_flow

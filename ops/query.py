@@ -14,9 +14,9 @@ from rich.table import Table
 
 from flows import settings as settings_
 from flows.streams import STREAMS, all_tables
-from operators.connectors.layout import columns_of
-from operators.connectors.paths import table_uri
-from operators.tables import Table as Declared
+from operators.connectors.delta.layout import columns_of
+from operators.connectors.delta.paths import table_uri
+from operators.records.tables import Table as Declared
 from ops.newest import newest_rows
 
 

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from flows import settings as settings_
 from flows.streams import STREAMS, Stream
-from operators.cases import failing_case
-from operators.rules import Rule, RuleError, RuleSet
+from operators.rules.cases import failing_case
+from operators.rules.rules import Rule, RuleError, RuleSet
 
 
 def add_parser(subparsers: Any) -> None:

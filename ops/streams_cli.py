@@ -11,7 +11,7 @@ from rich.table import Table
 import schemas
 from flows import settings as settings_
 from flows.streams import STREAMS, Stream
-from operators.rules import RuleError, load_rules
+from operators.rules.rules import RuleError, load_rules
 
 
 def add_parser(subparsers: Any) -> None:

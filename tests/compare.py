@@ -7,9 +7,9 @@ from deltalake import DeltaTable
 
 from flows.settings import Settings
 from flows.streams import STREAMS, all_tables
-from operators.connectors.delta import table_uri
-from operators.connectors.kafka import read_to_end, wait_for_partitions
-from operators.tables import Table
+from operators.connectors.delta.table import table_uri
+from operators.connectors.kafka.client import read_to_end, wait_for_partitions
+from operators.records.tables import Table
 
 _NOT_COMPARED = "written_at"
 

@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from operators.batches import END_OF_INPUT, Batch, Int64s, Progress
-from operators.tables import TIME
-from operators.watermarks import PartitionWatermark
+from operators.columns.arrays import Int64s
+from operators.event_time.watermarks import PartitionWatermark
+from operators.records.batches import END_OF_INPUT, Batch, Progress
+from operators.records.tables import TIME
 
 TOPIC: Final = "nexmark"
 START: Final = 1_436_918_400_000_000
@@ -28,7 +29,7 @@ IN_FLIGHT_AUCTIONS: Final = 100
 HOT_SPAN: Final = 100
 
 Kind = pl.Enum(["person", "auction", "bid"])
-Mask = npt.NDArray[np.bool_]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def events(params: Params) -> pl.DataFrame:
     )
 
 
-def _where(values: Int64s, mask: Mask) -> pl.Series:
+def _where(values: Int64s, mask: Bools) -> pl.Series:
     return pl.Series(values).set(pl.Series(~mask), None)
 
 

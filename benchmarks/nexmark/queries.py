@@ -10,10 +10,10 @@ import polars as pl
 
 from benchmarks.nexmark.events import TOPIC
 from benchmarks.nexmark.stages import JoinStage, WindowStage
-from operators.batches import Batch, Progress, merge
 from operators.joins import IntervalJoin
-from operators.tables import TIME
-from operators.waiting import Side
+from operators.records.batches import Batch, Progress, merge
+from operators.records.tables import TIME
+from operators.state.event_time_buffer import Side
 from operators.windows import Windows, agg, session, sliding, tumbling
 
 SECOND: Final = 1_000_000

@@ -10,11 +10,12 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from operators.batches import NO_WATERMARK, Int64s, Progress
-from operators.hashing import hash_columns, key_groups
+from operators.columns.arrays import Int64s
+from operators.columns.hashing import hash_columns, key_groups
 from operators.joins import IntervalJoin, OpenIntervals
-from operators.tables import TIME
-from operators.waiting import HASH
+from operators.records.batches import NO_WATERMARK, Progress
+from operators.records.tables import TIME
+from operators.state.event_time_buffer import HASH
 from operators.windows import OpenWindows, Windows
 
 GROUPS: Final = 4

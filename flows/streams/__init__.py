@@ -4,7 +4,7 @@ from flows.streams.chargebacks import CHARGEBACKS, outcome_tables
 from flows.streams.clicks import CLICKS
 from flows.streams.payments import PAYMENTS
 from flows.streams.stream import Features, Stream
-from operators.tables import Table
+from operators.records.tables import Table
 
 STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS)
 """Every stream; what the settings of payments say, the others have too."""

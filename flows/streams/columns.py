@@ -5,7 +5,7 @@ from typing import Any, Final
 import polars as pl
 
 import schemas
-from operators.tables import TIME
+from operators.records.tables import TIME
 
 _TYPES: Final[dict[str, pl.DataType]] = {
     "string": pl.String(),

@@ -11,13 +11,13 @@ import polars as pl
 import schemas
 from flows.streams.columns import record_columns
 from flows.streams.settings import StreamSettings
-from operators.cases import Fixture
-from operators.features import CardFeatures
-from operators.records import RAW_COLUMNS, REJECT_COLUMNS
-from operators.rules import alert_columns
+from operators.features.card_features import CardFeatures
+from operators.records.raw import RAW_COLUMNS, REJECT_COLUMNS
+from operators.records.tables import COORDINATES, TIME, Table
+from operators.rules.cases import Fixture
+from operators.rules.rules import alert_columns
 from operators.steps.dedup import duplicate_columns
 from operators.steps.windows import late_columns
-from operators.tables import COORDINATES, TIME, Table
 from operators.windows import Session, Windows
 
 

@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 import pyruhvro
 
 from operators.avro.compile import Field
-from operators.avro.payloads import Group, Ints, Payloads
+from operators.avro.payloads import Group, Payloads
 from operators.avro.scan import well_formed
 from operators.avro.wire import INT_MAX, INT_MIN
+from operators.columns.arrays import Int64s
 
 # pyruhvro's word for each kind that it decodes exactly. On bytes and fixed it panics.
 _TYPES = {
@@ -58,7 +59,7 @@ class Bulk:
 
     def decode(
         self, payloads: Payloads, groups: Sequence[Group]
-    ) -> tuple[list[pl.Series], Ints]:
+    ) -> tuple[list[pl.Series], Int64s]:
         """Return a column per field, of `WIRE_TYPES`, and which values their rows are.
 
         What is left out is not good, or not surely so.
@@ -109,7 +110,9 @@ class Bulk:
             return None
         return made
 
-    def _bounded(self, columns: list[pl.Series], rows: Ints) -> tuple[list[pl.Series], Ints]:
+    def _bounded(
+        self, columns: list[pl.Series], rows: Int64s
+    ) -> tuple[list[pl.Series], Int64s]:
         """Leave out the rows in which an int or an enum's index is out of its range."""
         good: pl.Series | None = None
         for column, bounds in zip(columns, self._bounds, strict=True):
@@ -147,7 +150,7 @@ def _within(column: pl.Series, low: int, high: int) -> bool:
     return least is None or (low <= int(least) and int(most) <= high)  # type: ignore[arg-type]
 
 
-def _pieces(payloads: Payloads, rows: Ints) -> list[Ints]:
+def _pieces(payloads: Payloads, rows: Int64s) -> list[Int64s]:
     """Cut into runs of at most `_PIECE_BYTES` each, a longer value alone; at least one run."""
     sizes = payloads.ends[rows] - payloads.starts[rows]
     sums = np.cumsum(sizes)

@@ -11,11 +11,12 @@ from operators.avro import framing
 from operators.avro.bulk import Bulk
 from operators.avro.compile import Record, compile_record
 from operators.avro.framing import Headers, Lookup, SchemaId
-from operators.avro.payloads import Group, Ints, Payloads
+from operators.avro.payloads import Group, Payloads
 from operators.avro.resolve import WIRE_TYPES, Reader, Resolver
 from operators.avro.wire import MalformedError, SchemaError
-from operators.frames import stacked, taken
-from operators.rejects import Refusal
+from operators.columns.arrays import Int64s
+from operators.columns.frames import stacked, taken
+from operators.records.rejects import Refusal
 from schemas import AvroSchema
 
 _MAX_PLANS = 1024
@@ -35,10 +36,10 @@ class Decoded:
     """
 
     frame: pl.DataFrame
-    rows: Ints
+    rows: Int64s
     refusals: list[Refusal]
 
-    def in_order(self, good: pl.Series | None = None) -> tuple[pl.DataFrame, Ints]:
+    def in_order(self, good: pl.Series | None = None) -> tuple[pl.DataFrame, Int64s]:
         """Return frame and rows in the order of the batch; only the rows that are `good`."""
         rows = self.rows
         if good is None and np.all(rows[1:] > rows[:-1]):
@@ -159,7 +160,7 @@ class _Plan:
 
     def decode(
         self, payloads: Payloads, groups: list[Group]
-    ) -> tuple[pl.DataFrame, Ints, list[Refused]]:
+    ) -> tuple[pl.DataFrame, Int64s, list[Refused]]:
         """Return the good rows' frame, which values they are, and the others."""
         rows = np.zeros(0, np.int64)
         columns: list[pl.Series] | None = None
@@ -183,7 +184,7 @@ class _Plan:
         return frame, rows, refused
 
     def _strictly(
-        self, all_values: list[bytes | None], groups: list[Group], done: Ints
+        self, all_values: list[bytes | None], groups: list[Group], done: Int64s
     ) -> tuple[list[pl.Series], list[int], list[Refused]]:
         """Read what is not done yet one by one."""
         values, good, refused = [], [], []
@@ -224,7 +225,7 @@ def _id_of(row: int, several: list[tuple[SchemaId, Group]]) -> str:
     raise LookupError(f"row {row} is in no group")
 
 
-def _left(groups: list[Group], done: Ints, size: int) -> Iterator[tuple[int, int]]:
+def _left(groups: list[Group], done: Int64s, size: int) -> Iterator[tuple[int, int]]:
     """Yield the groups' rows that are not done, and how much to skip of their values."""
     open_ = np.ones(size, np.bool_)
     open_[done] = False

@@ -12,8 +12,9 @@ from uuid import UUID
 
 import numpy as np
 
-from operators.avro.payloads import Group, Ints, Payloads
-from operators.rejects import Refusal
+from operators.avro.payloads import Group, Payloads
+from operators.columns.arrays import Int64s
+from operators.records.rejects import Refusal
 from schemas import AvroSchema
 
 SchemaId = int | UUID
@@ -52,7 +53,7 @@ def split(
     return groups, refusals
 
 
-def _alike(payloads: Payloads, rows: Ints) -> Iterator[tuple[bytes, Ints]]:
+def _alike(payloads: Payloads, rows: Int64s) -> Iterator[tuple[bytes, Int64s]]:
     """Yield ids that stand before the body, and the rows of each, unless there are many ids."""
     data = payloads.data
     words = np.ndarray((len(data) - 7,), "<u8", data.data, strides=(1,))

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-Ints = npt.NDArray[np.int64]
+from operators.columns.arrays import Int64s
 
 _PADDING = bytes(32)
 
@@ -20,8 +20,8 @@ class Payloads(NamedTuple):
 
     values: list[bytes | None]
     data: npt.NDArray[np.uint8]
-    starts: Ints
-    ends: Ints
+    starts: Int64s
+    ends: Int64s
 
     @classmethod
     def of(cls, values: Sequence[bytes | None], column: pl.Series | None = None) -> Self:
@@ -40,5 +40,5 @@ class Payloads(NamedTuple):
 class Group(NamedTuple):
     """Records whose bodies begin alike: their rows, ascending, and how many bytes before it."""
 
-    rows: Ints
+    rows: Int64s
     skip: int

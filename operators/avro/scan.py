@@ -11,16 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.avro.wire import INT_MAX, INT_MIN, Wire
-
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+from operators.columns.arrays import Bools, Int64s
 
 _WIDTHS = {"boolean": 1, "float": 4, "double": 8}
 
 
 def well_formed(
-    data: npt.NDArray[np.uint8], starts: Ints, ends: Ints, fields: Sequence[Wire]
-) -> Flags:
+    data: npt.NDArray[np.uint8], starts: Int64s, ends: Int64s, fields: Sequence[Wire]
+) -> Bools:
     """Return a flag for each body: whether it is a record of `fields`, all of them flat.
 
     Body i is ``data[starts[i]:ends[i]]``; 16 zeros or more stand behind the last.
@@ -28,7 +26,7 @@ def well_formed(
     at = starts
     good = np.ones(len(starts), np.bool_)
     for wire in fields:
-        present: Flags | None = None
+        present: Bools | None = None
         if wire.null_first is not None:
             index, at, whole = _longs(data, at)
             good &= whole & ((index == 0) | (index == 1))
@@ -41,7 +39,9 @@ def well_formed(
     return good
 
 
-def _pass(data: npt.NDArray[np.uint8], at: Ints, ends: Ints, wire: Wire) -> tuple[Ints, Flags]:
+def _pass(
+    data: npt.NDArray[np.uint8], at: Int64s, ends: Int64s, wire: Wire
+) -> tuple[Int64s, Bools]:
     """Return the places after one value, not null, and whether each is well-formed."""
     if wire.kind in _WIDTHS:
         fine = data[at] <= 1 if wire.kind == "boolean" else np.ones(len(at), np.bool_)
@@ -57,7 +57,7 @@ def _pass(data: npt.NDArray[np.uint8], at: Ints, ends: Ints, wire: Wire) -> tupl
     return at, fine
 
 
-def _longs(data: npt.NDArray[np.uint8], at: Ints) -> tuple[Ints, Ints, Flags]:
+def _longs(data: npt.NDArray[np.uint8], at: Int64s) -> tuple[Int64s, Int64s, Bools]:
     """Read a zigzag varint at each place: values, places after them, whether they end."""
     byte = data[at]
     # Most are of one byte.
@@ -70,8 +70,8 @@ def _longs(data: npt.NDArray[np.uint8], at: Ints) -> tuple[Ints, Ints, Flags]:
 
 
 def _longer(
-    data: npt.NDArray[np.uint8], byte: npt.NDArray[np.uint8], at: Ints
-) -> tuple[Ints, Ints, Flags]:
+    data: npt.NDArray[np.uint8], byte: npt.NDArray[np.uint8], at: Int64s
+) -> tuple[Int64s, Int64s, Bools]:
     """Go on with varints whose first byte has another one behind it, at `at`."""
     bits = (byte & 0x7F).astype(np.uint64)
     going = np.arange(len(at))
@@ -87,7 +87,7 @@ def _longer(
     return _unzigzagged(bits), at, whole
 
 
-def _unzigzagged(bits: npt.NDArray[np.uint64]) -> Ints:
+def _unzigzagged(bits: npt.NDArray[np.uint64]) -> Int64s:
     return (bits >> np.uint64(1)).astype(np.int64) ^ -(bits & np.uint64(1)).astype(np.int64)
 
 

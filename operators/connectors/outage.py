@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from operators.connectors.drain import DRAIN, Drain
+from operators.connectors.shutdown import DRAIN, Drain
 
 PATIENCE: Final = 120.0
 """How long, in seconds, a flow at work waits for what is away before it ends."""

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 
-from operators.rejects import Refusal
+from operators.records.rejects import Refusal
 
 FUTURE_BOUND_US: Final = 5 * 60 * 1_000_000
 

@@ -10,6 +10,7 @@ from polars.exceptions import PolarsError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import schemas
+from operators.columns.expressions import one_row
 from operators.contracts.contract import (
     Check,
     Contract,
@@ -19,7 +20,6 @@ from operators.contracts.contract import (
     span,
     time_in,
 )
-from operators.expressions import one_row
 from schemas import AvroSchema
 
 _TEXT: Final = {"string", "enum"}

@@ -6,13 +6,14 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from operators.arrivals import Arrivals
-from operators.batches import Int64s, Progress
+from operators.columns.arrays import Int64s
 from operators.joins.spec import SETTLED, IntervalJoin, Joined
-from operators.parts import Divided, Members
-from operators.shelf import Shelf
-from operators.tables import TIME
-from operators.waiting import HASH, INTERNAL, TIME_US
+from operators.records.batches import Progress
+from operators.records.tables import TIME
+from operators.state.event_time_buffer import HASH, INTERNAL, TIME_US
+from operators.state.reordering import Arrivals
+from operators.state.shards import Divided, Members
+from operators.state.time_log import Shelf
 
 
 class OpenIntervals(Members):

@@ -5,8 +5,8 @@ from typing import Final, Literal
 
 import polars as pl
 
-from operators.tables import TIME
-from operators.waiting import Side
+from operators.records.tables import TIME
+from operators.state.event_time_buffer import Side
 
 SETTLED: Final = "settled_at"
 

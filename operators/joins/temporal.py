@@ -5,13 +5,14 @@ from typing import ClassVar
 
 import polars as pl
 
-from operators.arrivals import Arrivals
-from operators.batches import Int64s, Progress
+from operators.columns.arrays import Int64s
 from operators.joins.spec import SETTLED, Joined, TemporalJoin
 from operators.joins.versions import Versions
-from operators.parts import Divided, Members
-from operators.tables import TIME
-from operators.waiting import HASH, TIME_US
+from operators.records.batches import Progress
+from operators.records.tables import TIME
+from operators.state.event_time_buffer import HASH, TIME_US
+from operators.state.reordering import Arrivals
+from operators.state.shards import Divided, Members
 
 
 class OpenVersions(Members):

@@ -6,12 +6,11 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from operators.batches import Int64s, Mask
-from operators.hashing import UInt64s
-from operators.index import KeyIndex
-from operators.ipc import to_ipc
-from operators.parts import Rows, of_part, read, write
-from operators.waiting import HASH, OFFSET, PARTITION, TIME_US, Side
+from operators.columns.arrays import Bools, Int64s, UInt64s
+from operators.columns.index import KeyIndex
+from operators.columns.ipc import to_ipc
+from operators.state.event_time_buffer import HASH, OFFSET, PARTITION, TIME_US, Side
+from operators.state.shards import Rows, of_part, read, write
 
 _TIDY_MIN: Final = 8_192
 
@@ -50,7 +49,7 @@ class Versions:
 
     def as_of(
         self, hashes: UInt64s, times: Int64s, keys: pl.DataFrame
-    ) -> tuple[pl.DataFrame, Mask]:
+    ) -> tuple[pl.DataFrame, Bools]:
         """Return the output columns valid at `times` per key, and where there is a version."""
         if self._parts:
             self._times = np.concatenate((self._times, *self._parts))
@@ -134,5 +133,5 @@ def _newest(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.unique(HASH, keep="last", maintain_order=True)
 
 
-def _all(ids: Int64s) -> Mask:
+def _all(ids: Int64s) -> Bools:
     return np.ones(len(ids), bool)

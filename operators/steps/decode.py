@@ -12,10 +12,10 @@ from bytewax.dataflow import Stream, operator
 
 from operators import metrics
 from operators.avro import Decoder
-from operators.batches import Batch, RawBatch
-from operators.frames import taken
-from operators.records import coordinates, refused
-from operators.rejects import Breaker, Refusal
+from operators.columns.frames import taken
+from operators.records.batches import Batch, RawBatch
+from operators.records.raw import coordinates, refused
+from operators.records.rejects import Breaker, Refusal
 
 Contract = Callable[[pl.DataFrame, pl.Series], tuple[pl.Series, list[Refusal]]]
 """Maps (decoded rows, their Kafka timestamps in ms) to (mask of good rows, refusals)."""

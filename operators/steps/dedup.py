@@ -9,10 +9,11 @@ import polars as pl
 from bytewax.dataflow import Stream, operator
 
 from operators import metrics
-from operators.batches import Batch, Int64s, merge, split
-from operators.frames import filtered, taken
-from operators.tables import COORDINATES, TIME
-from operators.times import in_micros
+from operators.columns.arrays import Int64s
+from operators.columns.frames import filtered, taken
+from operators.columns.times import in_micros
+from operators.records.batches import Batch, merge, split
+from operators.records.tables import COORDINATES, TIME
 
 HOUR: Final = 3_600_000_000
 

@@ -6,9 +6,9 @@ from typing import Any
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 
-from operators.batches import Batch, merge
-from operators.features import CardFeatures
-from operators.steps.kept import Keeping, KeptLogic, write_parts
+from operators.features.card_features import CardFeatures
+from operators.records.batches import Batch, merge
+from operators.steps.snapshots import Keeping, KeptLogic, write_parts
 from operators.steps.watermarks import Clock
 
 

@@ -8,12 +8,12 @@ import bytewax.operators as op
 import polars as pl
 from bytewax.dataflow import Stream, operator
 
-from operators.batches import Batch, Progress
-from operators.hashing import key_groups
+from operators.columns.hashing import key_groups
 from operators.joins import IntervalJoin, Joined, OpenIntervals, OpenVersions, TemporalJoin
-from operators.steps.kept import Keeping
+from operators.records.batches import Batch, Progress
+from operators.state.event_time_buffer import HASH, Side
 from operators.steps.keyed import GroupLogic, Keyed, KeyedOut, route, settle
-from operators.waiting import HASH, Side
+from operators.steps.snapshots import Keeping
 
 
 class _Intervals(GroupLogic[OpenIntervals]):

@@ -12,13 +12,13 @@ import polars as pl
 from bytewax.dataflow import Stream, operator
 
 from operators import metrics
-from operators.batches import Batch, Progress, merge
-from operators.frames import stacked, taken
-from operators.hashing import key_groups
-from operators.kept import State
-from operators.steps.kept import Keeping, KeptLogic, write_parts
-from operators.times import in_micros
-from operators.waiting import HASH, LATE_ROWS, OFFSET, PARTITION
+from operators.columns.frames import stacked, taken
+from operators.columns.hashing import key_groups
+from operators.columns.times import in_micros
+from operators.records.batches import Batch, Progress, merge
+from operators.state.event_time_buffer import HASH, LATE_ROWS, OFFSET, PARTITION
+from operators.state.snapshots import State
+from operators.steps.snapshots import Keeping, KeptLogic, write_parts
 
 LATE: Final = "late"
 """The key of late rows, which no key group has."""

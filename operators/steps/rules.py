@@ -7,9 +7,9 @@ import polars as pl
 from bytewax.dataflow import Stream, operator
 
 from operators import metrics
-from operators.batches import Batch, merge
-from operators.records import REJECT_COLUMNS
-from operators.rules import Failure, RuleSet
+from operators.records.batches import Batch, merge
+from operators.records.raw import REJECT_COLUMNS
+from operators.rules.rules import Failure, RuleSet
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 
 from operators import metrics
-from operators.batches import NO_WATERMARK, Batch, Progress, merge
-from operators.tables import TIME
-from operators.times import in_micros
-from operators.watermarks import Idleness, PartitionWatermark, ended
+from operators.columns.times import in_micros
+from operators.event_time.watermarks import Idleness, PartitionWatermark, ended
+from operators.records.batches import NO_WATERMARK, Batch, Progress, merge
+from operators.records.tables import TIME
 
 STATE_VERSION: Final = 2
 

@@ -11,11 +11,11 @@ from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 
 from operators import metrics
-from operators.batches import Batch, Progress, merge
-from operators.frames import stacked, taken
-from operators.hashing import key_groups
+from operators.columns.frames import stacked, taken
+from operators.columns.hashing import key_groups
 from operators.metrics import observe_state
-from operators.tables import COORDINATES, TIME
+from operators.records.batches import Batch, Progress, merge
+from operators.records.tables import COORDINATES, TIME
 from operators.windows import (
     HASH,
     Aggregate,

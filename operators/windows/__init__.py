@@ -1,12 +1,13 @@
 """Windows: keyed aggregates over spans of event time, emitted when the watermark passes."""
 
 from operators.windows import agg
+from operators.windows.accumulators import HASH
 from operators.windows.agg import Aggregate, InexactError
 from operators.windows.assigners import Session, Sliding, session, sliding, tumbling
-from operators.windows.closing import Closing, Due
 from operators.windows.durations import Duration, micros
+from operators.windows.emission import Closing, Due
 from operators.windows.intake import Intake, Work
-from operators.windows.opened import (
+from operators.windows.open_windows import (
     Closed,
     OpenWindows,
     Slot,
@@ -15,7 +16,6 @@ from operators.windows.opened import (
     new_panes,
     newest,
 )  # fmt: skip
-from operators.windows.partials import HASH
 from operators.windows.spec import Judged, Windows
 
 __all__ = [

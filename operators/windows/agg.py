@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import polars as pl
 
-from operators.expressions import one_row
+from operators.columns.expressions import one_row
 
 Kind = Literal[
     "count", "sum", "min", "max", "mean", "stddev", "first", "last", "distinct", "quantile"

@@ -8,15 +8,15 @@ from typing import Any, Final, Self
 import numpy as np
 import polars as pl
 
-from operators.batches import NO_WATERMARK, Progress
-from operators.frames import stacked
-from operators.grouping import distinct
-from operators.ipc import to_ipc
-from operators.times import in_micros
-from operators.watermarks import FlowWatermark
-from operators.windows.dues import Dues
+from operators.columns.frames import stacked
+from operators.columns.grouping import distinct
+from operators.columns.ipc import to_ipc
+from operators.columns.times import in_micros
+from operators.event_time.watermarks import FlowWatermark
+from operators.records.batches import NO_WATERMARK, Progress
+from operators.windows.slices import Frame, loaded
 from operators.windows.spec import MARKS, Windows
-from operators.windows.store import Frame, loaded
+from operators.windows.timers import Dues
 
 _HELD_MIN: Final = 2_048
 _HELD_MAX: Final = 131_072

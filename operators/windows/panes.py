@@ -6,12 +6,13 @@ from typing import Any, Final, Self
 import numpy as np
 import polars as pl
 
-from operators.batches import NO_WATERMARK, Int64s
-from operators.windows.chains import both
-from operators.windows.closing import Due
-from operators.windows.overlap import AFTER, UNTIL
+from operators.columns.arrays import Int64s
+from operators.records.batches import NO_WATERMARK
+from operators.windows.emission import Due
+from operators.windows.session_chains import both
+from operators.windows.slices import Frame, Store
+from operators.windows.sliding_panes import AFTER, UNTIL
 from operators.windows.spec import Windows
-from operators.windows.store import Frame, Store
 
 _MARKS: Final = ("slice", "since")
 

@@ -6,12 +6,12 @@ from typing import Any, Final, Self
 import numpy as np
 import polars as pl
 
-from operators.batches import Int64s
-from operators.ipc import to_ipc
-from operators.windows.chains import both, height, lay_out, parted
-from operators.windows.closing import ENDS, SESSION, Due
+from operators.columns.arrays import Int64s
+from operators.columns.ipc import to_ipc
+from operators.windows.emission import ENDS, SESSION, Due
+from operators.windows.session_chains import both, height, lay_out, parted
+from operators.windows.slices import Frame, Store, loaded
 from operators.windows.spec import Windows
-from operators.windows.store import Frame, Store, loaded
 
 _ROWS_MIN: Final = 8_192
 _ROWS_MAX: Final = 131_072

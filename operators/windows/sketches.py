@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from operators.batches import Int64s
-from operators.hashing import UInt64s, hash_strings
+from operators.columns.arrays import Int64s, UInt64s
+from operators.columns.hashing import hash_strings
 
 _LOG_REGISTERS: Final = 12
 _REGISTERS: Final = 1 << _LOG_REGISTERS

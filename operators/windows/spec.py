@@ -8,14 +8,14 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from operators.batches import Int64s, Mask
-from operators.expressions import select_rows
-from operators.grouping import distinct
-from operators.hashing import hash_columns
-from operators.times import in_micros
+from operators.columns.arrays import Bools, Int64s
+from operators.columns.expressions import select_rows
+from operators.columns.grouping import distinct
+from operators.columns.hashing import hash_columns
+from operators.columns.times import in_micros
+from operators.windows.accumulators import HASH, ORDER
 from operators.windows.agg import Aggregate
 from operators.windows.assigners import Assigner, Session, Sliding
-from operators.windows.partials import HASH, ORDER
 
 MARKS: Final = ("slice", "since", HASH)
 """What a record that counts is marked with: its slice, when it came, and its key's hash."""
@@ -34,7 +34,7 @@ class Judged:
     """
 
     marked: pl.DataFrame
-    counts: Mask | None
+    counts: Bools | None
     late: pl.DataFrame | None
 
     @property

@@ -11,11 +11,11 @@ from flows.connecting import rules_of
 from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import PAYMENTS, STREAMS, Stream
-from operators.connectors.accounts import recorded
-from operators.connectors.delta import Fence, table_uri
-from operators.connectors.kafka import wait_for_partitions
-from operators.connectors.reading import query, read
-from operators.connectors.topic_ids import identify
+from operators.connectors.delta.accounts import recorded
+from operators.connectors.delta.reading import query, read
+from operators.connectors.delta.table import Fence, table_uri
+from operators.connectors.kafka.client import wait_for_partitions
+from operators.connectors.kafka.topic_ids import identify
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.report import Check, Report, only_once
 from ops.verify.topics import reject_ids, sent_once, source_records, still_there

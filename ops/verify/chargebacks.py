@@ -16,11 +16,11 @@ from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import CHARGEBACKS
 from flows.streams.chargebacks import LATE, outcomes_table
-from operators.connectors.accounts import recorded
-from operators.connectors.delta import Fence, table_uri
-from operators.connectors.kafka import wait_for_partitions
-from operators.connectors.reading import read
-from operators.connectors.topic_ids import identify
+from operators.connectors.delta.accounts import recorded
+from operators.connectors.delta.reading import read
+from operators.connectors.delta.table import Fence, table_uri
+from operators.connectors.kafka.client import wait_for_partitions
+from operators.connectors.kafka.topic_ids import identify
 from operators.joins import IntervalJoin
 from ops.verify.report import Check, only_once
 from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there

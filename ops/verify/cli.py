@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import settings as settings_
-from operators.connectors.kafka import KafkaUnavailableError
-from operators.rules import RuleError
+from operators.connectors.kafka.client import KafkaUnavailableError
+from operators.rules.rules import RuleError
 from ops.verify.books import MissingTableError, verify
 from ops.verify.report import Report
 

@@ -7,14 +7,14 @@ from typing import Final
 import polars as pl
 from confluent_kafka import OFFSET_BEGINNING
 
-from operators.connectors.kafka import (
+from operators.connectors.kafka.client import (
     Config,
     first_offsets,
     headers_of,
     read_to_end,
     wait_for_partitions,
 )
-from operators.connectors.outgoing import ID_HEADER, SOURCE_ID_HEADER
+from operators.connectors.kafka.outgoing import ID_HEADER, SOURCE_ID_HEADER
 from ops.verify.report import Check, only_once
 
 Told = Callable[[int], None]

@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from flows.streams import PAYMENTS
-from operators.connectors.delta import table_uri
+from operators.connectors.delta.table import table_uri
 
 _TABLES: Final = tuple(table.name for table in PAYMENTS.all_tables)
 

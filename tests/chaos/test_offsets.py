@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, TopicPartition
 from deltalake import DeltaTable
 
 from flows.streams import PAYMENTS
-from operators.connectors.delta import Fence, table_uri
+from operators.connectors.delta.table import Fence, table_uri
 from ops.simulate import produce
 from tests.chaos.flow import Flow, Shape
 from tests.chaos.world import FOR_EVER, PARTITIONS, Result, World, make, world

@@ -79,7 +79,10 @@ def _around(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 def install() -> None:
     """Put the failpoints over the connectors."""
     from operators import metrics
-    from operators.connectors import delta_sink, first_seen, kafka_producer, kafka_source
+    from operators.connectors.delta import sink as delta_sink
+    from operators.connectors.kafka import producer as kafka_producer
+    from operators.connectors.kafka import source as kafka_source
+    from operators.connectors.redis import dedup_store as first_seen
 
     point = _Point()
     in_order = threading.Lock()

@@ -17,7 +17,7 @@ from redis import Redis as Client
 
 from flows import settings as settings_
 from flows.settings import Settings
-from operators.connectors import registry
+from operators.connectors.registry import schema_source as registry
 from ops.simulate import Params, Simulation, Troubles, produce, simulate
 from ops.verify import Report, verify
 from tests.chaos.flow import Flow, Shape

@@ -9,8 +9,8 @@ import polars as pl
 from deltalake import DeltaTable
 
 from flows.streams import PAYMENTS
-from operators.connectors.paths import table_uri
-from operators.connectors.reading import read
+from operators.connectors.delta.paths import table_uri
+from operators.connectors.delta.reading import read
 
 PROPERTY = "delta.setTransactionRetentionDuration"
 

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from confluent_kafka import Message, Producer
 
-from operators.connectors.kafka import headers_of, read_to_end, wait_for_partitions
-from operators.connectors.outgoing import ID_HEADER, left_out_header
+from operators.connectors.kafka.client import headers_of, read_to_end, wait_for_partitions
+from operators.connectors.kafka.outgoing import ID_HEADER, left_out_header
 from tests.field import raw_record
 from tests.field.topic import Field, payments
 from tests.servers import kafka
@@ -86,7 +86,9 @@ def test_none_is_too_large_and_all_say_why_in_the_words_of_connect_spring_and_st
     ]  # fmt: skip
     headers = dict(named)
     assert headers["__connect.errors.class.name"] == b"operators.avro.decode.Decoder"
-    assert headers["__connect.errors.exception.class.name"] == b"operators.rejects.Refusal"
+    assert (
+        headers["__connect.errors.exception.class.name"] == b"operators.records.rejects.Refusal"
+    )
     assert headers["millstream.stage"] == b"decode"
     assert headers["millstream.code"].decode() == refused["code"][1]
     place = struct.pack(">i", 0), struct.pack(">q", 1)

@@ -87,7 +87,7 @@ def test_refused_and_repeated_records_alone_hold_no_window_open_but_an_open_tran
         "payments",
         field.settings,
         field.folder / "state",
-        altered="operators.holdup.PATIENCE=2",
+        altered="operators.event_time.holdup.PATIENCE=2",
     )
     try:
         with traffic(field) as made:

@@ -7,8 +7,8 @@ import pytest
 from redis import Redis
 
 from flows import settings
-from operators.connectors.paths import table_uri
-from operators.connectors.reading import read
+from operators.connectors.delta.paths import table_uri
+from operators.connectors.delta.reading import read
 from ops.query import query
 from ops.verify import verify
 from tests.field.tables import filled

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from operators.connectors.kafka import read_to_end
+from operators.connectors.kafka.client import read_to_end
 from tests.field.topic import Field, offsets, payments
 from tests.field.transactions import Transactions, committed, delete_before, ends
 from tests.running import Flow, wait_until

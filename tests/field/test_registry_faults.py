@@ -16,7 +16,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext, Se
 from deltalake.exceptions import TableNotFoundError
 
 import schemas
-from operators.connectors import registry
+from operators.connectors.registry import schema_source as registry
 from ops.processes import free_port
 from tests.field.topic import NOON, Field, offsets, payment, payments
 from tests.operators.connectors.registry_server import serving

@@ -4,7 +4,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from flows import settings as settings_
-from operators.connectors.kafka import end_offsets
+from operators.connectors.kafka.client import end_offsets
 from ops.verify import Check, verify
 from tests.field.topic import Field, payments
 from tests.servers import kafka

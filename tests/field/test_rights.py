@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from flows.settings import kafka_settings
 from flows.streams import PAYMENTS
-from operators.connectors import kafka as connector
+from operators.connectors.kafka import client as connector
 from ops.local import Stack
 from ops.processes import running
 from ops.servers import broker

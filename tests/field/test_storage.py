@@ -37,7 +37,7 @@ def test_a_root_in_which_no_files_can_be_made_is_told_at_the_start(local: Field)
 
 def test_a_full_disk_is_told_at_the_start(tmp_path: Path) -> None:
     program = (
-        "import sys; from operators.connectors.delta import check_storage\n"
+        "import sys; from operators.connectors.delta.table import check_storage\n"
         "try: check_storage(sys.argv[1])\n"
         "except Exception as error: sys.exit(str(error))"
     )

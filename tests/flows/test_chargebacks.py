@@ -13,9 +13,9 @@ from confluent_kafka import Producer
 
 import schemas
 from operators.avro import Decoder
-from operators.connectors import registry
-from operators.connectors.kafka import headers_of, read_to_end
-from operators.connectors.outgoing import ID_HEADER
+from operators.connectors.kafka.client import headers_of, read_to_end
+from operators.connectors.kafka.outgoing import ID_HEADER
+from operators.connectors.registry import schema_source as registry
 from operators.contracts import load_contract
 from ops.local import Stack, local_stack
 from ops.simulate import Params, produce, simulate

@@ -15,9 +15,9 @@ from confluent_kafka import Producer
 import schemas
 from flows import settings as settings_
 from flows.streams import CLICKS
-from operators.cases import run_case
-from operators.connectors.kafka import read_to_end
-from operators.rules import load_rules
+from operators.connectors.kafka.client import read_to_end
+from operators.rules.cases import run_case
+from operators.rules.rules import load_rules
 from ops.local import Stack
 from ops.query import query
 from ops.topics import create_topic

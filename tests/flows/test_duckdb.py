@@ -9,7 +9,7 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 
 from flows.pipeline import build
 from flows.streams import PAYMENTS
-from operators.batches import END_OF_INPUT, Progress, RawBatch
+from operators.records.batches import END_OF_INPUT, Progress, RawBatch
 from operators.windows import newest
 from ops.simulate import Params, Troubles, simulate
 from ops.simulate.encode import SCHEMA_HEADER

@@ -12,7 +12,7 @@ from deltalake.exceptions import DeltaError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from flows import ending
-from operators.connectors.delta import FencedError
+from operators.connectors.delta.table import FencedError
 from ops.processes import free_port
 from tests.running import environment
 

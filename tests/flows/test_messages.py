@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from flows.messages import alert_messages, reject_messages
-from operators.batches import Progress, RawBatch
-from operators.records import REJECT_COLUMNS, refused
-from operators.rejects import Refusal, Stage
-from operators.rules import alert_columns
+from operators.records.batches import Progress, RawBatch
+from operators.records.raw import REJECT_COLUMNS, refused
+from operators.records.rejects import Refusal, Stage
+from operators.rules.rules import alert_columns
 
 ALERT = {
     "alert_id": "velocity@1/payments/2/17", "rule_id": "velocity", "rule_version": 1,
@@ -72,14 +72,14 @@ def test_a_reject_goes_out_as_it_came_with_the_reason_in_headers():
         "__connect.errors.connector.name": b"millstream",
         "__connect.errors.stage": b"VALUE_CONVERTER",
         "__connect.errors.class.name": b"operators.avro.decode.Decoder",
-        "__connect.errors.exception.class.name": b"operators.rejects.Refusal",
+        "__connect.errors.exception.class.name": b"operators.records.rejects.Refusal",
         "__connect.errors.exception.message": b"3 bytes left",
-        "__streams.errors.exception": b"operators.rejects.Refusal",
+        "__streams.errors.exception": b"operators.records.rejects.Refusal",
         "__streams.errors.message": b"3 bytes left",
         "__streams.errors.topic": b"payments",
         "__streams.errors.partition": b"2",
         "__streams.errors.offset": b"17",
-        "kafka_dlt-exception-fqcn": b"operators.rejects.Refusal",
+        "kafka_dlt-exception-fqcn": b"operators.records.rejects.Refusal",
         "kafka_dlt-exception-message": b"3 bytes left",
         "kafka_dlt-original-topic": b"payments",
         "kafka_dlt-original-partition": b"\0\0\0\x02",

@@ -15,11 +15,11 @@ from flows.pipeline import Parts, build
 from flows.settings import load
 from flows.streams import PAYMENTS
 from operators.avro import Decoder
-from operators.batches import END_OF_INPUT, Progress, RawBatch
-from operators.connectors import registry
-from operators.connectors.outgoing import Outgoing
+from operators.connectors.kafka.outgoing import Outgoing
+from operators.connectors.registry import schema_source as registry
 from operators.contracts import load_contract
-from operators.records import RAW_COLUMNS
+from operators.records.batches import END_OF_INPUT, Progress, RawBatch
+from operators.records.raw import RAW_COLUMNS
 
 SETTINGS = load(
     {

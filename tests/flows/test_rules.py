@@ -1,8 +1,8 @@
 import pytest
 
 from flows.streams import PAYMENTS
-from operators.cases import run_case
-from operators.rules import RuleSet, load_rules
+from operators.rules.cases import run_case
+from operators.rules.rules import RuleSet, load_rules
 
 RULES = load_rules(PAYMENTS.rules)
 

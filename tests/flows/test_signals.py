@@ -16,8 +16,8 @@ from ops.topics import create_topic
 from tests import topics
 from tests.running import Flow, run, wait_until
 
-SOURCE = "operators.connectors.kafka_source"
-SINK = "operators.connectors.delta_sink"
+SOURCE = "operators.connectors.kafka.source"
+SINK = "operators.connectors.delta.sink"
 BEGIN = 1_600_000_000_000
 TO_THE_END = {"MILLSTREAM_STOP_AT_END": "true"}
 IN_SMALL_BATCHES = {"MILLSTREAM_BATCH_SIZE": "20"}
@@ -78,7 +78,7 @@ def test_sigterm_ends_it_when_one_worker_is_at_its_end_and_another_is_not(
 ) -> None:
     sent = send(stack, tmp_path.name, partitions=1)
     bounded = settings | TO_THE_END | IN_SMALL_BATCHES
-    run("payments", bounded, tmp_path, "-w", "2", at="operators.connectors.drain.Drain.end")
+    run("payments", bounded, tmp_path, "-w", "2", at="operators.connectors.shutdown.Drain.end")
     assert read(tmp_path)[0] < sent
     run("payments", settings | TO_THE_END, tmp_path)
     assert read(tmp_path) == [sent, sent]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from flows.sources import _refuse_shorter
-from operators.connectors.delta import FencedError
-from operators.tables import Frontier
+from operators.connectors.delta.table import FencedError
+from operators.event_time.frontier import Frontier
 from ops.local import Stack, start_broker
 from ops.topics import create_topic
 from tests import topics

@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from operators.kept import Kept
+from operators.state.snapshots import Kept
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress
-from operators.features import SCHEMA, CardFeatures
-from operators.hashing import key_groups
-from operators.tables import COORDINATES, TIME, Frontier, Table, Tracker
-from operators.watermarks import Idleness
+from operators.columns.hashing import key_groups
+from operators.event_time.frontier import Frontier, Tracker
+from operators.event_time.watermarks import Idleness
+from operators.features.card_features import SCHEMA, CardFeatures
+from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
+from operators.records.tables import COORDINATES, TIME, Table
 from operators.windows import HASH, Aggregate, OpenWindows, Windows, tumbling
 from tests.operators.durable import Durable, End
 

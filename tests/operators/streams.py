@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
-from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress
-from operators.hashing import key_groups
-from operators.tables import TIME
-from operators.waiting import HASH, LATE_ROWS, split_late
-from operators.watermarks import PartitionWatermark
+from operators.columns.hashing import key_groups
+from operators.event_time.watermarks import PartitionWatermark
+from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
+from operators.records.tables import TIME
+from operators.state.event_time_buffer import HASH, LATE_ROWS, split_late
 from tests.operators.durable import Durable, End
 
 TYPES = {"key": pl.String(), "value": pl.Int64(), "event_time": TIME, "gone": pl.Boolean()}

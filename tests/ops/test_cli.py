@@ -9,7 +9,7 @@ from deltalake.exceptions import DeltaError
 
 from flows.settings import PREFIX
 from flows.streams import PAYMENTS
-from operators.connectors.delta import open_table
+from operators.connectors.delta.table import open_table
 from ops import cli
 from ops.local import Stack
 from ops.topics import create_topic

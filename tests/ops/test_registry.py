@@ -23,7 +23,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 import schemas
 from operators.avro import Decoder
-from operators.connectors.registry import open_registry
+from operators.connectors.registry.schema_source import open_registry
 from ops.registry import Registry
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -7,8 +7,8 @@ from flows.streams.payments import PAYMENTS
 from flows.streams.settings import Duration, StreamSettings
 from flows.streams.stream import Stream
 from operators.joins import IntervalJoin
-from operators.tables import COORDINATES, Table
-from operators.waiting import LATE_ROWS, Side
+from operators.records.tables import COORDINATES, Table
+from operators.state.event_time_buffer import LATE_ROWS, Side
 
 
 class ChargebackSettings(StreamSettings):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flows.streams.stream import Features, Stream
-from operators.features import SCHEMA, CardFeatures
+from operators.features.card_features import SCHEMA, CardFeatures
 from operators.windows import Windows, agg, session, sliding, tumbling
 
 _TOTALS = {

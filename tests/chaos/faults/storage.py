@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from deltalake import DeltaTable
 
 from flows.streams import PAYMENTS
-from operators.connectors.delta import table_uri
+from operators.connectors.delta.table import table_uri
 from tests.chaos.faults.watching import GIVE_UP, count, tended, until_done
 from tests.chaos.flow import Flow, Shape
 from tests.chaos.world import Result, World

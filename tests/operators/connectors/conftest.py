@@ -5,8 +5,8 @@ import itertools
 import pytest
 from confluent_kafka import Producer
 
-from operators.connectors.drain import Drain
-from operators.connectors.kafka_source import KafkaSource
+from operators.connectors.kafka.source import KafkaSource
+from operators.connectors.shutdown import Drain
 from ops.topics import create_topic
 from tests.servers import redis
 

@@ -3,10 +3,11 @@
 import polars as pl
 from deltalake import DeltaTable
 
-from operators.batches import NO_WATERMARK, Progress
-from operators.connectors.delta import Fence, open_table, table_uri
-from operators.connectors.delta_sink import DeltaSink
-from operators.tables import COORDINATES, TIME, Frontier, Table
+from operators.connectors.delta.sink import DeltaSink
+from operators.connectors.delta.table import Fence, open_table, table_uri
+from operators.event_time.frontier import Frontier
+from operators.records.batches import NO_WATERMARK, Progress
+from operators.records.tables import COORDINATES, TIME, Table
 
 ROWS = Table(
     "silver/rows", {**COORDINATES, "n": pl.Int64(), "day": pl.Int64()}, partition_by=("day",)

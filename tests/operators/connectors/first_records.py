@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from operators.connectors.first_seen import RedisFirstSeen
-from operators.connectors.seen import Seen
+from operators.connectors.redis.dedup_ids import Seen
+from operators.connectors.redis.dedup_store import RedisFirstSeen
 
 Row = tuple[str, int, int, int]
 """An id, its event's hour, partition and offset."""

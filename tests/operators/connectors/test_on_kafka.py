@@ -7,11 +7,11 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from operators.batches import Progress
-from operators.connectors.kafka import headers_of, read_to_end
-from operators.connectors.kafka_sink import KafkaSink
-from operators.connectors.outgoing import Outgoing, left_out_header
-from operators.connectors.topic_ids import identify
+from operators.connectors.kafka.client import headers_of, read_to_end
+from operators.connectors.kafka.outgoing import Outgoing, left_out_header
+from operators.connectors.kafka.sink import KafkaSink
+from operators.connectors.kafka.topic_ids import identify
+from operators.records.batches import Progress
 from tests.field import raw_record
 from tests.servers import kafka
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from operators.connectors.drain import Drain
 from operators.connectors.outage import Outage, wait_for
+from operators.connectors.shutdown import Drain
 
 LOG = logging.getLogger("millstream.test")
 

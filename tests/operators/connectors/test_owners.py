@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 from deltalake import CommitProperties, DeltaTable
 
-from operators.batches import Progress
 from operators.connectors import recovery
-from operators.connectors.delta import Fence, FencedError, table_uri
-from operators.connectors.delta_sink import DeltaSink
-from operators.tables import COORDINATES, Table
+from operators.connectors.delta.sink import DeltaSink
+from operators.connectors.delta.table import Fence, FencedError, table_uri
+from operators.records.batches import Progress
+from operators.records.tables import COORDINATES, Table
 
 ROWS = Table("silver/rows", {**COORDINATES, "n": pl.Int64()})
 OTHER = Table("silver/other", {**COORDINATES, "n": pl.Int64()})

@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import strategies as st
 
 from operators.joins import IntervalJoin, OpenIntervals, OpenVersions, TemporalJoin
-from operators.waiting import Side
+from operators.state.event_time_buffer import Side
 from tests.operators.streams import (
     TYPES,
     Event,

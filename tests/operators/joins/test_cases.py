@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 import yaml
 
-from operators.batches import END_OF_INPUT, Progress
 from operators.joins import IntervalJoin, OpenIntervals, OpenVersions, TemporalJoin
-from operators.waiting import Side, split_late
+from operators.records.batches import END_OF_INPUT, Progress
+from operators.state.event_time_buffer import Side, split_late
 from tests.operators.durable import Durable, End
 from tests.operators.streams import TYPES, Event, events, frame
 

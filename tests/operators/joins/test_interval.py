@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.batches import Progress
 from operators.joins import IntervalJoin, OpenIntervals
+from operators.records.batches import Progress
 from tests.operators.durable import Durable, End
 from tests.operators.joins.sides import LEFT, RIGHT, actual, bounds_, check, joined
 from tests.operators.streams import Event, events, frame, partitions, run
@@ -71,7 +71,7 @@ def test_the_rows_are_the_same_in_the_same_order_for_one_key_group(join, left, r
 
 def test_keys_that_share_a_hash_are_told_apart(monkeypatch):
     monkeypatch.setattr(
-        "operators.waiting.hash_columns",
+        "operators.state.event_time_buffer.hash_columns",
         lambda f, _: pl.zeros(f.height, pl.UInt64, eager=True).to_numpy(),
     )
     join = IntervalJoin(LEFT, RIGHT, 0, 10, "left")

@@ -3,8 +3,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.batches import Progress
 from operators.joins import OpenVersions, TemporalJoin, versions
+from operators.records.batches import Progress
 from tests.operators.joins.sides import LEFT, RIGHT, actual, bounds_, check
 from tests.operators.streams import Event, events, frame, partitions, run
 

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from operators.batches import Batch, Progress
-from operators.features import CardFeatures
+from operators.features.card_features import CardFeatures
+from operators.records.batches import Batch, Progress
+from operators.records.tables import TIME
 from operators.steps import features, watermarks
-from operators.steps.kept import Keeping
-from operators.tables import TIME
+from operators.steps.snapshots import Keeping
 
 
 class Time:

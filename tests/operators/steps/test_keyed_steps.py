@@ -14,15 +14,15 @@ from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, TestingSource, cluster_main
 
 from operators import metrics
-from operators.batches import END_OF_INPUT, Batch, Progress
 from operators.connectors import recovery
 from operators.joins import IntervalJoin, TemporalJoin
-from operators.sequences import Absence, Sequence, Step
+from operators.patterns import Absence, Sequence, Step
+from operators.records.batches import END_OF_INPUT, Batch, Progress
+from operators.records.tables import TIME
+from operators.state.event_time_buffer import Side
 from operators.steps.joins import enrich, interval_join, temporal_join
-from operators.steps.sequences import match
+from operators.steps.patterns import match
 from operators.steps.watermarks import watermarks
-from operators.tables import TIME
-from operators.waiting import Side
 from tests.operators.steps.crashing import Crashing
 from tests.operators.streams import TYPES
 

@@ -9,8 +9,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, run_main
 
-from operators.batches import END_OF_INPUT, NO_WATERMARK, Batch, Progress
 from operators.connectors import recovery
+from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Batch, Progress
 from operators.steps.windows import aggregate, late_columns
 from operators.windows import Windows, agg, session, sliding, tumbling
 from tests.operators.steps.crashing import Crashing

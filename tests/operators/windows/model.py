@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from operators.batches import NO_WATERMARK
-from operators.tables import TIME
+from operators.records.batches import NO_WATERMARK
+from operators.records.tables import TIME
 from operators.windows import Aggregate, Session, Windows
 from operators.windows.sketches import HyperLogLog, LogHistogram
 

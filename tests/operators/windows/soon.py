@@ -5,7 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from operators.windows import intake, reopened, sessions, store
+from operators.windows import intake, sessions
+from operators.windows import session_revisions as reopened
+from operators.windows import slices as store
 
 FULL_SOON = {
     intake: {"_HELD_MIN": 1, "_HELD_MAX": 3},

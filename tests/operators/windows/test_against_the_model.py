@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress
-from operators.watermarks import FlowWatermark
+from operators.event_time.watermarks import FlowWatermark
+from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
 from operators.windows import (
     OpenWindows,
     Windows,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from operators.batches import END_OF_INPUT, NO_WATERMARK, Progress
+from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
 from operators.windows import OpenWindows, Windows, agg, session, sliding, tumbling
 from tests.operators.windows.model import Record, expected, frame, shown
 from tests.operators.windows.soon import full

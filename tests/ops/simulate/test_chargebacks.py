@@ -5,7 +5,7 @@ import pytest
 
 import schemas
 from operators.avro import Decoder
-from operators.connectors import registry
+from operators.connectors.registry import schema_source as registry
 from operators.contracts import load_contract
 from ops.simulate import Params, simulate, simulate_chargebacks
 

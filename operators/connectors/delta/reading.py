@@ -1,0 +1,42 @@
+"""Reading tables through deltalake itself, so that whatever it can write can be read.
+
+Other readers of Delta fail on folders with a space in their path, or on features of a table
+that another engine turned on.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
+
+from operators.connectors.delta.layout import columns_of
+
+
+def query(table: DeltaTable, sql: str) -> pl.DataFrame:
+    """Return the result of SQL on a table, whose name in it is `rows`."""
+    found = QueryBuilder().register("rows", table).execute(sql).read_all()
+    frame = pl.from_arrow(pa.table(found))
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 # a table's is
+    return frame
+
+
+def read(
+    table: DeltaTable, columns: Mapping[str, pl.DataType] | Iterable[str], where: str = ""
+) -> pl.DataFrame:
+    """Return columns of a table's rows, of those for which the SQL `where` holds.
+
+    A column that the table does not have is null, as it is in rows older than itself.
+    """
+    there = columns_of(table)
+    known = [name for name in columns if name in there]
+    names = ", ".join(f'"{name}"' for name in known)
+    rows = query(table, f"SELECT {names} FROM rows{where and ' WHERE '}{where}")  # noqa: S608 # our own
+    kinds = columns if isinstance(columns, Mapping) else {}
+    # The engine has types of its own for the same values.
+    return rows.select(
+        pl.col(name).cast(there[name])
+        if name in there
+        else pl.lit(None, kinds.get(name)).alias(name)
+        for name in columns
+    )

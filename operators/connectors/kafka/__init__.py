@@ -1,0 +1,1 @@
+"""Kafka: the source, the sinks of messages, and what is asked of brokers."""

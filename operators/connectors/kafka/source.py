@@ -1,0 +1,290 @@
+"""Kafka source: batches as large as what has arrived, offsets in the snapshot."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from confluent_kafka import KafkaError, Message
+
+from operators import metrics
+from operators.connectors.kafka import client as kafka
+from operators.connectors.kafka.bounded import NEVER, Bounded
+from operators.connectors.kafka.group_offsets import GroupOffsets
+from operators.connectors.kafka.places import Places
+from operators.connectors.kafka.reader import Readers
+from operators.connectors.kafka.records import raw_batch, time_reached
+from operators.connectors.shutdown import Drain
+from operators.event_time.alignment import Alignment
+from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress, RawBatch
+
+STATE_VERSION: Final = 1
+_DOUBT_SECONDS: Final = 2.0
+
+
+class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
+    def __init__(
+        self, source: "KafkaSource", partition: int, state: dict[str, Any] | None
+    ) -> None:
+        self._source = source
+        self._partition = partition
+        self._name = f"{source.topic}/{partition}"
+        # The next offset to read; None until the broker has said where the beginning is.
+        self._next: int | None = None if state is None else state["offset"]
+        # Whether the broker has shown that it has the offset to go on from.
+        self._place_known = self._next is None
+        self._was_ended = state is not None and bool(state["ended"])
+        if self._next is None and (state is not None or not source.resumes):
+            # A number, so that the first snapshot has the place and a resume does not ask again.
+            self._next = source.places.begin(partition)
+        self._reader = source.readers.of(partition)
+        self._reader.join(partition, self._next)
+        # The first batch after every snapshot goes to everyone, even if it is empty.
+        self._announce = True
+        self._snapshot_taken = False
+        bound, closes = source.places.bound(partition), source.close_windows
+        self._run = Bounded(source.drain, self._name, bound, closes_windows=closes)
+        # From the first snapshot with it on, the states know at which watermark it joined.
+        self._floor = NO_WATERMARK if state else source.floors.get(partition, NO_WATERMARK)
+        # Where the broker last said that there is no more to read now.
+        self._end: int | None = None
+        self._silent = self._backlog = False
+        self._opened = self._last_record = time.monotonic()
+        labels = (source.topic, str(partition))
+        self._records = metrics.RECORDS.labels(*labels)
+        self._lag = metrics.OFFSET_LAG.labels(*labels)
+
+    def _refuse(self, message: Message) -> None:
+        error = message.error()
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise kafka.OffsetGoneError(
+                f"{self._name}: offset {self._next} is not in the topic: retention has deleted "
+                "it, or the topic was made anew. Records were not skipped. Restore the topic, or "
+                "start with an empty recovery directory and tables to read what there is"
+            )
+        raise kafka.failure(self._source.config, self._source.topic, error)
+
+    def next_batch(self) -> Iterable[RawBatch]:
+        source = self._source
+        if self._run.over:
+            # At once: what waits for it holds the others of its reader up.
+            self._reader.leave(self._partition)
+            raise StopIteration
+        if self._snapshot_taken:
+            # Bytewax has come back after a snapshot, so that is durable.
+            source.group_offsets.durable(self._partition)
+            self._snapshot_taken = False
+        source.group_offsets.send()
+        if self._run.reached:
+            return self._rest()
+        if source.alignment.held(self._partition) or source.readers.early(self._partition):
+            return self._wait()
+        messages = self._reader.take(self._partition)
+        # Also where offsets follow that are no records, such as a transaction's marker.
+        at_end = bool(messages) and messages[-1].error() is not None
+        if at_end or any(map(Message.error, messages)):
+            messages = self._without_events(messages)
+        now = time.monotonic()
+        if messages:
+            self._refuse_after_end()
+            self._place_known = True
+            self._last_record, self._silent = now, False
+        else:
+            self._reader.check_brokers()
+            self._check_place(now)
+            if at_end or self._falls_silent(now):
+                source.alignment.observe(self._partition, None, backlog=False)
+            if not (self._announce or self._run.reached):
+                return []
+        self._announce = False
+        batch = self._batch(messages)
+        if messages:
+            backlog = self._backlog and not (at_end or self._run.reached)
+            source.alignment.observe(
+                self._partition, time_reached(batch.timestamps), backlog=backlog
+            )
+        return [batch]
+
+    def next_awake(self) -> datetime | None:
+        """Return when to read next: at once, or at a time that all partitions have in common."""
+        every = self._source.read_every
+        if not every or self._backlog:
+            return None
+        return datetime.fromtimestamp((time.time() // every + 1) * every, UTC)
+
+    def _wait(self) -> list[RawBatch]:
+        """Leave the records where they are, and say what is due without them."""
+        self._reader.hold(self._partition)
+        # Held back is not silent.
+        self._last_record = time.monotonic()
+        if not self._announce:
+            return []
+        self._announce = False
+        return [self._batch([])]
+
+    def _rest(self) -> list[RawBatch]:
+        """Say at the end of a bounded run, in every epoch, whether more has come."""
+        if self._run.more:
+            self._reader.hold(self._partition)
+        else:
+            # They are for the next run.
+            left = self._reader.take(self._partition)
+            self._run.more = any(message.error() is None for message in left)
+        if not self._announce:
+            return []
+        self._announce = False
+        self._run.speak()
+        return [self._batch([])]
+
+    def _falls_silent(self, now: float) -> bool:
+        """Tell whether nothing has come for the timeout since it was at its end, once."""
+        was, quiet = self._silent, now - self._last_record > self._source.idle_timeout
+        self._silent = quiet and self._end is not None
+        return self._silent and not was
+
+    def _without_events(self, messages: list[Message]) -> list[Message]:
+        """Return the records alone; an end of a bounded input ends it, other events raise."""
+        for message in messages:
+            error = message.error()
+            if error is None or kafka.of_group(error):
+                continue
+            if error.code() != KafkaError._PARTITION_EOF:
+                self._refuse(message)
+            # Behind the last record, where markers and aborted records follow it.
+            self._end = self._next = max(message.offset(), self._next or 0)
+            self._place_known = True
+            self._run.read(self._next, to_the_end=True)
+        return [message for message in messages if message.error() is None]
+
+    def _check_place(self, now: float) -> None:
+        """Refuse a topic that ends before the offset to go on from, where a broker does not.
+
+        Kafka says that such an offset is out of range; some brokers just send nothing, and
+        go on from there when a new topic has grown that long.
+        """
+        if self._place_known or now - self._opened < _DOUBT_SECONDS:
+            return
+        _, end = self._reader.watermarks(self._partition)
+        if self._next is not None and 0 <= end < self._next:
+            raise kafka.OffsetGoneError(
+                f"{self._name} ends at {end}, but {self._next - 1} "
+                "was read before: the topic was made anew. Start with an empty recovery directory "
+                "and tables, or restore the topic"
+            )
+
+    def _refuse_after_end(self) -> None:
+        if self._was_ended:
+            raise kafka.EndedError(
+                f"{self._name} has new records, but an earlier run with "
+                "MILLSTREAM_CLOSE_WINDOWS_AT_END took its end as the end of all event time and "
+                "closed every window. Start with an empty recovery directory and tables"
+            )
+
+    def _batch(self, messages: list[Message]) -> RawBatch:
+        source = self._source
+        n = len(messages)
+        if n:
+            self._next = max(messages[-1].offset() + 1, self._next or 0)
+            self._records.inc(n)
+            self._run.read(self._next)
+            if self._run.reached:
+                self._end = self._next
+        following = self._next or 0
+        first, high = self._reader.watermarks(self._partition)
+        # Before an open transaction there is an end, though the high watermark is behind it.
+        self._backlog = high > following and following != self._end
+        behind = max(high - max(following, first), 0)
+        if high >= 0:
+            self._lag.set(behind)
+        progress = Progress(
+            source.topic,
+            self._partition,
+            len(source.partitions),
+            following - 1,
+            floor=self._floor,
+            # Before its end was seen it may be behind what another run has read of it.
+            caught_up=self._end is not None and following >= high and not self._run.more,
+            behind=behind,
+            blocked=behind > 0 and following == self._end and not self._run.reached,
+        )
+        if self._run.closed:
+            progress = progress.at(END_OF_INPUT)
+        return raw_batch(progress, messages)
+
+    def snapshot(self) -> dict[str, Any]:
+        self._announce = self._snapshot_taken = True
+        self._source.group_offsets.reached(self._partition, self._next)
+        self._run.snapshot()
+        ended = self._was_ended or self._run.closed
+        return {"version": STATE_VERSION, "offset": self._next, "ended": ended}
+
+    def close(self) -> None:
+        self._source.alignment.forget(self._partition)
+        self._run.leave()
+        self._reader.leave(self._partition)
+
+
+class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
+    """Reads a topic, one Bytewax partition per Kafka partition, as `RawBatch` items.
+
+    Offsets live in the recovery store; those committed to the consumer group `group` are for
+    lag tools only and follow each durable epoch. A batch holds what has arrived since the
+    last call, up to `batch_size` records. `start` is where the flow begins. If it `resumes`
+    from a recovery store that knows the topic, a partition without state was added since, and
+    is read from its beginning: its first records came while the flow was at work. It joins at
+    its watermark of `floors`, in µs. With `stop_at_end` each partition is read to where it ends
+    as the flow starts, and then all of the process end as they do when they are told to; until
+    then those at their ends say whether more has come. With `close_windows` as well that is the
+    end of all event time: every window closes, and no later run takes another record.
+
+    With `read_every`, in seconds, a partition that is read to its end is read again at the next
+    multiple of it, in fewer and larger batches.
+
+    A partition waits while the Kafka timestamp of its last record is more than `alignment`
+    ahead of that of another partition of this process with more to read, unless nothing has
+    come of that one for `idle_timeout`; both are in seconds, and an alignment of 0 never waits.
+    A record's own time is not known before it is decoded, so a replay of skewed partitions is
+    held together as far as its Kafka timestamps follow event time.
+    """
+
+    def __init__(
+        self,
+        config: kafka.Config,
+        topic: str,
+        partitions: Sequence[int],
+        *,
+        start: str | datetime = "earliest",
+        resumes: bool = False,
+        floors: Mapping[int, int] | None = None,
+        batch_size: int = 20_000,
+        idle_timeout: float = 60.0,
+        alignment: float = 3600.0,
+        read_every: float = 0.0,
+        stop_at_end: bool = False,
+        close_windows: bool = False,
+        group: str = "millstream",
+        drain: Drain,
+    ) -> None:
+        self.config, self.topic, self.partitions = config, topic, tuple(partitions)
+        self.resumes, self.floors = resumes, dict(floors or {})
+        self.batch_size, self.idle_timeout = batch_size, idle_timeout
+        self.read_every = 0.0 if stop_at_end else read_every
+        self.close_windows, self.group, self.drain = close_windows, group, drain
+        self.alignment = Alignment(int(alignment * 1e6) if alignment else NEVER)
+        self.group_offsets = GroupOffsets(config, topic, group)
+        self.readers = Readers(config, topic, group, batch_size)
+        self.places = Places(config, topic, self.partitions, group, start, bounded=stop_at_end)
+
+    def list_parts(self) -> list[str]:
+        """Return a name per Kafka partition; they are the keys of the recovery state."""
+        return [f"{self.topic}/{partition}" for partition in self.partitions]
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
+    ) -> StatefulSourcePartition[RawBatch, dict[str, Any]]:
+        """Open one partition at its recovered offset, or where the source starts.
+
+        Raises KafkaUnavailableError or KafkaException if the brokers do not say where that is.
+        """
+        return _Partition(self, int(for_part.rpartition("/")[2]), resume_state)

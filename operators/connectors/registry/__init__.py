@@ -1,0 +1,1 @@
+"""Schemas: from a Schema Registry, a folder, or this package."""

@@ -1,0 +1,160 @@
+"""Watermarks: how far event time has come, per source partition and for the flow."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+import numpy as np
+
+from operators.columns.arrays import Int64s
+from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
+
+
+class PartitionWatermark:
+    """A partition's watermark: its largest event time minus the bounded out-of-orderness.
+
+    It depends on the partition's records alone, so every replay computes the same. `bound`
+    is in µs; `largest` resumes an earlier one.
+    """
+
+    def __init__(self, bound: int, largest: int = NO_WATERMARK) -> None:
+        self.bound = bound
+        self.largest = largest
+
+    @property
+    def current(self) -> int:
+        """The watermark in µs, NO_WATERMARK before the first event."""
+        return NO_WATERMARK if self.largest == NO_WATERMARK else self.largest - self.bound
+
+    def advance(self, event_times: Int64s) -> Int64s:
+        """Take n event times in offset order; return the watermark before each, shape (n,)."""
+        if len(event_times) == 0:
+            return event_times
+        largest = np.maximum.accumulate(np.concatenate(([self.largest], event_times)))
+        self.largest = int(largest[-1])
+        before = largest[:-1]
+        return np.where(before == NO_WATERMARK, NO_WATERMARK, before - self.bound)
+
+
+class Idleness:
+    """Tells when a partition is idle: it is read to its end, and no event comes for a time.
+
+    An event is a record that reaches the watermark. Refused records and duplicates are none:
+    whatever comes of them, they cannot move it. An event that could move it and does not, as it
+    is not the largest so far, is one nevertheless: as long as events come, what is late among
+    them is for the partition's own watermark to say and not for a clock.
+
+    A partition with records left to read, or with an open transaction, is behind and never
+    idle. Time in which it was behind counts all the same once everything is read, and so does
+    time in which the flow was down: no event came in it.
+    """
+
+    def __init__(self, timeout: float, now: float, quiet: float = 0.0) -> None:
+        """`timeout` is in s, `now` of a clock that goes on evenly, in s; `quiet` resumes."""
+        self._timeout, self._heard = timeout, now - quiet
+
+    def quiet(self, now: float) -> float:
+        """Return for how many seconds no event has come."""
+        return max(now - self._heard, 0.0)
+
+    def judge(self, progress: Progress, events: int, now: float) -> Progress:
+        """Take how many events have come with the progress; return it with the judgement."""
+        if events:
+            self._heard = now
+        quiet = self.quiet(now)
+        return replace(progress, quiet=quiet, idle=progress.caught_up and quiet > self._timeout)
+
+
+class FlowWatermark:
+    """The flow's watermark: the minimum over the source's partitions.
+
+    It decides when a window is emitted, never what is in it. An idle partition stops holding
+    the others back: from the next epoch on it stands at its `floor`, the minimum of the
+    others as of the last snapshot. Floors change at snapshots only, where everyone has seen
+    the same progress, so every key group and every sink comes to the same value, also when
+    an epoch is replayed.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[int, Progress] = {}
+        self._floors: dict[int, int] = {}
+        self._entry = NO_WATERMARK
+
+    def observe(self, progress: Progress) -> None:
+        """Take a partition's newest progress, before any of its rows are judged.
+
+        A partition that was added to the topic joins at its own floor, or at the watermark of
+        the snapshot that the flow resumed from: what had closed by then stays closed.
+        """
+        entry = max(self._entry, progress.floor)
+        if entry != NO_WATERMARK and progress.partition not in self._seen:
+            self._floors[progress.partition] = max(entry, self.floor(progress.partition))
+        self._seen[progress.partition] = progress
+
+    @property
+    def _complete(self) -> bool:
+        """Whether every partition was heard of; a topic may have grown since some were."""
+        return len(self._seen) >= max((p.partitions for p in self._seen.values()), default=1)
+
+    def floor(self, partition: int) -> int:
+        """Return the watermark in µs that a partition woken from idleness has to respect."""
+        return self._floors.get(partition, NO_WATERMARK)
+
+    @property
+    def floors(self) -> Mapping[int, int]:
+        """The partitions that have a floor, and it in µs."""
+        return self._floors
+
+    def _of(self, progress: Progress) -> int:
+        return max(progress.watermark, self.floor(progress.partition))
+
+    @property
+    def current(self) -> int:
+        """The flow's watermark in µs; NO_WATERMARK until every partition was heard of."""
+        if not self._complete:
+            return NO_WATERMARK
+        return min(map(self._of, self._seen.values()))
+
+    @property
+    def waits_for(self) -> Progress | None:
+        """The partition furthest behind, which the flow's watermark waits for; None before any.
+
+        One that is idle only where all are.
+        """
+        awake = [p for p in self._seen.values() if not p.idle]
+        return min(awake or self._seen.values(), key=self._of, default=None)
+
+    @property
+    def seen(self) -> Iterable[Progress]:
+        """The partitions' newest progress."""
+        return self._seen.values()
+
+    def freeze(self) -> dict[str, Any]:
+        """Lift the idle partitions' floors and return the state; call at snapshots only."""
+        awake = [self._of(p) for p in self._seen.values() if not p.idle]
+        if awake and self._complete:
+            for partition, progress in self._seen.items():
+                if progress.idle:
+                    self._floors[partition] = max(min(awake), self.floor(partition))
+        return {
+            "seen": [
+                (p.topic, p.partition, p.partitions, p.watermark) for p in self._seen.values()
+            ],
+            "floors": dict(self._floors),
+            "current": self.current,
+        }
+
+    @classmethod
+    def thaw(cls, state: Mapping[str, Any]) -> Self:
+        """Resume from a frozen state; no partition is idle until it is judged so again."""
+        flow = cls()
+        for topic, partition, partitions, watermark in state["seen"]:
+            flow.observe(Progress(topic, partition, partitions, watermark=watermark))
+        flow._floors.update(state["floors"])
+        flow._entry = state.get("current", NO_WATERMARK)
+        return flow
+
+
+def ended(watermark: int) -> bool:
+    """Tell whether a watermark is the one behind a bounded input's last record."""
+    return watermark >= END_OF_INPUT

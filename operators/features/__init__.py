@@ -1,0 +1,1 @@
+"""Features: what each record looks like against its key's own past."""

@@ -1,0 +1,127 @@
+"""Raw records as table rows: all of them as ingested, and the refused ones with the reason."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from operators.columns.arrays import Int64s
+from operators.columns.frames import stacked
+from operators.records.batches import Headers, RawBatch
+from operators.records.rejects import Refusal
+from operators.records.tables import COORDINATES, TIME
+
+HEADERS: Final = pl.List(pl.Struct({"key": pl.String(), "value": pl.Binary()}))
+
+_LATEST_MS: Final = 253_402_300_799_999  # 9999-12-31, the last day that Python knows
+
+RAW_COLUMNS: Final[dict[str, pl.DataType]] = {
+    **COORDINATES,
+    "kafka_timestamp": TIME,
+    "key": pl.Binary(),
+    "value": pl.Binary(),
+    "headers": HEADERS,
+}
+
+REJECT_COLUMNS: Final[dict[str, pl.DataType]] = {
+    **COORDINATES,
+    "stage": pl.String(),
+    "code": pl.String(),
+    "message": pl.String(),
+    "schema_id": pl.String(),
+    **{name: RAW_COLUMNS[name] for name in ("kafka_timestamp", "key", "value", "headers")},
+}
+
+
+def coordinates(raws: Sequence[RawBatch]) -> list[pl.Series]:
+    """Return the columns of `COORDINATES` and `kafka_timestamp`, null where it is no time.
+
+    For all the batches' records, which are of one topic.
+    """
+    sizes = [len(raw) for raw in raws]
+    topic = pl.Series("source_topic", [raws[0].progress.topic])
+    partitions = np.array([raw.progress.partition for raw in raws], np.int32)
+    return [
+        topic.new_from_index(0, sum(sizes)),
+        pl.Series("source_partition", np.repeat(partitions, sizes)),
+        pl.Series("source_offset", np.concatenate([raw.offsets for raw in raws])),
+        _times(np.concatenate([raw.timestamps for raw in raws])),
+    ]
+
+
+def _times(milliseconds: Int64s) -> pl.Series:
+    # A producer may send any 64-bit number; what is no time of a calendar, Delta panics on.
+    known = (milliseconds >= 0) & (milliseconds <= _LATEST_MS)
+    micros = pl.Series("kafka_timestamp", np.where(known, milliseconds, 0) * 1000)
+    if not known.all():
+        micros = micros.set(pl.Series(~known), None)
+    return micros.cast(TIME)
+
+
+def _headers(headers: Sequence[Headers | None]) -> pl.Series:
+    if headers.count(None) == len(headers):
+        return pl.Series("headers", [None] * len(headers), dtype=HEADERS)
+    # Through Arrow's layout, so that only the headers themselves are looped over.
+    there = [row for row, each in enumerate(headers) if each is not None]
+    found = [headers[row] or () for row in there]
+    flat = [pair for each in found for pair in each]
+    sizes = np.zeros(len(headers), np.int64)
+    sizes[there] = [len(each) for each in found]
+    missing = np.ones(len(headers), np.bool_)
+    missing[there] = False
+    entries = pa.StructArray.from_arrays(
+        [
+            pa.array([key for key, _ in flat], pa.large_string()),
+            pa.array([value for _, value in flat], pa.large_binary()),
+        ],
+        ["key", "value"],
+    )
+    # Made by Arrow: to free NumPy's memory it would take the interpreter's lock.
+    offsets = pa.concat_arrays([pa.array([0]), pc.cumulative_sum(pa.array(sizes))])
+    lists = pa.LargeListArray.from_arrays(offsets, entries, mask=pa.array(missing))
+    return pl.Series("headers", pl.from_arrow(lists), dtype=HEADERS)
+
+
+def ingested(raws: Sequence[RawBatch]) -> pl.DataFrame:
+    """Return a row per record of the batches, which are of one topic, with `RAW_COLUMNS`."""
+    return pl.DataFrame(
+        [
+            *coordinates(raws),
+            *stacked(raw.columns for raw in raws),
+            _headers(list(chain.from_iterable(raw.headers for raw in raws))),
+        ]
+    )
+
+
+def refused(raws: Sequence[RawBatch], refusals: Sequence[Refusal]) -> pl.DataFrame:
+    """Return a row per refusal, with `REJECT_COLUMNS`.
+
+    Refusals ascend by row, which counts through all the batches' records.
+    """
+    rows = np.array([refusal.row for refusal in refusals], np.int64)
+    ends = np.cumsum([len(raw) for raw in raws])
+    parts = np.split(rows, np.searchsorted(rows, ends[:-1]))
+    starts = ends - [len(raw) for raw in raws]
+    picked = [
+        _picked(raw, at - start) for raw, at, start in zip(raws, parts, starts, strict=True)
+    ]
+    why = [
+        pl.Series(name, [getattr(refusal, name) for refusal in refusals], dtype=pl.String())
+        for name in ("stage", "code", "message", "schema_id")
+    ]
+    return ingested(picked).hstack(why)[list(REJECT_COLUMNS)]
+
+
+def _picked(raw: RawBatch, rows: Int64s) -> RawBatch:
+    return RawBatch(
+        raw.progress,
+        raw.offsets[rows],
+        raw.timestamps[rows],
+        [raw.keys[row] for row in rows],
+        [raw.values[row] for row in rows],
+        [raw.headers[row] for row in rows],
+    )

@@ -1,0 +1,43 @@
+"""Tables: what each holds, and how its rows are fenced."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import polars as pl
+
+TIME: Final = pl.Datetime("us", "UTC")
+
+COORDINATES: Final[dict[str, pl.DataType]] = {
+    "source_topic": pl.String(),
+    "source_partition": pl.Int32(),
+    "source_offset": pl.Int64(),
+}
+"""Where a record came from."""
+
+STAMPS: Final[dict[str, pl.DataType]] = {"flow_version": pl.String(), "written_at": TIME}
+"""What the writer adds to every row; `written_at` alone may differ between reruns."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its name under the root, its columns in order, and how rows are fenced.
+
+    Rows "by offset" carry `COORDINATES`; rows "by window" carry a time, `closes`, and come
+    when the flow's watermark reaches it plus `lateness` µs. `STAMPS` come on top of `columns`.
+    `scattered` columns hold texts or fractions that hardly repeat: a dictionary of them costs
+    the writer a third of its time and saves nothing.
+    """
+
+    name: str
+    columns: Mapping[str, pl.DataType]
+    fenced: Literal["by offset", "by window"] = "by offset"
+    partition_by: tuple[str, ...] = ()
+    lateness: int = 0
+    closes: str = "window_end"
+    scattered: tuple[str, ...] = ("payment_id",)
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """All columns with their types, in the table's order."""
+        return {**self.columns, **STAMPS}

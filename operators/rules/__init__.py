@@ -1,0 +1,1 @@
+"""Rules: conditions on one row that raise alerts, and their cases."""

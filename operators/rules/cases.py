@@ -1,0 +1,116 @@
+"""Cases: a rule's examples, run as the flow would run the events they describe."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import polars as pl
+
+import schemas
+from operators.avro import Decoder
+from operators.records.tables import COORDINATES, TIME
+from operators.rules.rules import Case, Rule, RuleError, RuleSet
+
+START: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
+"""When the first event of a case takes place."""
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """What the events of cases are, and what a flow would know of them.
+
+    `example` is what an event is like where a case does not say; other fields have their schema's
+    default. `features` adds to events in order what the flow adds.
+    """
+
+    record: str
+    id_column: str
+    key_column: str
+    example: Mapping[str, Any]
+    features: Callable[[], Callable[[pl.DataFrame], pl.DataFrame]]
+
+
+_AFTER: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
+
+
+def _after(text: str) -> timedelta:
+    """Read a time such as 8m59s or 3h; raises ValueError for text of another form."""
+    found = _AFTER.fullmatch(text)
+    if found is None or not text:
+        raise ValueError(f"after: {text!r} is no time such as 30s, 8m59s, 3h or 1d12h")
+    days, hours, minutes, seconds, millis = (int(part or 0) for part in found.groups())
+    return timedelta(days, seconds, 0, millis, minutes, hours)
+
+
+def events(fixture: Fixture, case: Case) -> pl.DataFrame:
+    """Return a case's events with the schema's fields, coordinates and the Kafka time.
+
+    Raises ValueError for a field that they don't have or a value that is none of its.
+    """
+    schema = schemas.latest(fixture.record)
+    fields = {field["name"]: field for field in schema["fields"]}
+    # The decoder knows what columns a schema makes; it is given nothing to look up.
+    types = Decoder(schema, lambda _: {}).decode([], []).frame.schema
+    rows = []
+    for offset, given in enumerate(case.events):
+        stated = {k: v for k, v in given.items() if k != "after"}
+        unknown = sorted(stated.keys() - fields.keys() | stated.keys() & {"event_time"})
+        if unknown:
+            raise ValueError(
+                f"{fixture.record} {offset + 1}: {', '.join(unknown)}: no field of a case"
+            )
+        time = START + _after(str(given.get("after", "0s")))
+        rows.append(
+            {name: field.get("default") for name, field in fields.items()}
+            | {**fixture.example, fixture.id_column: f"{fixture.record}-{offset + 1}"}
+            | {"event_time": time}
+            | stated
+            | {"source_topic": "case", "source_partition": 0, "source_offset": offset}
+            | {"kafka_timestamp": time}
+        )
+    columns = {**COORDINATES, "kafka_timestamp": TIME, **types}
+    try:
+        return pl.DataFrame(rows, schema=columns)
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+
+
+def run_case(fixture: Fixture, rule: Rule, case: Case) -> list[int]:
+    """Return which of the case's events, counted from 1, raise an alert.
+
+    Raises RuleError for a rule that cannot be used, that fails on one of the events, or that says
+    of an event alone other than of the same event among others.
+    """
+    frame = fixture.features()(events(fixture, case))
+    rules = RuleSet([rule], frame.schema, fixture.id_column, fixture.key_column)
+    together = rules.evaluate(frame)
+    for failure in together.failures:
+        number = failure.event["source_offset"][0] + 1
+        raise RuleError(
+            f"rule {rule.id}, {case.name}: {fixture.record} {number}: {failure.error}"
+        )
+    alone = [rules.evaluate(frame[i]).alerts for i in range(frame.height)]
+    if not pl.concat(alone).equals(together.alerts):
+        raise RuleError(f"rule {rule.id}, {case.name}: it depends on more than one event")
+    return [offset + 1 for offset in together.alerts["source_offset"]]
+
+
+def failing(fixture: Fixture, rules: Iterable[Rule]) -> list[str]:
+    """Return what is wrong with the cases of rules, a line for each that does not hold."""
+    found = [failing_case(fixture, rule, case) for rule in rules for case in rule.cases]
+    return [problem for problem in found if problem is not None]
+
+
+def failing_case(fixture: Fixture, rule: Rule, case: Case) -> str | None:
+    """Return what is wrong with a case of a rule, None if it holds."""
+    try:
+        alerts = run_case(fixture, rule, case)
+    except RuleError as error:
+        return str(error)
+    except ValueError as error:
+        return f"rule {rule.id}, {case.name}: {error}"
+    if alerts == case.alerts:
+        return None
+    return f"rule {rule.id}, {case.name}: alerts at {alerts}, not {case.alerts}"

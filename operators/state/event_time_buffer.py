@@ -1,0 +1,199 @@
+"""Waiting: rows held until the watermark has passed them, given back in event-time order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from operators.columns.arrays import Bools, Int64s
+from operators.columns.frames import stacked, taken
+from operators.columns.hashing import hash_columns
+from operators.records.tables import COORDINATES, TIME
+from operators.state.shards import Rows, of_part, read, write
+
+HASH: Final = "_hash"
+TIME_US: Final = "_time"
+PARTITION: Final = "_partition"
+OFFSET: Final = "_offset"
+INTERNAL: Final = (HASH, TIME_US, PARTITION, OFFSET)
+"""Columns of a keyed row: the key's hash (UInt64), its event time in µs (Int64), its place."""
+
+LATE_ROWS: Final[dict[str, pl.DataType]] = {
+    **COORDINATES,
+    "event_time": TIME,
+    "watermark": TIME,
+}
+"""Columns of a late row: where the record stands, and the watermark it was late by."""
+
+_RUNS: Final = 16
+
+
+@dataclass(frozen=True)
+class Side:
+    """A stream that an operator keeps rows of, by key.
+
+    `topic` names its source topic, `by` its key columns, `columns` what is kept of a row:
+    output name to column. `types` are the types of all columns named. Rows need `event_time`
+    and the coordinates as well, and `watermark` (the partition's before the row).
+    """
+
+    topic: str
+    by: tuple[str, ...]
+    columns: Mapping[str, str]
+    types: Mapping[str, pl.DataType]
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """The output columns with their types."""
+        return {name: self.types[column] for name, column in self.columns.items()}
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of the key columns among those of `rows`."""
+        outputs = {column: name for name, column in self.columns.items()}
+        return tuple(outputs.get(by, f"_key{i}") for i, by in enumerate(self.by))
+
+    def rows(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return `frame` as keyed rows: INTERNAL, the output columns and the keys."""
+        keys = dict(zip(self.keys, self.by, strict=True))
+        return frame.select(
+            pl.Series(HASH, hash_columns(frame, self.by)),
+            pl.col("event_time").to_physical().alias(TIME_US),
+            pl.col("source_partition").cast(pl.Int32).alias(PARTITION),
+            pl.col("source_offset").cast(pl.Int64).alias(OFFSET),
+            *(pl.col(column).alias(name) for name, column in {**self.columns, **keys}.items()),
+        )
+
+
+def split_late(
+    topic: str, rows: pl.DataFrame, watermarks: Int64s, lateness: int
+) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """Split keyed rows into those in time, and the late ones as LATE_ROWS or None.
+
+    A row is late if its event time plus `lateness` µs lies before its watermark, shape (n,) in
+    µs: what is at the watermark may still come, as for windows.
+    """
+    late = rows[TIME_US].to_numpy() + lateness < watermarks
+    if not late.any():
+        return rows, None
+    mask = pl.Series(late)
+    judged = rows.filter(mask).select(
+        pl.lit(topic).alias("source_topic"),
+        pl.col(PARTITION).alias("source_partition"),
+        pl.col(OFFSET).alias("source_offset"),
+        pl.col(TIME_US).cast(TIME).alias("event_time"),
+        pl.Series("watermark", watermarks[late]).cast(TIME),
+    )
+    return rows.filter(~mask), judged
+
+
+def split_passed(
+    topic: str, rows: pl.DataFrame, passed: int, floors: Mapping[int, int], lateness: int
+) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """Split off the rows that the flow's watermark went past before they came, as LATE_ROWS.
+
+    It has `passed` a time in µs for all of them, and stands at a floor for the partitions that
+    slept.
+    """
+    if not floors and rows[TIME_US].to_numpy().min() + lateness >= passed:
+        return rows, None
+    partitions = rows[PARTITION].to_numpy()
+    watermarks = np.full(len(partitions), passed, np.int64)
+    for partition, floor in floors.items():
+        watermarks[partitions == partition] = max(floor, passed)
+    return split_late(topic, rows, watermarks, lateness)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Rows sorted by time; `times` in µs and `new`, whether no entry has the row, are parallel."""
+
+    times: Int64s
+    rows: pl.DataFrame
+    new: Bools
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+class Waiting:
+    """Keyed rows that wait for the watermark.
+
+    They are kept in runs sorted by time, of which the smallest are joined when there are too
+    many, so that taking what is due costs what is due and not what waits.
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[_Run] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._runs))
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Keep keyed rows in any order."""
+        self._put(rows, np.ones(rows.height, bool))
+
+    def _put(self, rows: pl.DataFrame, new: Bools) -> None:
+        if rows.height == 0:
+            return
+        times = rows[TIME_US].to_numpy()
+        if (times[1:] < times[:-1]).any():
+            order = np.argsort(times, kind="stable")
+            times, rows, new = times[order], taken(rows, order), new[order]
+        self._runs.append(_Run(times, rows, new))
+        if len(self._runs) > _RUNS:
+            self._runs.sort(key=len)
+            small = self._runs[: _RUNS // 2]
+            del self._runs[: _RUNS // 2]
+            self._put(
+                pl.concat([run.rows for run in small]),
+                np.concatenate([run.new for run in small]),
+            )
+
+    def take(self, before: int) -> pl.DataFrame | None:
+        """Return and forget the rows before a time in µs, by (time, partition, offset)."""
+        due = []
+        for i, run in enumerate(self._runs):
+            if run.times[0] < before:
+                size = int(np.searchsorted(run.times, before))
+                due.append(run.rows.head(size))
+                self._runs[i] = _Run(run.times[size:], run.rows.slice(size), run.new[size:])
+        if not due:
+            return None
+        self._runs = [run for run in self._runs if len(run)]
+        rows = stacked(due)
+        order = np.lexsort([rows[name].to_numpy() for name in (OFFSET, PARTITION, TIME_US)])
+        return taken(rows, order)
+
+    @property
+    def changed(self) -> int:
+        """How many rows are new since `settle`."""
+        return sum(int(np.count_nonzero(run.new)) for run in self._runs)
+
+    def head(self) -> dict[str, Any]:
+        """Return nothing: all is in the rows."""
+        return {}
+
+    def changes(self) -> dict[str, Any]:
+        """Return the rows that are new since `settle`."""
+        return self._written([run.new for run in self._runs])
+
+    def part(self, part: int) -> dict[str, Any]:
+        """Return all rows of a part."""
+        return self._written([of_part(run.rows[HASH].to_numpy(), part) for run in self._runs])
+
+    def _written(self, which: Sequence[Bools]) -> dict[str, Any]:
+        return write([run.rows for run in self._runs], which)
+
+    def settle(self) -> None:
+        """Let no row count as new."""
+        for run in self._runs:
+            run.new[:] = False
+
+    def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
+        """Take up what was given before, and with it what has been taken since."""
+        self._runs = []
+        for rows, changed in read(found, HASH):
+            self._put(rows, np.full(rows.height, changed))

@@ -1,0 +1,125 @@
+"""Kept: when which rows of a state are written, so that a snapshot costs what has changed."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+
+from operators.state.shards import PARTS, Divided, Rows
+
+
+class State(Divided, Protocol):
+    """A state that a step works on."""
+
+    VERSION: ClassVar[int]
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+
+
+S = TypeVar("S", bound=State)
+
+
+class Kept(Generic[S]):
+    """A state and what is written of it when.
+
+    Entry n = 1, 2, … holds the rows changed since entry n - 1, and all rows of one part: the
+    part whose own entry is the oldest, which it replaces. The head, written in every epoch,
+    holds the rows changed since the newest entry. So the head and one entry for each part make
+    the state: its part's rows as of the entry, and what the later entries and the head changed.
+
+    An entry is written when the heads since the last one have come to as many rows as a part
+    has. Of N rows and n changed in an epoch about √(2·N·n / PARTS) + n are so written in each,
+    and never much more than N / PARTS + n.
+    """
+
+    def __init__(self, state: S, head: Mapping[str, Any] | None = None) -> None:
+        """`state` is empty; `head` that of a resume, which `resume` completes.
+
+        Raises ValueError for one of an unknown version.
+        """
+        if head is not None and head["version"] != state.VERSION:
+            raise ValueError(f"{type(state).__name__} of state version {head['version']}")
+        self.state = state
+        self._head = head
+        self._numbers = [0] * PARTS
+        self._turn: int | None = None
+        self._newest = 0
+        self._begun = False
+        self._epochs = self._written = 0
+
+    def resume(self, entries: Mapping[int, Mapping[str, Any]]) -> None:
+        """Take up the entries by part; raises ValueError if they do not belong to the head."""
+        head, self._head = self._head, None
+        if head is None:
+            if entries:
+                raise ValueError("there is a kept state without the state that works on it")
+            return
+        # The number of the newest entry that has a part in full, by part.
+        full = np.zeros(PARTS, np.int64)
+        for part, entry in entries.items():
+            self._numbers[part] = entry["number"]
+            at = list(entry["parts"])
+            full[at] = np.maximum(full[at], entry["number"])
+        self._newest = max(head["number"], *self._numbers)
+        missing = set(range(int(full.min()) + 1, self._newest + 1)) - set(self._numbers)
+        if missing:
+            raise ValueError(f"{len(missing)} entries of a kept state are missing")
+        found = []
+        for entry in sorted(entries.values(), key=lambda entry: entry["number"]):
+            found.append(Rows(entry["changes"], full < entry["number"], changed=False))
+            for rows in entry["parts"].values():
+                found.append(Rows(rows, full == entry["number"], changed=False))
+        # At the end of the input the entries may be written behind the head, with its changes.
+        if head["changes"] is not None and head["number"] == self._newest:
+            found.append(Rows(head["changes"], np.ones(PARTS, bool), changed=True))
+        self.state.load(head, found)
+
+    def turn(self) -> int | None:
+        """Return the part that is to be written in this epoch, if any, once; before its rows."""
+        if self._begun:
+            return None
+        if self._turn is not None:
+            raise RuntimeError("an entry was not written in its epoch")
+        self._begun = True
+        self._epochs += 1
+        if self._written * PARTS <= self.state.rows:
+            return None
+        self._turn = self._numbers.index(min(self._numbers))
+        return self._turn
+
+    def head(self) -> dict[str, Any]:
+        """Return what is written in every epoch, at its end."""
+        self._begun = False
+        head = {"version": self.state.VERSION, "number": self._newest, **self.state.head()}
+        if self._turn is not None:
+            # This epoch's entry, which is still to be written, has the changes.
+            return head | {"number": self._newest + 1, "changes": None}
+        self._written += self.state.changed
+        return head | {"changes": self.state.changes()}
+
+    def entry(self, part: int) -> dict[str, Any]:
+        """Return the next entry, with all rows of a part, at an epoch's end.
+
+        At the end of the input Bytewax asks for an entry of every part that has one already,
+        in any order. They replace what the parts without one would still need, and so have
+        those in full too.
+        """
+        # What a head would have held, had there been no entry in this epoch.
+        self._written = self.state.changed // max(self._epochs, 1)
+        self._epochs = 0
+        self._newest += 1
+        self._numbers[part] = self._newest
+        parts = [part]
+        if part == self._turn:
+            self._turn = None
+        else:
+            parts += [other for other, number in enumerate(self._numbers) if number == 0]
+        entry = {
+            "number": self._newest,
+            "changes": self.state.changes(),
+            "parts": {each: self.state.part(each) for each in parts},
+        }
+        self.state.settle()
+        return entry

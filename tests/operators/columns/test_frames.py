@@ -1,0 +1,92 @@
+"""Each function does what Polars' own does, without its thread."""
+
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from operators.columns.frames import alike, filtered, in_one_chunk, stacked, taken
+
+FRAME = pl.DataFrame(
+    {
+        "n": [3, None, 1, 2],
+        "t": ["a", "", None, "ü"],
+        "l": [[1], [], None, [2, 3]],
+        "s": [{"k": "x", "v": b"1"}, None, {"k": None, "v": b""}, {"k": "y", "v": None}],
+    }
+)
+
+
+@pytest.mark.parametrize("rows", [[], [0], [3, 1, 1, 0], [0, 1, 2, 3]])
+def test_taken(rows):
+    places = np.array(rows, np.int64)
+    assert_frame_equal(taken(FRAME, places), FRAME[places])
+
+
+@pytest.mark.parametrize("name", ["n", "t"])
+@pytest.mark.parametrize("nulls", [True, False])
+def test_alike(name, nulls):
+    column = FRAME[name] if nulls else FRAME[name].drop_nulls()
+    other = column.reverse()
+    assert alike(column, other).tolist() == column.eq_missing(other).to_list()
+    assert alike(column, column).all()
+    assert alike(column[:0], column[:0]).tolist() == []
+
+
+@pytest.mark.parametrize("mask", [[False] * 4, [True, False, True, False], [True] * 4])
+def test_filtered(mask):
+    picked = pl.Series(mask, dtype=pl.Boolean)
+    assert_frame_equal(filtered(FRAME, picked), FRAME.filter(picked))
+
+
+@pytest.mark.parametrize("frames", [[FRAME], [FRAME, FRAME.clear(), FRAME.head(2)]])
+def test_stacked(frames):
+    assert_frame_equal(stacked(frames), pl.concat(frames))
+
+
+def test_frames_of_other_columns_are_not_stacked():
+    with pytest.raises(ValueError, match="columns"):
+        stacked([FRAME, FRAME.rename({"n": "m"})])
+    with pytest.raises(ValueError, match="columns"):
+        stacked([FRAME, FRAME[["t", "n", "l", "s"]]])
+
+
+def test_in_one_chunk():
+    whole = in_one_chunk(pl.concat([FRAME, FRAME]))
+    assert whole.n_chunks("all") == [1] * 4
+    assert_frame_equal(whole, pl.concat([FRAME, FRAME]))
+
+
+def test_no_other_thread_is_waited_for():
+    program = """
+import resource
+import flows, numpy as np, polars as pl
+from operators import frames
+
+frame = pl.DataFrame({f"c{i}": np.arange(500) for i in range(20)})
+places, mask = np.arange(0, 500, 2), pl.Series(np.arange(500) % 2 == 0)
+
+def waits(work):
+    work()
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    for _ in range(100):
+        work()
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before
+
+print(waits(lambda: frame.filter(mask)))
+for work in (
+    lambda: frames.filtered(frame, mask),
+    lambda: frames.taken(frame, places),
+    lambda: frames.in_one_chunk(frames.stacked([frame, frame])),
+):
+    print(waits(work))
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    polars, *ours = map(int, out.stdout.split())
+    assert polars > 20, "Polars waits no more: operators.columns.frames can go"
+    assert max(ours) < 20

@@ -1,0 +1,50 @@
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.columns.ipc import from_ipc, to_ipc, types_to_ipc
+
+SCHEMA = {
+    "text": pl.String,
+    "number": pl.Int64,
+    "hash": pl.UInt64,
+    "at": pl.Datetime("us", "UTC"),
+    "several": pl.List(pl.String),
+    "place": pl.Struct({"a": pl.Int64, "b": pl.String}),
+}
+PLACES = st.fixed_dictionaries({"a": st.integers(0, 9), "b": st.none() | st.text(max_size=3)})
+ROWS = st.tuples(
+    st.none() | st.text(max_size=20),
+    st.none() | st.integers(-(2**63), 2**63 - 1),
+    st.integers(0, 2**64 - 1),
+    st.none() | st.datetimes(),
+    st.none() | st.lists(st.text(max_size=3), max_size=3),
+    st.none() | PLACES,
+)  # fmt: skip
+
+
+def frame(rows: list) -> pl.DataFrame:
+    return pl.DataFrame(rows, SCHEMA, orient="row")
+
+
+@given(st.lists(st.lists(ROWS, max_size=5), max_size=4))
+def test_frames_come_back_as_one(parts):
+    state = to_ipc(*map(frame, parts), None)
+    rows = [row for part in parts for row in part]
+    if not rows:
+        assert state is None
+    else:
+        assert from_ipc(state).equals(frame(rows))
+
+
+def test_columns_and_types_alone_have_no_row():
+    kept = from_ipc(types_to_ipc(frame([("a", 1, 2, None, None, None)])))
+    assert kept.schema == frame([]).schema
+    assert kept.height == 0
+
+
+def test_integers_of_128_bits_come_back_as_decimals():
+    wide = pl.DataFrame({"sum": pl.Series([2**100, None, -(2**100)], dtype=pl.Int128)})
+    kept = from_ipc(to_ipc(wide))
+    assert kept.schema == {"sum": pl.Decimal(38, 0)}
+    assert kept["sum"].cast(pl.Int128).equals(wide["sum"])

@@ -1,0 +1,74 @@
+"""Bounded runs: the partitions of a process end together."""
+
+import pytest
+
+from operators.connectors.kafka.bounded import NEVER, Bounded
+from operators.connectors.shutdown import Drain
+
+
+def two(*, closes_windows: bool = False, bound: int = 5) -> tuple[Drain, Bounded, Bounded]:
+    drain = Drain()
+    first, other = (
+        Bounded(drain, name, bound, closes_windows=closes_windows) for name in ("t/0", "t/1")
+    )
+    return drain, first, other
+
+
+def test_who_is_at_its_end_rests_until_the_others_are_there():
+    drain, first, other = two()
+    first.read(4)
+    assert not first.reached
+    first.read(6)
+    assert first.reached
+    for _ in range(3):
+        first.snapshot()
+        first.speak()
+        assert not first.over
+    other.read(2, to_the_end=True)
+    assert drain.all_read
+    # Idle partitions' floors rise at this snapshot, and the batch behind it tells of them.
+    for each in (first, other):
+        assert not each.over
+        each.snapshot()
+        assert not each.over
+        each.speak()
+        assert each.over
+
+
+def test_at_the_end_of_all_time_they_end_at_once():
+    _, first, other = two(closes_windows=True)
+    first.read(5)
+    assert first.closed
+    assert not first.over
+    other.read(5)
+    assert first.over
+    assert other.over
+
+
+@pytest.mark.parametrize("bound", [5, NEVER])
+def test_who_is_told_to_end_does_wherever_it_is(bound):
+    drain, first, _ = two(bound=bound)
+    first.read(1)
+    assert not first.over
+    drain.requested = True
+    assert first.over
+
+
+def test_a_flow_without_an_end_has_none_though_it_has_read_everything():
+    _, first, other = two(bound=NEVER)
+    for each in (first, other):
+        each.read(9, to_the_end=True)
+        each.snapshot()
+        each.speak()
+        assert not each.reached
+        assert not each.over
+
+
+def test_who_leaves_is_not_waited_for():
+    drain, first, other = two()
+    other.leave()
+    first.read(5)
+    assert drain.all_read
+    first.snapshot()
+    first.speak()
+    assert first.over
