@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from operators.columns.arrays import Bools, Int64s, UInt64s
+from operators.columns.ranges import repeats
 
 _RATIO: Final = 4
 
@@ -35,10 +36,9 @@ class KeyIndex:
         for run_ids, at, left, right in self._spans(keys):
             begin = _lower_bound(run_ids, left, right, low[at])
             size = _lower_bound(run_ids, begin, right, high[at]) - begin
-            ends = np.cumsum(size)
-            rows = np.arange(ends[-1]) + np.repeat(begin - (ends - size), size)
-            places.append(np.repeat(at, size))
-            found.append(run_ids[rows])
+            which, step = repeats(size)
+            places.append(at[which])
+            found.append(run_ids[begin[which] + step])
         if not found:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         return np.concatenate(places), np.concatenate(found)

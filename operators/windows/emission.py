@@ -9,6 +9,7 @@ import polars as pl
 
 from operators.columns.arrays import Int64s
 from operators.columns.frames import stacked
+from operators.columns.ranges import repeats
 from operators.columns.times import in_micros
 from operators.windows import agg
 from operators.windows.accumulators import Partials
@@ -105,9 +106,8 @@ class Closing:
         windows, panes, before = self._windows, [], 0
         for place, (revision, due) in enumerate(windows.panes):
             begin, count = starts_between(windows, kept, due)
-            at = np.repeat(np.arange(len(begin)), count)
+            at, step = repeats(count)
             if len(at):
-                step = np.arange(len(at)) - np.repeat(np.cumsum(count) - count, count)
                 start = begin[at] + step * windows.sliding.every
                 rows = kept if (count == 1).all() else kept[at]
                 rows = rows.hstack([pl.Series("window_start", start)])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from operators.columns.arrays import Bools, Int64s
+from operators.columns.ranges import repeats
 from operators.windows.spec import Windows
 
 
@@ -122,8 +123,8 @@ def _as_of(known: Known, session: Int64s, due: Int64s) -> tuple[Int64s, Int64s, 
     """Return the pairs of `_dues`, and of each (known, pair) that is there then both places."""
     heads = np.flatnonzero(np.diff(known.session, prepend=-1))
     sizes = np.diff(np.append(heads, len(known.session)))[session]
-    of = np.repeat(np.arange(len(session)), sizes)
-    at = np.arange(len(of)) + np.repeat(heads[session] - np.cumsum(sizes) + sizes, sizes)
+    of, step = repeats(sizes)
+    at = heads[session][of] + step
     there = known.since[at] <= due[of]
     return session, due, at[there], of[there]
 

@@ -14,9 +14,10 @@ from operators.columns.arrays import Int64s, UInt64s
 from operators.columns.frames import alike, in_one_chunk, stacked, taken
 from operators.columns.grouping import differs
 from operators.columns.hashing import hash_columns
+from operators.columns.ranges import repeats
 from operators.records.batches import NO_WATERMARK
 from operators.windows.accumulators import HASH
-from operators.windows.sliding_sums import SAFE, beyond, different, over, repeats, summed
+from operators.windows.sliding_sums import SAFE, beyond, different, over, summed
 from operators.windows.spec import Windows
 
 AFTER: Final = "after"

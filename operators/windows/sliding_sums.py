@@ -11,6 +11,7 @@ import numpy as np
 
 from operators.columns.arrays import Int64s
 from operators.columns.grouping import differs
+from operators.columns.ranges import repeats
 
 SAFE: Final = 2.0**62
 """What whole numbers are kept below, so that no arithmetic on them overflows."""
@@ -82,9 +83,3 @@ def over(name: str, values: Int64s, begins: Int64s, times: Int64s, panes: int) -
     at, step = repeats(times)
     add.at(found, begins[at] + step, values[at])
     return found
-
-
-def repeats(times: Int64s) -> tuple[Int64s, Int64s]:
-    """Return each place as often as `times` says, and a count from 0 within each."""
-    at = np.repeat(np.arange(len(times)), times)
-    return at, np.arange(len(at)) - (np.cumsum(times) - times)[at]

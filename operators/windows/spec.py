@@ -12,6 +12,7 @@ from operators.columns.arrays import Bools, Int64s
 from operators.columns.expressions import select_rows
 from operators.columns.grouping import distinct
 from operators.columns.hashing import hash_columns
+from operators.columns.ranges import repeats
 from operators.columns.times import in_micros
 from operators.windows.accumulators import HASH, ORDER
 from operators.windows.agg import Aggregate
@@ -205,8 +206,8 @@ class Windows:
             return distinct(slices[:, None] + dues), slices + last
         begin, end = self.first_start(slices), self.last_start(slices)
         count = (end - begin) // window.every + 1
-        place = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
-        starts = distinct(np.repeat(begin, count) + place * window.every)
+        at, place = repeats(count)
+        starts = distinct(begin[at] + place * window.every)
         dues = np.array([due for _, due in self.panes])
         return distinct(starts[:, None] + dues), end + dues.max()
 
@@ -241,8 +242,7 @@ class Windows:
         rows = frame.hstack([pl.Series(name, values) for name, values in marked])
         if not missed.any():
             return Judged(rows, None, None)
-        at = np.repeat(np.arange(len(times)), missed)
-        place = np.arange(len(at)) - np.repeat(np.cumsum(missed) - missed, missed)
+        at, place = repeats(missed)
         late = frame[at].with_columns(
             pl.Series("window_start", begins[at] + place * every),
             pl.Series("window_end", ends[at] + place * every),

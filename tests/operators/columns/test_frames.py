@@ -64,7 +64,7 @@ def test_no_other_thread_is_waited_for():
     program = """
 import resource
 import flows, numpy as np, polars as pl
-from operators import frames
+from operators.columns import frames
 
 frame = pl.DataFrame({f"c{i}": np.arange(500) for i in range(20)})
 places, mask = np.arange(0, 500, 2), pl.Series(np.arange(500) % 2 == 0)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.windows.sliding_sums import SAFE, beyond, different, over, repeats, summed
+from operators.windows.sliding_sums import SAFE, beyond, different, over, summed
 
 NUMBERS = st.integers(-(2**40), 2**40)
 RUNS = st.lists(
@@ -66,8 +66,3 @@ def test_what_takes_numbers_that_are_too_large_is_told():
     one = np.ones(1, np.int64)
     assert different(one - 1, one, one * int(SAFE // 4), 1) is not None
     assert different(one - 1, one, one * int(SAFE), 1) is None
-
-
-def test_places_are_repeated_with_a_count_of_their_own():
-    at, step = repeats(np.array([2, 0, 3]))
-    assert (at.tolist(), step.tolist()) == ([0, 0, 2, 2, 2], [0, 1, 0, 1, 2])
