@@ -1,4 +1,4 @@
-"""Joins and sequences at 1 k to 1 M live keys: events per CPU-second, and their snapshots."""
+"""Joins and patterns at 1 k to 1 M live keys: events per CPU-second, and their snapshots."""
 
 import argparse
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import polars as pl
 from benchmarks.figures import add_json, show
 from benchmarks.keyed import Stream, Worker, figures, rate
 from operators.joins import IntervalJoin, OpenIntervals, OpenVersions, TemporalJoin
-from operators.patterns import OpenMatches, Sequence, Step
+from operators.patterns import OpenMatches, Pattern, Step
 from operators.records.batches import Batch, Progress
 from operators.records.tables import TIME
 from operators.state.event_time_buffer import Side
@@ -30,7 +30,7 @@ _TYPES: Final[dict[str, pl.DataType]] = {
 def add_parser(subparsers: Any) -> None:
     """Add the benchmark ``joins``."""
     parser = subparsers.add_parser(
-        "joins", help="joins and sequences by live keys", description=__doc__
+        "joins", help="joins and patterns by live keys", description=__doc__
     )
     parser.add_argument("--keys", type=int, nargs="+", default=list(KEYS), metavar="N")
     parser.add_argument("--events", type=int, default=2_000_000, metavar="N")
@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     found: dict[str, Any] = {}
-    for bench in (interval_join, temporal_join, sequence):
+    for bench in (interval_join, temporal_join, pattern):
         for keys in args.keys:
             found |= bench(keys, args.events, args.bound)
     show(found, args.json)
@@ -121,15 +121,15 @@ def temporal_join(keys: int, events: int, bound: int) -> dict[str, Any]:
     return _run("temporal join", keys, events, bound, worker, ["l", "r"], 2 * keys)
 
 
-def sequence(keys: int, events: int, bound: int) -> dict[str, Any]:
+def pattern(keys: int, events: int, bound: int) -> dict[str, Any]:
     """Find small, small, big; a fifth of the events begins a match."""
     side = Side("p", ("card_id",), {"payment_id": "payment_id", "amount": "amount"}, _TYPES)
     small, big = "amount < 20", "amount >= 95"
     steps = Step("first", small), Step("second", small), Step("big", big)
-    pattern = Sequence("small_small_big", side, steps, within=5 * keys)
+    pattern = Pattern("small_small_big", side, steps, within=5 * keys)
     worker = Worker(
         lambda: OpenMatches(pattern, {"p": 1}),
         patterns._Group,
         {"p": Stream(pattern.rows)},
     )
-    return _run("sequence", keys, events, bound, worker, ["p"], 5 * keys)
+    return _run("pattern", keys, events, bound, worker, ["p"], 5 * keys)

@@ -9,10 +9,10 @@ from typing import Any, Final, TypeVar
 import polars as pl
 
 from operators.records.batches import Batch
-from operators.state.shards import PARTS
+from operators.state.shards import SHARDS
 from operators.state.snapshots import State
-from operators.steps.keyed import GroupLogic, Slice, route
-from operators.steps.snapshots import Keeping, Turn
+from operators.steps.keyed import GroupLogic, Routed, route
+from operators.steps.snapshots import KeyedStates, Turn
 
 GROUPS: Final = 16
 
@@ -33,11 +33,11 @@ class Worker:
     def __init__(
         self,
         make: Callable[[], S],
-        logic: Callable[[Keeping[S], None], GroupLogic[S]],
+        logic: Callable[[KeyedStates[S], None], GroupLogic[S]],
         streams: dict[str, Stream],
     ) -> None:
         """`make` and `logic` are as for `settle`, `streams` is by topic."""
-        keeping = Keeping("benchmark", make)
+        keeping = KeyedStates("benchmark", make)
         self._groups = [logic(keeping, None) for _ in range(GROUPS)]
         self._turns: list[Turn] = []
         self._streams = streams
@@ -45,14 +45,14 @@ class Worker:
 
     def take(self, batches: Iterable[Batch]) -> None:
         """Take one activation: batches of any topics."""
-        slices: dict[str, list[Slice]] = {}
+        slices: dict[str, list[Routed]] = {}
         by_topic: dict[str, list[Batch]] = {}
         for batch in batches:
             by_topic.setdefault(batch.progress.topic, []).append(batch)
         for topic, mine in by_topic.items():
             stream = self._streams[topic]
             for key, item in route(mine, stream.make, GROUPS, 0, stream.side):
-                if isinstance(item, Slice):
+                if isinstance(item, Routed):
                     slices.setdefault(key, []).append(item)
         for key, items in slices.items():
             found, _ = self._groups[int(key)].on_batch(items)
@@ -66,7 +66,7 @@ class Worker:
         """Return the seconds and bytes of an epoch's snapshot, as Bytewax pickles it."""
         began = time.process_time()
         states = [group.snapshot() for group in self._groups]
-        states += [self._groups[int(turn.key)].kept.entry(turn.part) for turn in self._turns]
+        states += [self._groups[int(turn.key)].kept.entry(turn.shard) for turn in self._turns]
         self._turns.clear()
         size = sum(len(pickle.dumps(state)) for state in states)
         return time.process_time() - began, size
@@ -76,7 +76,7 @@ class Worker:
         size = 0
         for group in self._groups:
             state = group.kept.state
-            size += sum(len(pickle.dumps(state.part(part))) for part in range(PARTS))
+            size += sum(len(pickle.dumps(state.shard(shard))) for shard in range(SHARDS))
             state.settle()
         return size
 

@@ -24,11 +24,11 @@ from benchmarks.figures import add_json
 from operators.features.card_features import CardFeatures
 from operators.records.batches import Batch, Progress
 from operators.records.tables import TIME
-from operators.state.shards import PARTS
-from operators.state.snapshots import Kept
+from operators.state.shards import SHARDS
+from operators.state.snapshots import IncrementalSnapshots
 from operators.steps.windows import assign
 from operators.windows import (
-    Closing,
+    Emission,
     Intake,
     Slot,
     Windows,
@@ -104,7 +104,7 @@ class Groups:
         self.windows = windows
         self.intakes = [Intake(windows) for _ in range(GROUPS)]
         self.panes: dict[tuple[int, int], Slot] = {}
-        self.closing = Closing(windows)
+        self.closing = Emission(windows)
         self.touched: set[tuple[int, int]] = set()
         self.emitted = 0
 
@@ -142,7 +142,7 @@ class Partition:
     """The features of one source partition, as their Bytewax steps run them."""
 
     def __init__(self) -> None:
-        self.kept = Kept(CardFeatures(BOUND))
+        self.kept = IncrementalSnapshots(CardFeatures(BOUND))
         self.part: int | None = None
         self.emitted = 0
 
@@ -163,7 +163,7 @@ class Partition:
     def whole(self) -> int:
         """Snapshot everything; return its bytes."""
         state = self.kept.state
-        size = sum(len(pickle.dumps(state.part(part))) for part in range(PARTS))
+        size = sum(len(pickle.dumps(state.shard(shard))) for shard in range(SHARDS))
         state.settle()
         return size
 

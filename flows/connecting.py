@@ -29,7 +29,7 @@ from operators.connectors.kafka.sink import KafkaSink
 from operators.connectors.kafka.source import KafkaSource
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.dedup_ids import History
-from operators.connectors.redis.dedup_store import RedisFirstSeen, memory_of
+from operators.connectors.redis.dedup_store import RedisDedupStore, memory_of
 from operators.contracts import load_contract
 from operators.records.tables import Table
 from operators.rules.rules import RuleSet, load_rules
@@ -136,7 +136,7 @@ class Ends:
         return Parts(
             Decoder(schemas.latest(stream.record), self.lookup),
             partial(check, future_bound_us=micros(own.future_bound)),
-            RedisFirstSeen(self.redis, memory, own.dedup_ttl.total_seconds(), history),
+            RedisDedupStore(self.redis, memory, own.dedup_ttl.total_seconds(), history),
             rules,
         )
 

@@ -23,7 +23,7 @@ from operators.records.raw import ingested
 from operators.records.rejects import Breaker
 from operators.rules.rules import RuleSet
 from operators.steps.decode import Contract, decode
-from operators.steps.dedup import FirstSeen, dedup
+from operators.steps.dedup import DedupStore, dedup
 from operators.steps.features import features
 from operators.steps.rules import detect
 from operators.steps.watermarks import watermarks
@@ -38,7 +38,7 @@ class Parts:
 
     decoder: Decoder
     contract: Contract
-    seen: FirstSeen
+    seen: DedupStore
     rules: RuleSet | None
 
 

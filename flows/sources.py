@@ -15,7 +15,7 @@ from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka.reader import READERS
 from operators.connectors.kafka.source import KafkaSource
 from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON
-from operators.connectors.shutdown import DRAIN
+from operators.connectors.shutdown import SHUTDOWN
 from operators.event_time.frontier import Frontier
 
 # With few records a batch costs as much as with many, and the cores are others' too.
@@ -77,7 +77,7 @@ def open_source(
         # Without tables there are no windows either.
         close_windows=settings.close_windows_at_end and tables is not None,
         group=group,
-        drain=DRAIN,
+        shutdown=SHUTDOWN,
     )
     at_good_end(lambda: source.group_offsets.finish(_FINISH_SECONDS))
     return source

@@ -15,7 +15,7 @@ from flows.settings import Settings, SettingsError, refuse
 from flows.told import check_endpoint, told
 from operators.connectors import memory, recovery, recovery_owner
 from operators.connectors.delta import table as delta
-from operators.connectors.shutdown import DRAIN
+from operators.connectors.shutdown import SHUTDOWN
 from operators.contracts import ContractError
 from operators.errors import KnownError
 from operators.records.tables import Table
@@ -49,7 +49,7 @@ def start(
         built = connect(loaded)
     except (ContractError, SettingsError) as error:
         refuse(error, 2)
-    DRAIN.install()
+    SHUTDOWN.install()
     memory.settle()
     return built
 

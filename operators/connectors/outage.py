@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
-from operators.connectors.shutdown import DRAIN, Drain
+from operators.connectors.shutdown import SHUTDOWN, Shutdown
 
 PATIENCE: Final = 120.0
 """How long, in seconds, a flow at work waits for what is away before it ends."""
@@ -69,11 +69,13 @@ class Outage:
             away, self._since = self.clock() - self._since, None
             self._log.warning("%s is back after %.0f s", self.what, away)
 
-    def given_up(self, seconds: float, reason: str = "", drain: Drain = DRAIN) -> RuntimeError:
+    def given_up(
+        self, seconds: float, reason: str = "", shutdown: Shutdown = SHUTDOWN
+    ) -> RuntimeError:
         """Return the error of those who waited in vain: one line that says what to do."""
         reason = reason or self._reason
         text = f"{self.what}: {reason} (tried for {seconds:.0f} s); {self.advice}"
-        if drain.requested:
+        if shutdown.requested:
             text = (
                 f"{self.what}: {reason}; told to end before the epoch was committed: the next "
                 "start reads it again, nothing is lost"
@@ -88,7 +90,7 @@ def wait_for(
     *,
     patience: float = PATIENCE,
     describe: Callable[[Exception], str] = str,
-    drain: Drain = DRAIN,
+    shutdown: Shutdown = SHUTDOWN,
     sleep: Callable[[float], None] = time.sleep,
 ) -> _Result:
     """Return what `call` returns, calling it again with backoff while it raises one of `away`.
@@ -105,14 +107,14 @@ def wait_for(
             reason = describe(error)
             outage.failed(reason)
             waited = outage.clock() - began
-            if waited + pause > patience or drain.left <= 0:
-                raise outage.given_up(waited, reason, drain) from error
+            if waited + pause > patience or shutdown.left <= 0:
+                raise outage.given_up(waited, reason, shutdown) from error
         else:
             outage.ended()
             return result
         end = outage.clock() + pause
-        while (left := end - outage.clock()) > 0 and not drain.requested:
+        while (left := end - outage.clock()) > 0 and not shutdown.requested:
             sleep(min(left, _LOOK_EVERY))
-        if drain.requested:
+        if shutdown.requested:
             sleep(_LOOK_EVERY)
         pause = min(pause * 2, _LONGEST_PAUSE)

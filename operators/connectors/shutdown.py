@@ -1,4 +1,4 @@
-"""Drain: end when asked to, with all that was read committed, so that nothing is replayed."""
+"""Shutdown: end when asked to, with all that was read committed, so that nothing is replayed."""
 
 import atexit
 import contextlib
@@ -14,7 +14,7 @@ _AT_ONCE: Final = 0.5
 _GRACE: Final = 4.0
 
 
-class Drain:
+class Shutdown:
     """Set by SIGTERM and the first Ctrl-C; each source partition then ends where it is.
 
     With the last one the epoch ends too: Bytewax takes every snapshot, commits, and returns. It
@@ -81,4 +81,4 @@ def _ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-DRAIN: Final = Drain()
+SHUTDOWN: Final = Shutdown()

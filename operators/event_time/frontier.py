@@ -9,7 +9,7 @@ import polars as pl
 
 from operators.columns.frames import filtered
 from operators.columns.times import in_micros
-from operators.event_time.multi_topic import JointWatermark
+from operators.event_time.multi_topic import MultiTopicWatermark
 from operators.event_time.watermarks import FlowWatermark
 from operators.records.batches import NO_WATERMARK, Progress
 from operators.records.tables import Table
@@ -70,8 +70,8 @@ class Tracker:
         self.offsets: dict[tuple[str, int], int] = {}
         self._floors: dict[tuple[str, int], int] = {}
         self._partitions = dict(partitions or {})
-        self.flow: JointWatermark | FlowWatermark = (
-            JointWatermark(partitions) if partitions else FlowWatermark()
+        self.flow: MultiTopicWatermark | FlowWatermark = (
+            MultiTopicWatermark(partitions) if partitions else FlowWatermark()
         )
 
     def observe(self, progress: Progress) -> None:
@@ -85,7 +85,7 @@ class Tracker:
     def resume(self, flow: Mapping[str, Any]) -> None:
         """Take up the frozen state of `flow`."""
         self.flow = (
-            JointWatermark.thaw(self._partitions, flow)
+            MultiTopicWatermark.thaw(self._partitions, flow)
             if self._partitions
             else FlowWatermark.thaw(flow)
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from operators.event_time.multi_topic import JointWatermark
+from operators.event_time.multi_topic import MultiTopicWatermark
 from operators.event_time.watermarks import FlowWatermark, ended
 from operators.records.batches import NO_WATERMARK, Progress
 
@@ -37,7 +37,7 @@ class HoldUp:
         self._said: float | None = None
         self.held: Held | None = None
 
-    def look(self, flow: FlowWatermark | JointWatermark, now: float) -> list[str]:
+    def look(self, flow: FlowWatermark | MultiTopicWatermark, now: float) -> list[str]:
         """Return what is to be said; `held` then tells who is waited for, if anyone."""
         offsets = {(each.topic, each.partition): each.offset for each in flow.seen}
         last, looked = flow.waits_for, self._looked

@@ -1,4 +1,4 @@
-"""The flow's watermark over several topics: the minimum over all of their partitions."""
+"""The watermark over several topics: the minimum over all of their partitions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from operators.event_time.watermarks import FlowWatermark
 from operators.records.batches import Progress
 
 
-class JointWatermark:
+class MultiTopicWatermark:
     """A `FlowWatermark` over the partitions of several topics.
 
     It stays at NO_WATERMARK until every partition of every topic was heard of. A topic whose

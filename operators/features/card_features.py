@@ -16,7 +16,7 @@ from operators.columns.times import in_micros
 from operators.event_time.watermarks import PartitionWatermark
 from operators.features.cards import Cards
 from operators.records.batches import NO_WATERMARK
-from operators.state.shards import Divided, Members, Rows
+from operators.state.shards import Composite, Rows, Sharded
 from operators.state.sliding_history import SlidingHistory
 
 MINUTE: Final = 60_000_000
@@ -63,7 +63,7 @@ def haversine_m(
     return metres
 
 
-class CardFeatures(Members):
+class CardFeatures(Composite):
     """The watermark and the cards' past of one source partition.
 
     State is kept per source partition, whose order is fixed, so that features depend neither
@@ -85,7 +85,7 @@ class CardFeatures(Members):
         return self._cards.size + len(self.history)
 
     @property
-    def members(self) -> Mapping[str, Divided]:
+    def members(self) -> Mapping[str, Sharded]:
         """What has rows."""
         return {"cards": self._cards, "history": self.history}
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from operators.columns.arrays import Indices, Int64s, UInt64s
 from operators.records.batches import NO_WATERMARK
-from operators.state.shards import Rows, gather, last_of_each, span_of_part
+from operators.state.shards import Rows, gather, last_of_each, span_of_shard
 
 _NEW_MOST: Final = 4_096
 
@@ -109,10 +109,10 @@ class Cards:
         self._join()
         return self._of(np.flatnonzero(self.columns["changed"][self._slots]))
 
-    def part(self, part: int) -> dict[str, bytes]:
-        """Return all cards of a part."""
+    def shard(self, shard: int) -> dict[str, bytes]:
+        """Return all cards of a shard."""
         self._join()
-        return self._of(span_of_part(self._keys, part))
+        return self._of(span_of_shard(self._keys, shard))
 
     def settle(self) -> None:
         """Let no card count as changed."""

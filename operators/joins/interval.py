@@ -11,12 +11,12 @@ from operators.joins.spec import SETTLED, IntervalJoin, Joined
 from operators.records.batches import Progress
 from operators.records.tables import TIME
 from operators.state.event_time_buffer import HASH, INTERNAL, TIME_US
-from operators.state.reordering import Arrivals
-from operators.state.shards import Divided, Members
-from operators.state.time_log import Shelf
+from operators.state.reordering import Reordering
+from operators.state.shards import Composite, Sharded
+from operators.state.time_log import TimeLog
 
 
-class OpenIntervals(Members):
+class OpenIntervals(Composite):
     """The rows of one key group that may still find partners.
 
     Rows wait until the flow's watermark has passed them; then each meets the other side's
@@ -30,18 +30,18 @@ class OpenIntervals(Members):
         """`partitions` is the number of partitions of each topic that the flow reads."""
         self._join = join
         topics = join.left.topic, join.right.topic
-        self.arrivals = Arrivals(partitions, topics, join.lateness)
-        self._left, self._right = Shelf(matched=np.bool_), Shelf()
+        self.reordering = Reordering(partitions, topics, join.lateness)
+        self._left, self._right = TimeLog(matched=np.bool_), TimeLog()
 
     @property
-    def members(self) -> Mapping[str, Divided]:
+    def members(self) -> Mapping[str, Sharded]:
         """What has rows."""
-        return {"arrivals": self.arrivals, "left": self._left, "right": self._right}
+        return {"arrivals": self.reordering, "left": self._left, "right": self._right}
 
     @property
     def rows(self) -> int:
         """How many rows are kept."""
-        return len(self.arrivals) + len(self._left) + len(self._right)
+        return len(self.reordering) + len(self._left) + len(self._right)
 
     def advance(
         self, progress: list[Progress], left: pl.DataFrame | None, right: pl.DataFrame | None
@@ -50,11 +50,11 @@ class OpenIntervals(Members):
 
         The rows must not be late by their own partition's watermark.
         """
-        late = self.arrivals.add(progress, left, right)
+        late = self.reordering.add(progress, left, right)
         return Joined(self._settle(), late)
 
     def _settle(self) -> pl.DataFrame | None:
-        passed = self.arrivals.passed()
+        passed = self.reordering.passed()
         if passed is None:
             return None
         due, (left, right) = passed
@@ -133,8 +133,8 @@ class OpenIntervals(Members):
         return self._left.payload(lefts).select(*self._join.left.columns, *nulls)
 
 
-def _put(shelf: Shelf, rows: pl.DataFrame) -> None:
-    shelf.append(rows[HASH].to_numpy(), rows[TIME_US].to_numpy(), rows.drop(INTERNAL))
+def _put(log: TimeLog, rows: pl.DataFrame) -> None:
+    log.append(rows[HASH].to_numpy(), rows[TIME_US].to_numpy(), rows.drop(INTERNAL))
 
 
 def _settled(frame: pl.DataFrame, at: Int64s) -> pl.DataFrame:

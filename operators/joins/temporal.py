@@ -11,11 +11,11 @@ from operators.joins.versions import Versions
 from operators.records.batches import Progress
 from operators.records.tables import TIME
 from operators.state.event_time_buffer import HASH, TIME_US
-from operators.state.reordering import Arrivals
-from operators.state.shards import Divided, Members
+from operators.state.reordering import Reordering
+from operators.state.shards import Composite, Sharded
 
 
-class OpenVersions(Members):
+class OpenVersions(Composite):
     """The versions of one key group that rows to come may ask for, and rows not yet settled.
 
     Per key the newest version passed by the watermark is kept and all later ones.
@@ -36,19 +36,19 @@ class OpenVersions(Members):
         """
         self._join = join
         topics = join.left.topic, join.right.topic
-        self.arrivals = Arrivals(partitions, topics, join.lateness)
+        self.reordering = Reordering(partitions, topics, join.lateness)
         self._versions = Versions(join.versions)
-        self.arrivals.add([], None, versions)
+        self.reordering.add([], None, versions)
 
     @property
-    def members(self) -> Mapping[str, Divided]:
+    def members(self) -> Mapping[str, Sharded]:
         """What has rows."""
-        return {"arrivals": self.arrivals, "versions": self._versions}
+        return {"arrivals": self.reordering, "versions": self._versions}
 
     @property
     def rows(self) -> int:
         """How many rows and versions are kept."""
-        return len(self.arrivals) + len(self._versions)
+        return len(self.reordering) + len(self._versions)
 
     def advance(
         self, progress: list[Progress], left: pl.DataFrame | None, right: pl.DataFrame | None
@@ -58,11 +58,11 @@ class OpenVersions(Members):
         `right` is made by `TemporalJoin.versions.rows`. Neither must be late by its own
         partition's watermark.
         """
-        late = self.arrivals.add(progress, left, right)
+        late = self.reordering.add(progress, left, right)
         return Joined(self._settle(), late)
 
     def _settle(self) -> pl.DataFrame | None:
-        passed = self.arrivals.passed()
+        passed = self.reordering.passed()
         if passed is None:
             return None
         _, (rows, versions) = passed

@@ -10,7 +10,7 @@ from operators.columns.arrays import Bools, Int64s, UInt64s
 from operators.columns.index import KeyIndex
 from operators.columns.ipc import to_ipc
 from operators.state.event_time_buffer import HASH, OFFSET, PARTITION, TIME_US, Side
-from operators.state.shards import Rows, of_part, read, write
+from operators.state.shards import Rows, of_shard, read, write
 
 _TIDY_MIN: Final = 8_192
 
@@ -109,9 +109,9 @@ class Versions:
         """Return the versions that are new since `settle`."""
         return {"rows": to_ipc(*self._new)}
 
-    def part(self, part: int) -> dict[str, Any]:
-        """Return all versions of a part."""
-        return write(self._frames, [of_part(f[HASH].to_numpy(), part) for f in self._frames])
+    def shard(self, shard: int) -> dict[str, Any]:
+        """Return all versions of a shard."""
+        return write(self._frames, [of_shard(f[HASH].to_numpy(), shard) for f in self._frames])
 
     def settle(self) -> None:
         """Let nothing count as new."""

@@ -1,6 +1,6 @@
-"""Sequences: ordered patterns over one key's events within a time (CEP)."""
+"""Patterns: events of one key in an order, within a time (complex event processing)."""
 
 from operators.patterns.matching import Matched, OpenMatches
-from operators.patterns.pattern import Absence, Sequence, SequenceError, Step
+from operators.patterns.pattern import Absence, Pattern, PatternError, Step
 
-__all__ = ["Absence", "Matched", "OpenMatches", "Sequence", "SequenceError", "Step"]
+__all__ = ["Absence", "Matched", "OpenMatches", "Pattern", "PatternError", "Step"]

@@ -10,13 +10,13 @@ import polars as pl
 from operators.columns.arrays import Int64s
 from operators.columns.grouping import distinct
 from operators.patterns.nfa import UNSET, Candidates, Runs, breaks, walk
-from operators.patterns.pattern import MARKS, Sequence
+from operators.patterns.pattern import STEP_BITS, Pattern
 from operators.patterns.results import apart, results
 from operators.records.batches import Progress
 from operators.state.event_time_buffer import HASH, INTERNAL, TIME_US
-from operators.state.reordering import Arrivals
-from operators.state.shards import Divided, Members
-from operators.state.time_log import Shelf
+from operators.state.reordering import Reordering
+from operators.state.shards import Composite, Sharded
+from operators.state.time_log import TimeLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Matched:
     late: pl.DataFrame | None
 
 
-class OpenMatches(Members):
+class OpenMatches(Composite):
     """The matches of one key group that have begun, and events not yet passed.
 
     State is an open match per start and the events it has taken: nothing per key. Keys are
@@ -40,25 +40,25 @@ class OpenMatches(Members):
 
     VERSION: ClassVar = 4
 
-    def __init__(self, sequence: Sequence, partitions: abc.Mapping[str, int]) -> None:
+    def __init__(self, pattern: Pattern, partitions: abc.Mapping[str, int]) -> None:
         """`partitions` is the number of partitions of each topic that the flow reads."""
-        self._sequence = sequence
-        self.arrivals = Arrivals(partitions, [sequence.side.topic], sequence.lateness)
-        self._events = Shelf()
+        self._pattern = pattern
+        self.reordering = Reordering(partitions, [pattern.side.topic], pattern.lateness)
+        self._events = TimeLog()
         taken: dict[str, type[np.generic]] = dict.fromkeys(self._names, np.int64)
-        self._open = Shelf(step=np.int64, **taken)
+        self._open = TimeLog(step=np.int64, **taken)
         # Complete, but for the absence that must follow; by the last event's time.
-        self._held = Shelf(**taken)
+        self._held = TimeLog(**taken)
 
     @property
     def _names(self) -> list[str]:
-        return [f"event_{i}" for i in range(len(self._sequence.steps))]
+        return [f"event_{i}" for i in range(len(self._pattern.steps))]
 
     @property
-    def members(self) -> abc.Mapping[str, Divided]:
+    def members(self) -> abc.Mapping[str, Sharded]:
         """What has rows."""
         return {
-            "arrivals": self.arrivals,
+            "arrivals": self.reordering,
             "events": self._events,
             "open": self._open,
             "held": self._held,
@@ -67,18 +67,18 @@ class OpenMatches(Members):
     @property
     def rows(self) -> int:
         """How many events and open matches are kept."""
-        return len(self.arrivals) + len(self._events) + len(self._open) + len(self._held)
+        return len(self.reordering) + len(self._events) + len(self._open) + len(self._held)
 
     def advance(self, progress: list[Progress], rows: pl.DataFrame | None) -> Matched:
-        """Add keyed rows (`Sequence.rows`), take the progress, and emit what is settled.
+        """Add keyed rows (`Pattern.rows`), take the progress, and emit what is settled.
 
         The rows must not be late by their own partition's watermark.
         """
-        late = self.arrivals.add(progress, rows)
+        late = self.reordering.add(progress, rows)
         return Matched(self._settle(), late)
 
     def _settle(self) -> pl.DataFrame | None:
-        passed = self.arrivals.passed()
+        passed = self.reordering.passed()
         if passed is None:
             return None
         due, (events,) = passed
@@ -86,27 +86,27 @@ class OpenMatches(Members):
         if events is not None:
             taken = self._match(events)
         absence = 1
-        if self._sequence.absent is not None:
-            absence = self._sequence.absent.within
+        if self._pattern.absent is not None:
+            absence = self._pattern.absent.within
             taken = self._unbroken(due - absence + 1)
-        if self._sequence.matches == "skip_past_last" and len(taken):
+        if self._pattern.matches == "skip_past_last" and len(taken):
             taken = self._skip(taken)
         rows = None
         if len(taken):
-            rows = results(self._sequence, self._events, taken, absence)
+            rows = results(self._pattern, self._events, taken, absence)
         self._held.forget(due - absence + 1)
-        self._open.forget(due - self._sequence.within + 1)
-        self._events.forget(due - self._sequence.within - absence)
+        self._open.forget(due - self._pattern.within + 1)
+        self._events.forget(due - self._pattern.within - absence)
         return rows
 
     def _match(self, events: pl.DataFrame) -> Int64s:
         """Move every open match on; return the events of the complete, shape (m, steps)."""
-        keys, marks = events[HASH].to_numpy(), events[MARKS].to_numpy()
+        keys, marks = events[HASH].to_numpy(), events[STEP_BITS].to_numpy()
         runs = Runs.by(keys, events[TIME_US].to_numpy(), marks)
         places, ids = self._open.find(runs.rows.keys, None, None)
         old = Candidates.resumed(self._open, ids, places, runs, len(self._names))
-        moved = walk(self._sequence, runs, old)
-        if self._sequence.absent is not None:
+        moved = walk(self._pattern, runs, old)
+        if self._pattern.absent is not None:
             self._break(runs, moved)
         self._keep(events, runs, moved)
         complete = moved.complete
@@ -114,7 +114,7 @@ class OpenMatches(Members):
         self._update(moved, ids, going_on[: len(ids)])
         self._begin(runs, moved, np.flatnonzero(going_on[len(ids) :]) + len(ids))
         done = np.flatnonzero(complete)
-        if self._sequence.absent is None:
+        if self._pattern.absent is None:
             return moved.taken[done]
         done = done[np.argsort(moved.taken[done, -1], kind="stable")]
         last = runs.times[moved.at[done] - 1]
@@ -126,11 +126,11 @@ class OpenMatches(Members):
         """End the held matches, and those complete by now, that the absence's event breaks."""
         places, ids = self._held.find(runs.rows.keys, None, None)
         last = self._held.column("time")[ids - self._held.first]
-        broken = breaks(self._sequence, runs, places, runs.rows.starts[places], last)
+        broken = breaks(self._pattern, runs, places, runs.rows.starts[places], last)
         self._held.kill(ids[broken])
         done = np.flatnonzero(moved.complete)
         at = moved.at[done]
-        broken = breaks(self._sequence, runs, moved.run[done], at, runs.times[at - 1])
+        broken = breaks(self._pattern, runs, moved.run[done], at, runs.times[at - 1])
         moved.alive[done[broken]] = False
 
     def _keep(self, events: pl.DataFrame, runs: Runs, moved: Candidates) -> None:
@@ -142,7 +142,7 @@ class OpenMatches(Members):
             return
         frame = events[kept]
         first = self._events.append(
-            frame[HASH].to_numpy(), frame[TIME_US].to_numpy(), frame.drop(*INTERNAL, MARKS)
+            frame[HASH].to_numpy(), frame[TIME_US].to_numpy(), frame.drop(*INTERNAL, STEP_BITS)
         )
         moved.taken[fresh] = np.searchsorted(kept, rows) + first
 
@@ -169,9 +169,9 @@ class OpenMatches(Members):
         """Return the matches that no earlier one overlaps, and end those begun in them."""
         keys = self._events.column("key")[taken[:, 0] - self._events.first]
         rows = apart(keys, taken[:, 0], taken[:, -1])
-        for shelf in (self._open, self._held):
-            places, ids = shelf.find(keys[rows], None, None)
-            first = shelf.column("event_0")[ids - shelf.first]
-            shelf.kill(ids[first <= taken[rows, -1][places]])
+        for log in (self._open, self._held):
+            places, ids = log.find(keys[rows], None, None)
+            first = log.column("event_0")[ids - log.first]
+            log.kill(ids[first <= taken[rows, -1][places]])
         kept: Int64s = taken[rows]
         return kept

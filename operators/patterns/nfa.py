@@ -1,4 +1,4 @@
-"""The walk: open matches and those that begin, moved on through a batch of events by key."""
+"""The automaton (NFA): open matches and new ones, moved on through a batch of events by key."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,8 +7,8 @@ import numpy as np
 
 from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
 from operators.columns.grouping import Sorted
-from operators.patterns.pattern import Sequence
-from operators.state.time_log import Shelf
+from operators.patterns.pattern import Pattern
+from operators.state.time_log import TimeLog
 
 UNSET = np.iinfo(np.int64).min
 
@@ -59,7 +59,7 @@ class Candidates:
     alive: Bools
 
     @classmethod
-    def resumed(cls, open_: Shelf, ids: Int64s, run: Indices, runs: Runs, steps: int) -> Self:
+    def resumed(cls, open_: TimeLog, ids: Int64s, run: Indices, runs: Runs, steps: int) -> Self:
         """Take up open matches where this batch begins."""
         at = ids - open_.first
         taken = [open_.column(f"event_{i}")[at] for i in range(steps)]
@@ -92,31 +92,31 @@ class Candidates:
         return met
 
 
-def walk(sequence: Sequence, runs: Runs, candidates: Candidates) -> Candidates:
+def walk(pattern: Pattern, runs: Runs, candidates: Candidates) -> Candidates:
     """Return the open matches and those that begin in the batch, moved on as far as it goes."""
-    starts = np.flatnonzero(sequence.where(runs.marks, 0))
+    starts = np.flatnonzero(pattern.where(runs.marks, 0))
     moved = candidates.begin(runs, starts)
-    for step in range(1, len(sequence.steps)):
+    for step in range(1, len(pattern.steps)):
         # In order of the steps: who has met one in this batch may meet the next one too.
-        _step(sequence, runs, moved, step)
+        _step(pattern, runs, moved, step)
     return moved
 
 
-def _step(sequence: Sequence, runs: Runs, c: Candidates, step: int) -> None:
+def _step(pattern: Pattern, runs: Runs, c: Candidates, step: int) -> None:
     who = np.flatnonzero(c.alive & (c.step == step))
     if len(who) == 0:
         return
-    met = sequence.where(runs.marks, step)
+    met = pattern.where(runs.marks, step)
     at, end = c.at[who], runs.ends[c.run[who]]
-    there = at if sequence.steps[step].strict else runs.next(met)[at]
+    there = at if pattern.steps[step].strict else runs.next(met)[at]
     inside = there < end
     row = np.where(inside, there, 0)
     found = inside & met[row]
     dead = inside & ~found
-    unless = sequence.unless(runs.marks, step)
+    unless = pattern.unless(runs.marks, step)
     if unless is not None:
         dead |= runs.next(unless)[at] < np.minimum(there, end)
-    dead |= found & (runs.times[row] - c.began[who] >= sequence.within)
+    dead |= found & (runs.times[row] - c.began[who] >= pattern.within)
     found &= ~dead
     c.alive[who[dead]] = False
     on = who[found]
@@ -125,14 +125,14 @@ def _step(sequence: Sequence, runs: Runs, c: Candidates, step: int) -> None:
     c.step[on] = step + 1
 
 
-def breaks(sequence: Sequence, runs: Runs, run: Indices, at: Indices, last: Int64s) -> Bools:
+def breaks(pattern: Pattern, runs: Runs, run: Indices, at: Indices, last: Int64s) -> Bools:
     """Tell which matches the absence's event breaks; `last` is their last event's time in µs.
 
     `run` and `at` say where to look for it from.
     """
-    if sequence.absent is None or len(run) == 0:
+    if pattern.absent is None or len(run) == 0:
         return np.zeros(len(run), bool)
-    there = runs.next(sequence.absence(runs.marks))[at]
+    there = runs.next(pattern.absence(runs.marks))[at]
     inside = there < runs.ends[run]
     times = runs.times[np.where(inside, there, 0)]
-    return inside & (times - last < sequence.absent.within)
+    return inside & (times - last < pattern.absent.within)

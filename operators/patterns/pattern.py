@@ -1,4 +1,4 @@
-"""What a sequence is: steps, the time they have, and what must not happen."""
+"""What a pattern is: steps, the time they have, and what must not happen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from operators.columns.expressions import one_row, select_rows
 from operators.records.tables import TIME
 from operators.state.event_time_buffer import Side
 
-MARKS: Final = "_marks"
+STEP_BITS: Final = "_marks"
 """Which conditions an event meets, as bits of an Int64 column."""
 
 _MAX_STEPS: Final = 16
 
 
-class SequenceError(ValueError):
-    """A sequence that cannot be used; the message says why."""
+class PatternError(ValueError):
+    """A pattern that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Absence:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Pattern:
     """A pattern over the events of one key, in order of (event time, partition, offset).
 
     Each event that meets the first step starts a match, which takes one event per step. All of
@@ -79,7 +79,7 @@ class Sequence:
     lateness: int = 0
 
     def __post_init__(self) -> None:
-        """Raise SequenceError for a sequence that says nothing or the same name twice."""
+        """Raise PatternError for a pattern that says nothing or the same name twice."""
         names = [step.name for step in self.steps]
         problems = []
         if not 1 <= len(names) <= _MAX_STEPS:
@@ -103,7 +103,7 @@ class Sequence:
             except PolarsError as error:
                 problems.append(f"condition {sql!r}: {str(error).splitlines()[0]}")
         if problems:
-            raise SequenceError(f"sequence {self.name} " + "; ".join(problems))
+            raise PatternError(f"pattern {self.name} " + "; ".join(problems))
 
     @property
     def _conditions(self) -> list[str]:
@@ -119,7 +119,7 @@ class Sequence:
             pl.when(one_row(sql).fill_null(False)).then(1 << bit).otherwise(0)
             for bit, sql in enumerate(self._conditions)
         )
-        return pl.sum_horizontal(bits).cast(pl.Int64).alias(MARKS)
+        return pl.sum_horizontal(bits).cast(pl.Int64).alias(STEP_BITS)
 
     @property
     def strict(self) -> bool:
@@ -153,9 +153,9 @@ class Sequence:
         """
         marked = frame.hstack(select_rows(frame, [self.marks]))
         if not self.strict:
-            marked = marked.filter(pl.col(MARKS) != 0)
+            marked = marked.filter(pl.col(STEP_BITS) != 0)
         rows = self.side.rows(marked)
-        return rows.with_columns(marked[MARKS])
+        return rows.with_columns(marked[STEP_BITS])
 
     @property
     def schema(self) -> dict[str, pl.DataType]:

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 
 from operators.columns.arrays import Int64s, UInt64s
-from operators.patterns.pattern import Sequence
+from operators.patterns.pattern import Pattern
 from operators.records.tables import TIME
-from operators.state.time_log import Shelf
+from operators.state.time_log import TimeLog
 
 
 def apart(keys: UInt64s, first: Int64s, last: Int64s) -> Int64s:
@@ -27,8 +27,8 @@ def apart(keys: UInt64s, first: Int64s, last: Int64s) -> Int64s:
     return np.array(chosen, np.int64)
 
 
-def results(sequence: Sequence, events: Shelf, taken: Int64s, absence: int) -> pl.DataFrame:
-    """Return a row for each match with `Sequence.schema`, in order.
+def results(pattern: Pattern, events: TimeLog, taken: Int64s, absence: int) -> pl.DataFrame:
+    """Return a row for each match with `Pattern.schema`, in order.
 
     `taken` are the ids of their events, shape (n, steps); they are settled `absence` µs behind
     the last one.
@@ -37,9 +37,9 @@ def results(sequence: Sequence, events: Shelf, taken: Int64s, absence: int) -> p
     settled = times[:, -1] + absence
     order = np.lexsort((taken[:, 0], settled))
     taken, times, settled = taken[order], times[order], settled[order]
-    side = sequence.side
+    side = pattern.side
     columns: list[pl.Series] = []
-    for step, ids in zip(sequence.steps, taken.T, strict=True):
+    for step, ids in zip(pattern.steps, taken.T, strict=True):
         event = events.payload(ids)
         if not columns:
             names = zip(side.by, side.keys, strict=True)

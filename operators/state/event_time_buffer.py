@@ -1,4 +1,4 @@
-"""Waiting: rows held until the watermark has passed them, given back in event-time order."""
+"""The event-time buffer: rows held until the watermark has passed them, given back in order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from operators.columns.arrays import Bools, Int64s
 from operators.columns.frames import stacked, taken
 from operators.columns.hashing import hash_columns
 from operators.records.tables import COORDINATES, TIME
-from operators.state.shards import Rows, of_part, read, write
+from operators.state.shards import Rows, of_shard, read, write
 
 HASH: Final = "_hash"
 TIME_US: Final = "_time"
@@ -118,7 +118,7 @@ class _Run:
         return len(self.times)
 
 
-class Waiting:
+class EventTimeBuffer:
     """Keyed rows that wait for the watermark.
 
     They are kept in runs sorted by time, of which the smallest are joined when there are too
@@ -180,9 +180,9 @@ class Waiting:
         """Return the rows that are new since `settle`."""
         return self._written([run.new for run in self._runs])
 
-    def part(self, part: int) -> dict[str, Any]:
-        """Return all rows of a part."""
-        return self._written([of_part(run.rows[HASH].to_numpy(), part) for run in self._runs])
+    def shard(self, shard: int) -> dict[str, Any]:
+        """Return all rows of a shard."""
+        return self._written([of_shard(run.rows[HASH].to_numpy(), shard) for run in self._runs])
 
     def _written(self, which: Sequence[Bools]) -> dict[str, Any]:
         return write([run.rows for run in self._runs], which)

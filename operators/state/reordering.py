@@ -1,18 +1,18 @@
-"""Arrivals: keyed rows of one or more topics, given back as the flow's watermark passes them."""
+"""Reordering: rows of one or more topics, given back as the flow's watermark passes them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
-from operators.event_time.multi_topic import JointWatermark
+from operators.event_time.multi_topic import MultiTopicWatermark
 from operators.records.batches import NO_WATERMARK, Progress
-from operators.state.event_time_buffer import Waiting, split_passed
-from operators.state.shards import Divided, Members, Rows
+from operators.state.event_time_buffer import EventTimeBuffer, split_passed
+from operators.state.shards import Composite, Rows, Sharded
 
 
-class Arrivals(Members):
-    """A key group's rows that wait, one `Waiting` per side, and the flow's watermark over all.
+class Reordering(Composite):
+    """A key group's rows that wait, a buffer for each side, and the flow's watermark over all.
 
     `lateness` µs are added to the time that the watermark takes to pass a row. No row waits
     that it has passed: one that comes so late does not count, and is given back as late.
@@ -27,12 +27,12 @@ class Arrivals(Members):
         """
         self._partitions = dict(partitions)
         self._topics, self._lateness = tuple(topics), lateness
-        self._waiting = [Waiting() for _ in topics]
+        self._waiting = [EventTimeBuffer() for _ in topics]
         self._due = NO_WATERMARK
-        self.flow = JointWatermark(partitions)
+        self.flow = MultiTopicWatermark(partitions)
 
     @property
-    def members(self) -> Mapping[str, Divided]:
+    def members(self) -> Mapping[str, Sharded]:
         """What waits, by the number of its side."""
         return {str(side): waiting for side, waiting in enumerate(self._waiting)}
 
@@ -77,7 +77,7 @@ class Arrivals(Members):
     def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
         """Take up what was given before."""
         super().load(head, found)
-        self.flow = JointWatermark.thaw(self._partitions, head["flow"])
+        self.flow = MultiTopicWatermark.thaw(self._partitions, head["flow"])
         self._due = head["due"]
         # What has passed may be in an old entry. Nothing else is before `due`: see `add`.
         for waiting in self._waiting:

@@ -1,4 +1,4 @@
-"""Parts: a state's rows by the hash of their key, and rows taken up as they were written."""
+"""Shards: a state's rows by the hash of their key, and rows taken up as they were written."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,22 +12,22 @@ import polars as pl
 from operators.columns.arrays import Bools, Int64s, UInt64s
 from operators.columns.ipc import from_ipc, to_ipc
 
-PARTS: Final = 16
-"""How many parts a state's rows are of; fixed for the life of a recovery store."""
+SHARDS: Final = 16
+"""How many shards a state's rows are of; fixed for the life of a recovery store."""
 
-_WIDTH: Final = 2**64 // PARTS
+_WIDTH: Final = 2**64 // SHARDS
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows as a state has once given them, for it to take them up again.
 
-    Those count whose part is true in `parts`, shape (PARTS,). `changed` are rows that no entry
+    Those count whose shard is true in `shards`, shape (SHARDS,). `changed` are rows that no entry
     has yet.
     """
 
     rows: Mapping[str, Any]
-    parts: Bools
+    shards: Bools
     changed: bool
 
     def of(self, member: str) -> Self:
@@ -36,19 +36,19 @@ class Rows:
 
     def count(self, keys: UInt64s) -> Bools:
         """Return which of the rows with these keys' hashes count; shape (n,)."""
-        mask: Bools = self.parts[(keys // np.uint64(_WIDTH)).astype(np.intp)]
+        mask: Bools = self.shards[(keys // np.uint64(_WIDTH)).astype(np.intp)]
         return mask
 
 
-def of_part(keys: UInt64s, part: int) -> Bools:
-    """Return which hashes are of a part, shape (n,): it has the same highest bits."""
-    mask: Bools = keys // np.uint64(_WIDTH) == np.uint64(part)
+def of_shard(keys: UInt64s, shard: int) -> Bools:
+    """Return which hashes are of a shard, shape (n,): it has the same highest bits."""
+    mask: Bools = keys // np.uint64(_WIDTH) == np.uint64(shard)
     return mask
 
 
-def span_of_part(keys: UInt64s, part: int) -> slice:
-    """Return where the hashes of a part stand in sorted ones."""
-    first, last = np.uint64(part * _WIDTH), np.uint64((part + 1) * _WIDTH - 1)
+def span_of_shard(keys: UInt64s, shard: int) -> slice:
+    """Return where the hashes of a shard stand in sorted ones."""
+    first, last = np.uint64(shard * _WIDTH), np.uint64((shard + 1) * _WIDTH - 1)
     return slice(int(np.searchsorted(keys, first)), int(np.searchsorted(keys, last, "right")))
 
 
@@ -106,8 +106,8 @@ def last_of_each(values: npt.NDArray[Any]) -> Int64s:
     return last
 
 
-class Divided(Protocol):
-    """What has rows of parts; all that it gives is made of builtins."""
+class Sharded(Protocol):
+    """What has rows of shards; all that it gives is made of builtins."""
 
     @property
     def changed(self) -> int:
@@ -119,8 +119,8 @@ class Divided(Protocol):
     def changes(self) -> dict[str, Any]:
         """Return the rows that are new or changed since `settle`."""
 
-    def part(self, part: int) -> dict[str, Any]:
-        """Return all rows of a part."""
+    def shard(self, shard: int) -> dict[str, Any]:
+        """Return all rows of a shard."""
 
     def settle(self) -> None:
         """Let nothing count as changed."""
@@ -129,12 +129,12 @@ class Divided(Protocol):
         """Take up what was given before; of a row that comes more than once the last counts."""
 
 
-class Members(ABC):
-    """What has rows of parts in several members, by name."""
+class Composite(ABC):
+    """What has rows of shards in several members, by name."""
 
     @property
     @abstractmethod
-    def members(self) -> Mapping[str, Divided]:
+    def members(self) -> Mapping[str, Sharded]:
         """The members."""
 
     @property
@@ -150,9 +150,9 @@ class Members(ABC):
         """Return the rows that are new or changed since `settle`, as builtins."""
         return {name: member.changes() for name, member in self.members.items()}
 
-    def part(self, part: int) -> dict[str, Any]:
-        """Return all rows of a part, as builtins."""
-        return {name: member.part(part) for name, member in self.members.items()}
+    def shard(self, shard: int) -> dict[str, Any]:
+        """Return all rows of a shard, as builtins."""
+        return {name: member.shard(shard) for name, member in self.members.items()}
 
     def settle(self) -> None:
         """Let nothing count as changed."""

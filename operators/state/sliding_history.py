@@ -9,7 +9,7 @@ import numpy as np
 from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
 from operators.columns.grouping import Sorted, distinct
 from operators.records.batches import NO_WATERMARK
-from operators.state.shards import Rows, gather, span_of_part
+from operators.state.shards import Rows, gather, span_of_shard
 
 # The second and the third run are merged into the one before them when they have more rows than
 # this, and than that part of it.
@@ -158,9 +158,9 @@ class SlidingHistory:
         """Return the events that are new since `settle`, as builtins."""
         return _builtins([run.pick(np.flatnonzero(run.new)) for run in self._runs])
 
-    def part(self, part: int) -> dict[str, bytes]:
-        """Return all events of a part."""
-        return _builtins([run.pick(span_of_part(run.keys, part)) for run in self._runs])
+    def shard(self, shard: int) -> dict[str, bytes]:
+        """Return all events of a shard."""
+        return _builtins([run.pick(span_of_shard(run.keys, shard)) for run in self._runs])
 
     def settle(self) -> None:
         """Let no event count as new."""

@@ -1,4 +1,4 @@
-"""A shelf: rows in order of event time, found by key, forgotten from the front."""
+"""The time log: rows in order of event time, found by key, forgotten from the front."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,14 +10,14 @@ import polars as pl
 from operators.columns.arrays import Bools, Int64s, UInt64s
 from operators.columns.index import KeyIndex
 from operators.columns.ipc import from_ipc, to_ipc
-from operators.state.shards import Rows, gather, last_of_each, of_part
+from operators.state.shards import Rows, gather, last_of_each, of_shard
 
 Array = npt.NDArray[Any]
 
 _RATIO: Final = 4
 
 
-class Shelf:
+class TimeLog:
     """Rows appended in order of time; each has the next id.
 
     A row has a key's hash, a time in µs, numbers in named columns that may be changed, and a
@@ -161,9 +161,9 @@ class Shelf:
         """Return the rows that are new, and the numbers of those that changed, since `settle`."""
         return self._written(np.flatnonzero(self.column("changed")), self._settled)
 
-    def part(self, part: int) -> dict[str, Any]:
-        """Return all rows of a part."""
-        return self._written(np.flatnonzero(of_part(self.column("key"), part)), self.first)
+    def shard(self, shard: int) -> dict[str, Any]:
+        """Return all rows of a shard."""
+        return self._written(np.flatnonzero(of_shard(self.column("key"), shard)), self.first)
 
     def _written(self, at: Int64s, payload_from: int) -> dict[str, Any]:
         """Return rows by position as builtins, with the payloads from an id on."""

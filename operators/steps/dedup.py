@@ -29,7 +29,7 @@ def duplicate_columns(id_column: str) -> dict[str, pl.DataType]:
     }
 
 
-class FirstSeen(Protocol):
+class DedupStore(Protocol):
     """Remembers the coordinates of the first record that carried an id."""
 
     def first(
@@ -51,7 +51,7 @@ class DedupOut:
 
 
 def dedup_batches(
-    batches: list[Batch], seen: FirstSeen, id_column: str
+    batches: list[Batch], seen: DedupStore, id_column: str
 ) -> list[Batch | pl.DataFrame]:
     """Return the batches without duplicates, and a frame of these if there are any."""
     frame = merge(batches)
@@ -81,7 +81,7 @@ def dedup_batches(
 
 
 @operator
-def dedup(step_id: str, up: Stream[Batch], seen: FirstSeen, id_column: str) -> DedupOut:
+def dedup(step_id: str, up: Stream[Batch], seen: DedupStore, id_column: str) -> DedupOut:
     """Pass on the first record of each `id_column`; a replayed record recognises itself."""
 
     def shim(batches: list[Batch]) -> list[Batch | pl.DataFrame]:

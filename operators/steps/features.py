@@ -8,13 +8,16 @@ from bytewax.dataflow import Stream, operator
 
 from operators.features.card_features import CardFeatures
 from operators.records.batches import Batch, merge
-from operators.steps.snapshots import Keeping, KeptLogic, write_parts
+from operators.steps.snapshots import KeyedStates, SnapshotLogic, write_shards
 from operators.steps.watermarks import Clock
 
 
-class _PartitionLogic(KeptLogic[Batch, CardFeatures]):
+class _PartitionLogic(SnapshotLogic[Batch, CardFeatures]):
     def __init__(
-        self, keeping: Keeping[CardFeatures], idle_timeout: float, head: dict[str, Any] | None
+        self,
+        keeping: KeyedStates[CardFeatures],
+        idle_timeout: float,
+        head: dict[str, Any] | None,
     ) -> None:
         super().__init__(keeping, head)
         # Heads once did not tell when the last event came.
@@ -45,9 +48,9 @@ def features(
 
     `make` returns what works them out for a partition; `idle_timeout` is in s.
     """
-    keeping = Keeping(step_id.rpartition(".")[2], make)
+    keeping = KeyedStates(step_id.rpartition(".")[2], make)
     keyed = op.key_on("partition", up, _key)
     worked = op.stateful_batch(
         "cards", keyed, lambda head: _PartitionLogic(keeping, idle_timeout, head)
     )
-    return write_parts("kept", worked, keeping)
+    return write_shards("kept", worked, keeping)

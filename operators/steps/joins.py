@@ -13,7 +13,7 @@ from operators.joins import IntervalJoin, Joined, OpenIntervals, OpenVersions, T
 from operators.records.batches import Batch, Progress
 from operators.state.event_time_buffer import HASH, Side
 from operators.steps.keyed import GroupLogic, Keyed, KeyedOut, route, settle
-from operators.steps.snapshots import Keeping
+from operators.steps.snapshots import KeyedStates
 
 
 class _Intervals(GroupLogic[OpenIntervals]):
@@ -32,7 +32,7 @@ class _Versions(GroupLogic[OpenVersions]):
 
     def __init__(
         self,
-        keeping: Keeping[OpenVersions],
+        keeping: KeyedStates[OpenVersions],
         head: dict[str, Any] | None,
         known: pl.DataFrame | None = None,
         groups: int = 1,

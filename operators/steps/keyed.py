@@ -18,14 +18,14 @@ from operators.columns.times import in_micros
 from operators.records.batches import Batch, Progress, merge
 from operators.state.event_time_buffer import HASH, LATE_ROWS, OFFSET, PARTITION
 from operators.state.snapshots import State
-from operators.steps.snapshots import Keeping, KeptLogic, write_parts
+from operators.steps.snapshots import KeyedStates, SnapshotLogic, write_shards
 
 LATE: Final = "late"
 """The key of late rows, which no key group has."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class Routed:
     """What one activation brings to a key group: everyone's progress, and its own rows.
 
     `side` tells the streams of a join apart: 0 is the left or only one.
@@ -37,7 +37,7 @@ class Slice:
     rows: pl.DataFrame | None
 
 
-Keyed: TypeAlias = tuple[str, Slice | pl.DataFrame]
+Keyed: TypeAlias = tuple[str, Routed | pl.DataFrame]
 
 
 def route(
@@ -55,7 +55,7 @@ def route(
     """
     progress = [batch.progress for batch in batches]
     result: list[Keyed] = [
-        (str(group), Slice(group, side, progress, None)) for group in range(groups)
+        (str(group), Routed(group, side, progress, None)) for group in range(groups)
     ]
     frame = merge(batches)
     if frame.height == 0:
@@ -71,7 +71,7 @@ def route(
     for index, size in enumerate(np.bincount(group, minlength=groups).tolist()):
         if size:
             mine = rows.slice(start, size)
-            result[index] = (str(index), Slice(index, side, progress, mine))
+            result[index] = (str(index), Routed(index, side, progress, mine))
         start += size
     return result
 
@@ -107,7 +107,7 @@ class Results(Protocol):
 S = TypeVar("S", bound=State)
 
 
-class GroupLogic(KeptLogic[Slice, S]):
+class GroupLogic(SnapshotLogic[Routed, S]):
     """A key group's operator, given all that one activation brings at once."""
 
     @abstractmethod
@@ -116,11 +116,11 @@ class GroupLogic(KeptLogic[Slice, S]):
     ) -> Results:
         """Take progress and the rows of each side that has any."""
 
-    def key(self, value: Slice) -> str:
+    def key(self, value: Routed) -> str:
         """Return the key group."""
         return str(value.group)
 
-    def advance(self, state: S, values: list[Slice]) -> list[Any]:
+    def advance(self, state: S, values: list[Routed]) -> list[Any]:
         """Advance once by all slices; a true item holds results, a false one late rows."""
         progress = [each for value in values for each in value.progress]
         rows: dict[int, list[pl.DataFrame]] = {}
@@ -138,14 +138,14 @@ def settle(
     step_id: str,
     keyed: Stream[Any],
     make: Callable[[], S],
-    logic: Callable[[Keeping[S], dict[str, Any] | None], GroupLogic[S]],
+    logic: Callable[[KeyedStates[S], dict[str, Any] | None], GroupLogic[S]],
 ) -> KeyedOut:
     """Run a key group's operator on what `route` made.
 
     `make` makes an empty state, `logic` what works on it or resumes it.
     """
     name = step_id.split(".")[-2]
-    keeping = Keeping(name, make)
+    keeping = KeyedStates(name, make)
 
     def count(items: list[pl.DataFrame]) -> list[pl.DataFrame]:
         metrics.LATE.labels(name).inc(sum(f.height for f in items))
@@ -153,7 +153,7 @@ def settle(
 
     sides = op.branch("in_time", keyed, lambda item: item[0] != LATE)
     settled = op.stateful_batch("groups", sides.trues, partial(logic, keeping))
-    kept = write_parts("kept", settled, keeping)
+    kept = write_shards("kept", settled, keeping)
     results = op.branch("settled", kept, lambda item: item[0])
     late = op.merge(
         "all_late",

@@ -1,4 +1,4 @@
-"""Sequences: records to their key groups, matches out when the watermark passes."""
+"""Patterns: records to their key groups, matches out when the watermark passes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from bytewax.dataflow import Stream, operator
 from polars.exceptions import PolarsError
 
 from operators import metrics
-from operators.patterns import Matched, OpenMatches, Sequence
+from operators.patterns import Matched, OpenMatches, Pattern
 from operators.records.batches import Batch, Progress, merge, split
 from operators.records.raw import REJECT_COLUMNS
 from operators.records.tables import COORDINATES
@@ -38,23 +38,23 @@ class _Group(GroupLogic[OpenMatches]):
         return state.advance(progress, rows.get(0))
 
 
-def _failing(sequence: Sequence, frame: pl.DataFrame) -> list[pl.DataFrame]:
+def _failing(pattern: Pattern, frame: pl.DataFrame) -> list[pl.DataFrame]:
     """Return the rows on which a condition fails, halving the frame until they stand alone."""
     try:
-        sequence.rows(frame)
+        pattern.rows(frame)
     except PolarsError:
         if frame.height == 1:
             return [frame]
         half = frame.height // 2
-        first = _failing(sequence, frame.head(half))
-        return first + _failing(sequence, frame.slice(half))
+        first = _failing(pattern, frame.head(half))
+        return first + _failing(pattern, frame.slice(half))
     return []
 
 
-def _rejects(sequence: Sequence, failing: pl.DataFrame) -> pl.DataFrame:
+def _rejects(pattern: Pattern, failing: pl.DataFrame) -> pl.DataFrame:
     why = {
         "stage": "rule",
-        "code": f"sequence_failed:{sequence.name}",
+        "code": f"pattern_failed:{pattern.name}",
         "message": "a condition could not be evaluated; the record's bytes stand in bronze at "
         "the same offset",
     }
@@ -65,12 +65,12 @@ def _rejects(sequence: Sequence, failing: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def evaluate(batches: list[Batch], sequence: Sequence, groups: int) -> list[Any]:
+def evaluate(batches: list[Batch], pattern: Pattern, groups: int) -> list[Any]:
     """Return what `route` does, and a frame of rejects if a condition fails on some record."""
     try:
-        return list(route(batches, sequence.rows, groups, sequence.lateness))
+        return list(route(batches, pattern.rows, groups, pattern.lateness))
     except PolarsError:
-        failing = pl.concat(_failing(sequence, merge(batches)))
+        failing = pl.concat(_failing(pattern, merge(batches)))
         place = ["source_partition", "source_offset"]
         good = [
             Batch(
@@ -78,35 +78,35 @@ def evaluate(batches: list[Batch], sequence: Sequence, groups: int) -> list[Any]
             )
             for b in split(batches, merge(batches))
         ]
-        routed: list[Keyed] = route(good, sequence.rows, groups, sequence.lateness)
-        return [*routed, _rejects(sequence, failing)]
+        routed: list[Keyed] = route(good, pattern.rows, groups, pattern.lateness)
+        return [*routed, _rejects(pattern, failing)]
 
 
 @operator
 def match(
     step_id: str,
     up: Stream[Batch],
-    sequence: Sequence,
+    pattern: Pattern,
     partitions: Mapping[str, int],
     groups: int,
 ) -> SequenceOut:
-    """Find a sequence in records of one topic; `partitions` is its number of partitions.
+    """Find a pattern in records of one topic; `partitions` is its number of partitions.
 
     Records need `watermark`, their partition's before them. A record on which a condition
     fails is a reject and counts for nothing here.
     """
 
     def count(items: list[pl.DataFrame]) -> list[pl.DataFrame]:
-        rejected = metrics.REJECTS.labels("rule", f"sequence_failed:{sequence.name}")
+        rejected = metrics.REJECTS.labels("rule", f"pattern_failed:{pattern.name}")
         rejected.inc(sum(frame.height for frame in items))
         return items
 
-    shim = partial(evaluate, sequence=sequence, groups=groups)
+    shim = partial(evaluate, pattern=pattern, groups=groups)
     sides = op.branch(
         "evaluated",
         op.flat_map_batch("evaluate", up, shim),
         lambda item: isinstance(item, tuple),
     )
-    found = settle("match", sides.trues, lambda: OpenMatches(sequence, partitions), _Group)
+    found = settle("match", sides.trues, lambda: OpenMatches(pattern, partitions), _Group)
     rejects: Stream[Any] = op.flat_map_batch("count_rejects", sides.falses, count)
     return SequenceOut(found.rows, found.late, rejects)

@@ -17,11 +17,11 @@ from operators.metrics import observe_state
 from operators.records.batches import Batch, Progress, merge
 from operators.records.tables import COORDINATES, TIME
 from operators.windows import (
-    HASH,
+    KEY_HASH,
     Aggregate,
-    Closing,
     Due,
     Duration,
+    Emission,
     Intake,
     Session,
     Sliding,
@@ -63,7 +63,7 @@ class WindowOut:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slice:
+class _Routed:
     """What an activation brings to a key group: everyone's progress, and its own rows."""
 
     group: str
@@ -79,7 +79,7 @@ class _Task:
     work: Work
 
 
-_Item = tuple[str, _Slice | _Task | pl.DataFrame]
+_Item = tuple[str, _Routed | _Task | pl.DataFrame]
 
 
 def late_rows(step: str, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -105,15 +105,15 @@ def assign(
     groups: int,
     step: str = "",
     told: Sequence[str] = (),
-) -> list[tuple[str, _Slice | pl.DataFrame]]:
+) -> list[tuple[str, _Routed | pl.DataFrame]]:
     """Return a slice for each key group, and under the key "late" what is late.
 
     `told` are the columns that late records are told by, see `late_columns`.
     Every group gets every partition's progress, so that a key that falls silent still closes.
     """
     progress = [batch.progress for batch in batches]
-    result: list[tuple[str, _Slice | pl.DataFrame]] = [
-        (str(group), _Slice(str(group), progress, None)) for group in range(groups)
+    result: list[tuple[str, _Routed | pl.DataFrame]] = [
+        (str(group), _Routed(str(group), progress, None)) for group in range(groups)
     ]
     frame = merge(batches)
     if frame.height == 0:
@@ -122,7 +122,7 @@ def assign(
     judged = windows.judge(frame[[name for name in frame.columns if name in needed]])
     if judged.late is not None:
         result.append((_LATE, late_rows(step, judged.late, told)))
-    group = key_groups(judged.marked[HASH].to_numpy(), groups)
+    group = key_groups(judged.marked[KEY_HASH].to_numpy(), groups)
     if judged.counts is None:
         order = np.argsort(group, kind="stable")
     else:
@@ -133,19 +133,19 @@ def assign(
     start = 0
     for index, size in enumerate(np.bincount(group, minlength=groups)):
         if size:
-            result[index] = (str(index), _Slice(str(index), progress, rows.slice(start, size)))
+            result[index] = (str(index), _Routed(str(index), progress, rows.slice(start, size)))
         start += int(size)
     return result
 
 
-class _IntakeLogic(StatefulBatchLogic[_Slice, _Item, dict[str, Any]]):
+class _IntakeLogic(StatefulBatchLogic[_Routed, _Item, dict[str, Any]]):
     def __init__(
         self, step: str, windows: Windows, told: Sequence[str], state: dict[str, Any] | None
     ) -> None:
         self._step, self._windows, self._told, self._group = step, windows, told, ""
         self._intake = Intake(windows) if state is None else Intake.load(windows, state)
 
-    def on_batch(self, values: list[_Slice]) -> tuple[list[_Item], bool]:
+    def on_batch(self, values: list[_Routed]) -> tuple[list[_Item], bool]:
         self._group = values[0].group
         rows = [each.rows for each in values if each.rows is not None]
         progress = [each for value in values for each in value.progress]
@@ -206,7 +206,7 @@ def window(
         return items
 
     name = step_id.rpartition(".")[2]
-    closing = Closing(windows)
+    closing = Emission(windows)
     assigned = op.flat_map_batch(
         "assign", up, lambda batches: assign(batches, windows, groups, name, told)
     )

@@ -1,11 +1,11 @@
 """Windows: keyed aggregates over spans of event time, emitted when the watermark passes."""
 
 from operators.windows import agg
-from operators.windows.accumulators import HASH
+from operators.windows.accumulators import KEY_HASH
 from operators.windows.agg import Aggregate, InexactError
 from operators.windows.assigners import Session, Sliding, session, sliding, tumbling
 from operators.windows.durations import Duration, micros
-from operators.windows.emission import Closing, Due
+from operators.windows.emission import Due, Emission
 from operators.windows.intake import Intake, Work
 from operators.windows.open_windows import (
     Closed,
@@ -19,8 +19,28 @@ from operators.windows.open_windows import (
 from operators.windows.spec import Judged, Windows
 
 __all__ = [
-    "HASH", "Aggregate", "Closed", "Closing", "Due", "Duration", "InexactError", "Intake",
-    "Judged", "OpenWindows", "Session", "Sliding", "Slot", "Windows", "Work",
-    "agg", "as_times", "load_panes", "micros", "new_panes", "newest", "session", "sliding",
+    "KEY_HASH",
+    "Aggregate",
+    "Closed",
+    "Due",
+    "Duration",
+    "Emission",
+    "InexactError",
+    "Intake",
+    "Judged",
+    "OpenWindows",
+    "Session",
+    "Sliding",
+    "Slot",
+    "Windows",
+    "Work",
+    "agg",
+    "as_times",
+    "load_panes",
+    "micros",
+    "new_panes",
+    "newest",
+    "session",
+    "sliding",
     "tumbling",
 ]  # fmt: skip

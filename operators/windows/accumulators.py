@@ -1,4 +1,4 @@
-"""Partials: what a window's rows are reduced to before it closes, merged in any order."""
+"""Accumulators: what a window's rows are reduced to before it closes, merged in any order."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from operators.windows.sketches import HyperLogLog, LogHistogram, Sketch
 ORDER: Final = ("event_time", "source_partition", "source_offset")
 """What decides between first and last records."""
 
-HASH: Final = "hash of key"
+KEY_HASH: Final = "hash of key"
 """A 64-bit hash of the `by` columns, UInt64, which every row and partial carries."""
 
 _WIDE: Final = pl.Int128()
@@ -34,7 +34,7 @@ class _Column:
     of_partials: pl.Expr
 
 
-class Partials:
+class Accumulators:
     """Reduces rows to partial aggregates per key, merges them, and finishes them.
 
     A frame of partials has the `by` columns, HASH, `marks`, which are Int64 columns such as
@@ -116,7 +116,7 @@ class Partials:
 
     def columns(self, marks: Sequence[str]) -> list[str]:
         """Return the columns of partials by these marks, in order."""
-        return [*self._by, HASH, *marks, *self._columns, *map(_sketch_of, self._sketched)]
+        return [*self._by, KEY_HASH, *marks, *self._columns, *map(_sketch_of, self._sketched)]
 
     def reduce(self, rows: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
         """Return the partials of records, a row per key and value of `marks`."""
@@ -131,7 +131,7 @@ class Partials:
 
     def _of_single(self, rows: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
         made = rows.select(
-            *self._by, HASH, *marks, *(c.of_row.alias(n) for n, c in self._columns.items())
+            *self._by, KEY_HASH, *marks, *(c.of_row.alias(n) for n, c in self._columns.items())
         )
         nulls = [
             pl.col(name).list.drop_nulls()
@@ -151,7 +151,7 @@ class Partials:
                 self._columns[name].of_row.alias(name) for name in self._ordered
             )
         made = self._grouped(rows, [*self._by, *marks]).agg(
-            pl.col(HASH).first(), **{n: c.of_rows for n, c in self._columns.items()}
+            pl.col(KEY_HASH).first(), **{n: c.of_rows for n, c in self._columns.items()}
         )
         empty = [pl.lit(None, pl.Binary).alias(_sketch_of(name)) for name in self._sketched]
         made = self._bounded(made.with_columns(empty) if empty else made)
@@ -166,7 +166,7 @@ class Partials:
         split = alone.mean() >= _WORTH
         several = taken(partials, np.flatnonzero(~alone)) if split else partials
         merged = self._grouped(several, [*self._by, *marks]).agg(
-            pl.col(HASH).first(),
+            pl.col(KEY_HASH).first(),
             **{name: column.of_partials for name, column in self._columns.items()},
             **{
                 _sketch_of(name): pl.col(_sketch_of(name)).drop_nulls()
@@ -188,7 +188,7 @@ class Partials:
 
         Equal keys have equal hashes: a hash that is there once is a key that is there once.
         """
-        mixed = frame[HASH].to_numpy()
+        mixed = frame[KEY_HASH].to_numpy()
         for mark in marks:
             mixed = (mixed ^ frame[mark].to_numpy().view(np.uint64)) * _MIX
             mixed ^= mixed >> np.uint64(32)

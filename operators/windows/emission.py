@@ -1,4 +1,4 @@
-"""Closing: what key groups have selected as due, aggregated for all of them at once."""
+"""Emission: what key groups have selected as due, aggregated for all of them at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from operators.columns.frames import stacked
 from operators.columns.ranges import repeats
 from operators.columns.times import in_micros
 from operators.windows import agg
-from operators.windows.accumulators import Partials
+from operators.windows.accumulators import Accumulators
 from operators.windows.assigners import Session
 from operators.windows.slices import Frame
 from operators.windows.sliding_panes import AFTER, UNTIL, Overlap, starts_between
@@ -42,7 +42,7 @@ class Due:
 
     rows: Frame
     partials: Frame
-    math: Partials | None
+    math: Accumulators | None
 
     @property
     def height(self) -> int:
@@ -50,7 +50,7 @@ class Due:
         return sum(0 if frame is None else frame.height for frame in (self.rows, self.partials))
 
 
-class Closing:
+class Emission:
     """Aggregates what is due in the key groups of a worker, one call for all of them.
 
     A call of a data frame library costs as much as a thousand rows, so the groups select, and
@@ -61,7 +61,7 @@ class Closing:
         self._windows = windows
         ends = ENDS if isinstance(windows.window, Session) else {}
         self._aggregates = {**windows.over, **ends}
-        self._made: Partials | None = None
+        self._made: Accumulators | None = None
         self._overlap: Overlap | None = None
 
     def close(self, dues: Sequence[Due]) -> Frame:
@@ -81,7 +81,9 @@ class Closing:
             return None
         if self._made is None:
             first = next((due.math for due in dues if due.math is not None), None)
-            self._made = first or Partials(self._aggregates, rows[0].schema, self._windows.by)
+            self._made = first or Accumulators(
+                self._aggregates, rows[0].schema, self._windows.by
+            )
             if Overlap.fits(self._windows, self._made.types.schema):
                 self._overlap = Overlap(self._windows, self._made.types.schema)
         math = self._made
@@ -101,7 +103,7 @@ class Closing:
         )
         return stacked(panes) if panes else None
 
-    def _overlapping(self, math: Partials, kept: pl.DataFrame) -> list[pl.DataFrame]:
+    def _overlapping(self, math: Accumulators, kept: pl.DataFrame) -> list[pl.DataFrame]:
         """Return the panes of every window that became due between AFTER and UNTIL."""
         windows, panes, before = self._windows, [], 0
         for place, (revision, due) in enumerate(windows.panes):
@@ -128,7 +130,7 @@ class Closing:
         return rows.join(news, on=keys, how="semi", nulls_equal=True)
 
     def _panes(
-        self, math: Partials, partials: pl.DataFrame, start: str, place: int
+        self, math: Accumulators, partials: pl.DataFrame, start: str, place: int
     ) -> pl.DataFrame:
         revision, due = self._windows.panes[place]
         starts = partials[start].to_numpy()
@@ -137,7 +139,7 @@ class Closing:
             partials, starts, ends, revision, starts + due, math.finish(partials)
         )
 
-    def _sessions(self, math: Partials, partials: pl.DataFrame) -> pl.DataFrame:
+    def _sessions(self, math: Accumulators, partials: pl.DataFrame) -> pl.DataFrame:
         window = self._windows.session
         starts, ends = (in_micros(partials[name]) for name in (FIRST, LAST))
         ends = ends + window.gap
@@ -169,7 +171,7 @@ class Closing:
 
 
 def _joined(
-    math: Partials, rows: list[pl.DataFrame], partials: list[pl.DataFrame], marks: list[str]
+    math: Accumulators, rows: list[pl.DataFrame], partials: list[pl.DataFrame], marks: list[str]
 ) -> pl.DataFrame:
     """Return all as partials; a key and its marks may have several."""
     reduced = [math.reduce(stacked(rows), marks)] if rows else []
@@ -180,7 +182,7 @@ def _joined(
 
 
 def _merged(
-    math: Partials, rows: list[pl.DataFrame], partials: list[pl.DataFrame], marks: list[str]
+    math: Accumulators, rows: list[pl.DataFrame], partials: list[pl.DataFrame], marks: list[str]
 ) -> pl.DataFrame:
     """Return all as partials, a row per key and marks."""
     joined = _joined(math, rows, partials, marks)

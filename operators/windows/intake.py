@@ -15,8 +15,8 @@ from operators.columns.times import in_micros
 from operators.event_time.watermarks import FlowWatermark
 from operators.records.batches import NO_WATERMARK, Progress
 from operators.windows.slices import Frame, loaded
-from operators.windows.spec import MARKS, Windows
-from operators.windows.timers import Dues
+from operators.windows.spec import PLACED, Windows
+from operators.windows.timers import Timers
 
 _HELD_MIN: Final = 2_048
 _HELD_MAX: Final = 131_072
@@ -47,7 +47,7 @@ class Intake:
         self._held: list[pl.DataFrame] = []
         self.rows = 0
         self._since: int | None = None
-        self._dues: dict[int, Dues] = {}
+        self._dues: dict[int, Timers] = {}
         self._fresh = 0
         self._room = _HELD_MAX
 
@@ -65,7 +65,7 @@ class Intake:
             if rows.height:
                 since = int(rows["since"].min())  # type: ignore[arg-type] # never null
                 self._since = since if self._since is None else min(since, self._since)
-                self._held.append(rows[[*self._windows.inputs, *MARKS]])
+                self._held.append(rows[[*self._windows.inputs, *PLACED]])
                 self.rows += rows.height
                 self._fresh += rows.height
         watermark = self.flow.current
@@ -90,8 +90,8 @@ class Intake:
         if not (floors > marks).any():
             return rows, None
         # Those that missed a window by their own watermark have been told as late for it.
-        known = self._windows.judge(rows.drop(MARKS)).late
-        judged = self._windows.judge(rows.drop(MARKS), np.maximum(floors, marks))
+        known = self._windows.judge(rows.drop(PLACED)).late
+        judged = self._windows.judge(rows.drop(PLACED), np.maximum(floors, marks))
         late = judged.late
         if late is not None and known is not None:
             place = ["source_partition", "source_offset", "window_start"]
@@ -121,7 +121,7 @@ class Intake:
         for slot in distinct(slots).tolist():
             mine = slots == slot
             dues, last = self._windows.dues(slices[mine])
-            self._dues.setdefault(slot, Dues()).add(dues, last, counts[mine])
+            self._dues.setdefault(slot, Timers()).add(dues, last, counts[mine])
         if self._windows.slots == 1:
             return {0: rows}
         by_slot = rows.with_columns(slot=self._windows.slot(pl.col("slice"))).partition_by(
@@ -156,7 +156,7 @@ class Intake:
             raise ValueError(f"windows of state version {state['version']}")
         intake = cls(windows)
         intake.flow = FlowWatermark.thaw(state["flow"])
-        intake._dues = {slot: Dues.load(dues) for slot, dues in state["dues"].items()}
+        intake._dues = {slot: Timers.load(dues) for slot, dues in state["dues"].items()}
         rows = loaded(state["rows"])
         if rows is not None:
             intake._held = [rows]

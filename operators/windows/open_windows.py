@@ -8,15 +8,15 @@ import polars as pl
 
 from operators.records.batches import Progress
 from operators.windows.assigners import Session
-from operators.windows.emission import Closing
+from operators.windows.emission import Emission
 from operators.windows.intake import Intake
 from operators.windows.panes import Panes
-from operators.windows.session_revisions import ReopenedSessions
+from operators.windows.session_revisions import RevisedSessions
 from operators.windows.sessions import Sessions
 from operators.windows.slices import Frame
 from operators.windows.spec import Windows
 
-Slot: TypeAlias = Panes | Sessions | ReopenedSessions
+Slot: TypeAlias = Panes | Sessions | RevisedSessions
 """What puts the windows of a slot of a key group together."""
 
 
@@ -24,7 +24,7 @@ Slot: TypeAlias = Panes | Sessions | ReopenedSessions
 class Closed:
     """What one call of `OpenWindows.advance` brings; either may be None.
 
-    `panes` has a row per pane in no order, with the columns of `as_times` of `Closing.close`;
+    `panes` has a row per pane in no order, with the columns of `as_times` of `Emission.close`;
     `late` are records as in `Judged.late`, of partitions that had been idle.
     """
 
@@ -42,7 +42,7 @@ def as_times(frame: pl.DataFrame) -> pl.DataFrame:
 def _kind(windows: Windows) -> type[Slot]:
     if not isinstance(windows.window, Session):
         return Panes
-    return Sessions if windows.once else ReopenedSessions
+    return Sessions if windows.once else RevisedSessions
 
 
 def new_panes(windows: Windows) -> Slot:
@@ -84,7 +84,7 @@ class OpenWindows:
         self._windows = windows
         self._intake = Intake(windows)
         self._slots: dict[int, Slot] = {}
-        self._closing = Closing(windows)
+        self._closing = Emission(windows)
 
     @property
     def rows(self) -> int:

@@ -10,11 +10,11 @@ from operators.columns.arrays import Int64s
 from operators.records.batches import NO_WATERMARK
 from operators.windows.emission import Due
 from operators.windows.session_chains import both
-from operators.windows.slices import Frame, Store
+from operators.windows.slices import Frame, Slices
 from operators.windows.sliding_panes import AFTER, UNTIL
 from operators.windows.spec import Windows
 
-_MARKS: Final = ("slice", "since")
+_PLACED: Final = ("slice", "since")
 
 
 class Panes:
@@ -24,7 +24,7 @@ class Panes:
 
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
-        self._store = Store(windows.over, windows.by, _MARKS)
+        self._store = Slices(windows.over, windows.by, _PLACED)
         self._done = NO_WATERMARK
 
     @property

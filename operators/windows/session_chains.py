@@ -12,7 +12,7 @@ from operators.columns.arrays import Bools, Int64s
 from operators.columns.frames import alike, stacked, taken
 from operators.columns.grouping import differs
 from operators.columns.times import in_micros
-from operators.windows.accumulators import HASH
+from operators.windows.accumulators import KEY_HASH
 from operators.windows.emission import FIRST, LAST
 from operators.windows.slices import Frame
 
@@ -39,7 +39,7 @@ def lay_out(frames: Sequence[pl.DataFrame], by: Sequence[str], step: int) -> Lai
 
     All have the `by` columns, HASH and a `slice`, of `step` µs.
     """
-    hashes = np.concatenate([frame[HASH].to_numpy() for frame in frames])
+    hashes = np.concatenate([frame[KEY_HASH].to_numpy() for frame in frames])
     slices = np.concatenate([frame["slice"].to_numpy() for frame in frames])
     ends = []
     for name in (FIRST, LAST):

@@ -12,16 +12,16 @@ from operators.records.batches import NO_WATERMARK
 from operators.windows.emission import CLOSES, ENDS, REVISION, SESSION, Due
 from operators.windows.session_chains import both, height, lay_out, parted
 from operators.windows.session_panes import Held, Known, chained, panes_between
-from operators.windows.slices import Frame, Store, loaded
+from operators.windows.slices import Frame, Slices, loaded
 from operators.windows.spec import Windows
 
 _ROWS_MOST: Final = 8_192
 _CHAINS_MIN: Final = 1_024
 _EMITTED: Final = "emitted"
-_MARKS: Final = ("slice", "since", _EMITTED)
+_PLACED: Final = ("slice", "since", _EMITTED)
 
 
-class ReopenedSessions:
+class RevisedSessions:
     """The sessions of a key group, until no record that counts can change them.
 
     Records wait until the watermark reaches their `since`. From then on every pane holds them:
@@ -33,7 +33,7 @@ class ReopenedSessions:
     def __init__(self, windows: Windows) -> None:
         self._windows, self._window = windows, windows.session
         aggregates = {**windows.over, **ENDS}
-        self._store = Store(aggregates, windows.by, ["slice", "since"], cut="since")
+        self._store = Slices(aggregates, windows.by, ["slice", "since"], cut="since")
         self._rows: Frame = None
         self._partials: Frame = None
         self._done = NO_WATERMARK
@@ -116,7 +116,7 @@ class ReopenedSessions:
     def _reduce(self) -> None:
         rows, self._rows = self._rows, None
         if rows is not None:
-            made = self._store.math(rows.schema).reduce(rows, _MARKS)
+            made = self._store.math(rows.schema).reduce(rows, _PLACED)
             self._partials = both(self._partials, made)
 
     def _merge(self) -> None:
@@ -174,4 +174,4 @@ def _held(frame: Frame, held: Held, at: Int64s, mine: Bools) -> Frame:
     pane = held.pane[mine]
     marks = {SESSION: pane, REVISION: held.revision[pane], CLOSES: held.due[pane]}
     columns = [pl.Series(name, values) for name, values in marks.items()]
-    return frame.drop(_MARKS)[at[mine]].hstack(columns)
+    return frame.drop(_PLACED)[at[mine]].hstack(columns)

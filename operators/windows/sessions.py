@@ -10,7 +10,7 @@ from operators.columns.arrays import Int64s
 from operators.columns.ipc import to_ipc
 from operators.windows.emission import ENDS, SESSION, Due
 from operators.windows.session_chains import both, height, lay_out, parted
-from operators.windows.slices import Frame, Store, loaded
+from operators.windows.slices import Frame, Slices, loaded
 from operators.windows.spec import Windows
 
 _ROWS_MIN: Final = 8_192
@@ -31,7 +31,7 @@ class Sessions:
 
     def __init__(self, windows: Windows) -> None:
         self._windows, self._window = windows, windows.session
-        self._store = Store({**windows.over, **ENDS}, windows.by, ["slice"])
+        self._store = Slices({**windows.over, **ENDS}, windows.by, ["slice"])
         self._rows: Frame = None
         self._open: Frame = None
         self._rows_most = _ROWS_MIN

@@ -1,4 +1,4 @@
-"""Stores: rows of open windows, reduced to partial aggregates as they become many."""
+"""Slices: rows of open windows, reduced to accumulators as they become many."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
@@ -10,7 +10,7 @@ import polars as pl
 from operators.columns.arrays import Int64s
 from operators.columns.frames import stacked, taken
 from operators.columns.ipc import from_ipc, to_ipc, types_to_ipc
-from operators.windows.accumulators import Partials
+from operators.windows.accumulators import Accumulators
 from operators.windows.agg import Aggregate
 
 _RAW_MIN: Final = 8_192
@@ -21,7 +21,7 @@ Frame: TypeAlias = pl.DataFrame | None
 Wanted: TypeAlias = Callable[[Int64s], npt.NDArray[np.bool_]]
 
 
-class Store:
+class Slices:
     """Rows, and the partials they are reduced to, in a few runs.
 
     A run has a row per key and marks. Runs are merged into one when they hold twice what they
@@ -41,7 +41,7 @@ class Store:
         self._raw: list[pl.DataFrame] = []
         self._raw_rows = 0
         self._raw_most = _RAW_MIN
-        self.made: Partials | None = None
+        self.made: Accumulators | None = None
         """What has reduced rows, if any have been."""
         self._runs: list[pl.DataFrame] = []
         self._base = 0
@@ -51,10 +51,10 @@ class Store:
         """How many rows and partials there are."""
         return self._raw_rows + sum(run.height for run in self._runs)
 
-    def math(self, schema: Mapping[str, pl.DataType]) -> Partials:
+    def math(self, schema: Mapping[str, pl.DataType]) -> Accumulators:
         """Return what reduces rows of these types; raises InexactError."""
         if self.made is None:
-            self.made = Partials(self._aggregates, schema, self._by)
+            self.made = Accumulators(self._aggregates, schema, self._by)
         return self.made
 
     def add(self, rows: pl.DataFrame) -> None:

@@ -16,7 +16,7 @@ from operators.columns.grouping import differs
 from operators.columns.hashing import hash_columns
 from operators.columns.ranges import repeats
 from operators.records.batches import NO_WATERMARK
-from operators.windows.accumulators import HASH
+from operators.windows.accumulators import KEY_HASH
 from operators.windows.sliding_sums import SAFE, beyond, different, over, summed
 from operators.windows.spec import Windows
 
@@ -89,10 +89,10 @@ class Overlap:
         hashes are alike.
         """
         windows = self._windows
-        marks = [*windows.by, HASH, "slice", "since", AFTER, UNTIL]
+        marks = [*windows.by, KEY_HASH, "slice", "since", AFTER, UNTIL]
         kept = in_one_chunk(stacked(frame[marks] for frame in (*rows, *partials)))
         begin, times = starts_between(windows, kept, windows.panes[0][1])
-        keys = codes(kept[HASH].to_numpy(), kept[list(windows.by)])
+        keys = codes(kept[KEY_HASH].to_numpy(), kept[list(windows.by)])
         inputs = self._inputs(rows, partials)
         if keys is None or inputs is None or not times.any():
             return None

@@ -1,4 +1,4 @@
-"""Runs: the panes on end that each row is in, and what they come to without laying them all out.
+"""Sliding sums: what rows come to in the panes on end that each is in, not laid out one by one.
 
 Where windows overlap a row is in size / every panes. Numbers are added where a run begins and
 taken off where it ends; only extremes are gone over pane by pane.

@@ -14,11 +14,11 @@ from operators.columns.grouping import distinct
 from operators.columns.hashing import hash_columns
 from operators.columns.ranges import repeats
 from operators.columns.times import in_micros
-from operators.windows.accumulators import HASH, ORDER
+from operators.windows.accumulators import KEY_HASH, ORDER
 from operators.windows.agg import Aggregate
 from operators.windows.assigners import Assigner, Session, Sliding
 
-MARKS: Final = ("slice", "since", HASH)
+PLACED: Final = ("slice", "since", KEY_HASH)
 """What a record that counts is marked with: its slice, when it came, and its key's hash."""
 
 _SLOTS: Final = 32
@@ -238,7 +238,7 @@ class Windows:
             since = self._since(begins, marks)
             ends, kept = begins + window.size, last > marks - span
         hashes = hash_columns(frame, self.by)
-        marked = zip(MARKS, (slices, since, hashes), strict=True)
+        marked = zip(PLACED, (slices, since, hashes), strict=True)
         rows = frame.hstack([pl.Series(name, values) for name, values in marked])
         if not missed.any():
             return Judged(rows, None, None)

@@ -1,4 +1,4 @@
-"""Dues: when rows that were handed on will be asked for, and when they are needed no more."""
+"""Timers: when rows that were handed on will be asked for, and when they are needed no more."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -9,7 +9,7 @@ from operators.columns.arrays import Int64s
 from operators.columns.grouping import distinct
 
 
-class Dues:
+class Timers:
     """Times in µs, ascending, and how many rows are needed until when."""
 
     def __init__(self) -> None:

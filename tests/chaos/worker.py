@@ -137,7 +137,7 @@ def install() -> None:
 
         return wrapped
 
-    _around(first_seen.RedisFirstSeen, "first", first)
+    _around(first_seen.RedisDedupStore, "first", first)
 
     pace = float(os.environ.get("CHAOS_PACE", "0"))
     started = False

@@ -78,7 +78,14 @@ def test_sigterm_ends_it_when_one_worker_is_at_its_end_and_another_is_not(
 ) -> None:
     sent = send(stack, tmp_path.name, partitions=1)
     bounded = settings | TO_THE_END | IN_SMALL_BATCHES
-    run("payments", bounded, tmp_path, "-w", "2", at="operators.connectors.shutdown.Drain.end")
+    run(
+        "payments",
+        bounded,
+        tmp_path,
+        "-w",
+        "2",
+        at="operators.connectors.shutdown.Shutdown.end",
+    )
     assert read(tmp_path)[0] < sent
     run("payments", settings | TO_THE_END, tmp_path)
     assert read(tmp_path) == [sent, sent]

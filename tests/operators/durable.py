@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from operators.state.snapshots import Kept
+from operators.state.snapshots import IncrementalSnapshots
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Durable:
     """The state at work, with begin and end around what one activation brings."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
-        self.make, self.kept = make, Kept(make())
+        self.make, self.kept = make, IncrementalSnapshots(make())
         self.head: dict[str, Any] | None = None
         self.entries: dict[int, dict[str, Any]] = {}
         self.written = 0
@@ -75,5 +75,5 @@ class Durable:
 
     def resume(self) -> None:
         """Start with what is durable, as after a crash."""
-        self.kept, self._turn = Kept(self.make(), self.head), None
+        self.kept, self._turn = IncrementalSnapshots(self.make(), self.head), None
         self.kept.resume(self.entries)

@@ -18,7 +18,7 @@ from operators.event_time.watermarks import Idleness
 from operators.features.card_features import SCHEMA, CardFeatures
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
 from operators.records.tables import COORDINATES, TIME, Table
-from operators.windows import HASH, Aggregate, OpenWindows, Windows, tumbling
+from operators.windows import KEY_HASH, Aggregate, OpenWindows, Windows, tumbling
 from tests.operators.durable import Durable, End
 
 SECOND = 1_000_000
@@ -168,7 +168,7 @@ class Flow:
             self.writers["silver"].rows(done[list(SILVER.columns)])
             judged = self.windows.judge(done)
             self.late(judged.late)
-            groups = key_groups(judged.rows[HASH].to_numpy(), GROUPS)
+            groups = key_groups(judged.rows[KEY_HASH].to_numpy(), GROUPS)
             parts = {
                 g: judged.rows.filter(pl.Series(groups == g))
                 for g in np.unique(groups).tolist()

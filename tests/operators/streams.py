@@ -179,9 +179,9 @@ def run(
             out.late += _places(result.late)
             if result.rows is not None:
                 out.rows.append(result.rows)
-                out.spans.append((reached[number], state.arrivals.flow.current, result.rows))
+                out.spans.append((reached[number], state.reordering.flow.current, result.rows))
             # Not as of the snapshot, which may have lifted idle partitions since.
-            reached[number] = state.arrivals.flow.current
+            reached[number] = state.reordering.flow.current
         if chance.random() < 0.3:
             how = End(chance.random() < 0.7, chance.random() < 0.5, chance.random() < 0.1)
             for store in stores:

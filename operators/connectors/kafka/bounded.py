@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from operators.connectors.shutdown import Drain
+from operators.connectors.shutdown import Shutdown
 
 NEVER: Final = 2**62
 """An offset that no partition reaches."""
@@ -18,22 +18,26 @@ class Bounded:
     floors rise at snapshots, so that lets go of what idle partitions had held up until the end.
     """
 
-    def __init__(self, drain: Drain, name: str, bound: int, *, closes_windows: bool) -> None:
-        self._drain, self._name, self._bound = drain, name, bound
+    def __init__(
+        self, shutdown: Shutdown, name: str, bound: int, *, closes_windows: bool
+    ) -> None:
+        self._shutdown, self._name, self._bound = shutdown, name, bound
         self.closes_windows = closes_windows
         self.reached = False
         """Whether it is at its end, and read no more."""
         self.more = False
         """Whether something has come behind its end."""
         self._let_go = self._spoken = False
-        drain.begin(name)
+        shutdown.begin(name)
 
     @property
     def over(self) -> bool:
         """Whether it is to end."""
-        if self._drain.requested:
+        if self._shutdown.requested:
             return True
-        return self.reached and (self._drain.all_read if self.closes_windows else self._spoken)
+        return self.reached and (
+            self._shutdown.all_read if self.closes_windows else self._spoken
+        )
 
     @property
     def closed(self) -> bool:
@@ -44,11 +48,11 @@ class Bounded:
         """Note the next offset to read, and whether the broker has said that there is no more."""
         if self._bound < NEVER and (to_the_end or position >= self._bound):
             self.reached = True
-            self._drain.end(self._name)
+            self._shutdown.end(self._name)
 
     def snapshot(self) -> None:
         """Note an epoch's end."""
-        self._let_go = self.reached and self._drain.all_read
+        self._let_go = self.reached and self._shutdown.all_read
 
     def speak(self) -> None:
         """Note the first batch of an epoch."""
@@ -56,4 +60,4 @@ class Bounded:
 
     def leave(self) -> None:
         """Note that it is read no more, whatever the reason."""
-        self._drain.end(self._name)
+        self._shutdown.end(self._name)

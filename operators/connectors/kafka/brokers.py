@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from operators.connectors.kafka.faults import Fault, fault_of
 from operators.connectors.outage import PATIENCE, Outage, wait_for
-from operators.connectors.shutdown import DRAIN
+from operators.connectors.shutdown import SHUTDOWN
 from operators.errors import KnownError
 
 LOG: Final = logging.getLogger("millstream.kafka")
@@ -136,7 +136,7 @@ class Brokers:
         no more time.
         """
         self.look(lambda: client.list_topics(topic, timeout=ASK_SECONDS))
-        if DRAIN.left <= 0:
+        if SHUTDOWN.left <= 0:
             raise self.given_up(self.clock() - began)
 
     def flush(self, producer: Producer, topic: str, seconds: float) -> int:

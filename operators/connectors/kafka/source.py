@@ -15,7 +15,7 @@ from operators.connectors.kafka.group_offsets import GroupOffsets
 from operators.connectors.kafka.places import Places
 from operators.connectors.kafka.reader import Readers
 from operators.connectors.kafka.records import raw_batch, time_reached
-from operators.connectors.shutdown import Drain
+from operators.connectors.shutdown import Shutdown
 from operators.event_time.alignment import Alignment
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress, RawBatch
 
@@ -44,7 +44,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._announce = True
         self._snapshot_taken = False
         bound, closes = source.places.bound(partition), source.close_windows
-        self._run = Bounded(source.drain, self._name, bound, closes_windows=closes)
+        self._run = Bounded(source.shutdown, self._name, bound, closes_windows=closes)
         # From the first snapshot with it on, the states know at which watermark it joined.
         self._floor = NO_WATERMARK if state else source.floors.get(partition, NO_WATERMARK)
         # Where the broker last said that there is no more to read now.
@@ -264,13 +264,13 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         stop_at_end: bool = False,
         close_windows: bool = False,
         group: str = "millstream",
-        drain: Drain,
+        shutdown: Shutdown,
     ) -> None:
         self.config, self.topic, self.partitions = config, topic, tuple(partitions)
         self.resumes, self.floors = resumes, dict(floors or {})
         self.batch_size, self.idle_timeout = batch_size, idle_timeout
         self.read_every = 0.0 if stop_at_end else read_every
-        self.close_windows, self.group, self.drain = close_windows, group, drain
+        self.close_windows, self.group, self.shutdown = close_windows, group, shutdown
         self.alignment = Alignment(int(alignment * 1e6) if alignment else NEVER)
         self.group_offsets = GroupOffsets(config, topic, group)
         self.readers = Readers(config, topic, group, batch_size)

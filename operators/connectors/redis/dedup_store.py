@@ -48,7 +48,7 @@ def memory_of(flow: str, topic: str, topics: Mapping[str, str], owner: str) -> s
     return f"{flow}/{topic}/{number(owner, *topics.values()):016x}"
 
 
-class RedisFirstSeen:
+class RedisDedupStore:
     """Keeps the coordinates of the first record of each (id, event hour).
 
     A plain SET NX would drop every replayed record; by its coordinates a record recognises

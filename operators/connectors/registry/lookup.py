@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from operators.avro import SchemaId
 from operators.connectors.outage import PATIENCE, Outage, wait_for
 from operators.connectors.registry.kept import KeptSchemas
-from operators.connectors.shutdown import DRAIN, Drain
+from operators.connectors.shutdown import SHUTDOWN, Shutdown
 from operators.errors import KnownError
 from schemas import AvroSchema
 
@@ -93,13 +93,18 @@ class RegistryLookup:
         kept: KeptSchemas,
         *,
         patience: float = PATIENCE,
-        drain: Drain = DRAIN,
+        shutdown: Shutdown = SHUTDOWN,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`patience` is how long, in seconds, a registry that is away is waited for."""
         self._registry, self._kept = registry, kept
-        self._patience, self._drain, self._clock, self._sleep = patience, drain, clock, sleep
+        self._patience, self._shutdown, self._clock, self._sleep = (
+            patience,
+            shutdown,
+            clock,
+            sleep,
+        )
         self._known: dict[SchemaId, AvroSchema] = {}
         # By id, until when it is not asked for.
         self._unknown: dict[SchemaId, float] = {}
@@ -136,7 +141,7 @@ class RegistryLookup:
                 (RegistryAwayError,),
                 self._outage,
                 patience=timeout,
-                drain=self._drain,
+                shutdown=self._shutdown,
                 sleep=self._sleep,
             )
         except RegistryUnavailableError:
@@ -181,9 +186,9 @@ class RegistryLookup:
             if left == longest:
                 LOG.warning("schema id %s is not at %s: waiting up to %.0f s for it",
                             schema_id, self._registry.where, left)  # fmt: skip
-            if not self._drain.left:
+            if not self._shutdown.left:
                 reason = f"no schema id {schema_id} (yet)"
-                raise self._outage.given_up(longest - left, reason, self._drain)
+                raise self._outage.given_up(longest - left, reason, self._shutdown)
             pause = min(pause, left)
             self._sleep(pause)
             self._waiting.spend(pause)
@@ -206,7 +211,7 @@ class RegistryLookup:
                 away,
                 self._outage,
                 patience=self._patience,
-                drain=self._drain,
+                shutdown=self._shutdown,
                 sleep=self._sleep,
             )
         except KeyError:

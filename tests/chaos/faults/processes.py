@@ -112,7 +112,9 @@ def sigterm(world: World, result: Result, times: int) -> None:
                 result.longest = max(result.longest, took)
         if not result.problems and world.finish(flow, result):
             if flow.notes.fenced:
-                result.problems.append(f"{flow.notes.fenced} rows were replayed after a drain")
+                result.problems.append(
+                    f"{flow.notes.fenced} rows were replayed after a shutdown"
+                )
             world.compare(flow, result)
         world.drop(flow, result)
     result.said.append(f"longest {result.longest:.1f} s")

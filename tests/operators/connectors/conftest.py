@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Producer
 
 from operators.connectors.kafka.source import KafkaSource
-from operators.connectors.shutdown import Drain
+from operators.connectors.shutdown import Shutdown
 from ops.topics import create_topic
 from tests.servers import redis
 
@@ -38,7 +38,7 @@ def open_part(stack, topic):
 
     def open_part(state=None, partition=0, **settings):
         config = {"bootstrap.servers": stack.bootstrap}
-        source = KafkaSource(config, topic, [0, 1], **{"drain": Drain()} | settings)
+        source = KafkaSource(config, topic, [0, 1], **{"shutdown": Shutdown()} | settings)
         parts.append(source.build_part("in", f"{topic}/{partition}", state))
         return parts[-1]
 

@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 
 from operators.connectors.redis.dedup_ids import Seen
-from operators.connectors.redis.dedup_store import RedisFirstSeen
+from operators.connectors.redis.dedup_store import RedisDedupStore
 
 Row = tuple[str, int, int, int]
 """An id, its event's hour, partition and offset."""
 
 
-def ask(seen: RedisFirstSeen, *rows: Row) -> list[tuple[int, int]]:
+def ask(seen: RedisDedupStore, *rows: Row) -> list[tuple[int, int]]:
     """Ask for rows in one batch; returns the coordinates of each one's first record."""
     ids, *numbers = zip(*rows, strict=True) if rows else ([], [], [], [])
     columns = [np.array(column, np.int64) for column in numbers]

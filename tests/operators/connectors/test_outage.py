@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from operators.connectors.outage import Outage, wait_for
-from operators.connectors.shutdown import Drain
+from operators.connectors.shutdown import Shutdown
 
 LOG = logging.getLogger("millstream.test")
 
@@ -16,7 +16,7 @@ class AwayError(RuntimeError):
     pass
 
 
-class Clock(Drain):
+class Clock(Shutdown):
     """Time that passes by sleeping alone; with `told`, the flow is told to end then."""
 
     def __init__(self, told: float = math.inf) -> None:
@@ -54,7 +54,7 @@ def outage(clock: Clock) -> Outage:
 def wait(clock: Clock, back: float, takes: float = 0.0, patience: float = 120.0) -> str:
     call = away_until(clock, back, takes)
     return wait_for(
-        call, (ConnectionError,), outage(clock), patience=patience, drain=clock,
+        call, (ConnectionError,), outage(clock), patience=patience, shutdown=clock,
         sleep=clock.sleep,
     )  # fmt: skip
 
@@ -105,7 +105,7 @@ def test_other_errors_pass_through_at_once(caplog):
 
 
 def test_until_it_is_told_the_flow_has_all_the_time():
-    drain = Drain()
-    assert drain.left == math.inf
-    drain._ask(2, None)
-    assert 3 < drain.left <= 4
+    shutdown = Shutdown()
+    assert shutdown.left == math.inf
+    shutdown._ask(2, None)
+    assert 3 < shutdown.left <= 4

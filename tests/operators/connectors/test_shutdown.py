@@ -7,11 +7,11 @@ import pytest
 
 TOLD = """
 import os, signal, time
-from operators.connectors.shutdown import DRAIN
-DRAIN.install()
-assert not DRAIN.requested
+from operators.connectors.shutdown import SHUTDOWN
+SHUTDOWN.install()
+assert not SHUTDOWN.requested
 os.kill(os.getpid(), signal.{0})
-assert DRAIN.requested
+assert SHUTDOWN.requested
 """
 
 
@@ -19,8 +19,8 @@ AGAIN = TOLD + "time.sleep({1}); os.kill(os.getpid(), signal.{0})"
 
 ENDED = """
 import os, signal
-from operators.connectors.shutdown import DRAIN
-DRAIN.install()
+from operators.connectors.shutdown import SHUTDOWN
+SHUTDOWN.install()
 class Late:
     def __del__(self):
         os.kill(os.getpid(), signal.{0})

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from operators.event_time.holdup import HoldUp
-from operators.event_time.multi_topic import JointWatermark
+from operators.event_time.multi_topic import MultiTopicWatermark
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
 
 SECOND = 1_000_000
@@ -13,7 +13,7 @@ class Watched:
     """Two partitions of a topic and a hold-up; partition 0 moves on with every epoch."""
 
     def __init__(self, **other: object) -> None:
-        self.flow = JointWatermark({"t": 2})
+        self.flow = MultiTopicWatermark({"t": 2})
         self.hold_up = HoldUp(0.0)
         self.now, self.offset, self.heard = 0.0, 100, -500.0
         self.other = Progress("t", 1, 2, 7, 5 * SECOND, caught_up=True)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import yaml
 
-from operators.patterns import Absence, OpenMatches, Sequence, Step
+from operators.patterns import Absence, OpenMatches, Pattern, Step
 from operators.records.batches import END_OF_INPUT, Progress
 from operators.state.event_time_buffer import Side
 from tests.operators.durable import Durable, End
@@ -17,11 +17,11 @@ CASES = yaml.safe_load((Path(__file__).parent / "cases.yaml").read_text("utf-8")
 SIDE = Side("t", ("key",), {"v": "value"}, TYPES)
 
 
-def sequence(case: dict[str, Any]) -> Sequence:
+def pattern(case: dict[str, Any]) -> Pattern:
     given = [each if isinstance(each, dict) else {"where": each} for each in case["steps"]]
     steps = tuple(Step(f"s{i}", **each) for i, each in enumerate(given))
     absent = Absence(**case["absent"]) if "absent" in case else None
-    return Sequence(
+    return Pattern(
         "case", SIDE, steps, case.get("within", 1000), absent, case.get("matches", "all")
     )
 
@@ -31,14 +31,14 @@ def sequence(case: dict[str, Any]) -> Sequence:
 @pytest.mark.parametrize("at_once", [1, 3, 1000])
 def test_case(case, at_once, restart):
     assert case["pins"]
-    seq, bound = sequence(case), case.get("bound", 0)
-    arrivals = [(*a, 0) if len(a) == 3 else tuple(a) for a in case["arrivals"]]
-    size = 1 + max(a[3] for a in arrivals)
+    seq, bound = pattern(case), case.get("bound", 0)
+    reordering = [(*a, 0) if len(a) == 3 else tuple(a) for a in case["arrivals"]]
+    size = 1 + max(a[3] for a in reordering)
     by_partition = events(
-        "t", [[(a[1], a[0], a[2]) for a in arrivals if a[3] == p] for p in range(size)], bound
+        "t", [[(a[1], a[0], a[2]) for a in reordering if a[3] == p] for p in range(size)], bound
     )
     queues = {p: iter([e for e in by_partition if e.partition == p]) for p in range(size)}
-    ordered = [next(queues[a[3]]) for a in arrivals]
+    ordered = [next(queues[a[3]]) for a in reordering]
     store, rows, late, marks = Durable(lambda: OpenMatches(seq, {"t": size})), [], 0, {}
     for start in range(0, len(ordered), at_once):
         mine = ordered[start : start + at_once]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators.patterns import Absence, OpenMatches, Sequence, SequenceError, Step
+from operators.patterns import Absence, OpenMatches, Pattern, PatternError, Step
 from operators.state.event_time_buffer import Side
 from tests.operators.streams import TYPES, Event, bounds, check_timing, events, partitions, run
 
@@ -20,29 +20,29 @@ SIDE = Side(
 CONDITIONS = {"value = 0": (0,), "value = 1": (1,), "value <= 1": (0, 1), "value >= 2": (2, 3)}
 
 
-def sequence(steps: Any, within: int, absent: Any, matches: Any, lateness: int) -> Sequence:
+def pattern(steps: Any, within: int, absent: Any, matches: Any, lateness: int) -> Pattern:
     made = tuple(
         Step(f"s{i}", where, strict and i > 0, unless if i else None)
         for i, (where, strict, unless) in enumerate(steps)
     )
-    return Sequence("s", SIDE, made, within, absent and Absence(*absent), matches, lateness)
+    return Pattern("s", SIDE, made, within, absent and Absence(*absent), matches, lateness)
 
 
 condition = st.sampled_from(sorted(CONDITIONS))
 step = st.tuples(condition, st.sampled_from([False, False, True]), st.none() | condition)
 absences = st.tuples(condition, st.integers(1, 15))
-sequences = st.builds(
-    sequence,
+patterns = st.builds(
+    pattern,
     st.lists(step, min_size=2, max_size=4), st.integers(1, 40), st.none() | absences,
     st.sampled_from(["all", "skip_past_last"]), st.integers(0, 4),
 ) | st.builds(
-    sequence,
+    pattern,
     st.lists(step, min_size=1, max_size=1), st.integers(1, 40), absences,
     st.sampled_from(["all", "skip_past_last"]), st.integers(0, 4),
 )  # fmt: skip
 
 
-def path(of: list[Event], start: int, seq: Sequence) -> list[int] | None:
+def path(of: list[Event], start: int, seq: Pattern) -> list[int] | None:
     """The positions that a match from `start` takes, None if it does not come about."""
     taken = [start]
     for each in seq.steps[1:]:
@@ -64,7 +64,7 @@ def path(of: list[Event], start: int, seq: Sequence) -> list[int] | None:
     return taken
 
 
-def oracle(of: list[Event], seq: Sequence) -> list[tuple[Any, ...]]:
+def oracle(of: list[Event], seq: Pattern) -> list[tuple[Any, ...]]:
     rows = []
     ordered = sorted(of, key=lambda e: (e.key, e.order))
     for key, group in itertools.groupby(ordered, key=lambda e: e.key):
@@ -87,7 +87,7 @@ def oracle(of: list[Event], seq: Sequence) -> list[tuple[Any, ...]]:
     return sorted(rows)
 
 
-def actual(out: Any, seq: Sequence) -> list[tuple[Any, ...]]:
+def actual(out: Any, seq: Pattern) -> list[tuple[Any, ...]]:
     table = out.table()
     if table is None:
         return []
@@ -95,7 +95,7 @@ def actual(out: Any, seq: Sequence) -> list[tuple[Any, ...]]:
     return sorted(table.with_columns(pl.selectors.datetime().to_physical()).rows())
 
 
-def matched(seq: Sequence, records: Any, bound: int, seed: int, **how: Any) -> Any:
+def matched(seq: Pattern, records: Any, bound: int, seed: int, **how: Any) -> Any:
     sizes = {"t": len(records)}
     return run(
         {"t": (records, bound)},
@@ -109,7 +109,7 @@ def matched(seq: Sequence, records: Any, bound: int, seed: int, **how: Any) -> A
 
 
 @settings(max_examples=200)
-@given(sequences, partitions(size=25, keys="abc"), bounds, st.integers())
+@given(patterns, partitions(size=25, keys="abc"), bounds, st.integers())
 def test_the_matches_are_those_of_the_ordered_events(seq, records, bound, seed):
     out = matched(seq, records, bound, seed)
     all_ = events("t", records, bound)
@@ -119,7 +119,7 @@ def test_the_matches_are_those_of_the_ordered_events(seq, records, bound, seed):
 
 
 @settings(max_examples=60)
-@given(sequences, partitions(size=25, keys="abc"), bounds, st.integers())
+@given(patterns, partitions(size=25, keys="abc"), bounds, st.integers())
 def test_with_idle_partitions_every_event_counts_or_is_late(seq, records, bound, seed):
     # Strict, so that every event is kept: others don't matter and are not recorded as late.
     out = matched(seq, records, bound, seed, idle=True)
@@ -130,7 +130,7 @@ def test_with_idle_partitions_every_event_counts_or_is_late(seq, records, bound,
 
 
 def test_nothing_is_left_of_a_key_that_falls_silent():
-    seq = sequence([("value = 0", False, None), ("value = 1", False, None)], 10, None, "all", 0)
+    seq = pattern([("value = 0", False, None), ("value = 1", False, None)], 10, None, "all", 0)
     records = [[(t, f"k{t}", 0) for t in range(2000)]]
     out = run(
         {"t": (records, 0)}, lambda: OpenMatches(seq, {"t": 1}), lambda _, f: seq.rows(f),
@@ -149,5 +149,5 @@ def test_nothing_is_left_of_a_key_that_falls_silent():
     ],
 )
 def test_a_sequence_that_cannot_work_is_refused(steps, problem):
-    with pytest.raises(SequenceError, match=problem):
-        sequence(steps, 10, None, "all", 0)
+    with pytest.raises(PatternError, match=problem):
+        pattern(steps, 10, None, "all", 0)

@@ -8,8 +8,8 @@ import pytest
 
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
 from operators.state.event_time_buffer import LATE_ROWS, OFFSET, PARTITION, TIME_US, Side
-from operators.state.reordering import Arrivals
-from operators.state.shards import PARTS, Members
+from operators.state.reordering import Reordering
+from operators.state.shards import SHARDS, Composite
 from tests.operators.durable import Durable, End
 from tests.operators.streams import TYPES, Event, events, frame
 
@@ -26,61 +26,61 @@ def progress(topic: str, watermark: int, partition: int = 0, idle: bool = False)
 
 
 @pytest.fixture
-def arrivals() -> Arrivals:
-    return Arrivals({"l": 2, "r": 1}, "lr", 3)
+def reordering() -> Reordering:
+    return Reordering({"l": 2, "r": 1}, "lr", 3)
 
 
 def offsets(side: pl.DataFrame | None) -> list[int]:
     return [] if side is None else side[OFFSET].to_list()
 
 
-def test_rows_pass_once_with_the_watermark_of_all_partitions_less_the_lateness(arrivals):
-    assert arrivals.passed() is None
+def test_rows_pass_once_with_the_watermark_of_all_partitions_less_the_lateness(reordering):
+    assert reordering.passed() is None
     both = [progress("l", 10), progress("r", 10)]
-    assert arrivals.add(both, rows("l", 8, 6, 7), rows("r", 1)) is None
-    assert arrivals.passed() is None, "a partition was not heard of"
-    arrivals.add([progress("l", 10, 1)], None, None)
-    due, (left, right) = arrivals.passed()
+    assert reordering.add(both, rows("l", 8, 6, 7), rows("r", 1)) is None
+    assert reordering.passed() is None, "a partition was not heard of"
+    reordering.add([progress("l", 10, 1)], None, None)
+    due, (left, right) = reordering.passed()
     assert (due, offsets(left), offsets(right)) == (7, [1], [0])
-    assert arrivals.passed() is None
-    assert len(arrivals) == 2
-    arrivals.add([progress("l", 11), progress("l", 11, 1), progress("r", 12)], None, None)
-    due, (left, right) = arrivals.passed()
+    assert reordering.passed() is None
+    assert len(reordering) == 2
+    reordering.add([progress("l", 11), progress("l", 11, 1), progress("r", 12)], None, None)
+    due, (left, right) = reordering.passed()
     assert (due, offsets(left), right) == (8, [2], None)
 
 
-def test_a_partition_that_slept_brings_late_rows(arrivals):
+def test_a_partition_that_slept_brings_late_rows(reordering):
     slept = [progress("l", 50), progress("l", NO_WATERMARK, 1, idle=True), progress("r", 50)]
-    arrivals.add(slept, None, None)
-    arrivals.head()  # at snapshots the flow goes on without those that sleep
-    assert arrivals.passed() is not None
+    reordering.add(slept, None, None)
+    reordering.head()  # at snapshots the flow goes on without those that sleep
+    assert reordering.passed() is not None
     woken = rows("l", 46, 47, partition=1)
-    late = arrivals.add([progress("l", 47, 1)], woken, None)
+    late = reordering.add([progress("l", 47, 1)], woken, None)
     assert dict(late.schema) == LATE_ROWS
     assert late.select("source_partition", "source_offset").rows() == [(1, 0)]
-    assert len(arrivals) == 1
+    assert len(reordering) == 1
 
 
-def test_a_row_that_has_been_passed_is_late_if_its_own_watermark_went_back(arrivals):
+def test_a_row_that_has_been_passed_is_late_if_its_own_watermark_went_back(reordering):
     all_ = [progress("l", 10), progress("l", 10, 1), progress("r", 10)]
-    arrivals.add(all_, None, None)
-    assert arrivals.passed() == (7, [None, None])
-    late = arrivals.add([progress("l", 2)], rows("l", 8, 6, 7), None)
+    reordering.add(all_, None, None)
+    assert reordering.passed() == (7, [None, None])
+    late = reordering.add([progress("l", 2)], rows("l", 8, 6, 7), None)
     assert late is not None
     assert late.select("source_offset", pl.col("watermark").to_physical()).rows() == [(1, 10)]
-    assert len(arrivals) == 2
+    assert len(reordering) == 2
 
 
-class Alone(Members):
+class Alone(Composite):
     """What arrives on its own, as a step's state."""
 
     VERSION = 1
 
     def __init__(self):
-        self.arrivals = Arrivals({"l": 2, "r": 1}, "lr", 3)
+        self.reordering = Reordering({"l": 2, "r": 1}, "lr", 3)
 
-    rows = property(lambda self: len(self.arrivals))
-    members = property(lambda self: {"arrivals": self.arrivals})
+    rows = property(lambda self: len(self.reordering))
+    members = property(lambda self: {"arrivals": self.reordering})
 
 
 PLACES = ("l", 0), ("l", 1), ("r", 0)
@@ -121,26 +121,26 @@ def test_each_row_passes_once_or_is_late_whatever_is_written_when_and_resumed(se
         if chance.random() < 0.4:
             store.end(End(*(chance.random() < odds for odds in (0.4, 0.6, 0.1))))
             store.begin()
-        arrivals = store.state.arrivals
+        reordering = store.state.reordering
         at, some = topics.read(max(due, 0))
         if chance.random() < 0.2:
             some *= 2  # as if a record made several keyed rows
         if number == 119:
             for place in PLACES:
-                arrivals.add([progress(place[0], END_OF_INPUT, place[1])], None, None)
+                reordering.add([progress(place[0], END_OF_INPUT, place[1])], None, None)
             at, some = progress("r", END_OF_INPUT), []
-        floor = arrivals.flow.floors(at.topic).get(at.partition, NO_WATERMARK)
-        late = arrivals.add([at], *keyed(at.topic, some))
+        floor = reordering.flow.floors(at.topic).get(at.partition, NO_WATERMARK)
+        late = reordering.add([at], *keyed(at.topic, some))
         missed = [e.offset for e in some if e.time < max(due, floor - 3)]
         assert missed == ([] if late is None else late["source_offset"].to_list())
         waiting[at.topic] += [(*e.order, e.value) for e in some if e.offset not in missed]
-        assert len(arrivals) == sum(map(len, waiting.values()))
-        found = arrivals.passed()
-        assert (found is not None) == (arrivals.flow.current - 3 > due)
+        assert len(reordering) == sum(map(len, waiting.values()))
+        found = reordering.passed()
+        assert (found is not None) == (reordering.flow.current - 3 > due)
         if found is None:
             continue
         due, sides = found
-        assert due == arrivals.flow.current - 3
+        assert due == reordering.flow.current - 3
         for (topic, mine), side in zip(waiting.items(), sides, strict=True):
             passed = [] if side is None else side.select(KEPT).rows()
             assert passed == sorted(row for row in mine if row[0] < due)
@@ -153,14 +153,14 @@ def test_an_epoch_writes_what_came_and_not_all_that_waits(fresh):
     total, store, written = 20_000, Durable(Alone), []
     every = [(time, f"k{time}", time) for time in range(total + 60 * fresh)]
     found = SIDES["l"].rows(frame(events("l", [every], 0)))
-    store.state.arrivals.add([], found.head(total), None)
+    store.state.reordering.add([], found.head(total), None)
     store.end(End())
     whole = store.written
     for epoch in range(60):
         store.begin()
-        store.state.arrivals.add([], found.slice(total + epoch * fresh, fresh), None)
+        store.state.reordering.add([], found.slice(total + epoch * fresh, fresh), None)
         store.end(End())
         written.append(store.written)
     steady = written[10:]
-    assert max(steady) < (2_000 if fresh == 0 else 2 * whole / PARTS)
+    assert max(steady) < (2_000 if fresh == 0 else 2 * whole / SHARDS)
     assert sum(steady) / 50 < (2_000 if fresh == 0 else whole / 30)

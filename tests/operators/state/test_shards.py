@@ -2,17 +2,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.state.shards import PARTS, last_of_each, of_part, span_of_part
+from operators.state.shards import SHARDS, last_of_each, of_shard, span_of_shard
 
 
 @given(st.sets(st.integers(0, 2**64 - 1)))
-def test_every_key_is_of_one_part(some):
+def test_every_key_is_of_one_shard(some):
     ordered = np.array(sorted(some | {0, 2**60 - 1, 2**60, 2**64 - 1}), np.uint64)
-    spans = [span_of_part(ordered, part) for part in range(PARTS)]
+    spans = [span_of_shard(ordered, shard) for shard in range(SHARDS)]
     assert [span.stop for span in spans[:-1]] == [span.start for span in spans[1:]]
-    for part, span in enumerate(spans):
+    for shard, span in enumerate(spans):
         assert np.array_equal(
-            np.flatnonzero(of_part(ordered, part)), np.arange(len(ordered))[span]
+            np.flatnonzero(of_shard(ordered, shard)), np.arange(len(ordered))[span]
         )
     assert (spans[0].start, spans[-1].stop) == (0, len(ordered))
 

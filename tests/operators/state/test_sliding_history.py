@@ -10,7 +10,7 @@ from operators.columns.hashing import _mix
 from operators.event_time.watermarks import PartitionWatermark
 from operators.records.batches import NO_WATERMARK
 from operators.state import sliding_history as module
-from operators.state.shards import Members
+from operators.state.shards import Composite
 from operators.state.sliding_history import SlidingHistory
 from tests.operators.durable import NOTHING, Durable, End, epoch_ends
 
@@ -61,7 +61,7 @@ def brute_force(rows, bound, horizons=HORIZONS):
     return result
 
 
-class Alone(Members):
+class Alone(Composite):
     """A history on its own, as a step's state."""
 
     VERSION = 1

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.columns.hashing import _mix
-from operators.state.shards import PARTS, gather, span_of_part
-from operators.state.snapshots import Kept
+from operators.state.shards import SHARDS, gather, span_of_shard
+from operators.state.snapshots import IncrementalSnapshots
 from tests.operators.durable import Durable, End
 
 
@@ -33,9 +33,9 @@ class Toy:
     def changes(self):
         return self._of(self.new)
 
-    def part(self, part):
+    def shard(self, shard):
         ordered = np.array(sorted(self.numbers), np.uint64)
-        return self._of(ordered[span_of_part(ordered, part)].tolist())
+        return self._of(ordered[span_of_shard(ordered, shard)].tolist())
 
     def _of(self, keys):
         keys = list(keys)
@@ -96,18 +96,18 @@ def test_a_snapshot_costs_what_changed_and_not_all_there_is(fresh):
                 rows += sum(map(size, entry["parts"].values())) + size(entry["changes"])
         written.append(rows)
     steady = written[50:]
-    assert fresh < np.mean(steady) < 1.3 * np.sqrt(2 * total * fresh / PARTS) + fresh
-    assert max(steady) < 1.5 * (total / PARTS) + 2 * fresh
+    assert fresh < np.mean(steady) < 1.3 * np.sqrt(2 * total * fresh / SHARDS) + fresh
+    assert max(steady) < 1.5 * (total / SHARDS) + 2 * fresh
     assert max(steady) < total / 2
 
 
 def resumable():
     store = Durable(Toy)
-    for number in range(3 * PARTS):
+    for number in range(3 * SHARDS):
         store.begin()
         store.state.put(map(key, range(number, number + 9)), number)
         store.end(End())
-    assert len(store.entries) == PARTS
+    assert len(store.entries) == SHARDS
     return store
 
 
@@ -143,11 +143,11 @@ def test_parts_without_a_head_are_refused():
 
 def test_a_state_of_another_version_is_refused():
     with pytest.raises(ValueError, match="Toy of state version 99"):
-        Kept(Toy(), {"version": 99})
+        IncrementalSnapshots(Toy(), {"version": 99})
 
 
 def test_an_entry_that_was_not_written_in_its_epoch_is_noticed():
-    kept = Kept(Toy())
+    kept = IncrementalSnapshots(Toy())
     part = None
     while part is None:
         part = kept.turn()
@@ -158,7 +158,7 @@ def test_an_entry_that_was_not_written_in_its_epoch_is_noticed():
 
 
 def test_a_state_that_is_never_snapshotted_has_no_turns():
-    kept = Kept(Toy())
+    kept = IncrementalSnapshots(Toy())
     for number in range(50):
         assert kept.turn() is None
         kept.state.put([number], 0)

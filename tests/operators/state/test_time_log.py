@@ -1,4 +1,4 @@
-"""A shelf against a plain list of rows, written in parts and resumed at any time."""
+"""A time log against a plain list of rows, written in parts and resumed at any time."""
 
 import random
 from collections.abc import Iterator
@@ -9,21 +9,21 @@ import polars as pl
 import pytest
 
 from operators.columns.hashing import _mix
-from operators.state.shards import Members
-from operators.state.time_log import Shelf
+from operators.state.shards import Composite
+from operators.state.time_log import TimeLog
 from tests.operators.durable import Durable, End
 
 
-class Alone(Members):
-    """A shelf on its own, as a step's state."""
+class Alone(Composite):
+    """A time log on its own, as a step's state."""
 
     VERSION = 1
 
     def __init__(self):
-        self.shelf = Shelf(number=np.int64)
+        self.log = TimeLog(number=np.int64)
 
-    rows = property(lambda self: len(self.shelf))
-    members = property(lambda self: {"shelf": self.shelf})
+    rows = property(lambda self: len(self.log))
+    members = property(lambda self: {"shelf": self.log})
 
 
 def actions(seed: int) -> Iterator[tuple[Any, ...]]:
@@ -47,7 +47,7 @@ def test_rows_are_found_changed_forgotten_and_resumed_as_in_a_list(seed):
     rows: list[dict] = []
     store.begin()
     for name, *given_ in actions(seed):
-        shelf = store.state.shelf
+        log = store.state.log
         some = np.array([], np.int64)
         if name in ("set", "kill"):
             some = np.unique(np.array([first + i for i in given_[0] if first + i < len(rows)]))
@@ -56,32 +56,32 @@ def test_rows_are_found_changed_forgotten_and_resumed_as_in_a_list(seed):
             keys = _mix(np.array(given_[0], np.uint64))
             time += 1
             payload = pl.DataFrame({"at": np.arange(len(rows), len(rows) + len(keys))})
-            shelf.append(keys, np.full(len(keys), time), payload)
+            log.append(keys, np.full(len(keys), time), payload)
             rows += [{"key": int(k), "time": time, "number": 0, "alive": True} for k in keys]
         elif name == "set":
-            shelf.set(some, number=given_[1])
+            log.set(some, number=given_[1])
             for i in some:
                 rows[i]["number"] = given_[1]
         elif name == "kill":
-            shelf.kill(some)
+            log.kill(some)
             for i in some:
                 rows[i]["alive"] = False
         elif name == "forget":
-            shelf.forget(time - given_[0])
+            log.forget(time - given_[0])
             gone = sum(row["time"] < time - given_[0] for row in rows)
             first = max(first, gone)
         else:
             store.end(End(*given_))
             store.begin()
-            shelf = store.state.shelf
-        assert (shelf.first, shelf.end) == (first, len(rows))
+            log = store.state.log
+        assert (log.first, log.end) == (first, len(rows))
         for column in ("key", "time", "number", "alive"):
-            assert shelf.column(column).tolist() == [row[column] for row in rows[first:]]
-        if len(shelf):
+            assert log.column(column).tolist() == [row[column] for row in rows[first:]]
+        if len(log):
             kept = np.arange(first, len(rows))
-            assert shelf.payload(kept)["at"].to_list() == kept.tolist()
+            assert log.payload(kept)["at"].to_list() == kept.tolist()
         keys = np.unique(_mix(np.arange(60, dtype=np.uint64)))
-        places, found = shelf.find(keys, None, None)
+        places, found = log.find(keys, None, None)
         alive = [i for i in range(first, len(rows)) if rows[i]["alive"]]
         assert sorted(found.tolist()) == alive
         assert keys[places].tolist() == [rows[i]["key"] for i in found]

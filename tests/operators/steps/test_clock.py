@@ -10,7 +10,7 @@ from operators.features.card_features import CardFeatures
 from operators.records.batches import Batch, Progress
 from operators.records.tables import TIME
 from operators.steps import features, watermarks
-from operators.steps.snapshots import Keeping
+from operators.steps.snapshots import KeyedStates
 
 
 class Time:
@@ -53,7 +53,7 @@ def marks(state=None):
 
 
 def cards(state=None):
-    return features._PartitionLogic(Keeping("cards", lambda: CardFeatures(30)), 60.0, state)
+    return features._PartitionLogic(KeyedStates("cards", lambda: CardFeatures(30)), 60.0, state)
 
 
 def told(logic, made: Batch) -> tuple[bool, float]:

@@ -16,7 +16,7 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main
 from operators import metrics
 from operators.connectors import recovery
 from operators.joins import IntervalJoin, TemporalJoin
-from operators.patterns import Absence, Sequence, Step
+from operators.patterns import Absence, Pattern, Step
 from operators.records.batches import END_OF_INPUT, Batch, Progress
 from operators.records.tables import TIME
 from operators.state.event_time_buffer import Side
@@ -193,7 +193,7 @@ def test_a_table_enriches_each_row_with_its_version(tmp_path, stops, workers):
 
 @shapes
 def test_a_sequence_matches_what_nothing_breaks_in_time(tmp_path, stops, workers):
-    pattern = Sequence("test", L, (Step("a", "value = 1"),), 5, Absence("value = 1", 40))
+    pattern = Pattern("test", L, (Step("a", "value = 1"),), 5, Absence("value = 1", 40))
     rows, too_late = run(
         tmp_path, ["l"], stops, workers,
         lambda streams: match("match", *streams, pattern, {"l": 1}, GROUPS),
@@ -215,7 +215,7 @@ def test_a_sequence_matches_what_nothing_breaks_in_time(tmp_path, stops, workers
 def test_a_condition_that_fails_is_a_reject_and_the_others_count(tmp_path):
     types = TYPES | {"text": pl.String()}
     side = Side("l", ("key",), {"lv": "value"}, types)
-    pattern = Sequence(
+    pattern = Pattern(
         "casts", side, (Step("a", "CAST(text AS INT) = 1"), Step("b", "value >= 0")), 1000
     )
     text = pl.when(pl.col("source_offset") == 77).then(pl.lit("x")).otherwise(pl.lit("1"))
@@ -230,7 +230,7 @@ def test_a_condition_that_fails_is_a_reject_and_the_others_count(tmp_path):
     op.output("late", out.late, TestingSink([]))
     cluster_main(flow, [], 0)
     (reject,) = pl.concat(rejects).rows(named=True)
-    assert (reject["source_offset"], reject["code"]) == (77, "sequence_failed:casts")
+    assert (reject["source_offset"], reject["code"]) == (77, "pattern_failed:casts")
     assert pl.concat(found).height > 400
 
 

@@ -18,7 +18,7 @@ from operators.connectors import recovery
 from operators.features.card_features import CardFeatures
 from operators.records.batches import Batch, Progress
 from operators.records.tables import TIME
-from operators.state.shards import PARTS
+from operators.state.shards import SHARDS
 from operators.steps.features import features
 from tests.operators.steps.crashing import Crashing
 
@@ -117,11 +117,11 @@ def test_an_epoch_writes_the_head_and_a_part_now_and_then(tmp_path):
     assert {count for _, count in wrote} == {1}
     keys = ask(tmp_path, "SELECT DISTINCT step_id, state_key FROM snaps")
     parts = {(step, key) for step, key in keys if ".kept.part_" in step}
-    assert len(parts) == PARTS * PARTITIONS
+    assert len(parts) == SHARDS * PARTITIONS
     (family,) = metrics.STATE_BYTES.collect()
     shown = {(s.labels["step"], s.labels["key"]) for s in family.samples}
     assert ("features", "t/4") in shown
-    assert ("features.kept", f"t/4/{PARTS - 1}") in shown
+    assert ("features.kept", f"t/4/{SHARDS - 1}") in shown
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from operators.records.batches import END_OF_INPUT
 from operators.windows import Windows, agg, session, sliding, tumbling
 from operators.windows import emission as closing
-from operators.windows.emission import Closing
+from operators.windows.emission import Emission
 from operators.windows.open_windows import new_panes
 from tests.operators.windows.model import Record, frame
 
@@ -28,7 +28,7 @@ def test_parts_come_to_what_all_at_once_comes_to(window, at_once, monkeypatch):
     due = [each for each in dues if each is not None]
     assert len(due) == 4
     order = ["key", "window_start"]
-    whole = Closing(windows).close(due).sort(order)
+    whole = Emission(windows).close(due).sort(order)
     monkeypatch.setattr(closing, "_AT_ONCE", at_once)
-    assert Closing(windows).close(due).sort(order).equals(whole)
-    assert Closing(windows).close([]) is None
+    assert Emission(windows).close(due).sort(order).equals(whole)
+    assert Emission(windows).close([]) is None

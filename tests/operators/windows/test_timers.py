@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.windows.timers import Dues
+from operators.windows.timers import Timers
 
 TIMES = st.lists(st.integers(-50, 50), max_size=5)
 ADDED = st.tuples(
@@ -19,7 +19,7 @@ ADDED = st.tuples(
     )
 )
 def test_dues_are_those_of_sets(steps):
-    dues, times, needed = Dues(), set(), []
+    dues, times, needed = Timers(), set(), []
     for step, value in steps:
         if step == "add":
             due, last = value
@@ -32,6 +32,6 @@ def test_dues_are_those_of_sets(steps):
             needed = [(until, rows) for until, rows in needed if until > value]
             dues.forget(value)
         else:
-            dues = Dues.load(pickle.loads(pickle.dumps(dues.dump())))
+            dues = Timers.load(pickle.loads(pickle.dumps(dues.dump())))
         assert dues.next == min(times, default=None)
         assert dues.rows == sum(rows for _, rows in needed)

@@ -3,19 +3,19 @@
 import pytest
 
 from operators.connectors.kafka.bounded import NEVER, Bounded
-from operators.connectors.shutdown import Drain
+from operators.connectors.shutdown import Shutdown
 
 
-def two(*, closes_windows: bool = False, bound: int = 5) -> tuple[Drain, Bounded, Bounded]:
-    drain = Drain()
+def two(*, closes_windows: bool = False, bound: int = 5) -> tuple[Shutdown, Bounded, Bounded]:
+    shutdown = Shutdown()
     first, other = (
-        Bounded(drain, name, bound, closes_windows=closes_windows) for name in ("t/0", "t/1")
+        Bounded(shutdown, name, bound, closes_windows=closes_windows) for name in ("t/0", "t/1")
     )
-    return drain, first, other
+    return shutdown, first, other
 
 
 def test_who_is_at_its_end_rests_until_the_others_are_there():
-    drain, first, other = two()
+    shutdown, first, other = two()
     first.read(4)
     assert not first.reached
     first.read(6)
@@ -25,7 +25,7 @@ def test_who_is_at_its_end_rests_until_the_others_are_there():
         first.speak()
         assert not first.over
     other.read(2, to_the_end=True)
-    assert drain.all_read
+    assert shutdown.all_read
     # Idle partitions' floors rise at this snapshot, and the batch behind it tells of them.
     for each in (first, other):
         assert not each.over
@@ -47,10 +47,10 @@ def test_at_the_end_of_all_time_they_end_at_once():
 
 @pytest.mark.parametrize("bound", [5, NEVER])
 def test_who_is_told_to_end_does_wherever_it_is(bound):
-    drain, first, _ = two(bound=bound)
+    shutdown, first, _ = two(bound=bound)
     first.read(1)
     assert not first.over
-    drain.requested = True
+    shutdown.requested = True
     assert first.over
 
 
@@ -65,10 +65,10 @@ def test_a_flow_without_an_end_has_none_though_it_has_read_everything():
 
 
 def test_who_leaves_is_not_waited_for():
-    drain, first, other = two()
+    shutdown, first, other = two()
     other.leave()
     first.read(5)
-    assert drain.all_read
+    assert shutdown.all_read
     first.snapshot()
     first.speak()
     assert first.over

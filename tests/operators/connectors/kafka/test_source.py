@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from operators.connectors.kafka import records as kafka_records
 from operators.connectors.kafka.client import consumer
 from operators.connectors.kafka.source import KafkaSource
-from operators.connectors.shutdown import Drain
+from operators.connectors.shutdown import Shutdown
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK
 from ops.processes import free_port, running
 from ops.servers import HOST, broker
@@ -166,11 +166,11 @@ def test_an_empty_bounded_input_ends_too(open_part):
 def test_a_partition_at_its_end_says_what_more_has_come_until_the_others_are_there(
     send, open_part
 ):
-    drain = Drain()
+    shutdown = Shutdown()
     send(b"0")
     send(*[b"x"] * 5, partition=1)
-    first = open_part(stop_at_end=True, drain=drain)
-    other = open_part(stop_at_end=True, drain=drain, partition=1, batch_size=1)
+    first = open_part(stop_at_end=True, shutdown=shutdown)
+    other = open_part(stop_at_end=True, shutdown=shutdown, partition=1, batch_size=1)
     assert poll(first, lambda found: found and found[-1].progress.caught_up)
     first.snapshot()
     assert [b.progress.caught_up for b in first.next_batch()] == [True]
@@ -226,7 +226,7 @@ def test_every_epoch_begins_with_whether_the_partition_is_read_to_its_end(send, 
 
 def test_a_partition_that_cannot_be_reached_is_behind(topic):
     nowhere = {"bootstrap.servers": f"127.0.0.1:{free_port()}"}
-    source = KafkaSource(nowhere, topic, [0], idle_timeout=0.05, drain=Drain())
+    source = KafkaSource(nowhere, topic, [0], idle_timeout=0.05, shutdown=Shutdown())
     state = {"version": 1, "offset": 5, "ended": False}
     part = source.build_part("in", f"{topic}/0", state)
     end = time.monotonic() + 0.3
@@ -238,11 +238,11 @@ def test_a_partition_that_cannot_be_reached_is_behind(topic):
 
 
 def test_when_asked_to_stop_it_ends_where_it_is_and_a_resume_goes_on_there(send, open_part):
-    drain = Drain()
+    shutdown = Shutdown()
     send(b"0", b"1")
-    part = open_part(drain=drain, batch_size=1)
+    part = open_part(shutdown=shutdown, batch_size=1)
     read(part, 1)
-    drain.requested = True
+    shutdown.requested = True
     with pytest.raises(StopIteration):
         part.next_batch()
     state = part.snapshot()
@@ -268,7 +268,7 @@ def test_closing_does_not_wait_for_brokers_that_no_longer_answer(tmp_path):
     with running("broker", *broker(), tmp_path / "log") as server:
         config = {"bootstrap.servers": f"{HOST}:{server.port}"}
         create_topic(config["bootstrap.servers"], "t", 1)
-        part = KafkaSource(config, "t", [0], drain=Drain()).build_part("in", "t/0", None)
+        part = KafkaSource(config, "t", [0], shutdown=Shutdown()).build_part("in", "t/0", None)
         producer = Producer(config)
         producer.produce("t", b"0")
         producer.flush()
@@ -314,5 +314,5 @@ def test_header_names_that_are_not_utf8_cost_no_record(open_part, monkeypatch):
 
 
 def test_parts_are_named_by_topic_and_partition(stack, topic):
-    source = KafkaSource({}, topic, [0, 1, 11], drain=Drain())
+    source = KafkaSource({}, topic, [0, 1, 11], shutdown=Shutdown())
     assert source.list_parts() == [f"{topic}/0", f"{topic}/1", f"{topic}/11"]

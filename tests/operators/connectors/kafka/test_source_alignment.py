@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Producer
 
 from operators.connectors.kafka.source import KafkaSource
-from operators.connectors.shutdown import Drain
+from operators.connectors.shutdown import Shutdown
 from tests.operators.connectors.partitions import poll
 
 BEGIN = 1_700_000_000_000
@@ -37,7 +37,7 @@ def open_parts(stack, topic):
             {"bootstrap.servers": stack.bootstrap},
             topic,
             [0, 1],
-            **{"drain": Drain(), "batch_size": BATCH} | settings,
+            **{"shutdown": Shutdown(), "batch_size": BATCH} | settings,
         )
         opened = [source.build_part("in", name, None) for name in source.list_parts()]
         parts.extend(opened)

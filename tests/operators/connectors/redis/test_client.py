@@ -8,7 +8,7 @@ from redis import Redis as Client
 
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.client import RedisUnavailableError
-from operators.connectors.redis.dedup_store import RedisFirstSeen
+from operators.connectors.redis.dedup_store import RedisDedupStore
 from ops.processes import free_port
 from tests.operators.connectors.first_records import ask
 from tests.servers import proxy as proxies
@@ -96,7 +96,7 @@ def test_tls_is_trusted_by_the_ca_that_the_url_names(redis_server, tmp_path):
         assert "rediss:// where it wants TLS" in plain
         url = f"rediss://127.0.0.1:{tls.port}/0?ssl_ca_certs={quote(str(certificate))}"
         with redis.connect(url, 5) as client:
-            assert ask(RedisFirstSeen(client, "tls", 60), ("a", 7, 0, 1)) == [(0, 1)]
+            assert ask(RedisDedupStore(client, "tls", 60), ("a", 7, 0, 1)) == [(0, 1)]
 
 
 def test_a_cluster_whose_other_node_has_the_ids_is_refused(tmp_path):
@@ -107,7 +107,7 @@ def test_a_cluster_whose_other_node_has_the_ids_is_refused(tmp_path):
         Client.from_url(one.url) as here,
         Client.from_url(two.url) as there,
     ):
-        seen = RedisFirstSeen(redis.connect(one.url, 5), "of-another", 60, patience=0.5)
+        seen = RedisDedupStore(redis.connect(one.url, 5), "of-another", 60, patience=0.5)
         with pytest.raises(
             RedisUnavailableError, match="Cluster that is down; see CLUSTER INFO"
         ):
@@ -123,9 +123,9 @@ def test_a_cluster_whose_other_node_has_the_ids_is_refused(tmp_path):
         owner, other = (one, two) if slot < 8192 else (two, one)
         # All keys of a flow are in one slot, so the node that has it would do.
         with redis.connect(owner.url, 5) as client:
-            assert ask(RedisFirstSeen(client, "of-another", 60), ("a", 7, 0, 1)) == [(0, 1)]
+            assert ask(RedisDedupStore(client, "of-another", 60), ("a", 7, 0, 1)) == [(0, 1)]
         with redis.connect(other.url, 5) as client:
-            seen = RedisFirstSeen(client, "of-another", 60)
+            seen = RedisDedupStore(client, "of-another", 60)
             with pytest.raises(RedisUnavailableError, match="a server that is no cluster"):
                 ask(seen, ("a", 7, 0, 2))
 

@@ -7,7 +7,7 @@ from redis import Redis as Client
 
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.client import RedisUnavailableError
-from operators.connectors.redis.dedup_store import RedisFirstSeen
+from operators.connectors.redis.dedup_store import RedisDedupStore
 from operators.connectors.redis.faults import ACL
 from tests.operators.connectors.first_records import Table, ask
 
@@ -32,7 +32,7 @@ def allow(admin, redis_server):
 def test_what_the_message_asks_for_is_enough_also_after_a_loss(admin, allow):
     with redis.connect(allow(*ACL.split()), 5) as client:
         table = Table()
-        seen = RedisFirstSeen(client, "acl", 60, table)
+        seen = RedisDedupStore(client, "acl", 60, table)
         assert ask(seen, ("a", 7, 0, 1), ("b", 7, 0, 2)) == [(0, 1), (0, 2)]
         table.commit([("a", 7, 0, 1)], {0: 1})
         admin.flushall()
@@ -54,12 +54,12 @@ def test_each_command_of_the_list_is_needed(allow):
     for rule in needed:
         url = allow(*ACL.split(), rule.replace("+", "-"))
         with redis.connect(url, 5) as client, pytest.raises(RedisUnavailableError):
-            ask(RedisFirstSeen(client, rule, 60, Table()), ("a", 7, 0, 1), ("a", 7, 0, 2))
+            ask(RedisDedupStore(client, rule, 60, Table()), ("a", 7, 0, 1), ("a", 7, 0, 2))
 
 
 def test_info_denied_while_it_runs_stops_it_and_no_loss_goes_unseen(allow):
     with redis.connect(allow(*ACL.split()), 5) as client:
-        seen = RedisFirstSeen(client, "revoked", 60)
+        seen = RedisDedupStore(client, "revoked", 60)
         ask(seen, ("a", 7, 0, 1))
         allow(*ACL.split(), "-info")
         with pytest.raises(RedisUnavailableError, match="ACL"):

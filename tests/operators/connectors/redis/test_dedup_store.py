@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.client import RedisUnavailableError
-from operators.connectors.redis.dedup_store import RedisFirstSeen
+from operators.connectors.redis.dedup_store import RedisDedupStore
 from tests.operators.connectors.first_records import ask
 
 _names = (f"test-{i}" for i in itertools.count())
@@ -23,8 +23,8 @@ def client(stack):
 
 
 @pytest.fixture
-def seen(client) -> RedisFirstSeen:
-    return RedisFirstSeen(client, next(_names), 60)
+def seen(client) -> RedisDedupStore:
+    return RedisDedupStore(client, next(_names), 60)
 
 
 def test_the_first_record_of_an_id_is_told_to_all_others(seen):
@@ -100,7 +100,7 @@ def test_what_is_given_is_left_as_it_is(seen):
 
 def test_a_bucket_expires_as_a_whole_after_its_last_record(client):
     name = next(_names)
-    seen = RedisFirstSeen(client, name, 0.4)
+    seen = RedisDedupStore(client, name, 0.4)
     ask(seen, ("a", 7, 0, 1), ("b", 8, 0, 2))
     time.sleep(0.25)
     assert ask(seen, ("c", 7, 0, 3), ("a", 7, 0, 4)) == [(0, 3), (0, 1)]
@@ -112,8 +112,8 @@ def test_a_bucket_expires_as_a_whole_after_its_last_record(client):
 
 def test_flows_that_share_a_redis_do_not_see_each_other(client):
     one, other = (
-        RedisFirstSeen(client, next(_names), 60),
-        RedisFirstSeen(client, next(_names), 60),
+        RedisDedupStore(client, next(_names), 60),
+        RedisDedupStore(client, next(_names), 60),
     )
     assert ask(one, ("a", 7, 0, 1)) == [(0, 1)]
     assert ask(other, ("a", 7, 0, 2)) == [(0, 2)]
@@ -133,7 +133,7 @@ records = st.lists(
 
 @given(records, st.data())
 def test_any_records_in_any_batches_with_replays_are_those_of_a_dict(client, rows, data):
-    seen = RedisFirstSeen(client, next(_names), 60)
+    seen = RedisDedupStore(client, next(_names), 60)
     model: dict[tuple[str, int], tuple[int, int]] = {}
     stream = [(i, hour, p, offset) for offset, (i, hour, p) in enumerate(rows)]
     at = 0
@@ -151,6 +151,6 @@ def test_any_records_in_any_batches_with_replays_are_those_of_a_dict(client, row
 def test_a_server_that_goes_away_is_a_clear_error():
     from redis import Redis
 
-    gone = RedisFirstSeen(Redis.from_url("redis://127.0.0.1:1/0"), "x", 60, patience=1)
+    gone = RedisDedupStore(Redis.from_url("redis://127.0.0.1:1/0"), "x", 60, patience=1)
     with pytest.raises(RedisUnavailableError, match=r"^Redis at 127\.0\.0\.1:1: .*tried for"):
         ask(gone, ("a", 7, 0, 1))

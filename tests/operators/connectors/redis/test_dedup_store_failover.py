@@ -1,4 +1,4 @@
-"""What RedisFirstSeen does when a replica takes over, or single buckets go: real servers."""
+"""What RedisDedupStore does when a replica takes over, or single buckets go: real servers."""
 
 import itertools
 import time
@@ -8,7 +8,7 @@ from redis import Redis as Client
 
 from operators.connectors.redis import client as redis
 from operators.connectors.redis import dedup_store as first_seen
-from operators.connectors.redis.dedup_store import RedisFirstSeen
+from operators.connectors.redis.dedup_store import RedisDedupStore
 from tests.operators.connectors.first_records import Table, ask
 from tests.servers import proxy as proxies
 from tests.servers import redis as servers
@@ -64,7 +64,7 @@ def test_a_replica_that_lacks_the_newest_ids_takes_over(pair, caplog):
     table = Table()
     with proxies.proxy(primary.port) as name:
         client = redis.connect(f"redis://127.0.0.1:{name.port}/0", 5)
-        seen = RedisFirstSeen(client, "lag", 600, table, patience=20)
+        seen = RedisDedupStore(client, "lag", 600, table, patience=20)
         assert ask(seen, ("a", 7, 0, 1), ("b", 7, 0, 2)) == [(0, 1), (0, 2)]
         table.commit([("a", 7, 0, 1)], {0: 1})
         caught_up(primary)
@@ -84,7 +84,7 @@ def test_a_primary_that_was_a_replica_for_a_while_lost_what_the_other_did_not_ha
     primary, replica = pair
     table = Table()
     client = redis.connect(primary.url, 5)
-    seen = RedisFirstSeen(client, "there and back", 600, table, patience=20)
+    seen = RedisDedupStore(client, "there and back", 600, table, patience=20)
     assert ask(seen, ("a", 7, 0, 1)) == [(0, 1)]
     caught_up(primary)
     cut_off(replica)
@@ -104,7 +104,7 @@ def test_a_replica_that_was_made_the_primary_gets_connections_anew(pair):
     primary, replica = pair
     with proxies.proxy(primary.port) as name:
         client = redis.connect(f"redis://127.0.0.1:{name.port}/0", 5)
-        seen = RedisFirstSeen(client, "name", 600, Table(), patience=10)
+        seen = RedisDedupStore(client, "name", 600, Table(), patience=10)
         ask(seen, ("a", 7, 0, 1))
         caught_up(primary)
         tell(replica, "REPLICAOF", "NO", "ONE")
@@ -134,7 +134,7 @@ def expire_all(client, name):
 @pytest.mark.parametrize("lose", [delete_all, expire_all])
 def test_a_bucket_lost_between_two_processes_is_noticed_by_the_one_that_used_it(client, lose):
     table, name = Table(), next(_names)
-    one, two = (RedisFirstSeen(client, name, 60, table) for _ in range(2))
+    one, two = (RedisDedupStore(client, name, 60, table) for _ in range(2))
     assert ask(one, ("a", 7, 0, 1)) == [(0, 1)]
     assert ask(two, ("b", 7, 1, 1)) == [(1, 1)]
     lose(client, name)
@@ -148,7 +148,7 @@ def test_what_may_have_come_twice_for_a_lost_bucket_is_counted_before_the_commit
     client, caplog
 ):
     name = next(_names)
-    one, two = (RedisFirstSeen(client, name, 60, Table()) for _ in range(2))
+    one, two = (RedisDedupStore(client, name, 60, Table()) for _ in range(2))
     before = first_seen.metrics.DEDUP_DOUBTFUL._value.get()
     ask(one, ("a", 7, 0, 1))
     ask(two, ("b", 7, 1, 1))
@@ -171,14 +171,14 @@ def test_a_bucket_lost_while_it_is_filled_is_filled_again(client):
 
     table = Unlucky()
     table.commit([(f"id{i}", 7, 0, i) for i in range(10)], {0: 9})
-    seen = RedisFirstSeen(client, name, 60, table)
+    seen = RedisDedupStore(client, name, 60, table)
     assert ask(seen, ("id0", 7, 0, 20), ("id9", 7, 0, 21)) == [(0, 0), (0, 9)]
     assert table.reads == 2
 
 
 def test_hours_of_which_all_is_in_the_table_are_not_looked_at_for_ever(client):
     table = Table()
-    seen = RedisFirstSeen(client, next(_names), 60, table)
+    seen = RedisDedupStore(client, next(_names), 60, table)
     for hour in range(300):
         ask(seen, (f"id{hour}", hour, 0, hour))
         table.commit([(f"id{hour}", hour, 0, hour)], {0: hour})

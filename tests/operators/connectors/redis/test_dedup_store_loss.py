@@ -1,4 +1,4 @@
-"""What RedisFirstSeen does when its server forgets: nothing that the tables could show."""
+"""What RedisDedupStore does when its server forgets: nothing that the tables could show."""
 
 import itertools
 import random
@@ -11,7 +11,7 @@ from redis import Redis as Client
 
 from operators.connectors.redis import dedup_store as first_seen
 from operators.connectors.redis.dedup_ids import Seen
-from operators.connectors.redis.dedup_store import RedisFirstSeen
+from operators.connectors.redis.dedup_store import RedisDedupStore
 from tests.operators.connectors.first_records import Row, Table, ask
 
 _names = (f"loss-{i}" for i in itertools.count())
@@ -32,7 +32,7 @@ def bucket(client: Client, name: str) -> bytes:
 
 def test_an_emptied_server_is_filled_from_the_table_and_from_memory(client):
     table = Table()
-    seen = RedisFirstSeen(client, next(_names), 60, table)
+    seen = RedisDedupStore(client, next(_names), 60, table)
     assert ask(seen, ("a", 7, 0, 1), ("b", 7, 0, 2)) == [(0, 1), (0, 2)]
     table.commit([("a", 7, 0, 1)], {0: 1})  # b is still on its way
     client.flushall()
@@ -43,17 +43,17 @@ def test_a_process_that_knows_nothing_asks_the_table(client):
     table = Table()
     table.commit([("a", 7, 0, 1)], {0: 1})
     name = next(_names)
-    assert ask(RedisFirstSeen(client, name, 60, table), ("a", 7, 0, 9)) == [(0, 1)]
+    assert ask(RedisDedupStore(client, name, 60, table), ("a", 7, 0, 9)) == [(0, 1)]
     # The next one finds Redis whole, and asks nobody.
     reads = table.reads
-    assert ask(RedisFirstSeen(client, name, 60, table), ("a", 7, 0, 11)) == [(0, 1)]
+    assert ask(RedisDedupStore(client, name, 60, table), ("a", 7, 0, 11)) == [(0, 1)]
     assert table.reads == reads
 
 
 @pytest.mark.parametrize("what", ["expired", "evicted", "emptied"])
 def test_a_bucket_that_went_is_filled_again(client, what):
     table, name = Table(), next(_names)
-    seen = RedisFirstSeen(client, name, 60, table)
+    seen = RedisDedupStore(client, name, 60, table)
     ask(seen, ("a", 7, 0, 1))
     table.commit([("a", 7, 0, 1)], {0: 1})
     if what == "expired":
@@ -67,20 +67,20 @@ def test_a_bucket_that_went_is_filled_again(client, what):
 
 def test_data_of_another_life_of_the_server_is_not_trusted(redis_server, client):
     table, name = Table(), next(_names)
-    seen = RedisFirstSeen(client, name, 60, table)
+    seen = RedisDedupStore(client, name, 60, table)
     ask(seen, ("a", 7, 0, 1))
     table.commit([("a", 7, 0, 1)], {0: 1})
     # A server that was restored from an old dump: the bucket is there, an id is not.
     client.hdel(bucket(client, name), "a")
     redis_server.kill()
     redis_server.start()
-    fresh = RedisFirstSeen(Client.from_url(redis_server.url), name, 60, table)
+    fresh = RedisDedupStore(Client.from_url(redis_server.url), name, 60, table)
     assert ask(fresh, ("a", 7, 0, 2)) == [(0, 1)]
 
 
 def test_a_loss_between_two_processes_is_noticed_by_both(client):
     table, name = Table(), next(_names)
-    one, two = (RedisFirstSeen(client, name, 60, table) for _ in range(2))
+    one, two = (RedisDedupStore(client, name, 60, table) for _ in range(2))
     assert ask(one, ("a", 7, 0, 1)) == [(0, 1)]
     assert ask(two, ("b", 7, 1, 1)) == [(1, 1)]
     client.flushall()
@@ -92,7 +92,7 @@ def test_a_loss_between_two_processes_is_noticed_by_both(client):
 
 def test_what_may_have_come_twice_is_counted(client, caplog):
     name = next(_names)
-    one, two = (RedisFirstSeen(client, name, 60, Table()) for _ in range(2))
+    one, two = (RedisDedupStore(client, name, 60, Table()) for _ in range(2))
     before = first_seen.metrics.DEDUP_DOUBTFUL._value.get()
     ask(one, ("a", 7, 0, 1))
     ask(two, ("b", 7, 1, 1))
@@ -113,14 +113,14 @@ def test_a_loss_while_it_is_filled_starts_over(client):
 
     table = Unlucky()
     table.commit([(f"id{i}", 7, 0, i) for i in range(10)], {0: 9})
-    seen = RedisFirstSeen(client, next(_names), 60, table)
+    seen = RedisDedupStore(client, next(_names), 60, table)
     assert ask(seen, ("id0", 7, 0, 20), ("id9", 7, 0, 21)) == [(0, 0), (0, 9)]
     assert table.reads == 2
 
 
 def test_time_that_goes_on_costs_one_look_a_day(client):
     table = Table()
-    seen = RedisFirstSeen(client, next(_names), 60, table)
+    seen = RedisDedupStore(client, next(_names), 60, table)
     for hour in range(100):
         ask(seen, (f"id{hour}", hour, 0, hour))
         table.commit([(f"id{hour}", hour, 0, hour)], {0: hour})
@@ -130,7 +130,7 @@ def test_time_that_goes_on_costs_one_look_a_day(client):
 def test_memory_is_given_back_once_the_table_has_it(client, monkeypatch):
     monkeypatch.setattr(first_seen, "_KEPT", 100)
     table = Table()
-    seen = RedisFirstSeen(client, next(_names), 60, table)
+    seen = RedisDedupStore(client, next(_names), 60, table)
     for start in range(0, 2_000, 20):
         rows = [(f"id{i}", 7 + i // 500, i % 3, i) for i in range(start, start + 20)]
         ask(seen, *rows)
@@ -156,7 +156,7 @@ def test_any_losses_at_any_time_with_crashes_are_those_of_a_dict(client, seed):
         expected[row[2:]] = model.setdefault((row[0], row[1], row[2]), row[2:])
     committed = dict.fromkeys(range(4), -1)
     while min(committed.values()) < 29:
-        processes = [RedisFirstSeen(client, name, 60, table) for _ in range(2)]
+        processes = [RedisDedupStore(client, name, 60, table) for _ in range(2)]
         at = {p: committed[p] + 1 for p in range(4)}
         pending: list[Row] = []
         for _ in range(luck.randrange(12)):

@@ -12,8 +12,8 @@ from redis import Redis as Client
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.client import RedisUnavailableError
 from operators.connectors.redis.dedup_ids import Seen
-from operators.connectors.redis.dedup_store import RedisFirstSeen
-from operators.connectors.shutdown import DRAIN
+from operators.connectors.redis.dedup_store import RedisDedupStore
+from operators.connectors.shutdown import SHUTDOWN
 from tests.operators.connectors.first_records import Table, ask
 from tests.servers import proxy as proxies
 from tests.servers import redis as servers
@@ -28,7 +28,7 @@ def server(tmp_path):
 
 def asker(server, patience=20.0, history=None, name="faults"):
     """Return a store on a client of its own, as a process has one."""
-    return RedisFirstSeen(redis.connect(server.url, 5), name, 600, history, patience)
+    return RedisDedupStore(redis.connect(server.url, 5), name, 600, history, patience)
 
 
 @contextlib.contextmanager
@@ -229,8 +229,8 @@ def test_told_to_end_it_waits_for_seconds_and_says_that_nothing_is_lost(
     {"hangs": server.hang, "refuses": lambda: _replica(server), "is gone": server.kill}[how]()
 
     def told():
-        monkeypatch.setattr(DRAIN, "_asked", time.monotonic())
-        monkeypatch.setattr(DRAIN, "requested", True)
+        monkeypatch.setattr(SHUTDOWN, "_asked", time.monotonic())
+        monkeypatch.setattr(SHUTDOWN, "requested", True)
 
     began = time.monotonic()
     with later(0.5, told), pytest.raises(RedisUnavailableError, match="nothing is lost"):
@@ -245,7 +245,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(server):
         proxies.proxy(server.port) as between,
         redis.connect(f"redis://127.0.0.1:{between.port}/0", 5) as client,
     ):
-        seen = RedisFirstSeen(client, "cut", 600, patience=20)
+        seen = RedisDedupStore(client, "cut", 600, patience=20)
         ask(seen, *rows)
         for after in (1, 100, 70_000, 150_000):
             cuts = between.cuts
@@ -271,7 +271,7 @@ def test_too_many_clients_are_waited_for(server, caplog):
 def test_a_new_password_ends_it_at_once_with_where_it_stands(server):
     config(server, requirepass="first")
     with servers_client(server, "first") as client:
-        seen = RedisFirstSeen(client, "rotated", 600, patience=60)
+        seen = RedisDedupStore(client, "rotated", 600, patience=60)
         ask(seen, ("a", 7, 0, 1))
         with Client.from_url(server.url, password="first") as admin:
             admin.config_set("requirepass", "second")
@@ -282,7 +282,7 @@ def test_a_new_password_ends_it_at_once_with_where_it_stands(server):
         assert time.monotonic() - began < 5
     # Which is what it says: with the new one it goes on.
     with servers_client(server, "second") as client:
-        assert ask(RedisFirstSeen(client, "rotated", 600), ("a", 7, 0, 3)) == [(0, 1)]
+        assert ask(RedisDedupStore(client, "rotated", 600), ("a", 7, 0, 3)) == [(0, 1)]
 
 
 def servers_client(server, password):

@@ -17,7 +17,7 @@ from operators.connectors.registry.lookup import (
     RegistryLookup,
     RegistryUnavailableError,
 )
-from operators.connectors.shutdown import Drain
+from operators.connectors.shutdown import Shutdown
 
 HERE = "http://registry"
 ONE, TWO = {"type": "record", "name": "one"}, {"type": "record", "name": "two"}
@@ -34,7 +34,7 @@ class World:
         self.away: tuple[float, float] = (0.0, 0.0)
         self.denies = False
         self.asked: list[Any] = []
-        self.drain = Drain()
+        self.shutdown = Shutdown()
 
     def check(self) -> None:
         self.now += self.takes
@@ -60,7 +60,7 @@ class World:
             KeptSchemas(folder, self.where),
             clock=lambda: self.now,
             sleep=self.sleep,
-            drain=self.drain,
+            shutdown=self.shutdown,
             **more,
         )
 
@@ -185,7 +185,7 @@ def test_after_two_minutes_it_gives_up(world: World, denies: bool) -> None:
 
 
 def test_told_to_end_it_stops_waiting_and_refuses_nothing_early(world: World) -> None:
-    world.drain.requested = True
+    world.shutdown.requested = True
     with pytest.raises(RegistryUnavailableError, match="nothing is lost"):
         world.lookup()(1)
     assert world.now < 1
