@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test check chaos bench lock clean
+.PHONY: help demo test quick thorough check chaos bench lock clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -19,6 +19,14 @@ demo: .venv/installed ## Payments from Kafka to tables on this machine; DATA=fil
 
 test: .venv/installed ## Every test; most wait for servers, so three files at a time
 	$(BIN)/pytest -n 3 --dist loadfile
+
+PURE := tests/operators --ignore=tests/operators/connectors --ignore=tests/operators/steps
+
+quick: .venv/installed ## The pure core's tests, with few examples: under a minute
+	$(BIN)/pytest -q -n 2 --hypothesis-profile=quick $(PURE)
+
+thorough: .venv/installed ## The pure core's tests with a thousand new examples each: an hour
+	$(BIN)/pytest -q -n 2 --hypothesis-profile=thorough $(PURE)
 
 check: .venv/installed ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import schemas
@@ -13,6 +13,7 @@ from operators.avro import Decoder
 from operators.avro.compile import compile_record
 from operators.avro.decode import _Plan
 from operators.avro.resolve import Reader
+from tests.examples import examples
 from tests.operators.avro.payments import (
     GUIDS,
     IDS,
@@ -29,7 +30,7 @@ from tests.operators.avro.payments import (
 )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(1.5)
 @given(st.lists(st.tuples(PAYMENTS, st.sampled_from([1, 2])), min_size=1, max_size=8))
 def test_round_trip_of_both_versions(drawn: list[tuple[dict[str, Any], int]]) -> None:
     values = [v0(encode(record, version), version) for record, version in drawn]
@@ -41,7 +42,7 @@ def test_round_trip_of_both_versions(drawn: list[tuple[dict[str, Any], int]]) ->
         assert row == {name: bits(value) for name, value in expected.items()}
 
 
-@settings(max_examples=100, deadline=None)
+@examples(1.5)
 @given(st.data())
 def test_mixed_batches_account_for_every_row(data: st.DataObject) -> None:
     good = encode(payment())

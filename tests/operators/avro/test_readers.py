@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import schemas
@@ -17,6 +17,7 @@ from operators.avro import Decoder
 from operators.avro.bulk import Bulk
 from operators.avro.compile import compile_record
 from operators.avro.scan import well_formed
+from tests.examples import examples
 from tests.operators.avro.payments import (
     IDS,
     KNOWN,
@@ -65,7 +66,7 @@ def near_valid(draw: st.DrawFn) -> tuple[bytes, int]:
     return bytes(body), version
 
 
-@settings(max_examples=200, deadline=None)
+@examples(2)
 @given(st.lists(near_valid(), min_size=1, max_size=12))
 def test_near_valid_records_agree_with_fastavro(records: list[tuple[bytes, int]]) -> None:
     decoded = decode(Decoder(READER, KNOWN.__getitem__), *(v0(*record) for record in records))
@@ -80,7 +81,7 @@ def test_near_valid_records_agree_with_fastavro(records: list[tuple[bytes, int]]
             assert rows[row] == {name: bits(expected[name]) for name in rows[row]}
 
 
-@settings(max_examples=200, deadline=None)
+@examples(2)
 @given(st.lists(near_valid(), min_size=1, max_size=12))
 def test_the_three_readers_agree_on_payments(records: list[tuple[bytes, int]]) -> None:
     for version in IDS:
@@ -94,7 +95,7 @@ KINDS += [["null", kind] for kind in KINDS] + [[kind, "null"] for kind in KINDS]
 BYTES = st.sampled_from([0, 1, 2, 3, 4, 0x0F, 0x10, 0x7F, 0x80, 0xC3, 0xFE, 0xFF])
 
 
-@settings(max_examples=300, deadline=None)
+@examples(3)
 @given(
     st.lists(st.sampled_from(KINDS), min_size=1, max_size=3),
     st.lists(st.lists(BYTES, max_size=14).map(bytes), min_size=1, max_size=20),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.features import cards
 from operators.features.card_features import (
     EARTH_RADIUS_M,
     FORGET,
@@ -15,7 +16,6 @@ from operators.features.card_features import (
     MINUTE,
     SCHEMA,
     CardFeatures,
-    cards,
     haversine_m,
 )  # fmt: skip
 from operators.records.batches import NO_WATERMARK

@@ -2,11 +2,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.joins import IntervalJoin, OpenIntervals
 from operators.records.batches import Progress
+from tests.examples import examples
 from tests.operators.durable import Durable, End
 from tests.operators.joins.sides import LEFT, RIGHT, actual, bounds_, check, joined
 from tests.operators.streams import Event, events, frame, partitions, run
@@ -42,13 +43,12 @@ joins = st.builds(
 )
 
 
-@settings(max_examples=150)
+@examples(1.5)
 @given(joins, partitions(), partitions(), bounds_, st.integers())
 def test_every_pair_once_whatever_the_arrival(join, left, right, bounds, seed):
     check(join, oracle, left, right, bounds, seed)
 
 
-@settings(max_examples=60)
 @given(joins, partitions(), partitions(), bounds_, st.integers())
 def test_with_idle_partitions_every_record_is_joined_or_recorded_as_late(
     join, left, right, bounds, seed
@@ -56,7 +56,7 @@ def test_with_idle_partitions_every_record_is_joined_or_recorded_as_late(
     check(join, oracle, left, right, bounds, seed, idle=True)
 
 
-@settings(max_examples=25)
+@examples(0.4)
 @given(joins, partitions(), partitions(), st.integers(), st.integers())
 def test_the_rows_are_the_same_in_the_same_order_for_one_key_group(join, left, right, one, two):
     first, second = (
@@ -89,7 +89,7 @@ def test_a_null_key_is_equal_to_nothing():
 
 def test_state_is_gone_when_the_watermark_has_passed_it():
     join = IntervalJoin(LEFT, RIGHT, -5, 10, "left")
-    records = [[(t, "a", t) for t in range(1000)]]
+    records = [[(t, "a", t) for t in range(200)]]
     joined_ = run(
         {"l": (records, 0), "r": (records, 0)},
         lambda: OpenIntervals(join, {"l": 1, "r": 1}),

@@ -1,10 +1,11 @@
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.joins import OpenVersions, TemporalJoin, versions
 from operators.records.batches import Progress
+from tests.examples import examples
 from tests.operators.joins.sides import LEFT, RIGHT, actual, bounds_, check
 from tests.operators.streams import Event, events, frame, partitions, run
 
@@ -38,7 +39,7 @@ def negative(right: Any) -> Any:
     return [[(time, key, value - 1) for time, key, value in records] for records in right]
 
 
-@settings(max_examples=120)
+@examples(1.5)
 @given(joins, partitions(), partitions(), bounds_, st.integers(), st.booleans())
 def test_every_row_finds_the_version_of_its_time(join, left, right, bounds, seed, tidy):
     versions._TIDY_MIN, usual = (0 if tidy else versions._TIDY_MIN), versions._TIDY_MIN
@@ -48,7 +49,7 @@ def test_every_row_finds_the_version_of_its_time(join, left, right, bounds, seed
         versions._TIDY_MIN = usual
 
 
-@settings(max_examples=40)
+@examples(0.5)
 @given(joins, partitions(), partitions(), bounds_, st.integers())
 def test_with_idle_partitions_every_record_takes_part_or_is_late(
     join, left, right, bounds, seed
@@ -56,7 +57,7 @@ def test_with_idle_partitions_every_record_takes_part_or_is_late(
     check(join, oracle, left, right, bounds, seed, idle=True)
 
 
-@settings(max_examples=40)
+@examples(0.5)
 @given(partitions(), partitions(most=1), st.integers())
 def test_versions_known_from_the_start_need_no_watermark(left, right, seed):
     join = TemporalJoin(LEFT, RIGHT)

@@ -3,11 +3,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.patterns import Absence, OpenMatches, Pattern, PatternError, Step
 from operators.state.event_time_buffer import Side
+from tests.examples import examples
 from tests.operators.streams import TYPES, Event, bounds, check_timing, events, partitions, run
 
 SIDE = Side(
@@ -108,7 +109,7 @@ def matched(seq: Pattern, records: Any, bound: int, seed: int, **how: Any) -> An
     )
 
 
-@settings(max_examples=200)
+@examples(1.5)
 @given(patterns, partitions(size=25, keys="abc"), bounds, st.integers())
 def test_the_matches_are_those_of_the_ordered_events(seq, records, bound, seed):
     out = matched(seq, records, bound, seed)
@@ -118,7 +119,6 @@ def test_the_matches_are_those_of_the_ordered_events(seq, records, bound, seed):
     check_timing(out, seq.lateness)
 
 
-@settings(max_examples=60)
 @given(patterns, partitions(size=25, keys="abc"), bounds, st.integers())
 def test_with_idle_partitions_every_event_counts_or_is_late(seq, records, bound, seed):
     # Strict, so that every event is kept: others don't matter and are not recorded as late.
@@ -131,7 +131,7 @@ def test_with_idle_partitions_every_event_counts_or_is_late(seq, records, bound,
 
 def test_nothing_is_left_of_a_key_that_falls_silent():
     seq = pattern([("value = 0", False, None), ("value = 1", False, None)], 10, None, "all", 0)
-    records = [[(t, f"k{t}", 0) for t in range(2000)]]
+    records = [[(t, f"k{t}", 0) for t in range(200)]]
     out = run(
         {"t": (records, 0)}, lambda: OpenMatches(seq, {"t": 1}), lambda _, f: seq.rows(f),
         lambda s, progress, rows: s.advance(progress, rows.get("t")), 1, groups=1, end=False,
@@ -148,6 +148,6 @@ def test_nothing_is_left_of_a_key_that_falls_silent():
         ([("value = 0", False, None), ("value > avg(value)", False, None)], "more than one"),
     ],
 )
-def test_a_sequence_that_cannot_work_is_refused(steps, problem):
+def test_a_pattern_that_cannot_work_is_refused(steps, problem):
     with pytest.raises(PatternError, match=problem):
         pattern(steps, 10, None, "all", 0)

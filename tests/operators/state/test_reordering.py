@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import settings
 
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
 from operators.state.event_time_buffer import LATE_ROWS, OFFSET, PARTITION, TIME_US, Side
@@ -110,7 +111,7 @@ def keyed(topic: str, of: list[Event]) -> list[pl.DataFrame | None]:
     return [SIDES[side].rows(frame(of)) if side == topic else None for side in "lr"]
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(max(3, settings.default.max_examples // 5)))
 def test_each_row_passes_once_or_is_late_whatever_is_written_when_and_resumed(seed):
     """Far more batches than hypothesis would think of: a loss shows after several epochs."""
     store, topics, due = Durable(Alone), Topics(seed), NO_WATERMARK

@@ -128,7 +128,7 @@ def test_many_keys_and_long_batches_against_brute_force():
     expected = brute_force(rows, 25)
     for at in ([], [700], range(0, n, 37)):
         assert run(rows, 25, at)[0] == expected
-    for _ in range(8):
+    for _ in range(4):
         # The end of the input while some parts have no entry yet, and others.
         ends = {
             number: End(*(random.random(3) < (0.4, 0.6, 0.2)).tolist())

@@ -84,7 +84,7 @@ def test_a_snapshot_costs_what_changed_and_not_all_there_is(fresh):
     total, store, written = 16_000, Durable(Toy), []
     store.state.put(map(key, range(total)), 0)
     store.end(End())
-    for epoch in range(150):
+    for epoch in range(70):
         first = epoch * fresh
         store.begin()
         store.state.put((key(n % total) for n in range(first, first + fresh)), epoch)
@@ -95,7 +95,7 @@ def test_a_snapshot_costs_what_changed_and_not_all_there_is(fresh):
             if entry != before.get(part):
                 rows += sum(map(size, entry["parts"].values())) + size(entry["changes"])
         written.append(rows)
-    steady = written[50:]
+    steady = written[30:]
     assert fresh < np.mean(steady) < 1.3 * np.sqrt(2 * total * fresh / SHARDS) + fresh
     assert max(steady) < 1.5 * (total / SHARDS) + 2 * fresh
     assert max(steady) < total / 2

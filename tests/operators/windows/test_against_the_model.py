@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.event_time.watermarks import FlowWatermark
@@ -17,6 +17,7 @@ from operators.windows import (
     sliding,
     tumbling,
 )  # fmt: skip
+from tests.examples import examples
 from tests.operators.windows.model import Record, chains, expected, frame, shown
 from tests.operators.windows.soon import full
 
@@ -173,7 +174,7 @@ def play(windows: Windows, data, stream, *, idle: bool) -> Run:
 
 @pytest.mark.parametrize("soon", [False, True], ids=["few", "many"])
 @pytest.mark.parametrize("name", SPECS)
-@settings(max_examples=40, deadline=None)
+@examples(0.5)
 @given(stream=streams(), data=st.data())
 def test_any_cuts_interleavings_and_crashes_give_the_panes_of_the_model(
     name, soon, stream, data
@@ -186,7 +187,7 @@ def test_any_cuts_interleavings_and_crashes_give_the_panes_of_the_model(
 
 
 @pytest.mark.parametrize("name", ["session, lateness", "session, all"])
-@settings(max_examples=40, deadline=None)
+@examples(0.5)
 @given(stream=streams(), data=st.data())
 def test_at_any_time_a_row_is_superseded_by_a_later_one_that_overlaps_it(name, stream, data):
     windows = SPECS[name]
@@ -217,7 +218,7 @@ def test_at_any_time_a_row_is_superseded_by_a_later_one_that_overlaps_it(name, s
 
 
 @pytest.mark.parametrize("name", SPECS)
-@settings(max_examples=40, deadline=None)
+@examples(0.5)
 @given(stream=streams(), data=st.data())
 def test_with_idle_partitions_each_record_is_counted_or_late_for_each_window(
     name, stream, data

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.records.batches import END_OF_INPUT, Progress
@@ -40,7 +40,6 @@ def panes(records: list[Record], *, by_numbers: bool) -> pl.DataFrame:
 AMOUNTS = st.one_of(st.integers(-5, 5), st.just(2**61), st.just(-(2**62)), st.none())
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.integers(-50, 150), AMOUNTS), min_size=1),
     st.sampled_from(["u", "uv", "uvwxy"]),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 from deltalake import DeltaTable
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.connectors.delta.committed_ids import CommittedIds
@@ -15,6 +15,7 @@ from operators.connectors.delta.table import table_uri
 from operators.connectors.redis.dedup_ids import Seen
 from operators.records.batches import Progress
 from operators.records.tables import COORDINATES, TIME, Table
+from tests.examples import examples
 
 EVENTS = Table(
     "silver/events",
@@ -113,7 +114,7 @@ def test_the_latest_are_those_of_the_last_two_commits_at_least(flow):
     assert len(latest) < 6
 
 
-@settings(max_examples=15)
+@examples(1 / 4)
 @given(
     st.lists(st.lists(st.integers(-30, 30), min_size=1, max_size=4), min_size=1, max_size=4),
     st.lists(st.integers(-31, 31), max_size=3),

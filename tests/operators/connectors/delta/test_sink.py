@@ -2,13 +2,14 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.connectors.delta import sink as delta_sink
 from operators.connectors.delta.table import FencedError, table_uri
 from operators.event_time.frontier import Frontier
 from operators.records.batches import END_OF_INPUT
+from tests.examples import examples
 from tests.operators.connectors.delta_flow import (
     PANES,
     PLACES,
@@ -116,7 +117,7 @@ def test_a_replay_that_is_cut_short_moves_no_frontier_back(tmp_path):
     assert held(tmp_path) == [(0, i) for i in range(12)] + [(1, 0), (1, 1)]
 
 
-@settings(max_examples=12)
+@examples(1 / 5)
 @given(st.data())
 def test_any_cuts_and_crashes_leave_every_row_once(tmp_path_factory, data):
     root, state = tmp_path_factory.mktemp("t"), None

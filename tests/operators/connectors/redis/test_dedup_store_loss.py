@@ -5,13 +5,14 @@ import random
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis as Client
 
 from operators.connectors.redis import dedup_store as first_seen
 from operators.connectors.redis.dedup_ids import Seen
 from operators.connectors.redis.dedup_store import RedisDedupStore
+from tests.examples import examples
 from tests.operators.connectors.first_records import Row, Table, ask
 
 _names = (f"loss-{i}" for i in itertools.count())
@@ -138,7 +139,7 @@ def test_memory_is_given_back_once_the_table_has_it(client, monkeypatch):
     assert sum(map(len, seen._recent)) <= 220
 
 
-@settings(max_examples=20)
+@examples(1 / 3)
 @given(st.integers(0, 2**32))
 def test_any_losses_at_any_time_with_crashes_are_those_of_a_dict(client, seed):
     luck = random.Random(seed)
