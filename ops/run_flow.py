@@ -51,8 +51,12 @@ def run_flow(
         work.mkdir()
         process = subprocess.Popen(command, env=environ, cwd=work, stdout=log, stderr=log)
         try:
+            read = 0
             while process.poll() is None:
-                progress(_consumed(port))
+                # Not at its very end, where a question can keep Bytewax from ending.
+                if read < total:
+                    read = _consumed(port)
+                    progress(read)
                 time.sleep(0.2)
             progress(total if process.returncode == 0 else 0)
         finally:
