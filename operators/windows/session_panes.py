@@ -1,4 +1,32 @@
-"""Sessions as of the times at which their panes are due, for all keys and times at once."""
+"""Sessions as of the times at which their panes are due, for all keys and times at once.
+
+A gap of 10 and a lateness of 30. Two records of a key, at 0 and 4, known as of 1 and 5, make a
+session that ends at 14, and its pane is due then:
+
+>>> from operators.windows import agg, session
+>>> windows = Windows(("key",), session(10, step=1), {"n": agg.count()}, lateness=30)
+>>> def known(*records):
+...     session, time, since, emitted = map(np.array, zip(*records))
+...     return Known(session, time, time, time, since, emitted)
+>>> def shown(held):
+...     found = zip(held.due.tolist(), held.revision.tolist())
+...     return [(*pane, held.known[held.pane == n].tolist()) for n, pane in enumerate(found)]
+>>> records = known((0, 0, 1, -1), (0, 4, 5, -1), (1, 25, 26, -1))
+>>> shown(panes_between(windows, records, after=5, until=20))
+[(14, 0, [0, 1])]
+>>> records.emitted.tolist()
+[0, 0, -1]
+
+The record at 25 is a session of its own, emitted at 35. Then two late ones come, as of 38: 11
+and 18 make one session of all, so the next revision holds all five, one above the highest that
+any of them had:
+
+>>> shown(panes_between(windows, records, after=20, until=36))
+[(35, 0, [2])]
+>>> records = known((0, 0, 1, 0), (0, 4, 5, 0), (0, 11, 38, -1), (0, 18, 38, -1), (0, 25, 26, 0))
+>>> shown(panes_between(windows, records, after=36, until=40))
+[(38, 1, [0, 1, 2, 3, 4])]
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,17 @@
-"""Sessions that are emitted again: early panes, and revisions within the lateness."""
+"""Sessions that are emitted again: early panes, and revisions within the lateness.
+
+A gap of 10 and a lateness of 30, records of one key in order of arrival:
+
+| at | the watermark then | emitted: start, end, revision, records |
+|---|---|---|
+| 0, 4 | 4 | |
+| 29 | 20 | 0, 14, revision 0, 2 |
+| 11 | 31 | 0, 21, revision 1, 3: a late record made the session longer |
+| 20 | 45 | 0, 39, revision 2, 5: another joins it with that of 29 |
+
+`session_panes` works out what is due, here are the records kept and told which revisions they
+had. A session is dropped once no record that counts can be less than a gap away from it.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Final, Self

@@ -2,6 +2,22 @@
 
 Where windows overlap a row is in size / every panes. Numbers are added where a run begins and
 taken off where it ends; only extremes are gone over pane by pane.
+
+Two rows of one key, 10 in the panes 0, 1 and 2 and 5 in 1, 2 and 3. The second adds one pane to
+those that there are. As a line of steps the sums are +10 +5 0 -10 -5: each row is met twice, in
+however many panes it is.
+
+>>> begins, times = np.array([0, 1]), np.array([3, 3])
+>>> first, more = beyond(begins, times)
+>>> first.tolist(), more.tolist()
+([0, 3], [3, 1])
+>>> over("sum", np.array([10, 5]), begins, times, panes=4).tolist()
+[10, 15, 15, 5]
+
+Of the one value 7 that both rows have, each pane has one:
+
+>>> different(begins, times, np.array([7, 7]), panes=4).tolist()
+[1, 1, 1, 1]
 """
 
 from collections.abc import Mapping

@@ -46,6 +46,25 @@ def test_a_window_that_closes_at_the_epoch_itself_closes():
     assert opened.advance(at(2, 0), None).panes.height == 1
 
 
+def test_the_revisions_of_a_session_are_those_of_the_example_in_session_revisions():
+    windows = Windows(("key",), session(10, step=1), {"n": agg.count()}, lateness=30)
+    opened, before, offset = OpenWindows(windows), None, 0
+    shown = ["window_start", "window_end", "revision", "n"]
+    for times, watermark, panes in (
+        ((0, 4), 4, []),
+        ((29,), 20, [(0, 14, 0, 2)]),
+        ((11,), 31, [(0, 21, 1, 3)]),
+        ((20,), 45, [(0, 39, 2, 5)]),
+    ):
+        records = [
+            Record(0, offset + n, "a", time, mark=before) for n, time in enumerate(times)
+        ]
+        found = feed(opened, windows, records, watermark).panes
+        physical = pl.col("window_start", "window_end").to_physical()
+        assert panes == ([] if found is None else found.with_columns(physical)[shown].rows())
+        before, offset = watermark, offset + len(times)
+
+
 @pytest.mark.parametrize("time", [-61, -60, -1, 0, 59, 60, 1_700_000_000_000_000])
 def test_windows_are_aligned_to_the_epoch_also_before_it(time):
     opened = OpenWindows(WINDOWS)
