@@ -21,7 +21,8 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from ops.processes import ServerError, ask, end, free_port, start
+from ops.processes import ServerError, ask, end, start
+from tests.servers.ports import lasting_port
 
 _HERE: Final = Path(__file__).parent
 # ApiVersions v0, correlation id 1, no client id: the answer is its length and that id.
@@ -88,7 +89,7 @@ class Kafka:
         self.folder = folder
         self._classpath = f"{jars()}/*"
         # Kept for life: clients and peers know the brokers by them.
-        self._ports = [free_port() for _ in range(2 * brokers)]
+        self._ports = [lasting_port() for _ in range(2 * brokers)]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self.brokers = range(brokers)
         # A letter before it: one that begins with "-" would be taken for an option.

@@ -9,7 +9,8 @@ from subprocess import Popen
 
 from redis import Redis as Client
 
-from ops.processes import ask, end, free_port, start
+from ops.processes import ask, end, start
+from tests.servers.ports import lasting_port
 
 
 def missing() -> str | None:
@@ -31,8 +32,7 @@ class Redis:
     def __init__(self, folder: Path, *options: str, name: str = "redis") -> None:
         """`options` are the server's, as on its command line."""
         self._folder, self._name, self._options = folder, name, options
-        # A cluster's nodes talk to each other at a port that is 10,000 higher.
-        self._port = next(port for port in iter(free_port, None) if port < 55_000)
+        self._port = lasting_port()
         self._process: Popen[bytes] | None = None
 
     @property

@@ -17,8 +17,9 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from ops.processes import ServerError, free_port
+from ops.processes import ServerError
 from tests.servers.kafka import Kafka
+from tests.servers.ports import lasting_port
 
 USER: Final = "flow"
 PASSWORD: Final = "the-password-of-the-flow"
@@ -35,7 +36,7 @@ class SecuredKafka(Kafka):
     """
 
     def __init__(self, folder: Path) -> None:
-        self._secured = free_port()
+        self._secured = lasting_port()
         self._keys = folder / "broker.p12"
         self.ca = folder / "ca.pem"
         folder.mkdir(parents=True, exist_ok=True)
