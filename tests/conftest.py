@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 # First of all, as it sets how many threads Polars starts when it is imported.
 import flows  # noqa: F401
 from ops.local import Stack, local_stack
+from tests.servers import kafka
 
 settings.register_profile(
     "millstream",
@@ -21,6 +22,16 @@ settings.load_profile("millstream")
 settings.register_profile("quick", max_examples=10)
 # Others each time; a failure prints how to make it again.
 settings.register_profile("thorough", max_examples=1_000, derandomize=False, print_blob=True)
+
+
+@pytest.fixture(scope="session")
+def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of an Apache Kafka broker, for the whole session."""
+    # CI refuses this skip where java and mvn are there.
+    if why := kafka.missing():
+        pytest.skip(why)
+    with kafka.bootstrap(tmp_path_factory.mktemp("apache")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(_ROOT), **settings}
 
 
-def wait_until(done: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(done: Callable[[], object], seconds: float = 120) -> None:
     """Look five times a second whether something is so; fails if it never is."""
     deadline = time.monotonic() + seconds
     while not done():
@@ -64,14 +64,14 @@ class Flow:
         """Return what it has printed so far."""
         return self._log.read_text(errors="replace")
 
-    def wait(self, timeout: float = 90) -> int:
+    def wait(self, timeout: float = 180) -> int:
         """Return its exit status; it is killed if it does not end in so many seconds."""
         try:
             return self.process.wait(timeout)
         finally:
             self.kill()
 
-    def tell(self, number: int, timeout: float = 10) -> int:
+    def tell(self, number: int, timeout: float = 30) -> int:
         """Send it a signal once it listens to signals, and return its exit status."""
         status = Path(f"/proc/{self.process.pid}/status")
 

@@ -11,16 +11,6 @@ from tests.servers import kafka
 from tests.servers.secured import SecuredKafka, secured_kafka
 
 
-@pytest.fixture(scope="session")
-def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of an Apache Kafka broker, for the whole session."""
-    # CI refuses this skip where java and mvn are there.
-    if why := kafka.missing():
-        pytest.skip(why)
-    with kafka.bootstrap(tmp_path_factory.mktemp("apache")) as running:
-        yield running
-
-
 @pytest.fixture
 def local(stack: Stack, tmp_path: Path) -> Field:
     """Give a topic of one's own on the local stack's broker, for what any broker will do."""

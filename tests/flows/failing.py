@@ -49,6 +49,8 @@ class Numbers(StatefulSourcePartition[int, int]):
 
 class Source(FixedPartitionedSource[int, int]):
     def list_parts(self) -> list[str]:
+        # Bytewax builds the flow once all processes are connected.
+        print("connected", flush=True)
         return ["0", "1"]
 
     def build_part(self, step_id: str, for_part: str, resume_state: Any) -> Numbers:
@@ -92,7 +94,6 @@ def main() -> None:
     flow = Dataflow("failing")
     op.output("out", op.map("step", op.input("in", flow, Source()), step), Sink())
     ending.install()
-    print("running", flush=True)
     cli_main(
         flow, workers_per_process=args.w, process_id=args.i,
         addresses=args.a.split(";") if args.a else None, epoch_interval=timedelta(seconds=0.2),

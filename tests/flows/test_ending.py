@@ -13,8 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from flows import ending
 from operators.connectors.delta.table import FencedError
-from ops.processes import free_port
 from tests.running import environment
+from tests.servers.ports import lasting_port
 
 _ROOT = Path(__file__).parents[2]
 _PEER = "millstream: another process of this flow has ended"
@@ -28,7 +28,7 @@ def start(kind: str, where: str, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def cluster(kind: str, where: str) -> list["subprocess.Popen[str]"]:
-    addresses = f"127.0.0.1:{free_port()};127.0.0.1:{free_port()}"
+    addresses = f"127.0.0.1:{lasting_port()};127.0.0.1:{lasting_port()}"
     return [start(kind, where, "-i", str(number), "-a", addresses) for number in (0, 1)]
 
 
@@ -73,13 +73,9 @@ def test_a_process_that_is_killed_is_told_of_by_the_others() -> None:
     processes = cluster("none", "none")
     for process in processes:
         assert process.stdout is not None
-        while "running" not in process.stdout.readline():
-            pass
-    # Connected by when the first of them has read something.
-    with pytest.raises(subprocess.TimeoutExpired):
-        processes[0].wait(2)
+        assert any(line == "connected\n" for line in process.stdout)
     processes[1].kill()
-    _, said = processes[0].communicate(timeout=30)
+    _, said = processes[0].communicate(timeout=60)
     processes[1].communicate()
     assert processes[0].returncode == 1
     assert said.startswith(_PEER)

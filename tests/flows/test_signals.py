@@ -10,11 +10,11 @@ from confluent_kafka import Producer
 
 from flows.streams import PAYMENTS
 from ops.local import Stack
-from ops.processes import free_port
 from ops.simulate import Params, simulate
 from ops.topics import create_topic
 from tests import topics
 from tests.running import Flow, run, wait_until
+from tests.servers.ports import lasting_port
 
 SOURCE = "operators.connectors.kafka.source"
 SINK = "operators.connectors.delta.sink"
@@ -95,7 +95,7 @@ def test_processes_that_are_told_epochs_apart_all_end_well(
     stack: Stack, settings: dict[str, str], tmp_path: Path
 ) -> None:
     sent = send(stack, tmp_path.name)
-    addresses = ";".join(f"127.0.0.1:{free_port()}" for _ in range(2))
+    addresses = ";".join(f"127.0.0.1:{lasting_port()}" for _ in range(2))
     flows = []
     try:
         for number in range(2):
@@ -116,9 +116,9 @@ def test_processes_that_are_told_epochs_apart_all_end_well(
 def test_sigterm_while_it_waits_for_kafka_ends_it_at_once(
     settings: dict[str, str], tmp_path: Path
 ) -> None:
-    nowhere = {"MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
+    nowhere = {"MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{lasting_port()}"}
     flow = Flow("payments", settings | nowhere, tmp_path)
     wait_until(lambda: "waiting for Kafka" in flow.said())
     # It does not listen to signals yet.
     flow.process.send_signal(signal.SIGTERM)
-    assert flow.wait(2) == -signal.SIGTERM
+    assert flow.wait(20) == -signal.SIGTERM

@@ -6,10 +6,10 @@ import polars as pl
 
 from flows.settings import load
 from ops.local import Stack, start_redis
-from ops.processes import free_port
 from tests import topics
 from tests.compare import Difference, read_tables
 from tests.running import Flow
+from tests.servers.ports import lasting_port
 
 PARTITIONS = 3
 
@@ -42,7 +42,7 @@ def test_its_tables_are_the_same_row_for_row_however_many_workers_make_them(
     expected = tables(tmp_path / "one", [])
     assert all(frame.height for frame in expected.values()), "every table has something"
     assert expected["gold/payment_outcomes"].height > 1_500
-    addresses = ";".join(f"127.0.0.1:{free_port()}" for _ in range(2))
+    addresses = ";".join(f"127.0.0.1:{lasting_port()}" for _ in range(2))
     difference = Difference()
     for found in (
         tables(tmp_path / "threads", ["-w", "2"]),

@@ -3,7 +3,7 @@
 import time
 
 
-def poll(part, done, *others, seconds=5.0) -> list:
+def poll(part, done, *others, seconds=30.0) -> list:
     """Call the partition as Bytewax does until what came suffices; what `others` bring is lost."""
     found, deadline = [], time.monotonic() + seconds
     while not done(found):
@@ -25,7 +25,7 @@ def read(part, n: int) -> list:
 
 def read_all(part) -> list:
     """Call a partition of a bounded input until it has no more, an epoch with every call."""
-    found, deadline = [], time.monotonic() + 5
+    found, deadline = [], time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             found += part.next_batch()

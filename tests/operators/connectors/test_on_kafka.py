@@ -15,29 +15,20 @@ from operators.records.batches import Progress
 from tests.field import raw_record
 from tests.servers import kafka
 
-# CI refuses this skip where java and mvn are there.
-pytestmark = pytest.mark.skipif(kafka.missing() is not None, reason=str(kafka.missing()))
-
 LIMIT = {"max.message.bytes": "2000"}
 
 _names = (f"on-kafka-{i}" for i in itertools.count())
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory):
-    with kafka.bootstrap(tmp_path_factory.mktemp("kafka")) as running:
-        yield running
+@pytest.fixture
+def config(apache) -> dict[str, str]:
+    return {"bootstrap.servers": apache}
 
 
 @pytest.fixture
-def config(servers) -> dict[str, str]:
-    return {"bootstrap.servers": servers}
-
-
-@pytest.fixture
-def topic(servers) -> str:
+def topic(apache) -> str:
     name = next(_names)
-    kafka.create_topic(servers, name, 2)
+    kafka.create_topic(apache, name, 2)
     return name
 
 
@@ -67,7 +58,7 @@ def alerts(*offsets: int) -> list[Outgoing]:
 
 
 def sent(config, topic) -> list[str]:
-    found = read_to_end(config, topic, {0: 0, 1: 0}, timeout=5)
+    found = read_to_end(config, topic, {0: 0, 1: 0}, timeout=30)
     return sorted(dict(message.headers())["millstream.id"].decode() for message in found)
 
 
@@ -181,7 +172,7 @@ def test_batches_that_the_topic_finds_too_large_go_out_whole_message_by_message(
     outgoing = [Outgoing(f"r/{o}", ("payments", 0, o), b"k", b"v" * 200) for o in range(50)]
     part.write_batch([outgoing, Progress("payments", 0, 1, 49)])
     state = part.snapshot()
-    found = list(read_to_end(config, name, {0: 0}, timeout=5))
+    found = list(read_to_end(config, name, {0: 0}, timeout=30))
     assert state["ends"] == {0: len(found)} == {0: 50}
     assert {message.value() for message in found} == {b"v" * 200}
     assert len({headers_of(message)["millstream.id"] for message in found}) == 50
@@ -203,7 +194,7 @@ def test_what_it_finds_too_large_goes_out_in_the_same_epoch_and_is_known_at_a_re
     again = sink.build_part("out", name, state)
     again.write_batch([[huge], Progress("payments", 0, 1, 0)])
     again.snapshot()
-    (message,) = read_to_end(config, name, {0: 0}, timeout=5)
+    (message,) = read_to_end(config, name, {0: 0}, timeout=30)
     assert (message.key(), message.value()) == (None, None)
     headers = headers_of(message)
     sizes = {"value": b"2300", "headers": b"2201", "key": b"2100"}

@@ -33,7 +33,7 @@ def read(bootstrap: str, topic: str, partitions: int) -> dict[int, list]:
     consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
     found: dict[int, list] = {number: [] for number in range(partitions)}
     open_ends = set(found)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while open_ends:
         assert time.monotonic() < deadline
         for message in consumer.consume(5_000, 0.1):

@@ -41,7 +41,7 @@ def sent(config, topic) -> list[str]:
     """The ids in the topic, sorted."""
     return sorted(
         dict(message.headers())["millstream.id"].decode()
-        for message in read_to_end(config, topic, {0: 0, 1: 0}, timeout=5)
+        for message in read_to_end(config, topic, {0: 0, 1: 0}, timeout=30)
     )
 
 
@@ -55,7 +55,7 @@ def test_a_message_goes_out_with_its_id_and_its_record(config, topic, start):
         [[Outgoing("id-1", ("pay/ments", 3, 17), None, None, (("h", b"\xff"), ("none", None)))]]
     )
     part.snapshot()
-    (message,) = read_to_end(config, topic, {0: 0, 1: 0}, timeout=5)
+    (message,) = read_to_end(config, topic, {0: 0, 1: 0}, timeout=30)
     assert (message.key(), message.value()) == (None, None)
     assert message.headers() == [
         ("h", b"\xff"), ("none", None),
@@ -168,6 +168,6 @@ def test_a_record_too_large_to_send_on_goes_out_without_its_value(config, topic)
     part = sink.build_part("out", topic, None)
     part.write_batch([[Outgoing("big", ("payments", 0, 0), b"key", b"x" * 1_990)]])
     part.snapshot()
-    (message,) = read_to_end(config, topic, {0: 0, 1: 0}, timeout=5)
+    (message,) = read_to_end(config, topic, {0: 0, 1: 0}, timeout=30)
     assert (message.key(), message.value()) == (b"key", None)
     assert dict(message.headers())[left_out_header("value")]

@@ -20,7 +20,7 @@ def refusal(url: str, timeout: float = 60) -> str:
     began = time.monotonic()
     with pytest.raises(RedisUnavailableError) as raised:
         redis.connect(url, timeout)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     said = str(raised.value)
     assert said.startswith("Redis at 127.0.0.1")
     assert "\n" not in said
@@ -115,7 +115,7 @@ def test_a_cluster_whose_other_node_has_the_ids_is_refused(tmp_path):
         here.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 8191)
         there.execute_command("CLUSTER", "ADDSLOTSRANGE", 8192, 16383)
         here.execute_command("CLUSTER", "MEET", "127.0.0.1", two.port)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 60
         while not all("cluster_state:ok" in _state(node) for node in (here, there)):
             assert time.monotonic() < deadline
             time.sleep(0.1)

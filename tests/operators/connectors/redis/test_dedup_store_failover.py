@@ -32,7 +32,7 @@ def pair(tmp_path):
 
 def linked(replica):
     """Wait until a replica has what its primary has."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     with replica.admin() as client:
         while client.info("replication").get("master_link_status") != "up":
             assert time.monotonic() < deadline

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from redis import Redis as Client
+from redis.exceptions import ResponseError
 
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.client import RedisUnavailableError
@@ -15,6 +16,7 @@ from operators.connectors.redis.dedup_ids import Seen
 from operators.connectors.redis.dedup_store import RedisDedupStore
 from operators.connectors.shutdown import SHUTDOWN
 from tests.operators.connectors.first_records import Table, ask
+from tests.running import wait_until
 from tests.servers import proxy as proxies
 from tests.servers import redis as servers
 
@@ -40,6 +42,22 @@ def later(seconds, what):
         yield
     finally:
         timer.join()
+
+
+@contextlib.contextmanager
+def once_it_waits(caplog, what):
+    """Do something soon after it was said that Redis is waited for, in another thread."""
+
+    def look():
+        wait_until(lambda: "waiting for Redis" in caplog.text)
+        what()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def config(server, **values):
@@ -80,7 +98,7 @@ def _not_saved(server):
     run(server, "SET", "x", "y")
     with contextlib.suppress(Exception):
         run(server, "BGSAVE")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     with server.admin() as client:
         while client.info("persistence")["rdb_last_bgsave_status"] == "ok":
             assert time.monotonic() < deadline
@@ -99,7 +117,8 @@ def _busy(server):
             client.eval("while true do end", 0)
 
     threading.Thread(target=spin, daemon=True).start()
-    time.sleep(0.3)
+    with server.admin() as client, pytest.raises(ResponseError, match="BUSY"):
+        wait_until(lambda: not client.ping())
 
 
 def _free(server):
@@ -135,10 +154,8 @@ def test_what_may_pass_is_waited_for_as_its_line_says(server, caplog, name):
     seen = asker(server, history=table)
     assert ask(seen, ("a", 7, 0, 1)) == [(0, 1)]
     begin(server)
-    with later(1.2, lambda: end(server)):
-        began = time.monotonic()
+    with once_it_waits(caplog, lambda: end(server)):
         assert ask(seen, ("a", 7, 0, 2), ("b", 7, 0, 3)) == [(0, 1), (0, 3)]
-        assert time.monotonic() - began > 1
     said = [line for line in caplog.messages if "waiting for Redis" in line]
     assert len(said) == 1
     assert advice in said[0]
@@ -215,7 +232,7 @@ def test_a_server_that_hangs_is_waited_for(server, caplog):
     seen = asker(server)
     ask(seen, ("a", 7, 0, 1))
     server.hang()
-    with later(4, server.resume):
+    with once_it_waits(caplog, server.resume):
         assert ask(seen, ("a", 7, 0, 2)) == [(0, 1)]
     assert "Timeout reading from" in caplog.text
 
@@ -263,7 +280,7 @@ def test_too_many_clients_are_waited_for(server, caplog):
         for _ in range(3):
             with contextlib.suppress(Exception):
                 others.enter_context(Client.from_url(server.url)).ping()
-        with later(1.2, others.close):
+        with once_it_waits(caplog, others.close):
             assert ask(seen, ("a", 7, 0, 2)) == [(0, 1)]
     assert "end other clients, or raise its maxclients" in caplog.text
 
@@ -279,7 +296,7 @@ def test_a_new_password_ends_it_at_once_with_where_it_stands(server):
         began = time.monotonic()
         with pytest.raises(RedisUnavailableError, match="the password in MILLSTREAM_REDIS_URL"):
             ask(seen, ("a", 7, 0, 2))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
     # Which is what it says: with the new one it goes on.
     with servers_client(server, "second") as client:
         assert ask(RedisDedupStore(client, "rotated", 600), ("a", 7, 0, 3)) == [(0, 1)]
