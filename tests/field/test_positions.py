@@ -120,3 +120,4 @@ def test_retention_that_takes_unread_records_is_refused(field: Field) -> None:
     flow = field.flow()
     assert flow.wait() == 1
     assert "offset 4 is not in the topic" in flow.said()
+    assert "Traceback" not in flow.said()

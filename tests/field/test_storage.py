@@ -1,14 +1,11 @@
 """Storage that cannot be written to: told in one line, at the start."""
 
-import os
 import resource
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.field.topic import Field, payments
+from tests.running import Flow
 from tests.servers import s3
 
 
@@ -35,23 +32,15 @@ def test_a_root_in_which_no_files_can_be_made_is_told_at_the_start(local: Field)
         assert f"cannot write tables under MILLSTREAM_DELTA_ROOT {root}: {why}. Make" in said
 
 
-def test_a_full_disk_is_told_at_the_start(tmp_path: Path) -> None:
-    program = (
-        "import sys; from operators.connectors.delta.table import check_storage\n"
-        "try: check_storage(sys.argv[1])\n"
-        "except Exception as error: sys.exit(str(error))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        # The kernel's limit on files stands for the disk's.
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "File too large. Make it a folder with space" in done.stderr
+def test_a_full_disk_is_told_at_the_start(local: Field) -> None:
+    local.create()
+    # A recovery store would be told of first.
+    flow = Flow("payments", local.settings, local.folder / "state", recovery=False)
+    # The kernel's limit on files stands for the disk's.
+    resource.prlimit(flow.process.pid, resource.RLIMIT_FSIZE, (4096, 4096))
+    assert flow.wait() == 1, flow.said()
+    assert "File too large. Make it a folder with space" in flow.said()
+    assert "Traceback" not in flow.said()
 
 
 def test_a_bucket_that_is_not_there_is_told_at_the_start(local: Field) -> None:

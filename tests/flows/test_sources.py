@@ -8,29 +8,27 @@ from flows.sources import _refuse_shorter
 from operators.connectors.delta.table import FencedError
 from operators.event_time.frontier import Frontier
 from ops.local import Stack, start_broker
-from ops.topics import create_topic
 from tests import topics
 from tests.running import Flow, run
 
 
-@pytest.mark.parametrize(
-    ("flow", "anew"), [("payments", ""), ("chargebacks", ""), ("chargebacks", ".back")]
-)
+@pytest.mark.parametrize("flow", ["payments", "chargebacks"])
 def test_a_topic_made_anew_is_refused_and_its_records_are_not_dropped(
-    stack: Stack, tmp_path: Path, flow: str, anew: str
+    stack: Stack, tmp_path: Path, flow: str
 ) -> None:
-    """With the recovery store lost as well, only the tables know of the old topic."""
+    """With the recovery store lost as well, only the tables know of the old topic.
+
+    The new one is as long, so that no offset tells them apart.
+    """
     name, records = tmp_path.name, topics.made(300, partitions=1)
     settings = topics.settings(stack, name, tmp_path) | topics.TO_THE_END
     topics.fill(stack.bootstrap, name, records, 1)
     run(flow, settings, tmp_path / "first")
     with start_broker() as other:
-        topics.fill(other, name, {s: r for s, r in records.items() if s != anew}, 1)
-        create_topic(other, name + anew, 1)
+        topics.fill(other, name, records, 1)
         elsewhere = settings | {"MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": other}
         second = Flow(flow, elsewhere, tmp_path / "second")
         assert second.wait() == 1
-    # On the other broker both of the topics are others.
     assert f"was made of another topic {name}" in second.said()
 
 
