@@ -4,7 +4,6 @@ import json
 import signal
 import ssl
 import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from deltalake.exceptions import TableNotFoundError
 
 import schemas
 from operators.connectors.registry import schema_source as registry
-from ops.processes import free_port
 from tests.field.topic import NOON, Field, offsets, payment, payments
 from tests.operators.connectors.registry_server import serving
 from tests.running import wait_until
 from tests.servers.apicurio import apicurio
 from tests.servers.certificates import Authority
+from tests.servers.ports import lasting_port
 
 PAYMENT = json.dumps(schemas.latest("payment"))
 # What a payment's fields are when they are written by Confluent's serializer.
@@ -78,7 +77,7 @@ def test_a_schema_registered_after_its_records_one_that_refers_to_a_deleted_one_
 
 def test_a_registry_that_goes_away_comes_back_and_is_made_anew(field: Field) -> None:
     field.create()
-    port = free_port()
+    port = lasting_port()
     settings = {"SCHEMA_REGISTRY": f"http://127.0.0.1:{port}"}
 
     def silver() -> list[int]:
@@ -100,7 +99,7 @@ def test_a_registry_that_goes_away_comes_back_and_is_made_anew(field: Field) -> 
     wait_until(lambda: silver() == [0, 1, 2, 3, 4, 5])
     assert "going on without it, with the 1 schemas" in flow.said()
     field.send(*by(3, *payments(6, 6)), *by(2, *payments(7, 7)))
-    time.sleep(2)
+    wait_until(lambda: "waiting for schema registry" in flow.said())
     assert flow.process.poll() is None
     assert flow.tell(signal.SIGTERM) == 1
     assert "nothing is lost" in flow.said()
@@ -143,7 +142,6 @@ def test_a_registry_with_a_private_ca_client_certificates_and_tokens(
         "SCHEMA_REGISTRY_KEY_LOCATION": str(key),
         "SCHEMA_REGISTRY_KEY_PASSWORD": "key's password",
         "SCHEMA_REGISTRY_TOKEN_FILE": str(token),
-        "START_TIMEOUT": "4s",
         "STOP_AT_END": "true",
     }
     with serving(tls=tls) as server:
@@ -151,7 +149,7 @@ def test_a_registry_with_a_private_ca_client_certificates_and_tokens(
         assert server.add("payments-value", {"schema": PAYMENT}) == 2
         server.authorization = "Bearer s3cret"
         settings["SCHEMA_REGISTRY"] = server.url
-        flow = field.flow(**settings)
+        flow = field.flow(START_TIMEOUT="4s", **settings)
         assert flow.wait() == 1
         assert "CERTIFICATE_VERIFY_FAILED" in flow.said()
         assert "settings that begin with MILLSTREAM_SCHEMA_REGISTRY" in flow.said()

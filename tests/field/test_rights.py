@@ -142,13 +142,13 @@ def test_brokers_that_cannot_be_used_are_one_line_that_says_why_and_which_settin
 
     def ask(change: dict[str, str]) -> str:
         with pytest.raises(connector.KafkaUnavailableError) as raised:
-            connector.wait_for_partitions(config | change, field.topic, 8)
+            connector.wait_for_partitions(config | change, field.topic, 12)
         return str(raised.value)
 
     began = time.monotonic()
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(len(WRONG)) as pool:
         lines = list(pool.map(ask, (change for change, _ in WRONG.values())))
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     for line, (setting, (_, said)) in zip(lines, WRONG.items(), strict=True):
         assert said in line
         assert setting in line
@@ -178,4 +178,4 @@ def test_brokers_that_advertise_what_cannot_be_reached_are_told_so(tmp_path: Pat
         with pytest.raises(
             connector.KafkaUnavailableError, match=r"127\.0\.0\.1:1.*advertised"
         ):
-            connector.end_offsets(config, "t", [0], 3)
+            connector.end_offsets(config, "t", [0], 8)

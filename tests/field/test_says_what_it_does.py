@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 from pathlib import Path
 
 from confluent_kafka import Producer
@@ -50,30 +51,31 @@ def test_a_flow_says_what_it_reads_where_it_begins_and_how_far_it_is(
         flow, rf"writes tables under {tables} and topics {topic}.dlq, {topic}.alerts; 4 rules\n"
     )
     said(flow, rf"recovery store {re.escape(str(tmp_path / 'payments'))}\n")
-    said(flow, r"payments: 91 records in \d+ s \(\d+/s\), ")
+    said(flow, r"payments: [1-9]\d* records in \d+ s \(\d+/s\), ")
     said(
         flow,
-        r"payments: nothing new in \d s; 91 records since the start; 0 to read; "
+        r"payments: nothing new in \d+ s; 91 records since the start; 0 to read; "
         rf"watermark 2026-03-01 12:0\d UTC, [\d,]+ \S+ (behind|ahead of) the clock \({topic}/0\)",
     )
     assert flow.tell(signal.SIGTERM) == 0, flow.said()
     said(
         flow,
-        r"ended after \d+ s: 91 records read, 1 reject, 10 duplicates, [1-9]\d* table commits\n",
+        r"ended after \d+ \w+: 91 records read, 1 reject, 10 duplicates, [1-9]\d* table commits\n",
     )
     assert "no payment" not in flow.said()
 
     send(*payments(80, 82), partition=1)
+    began = time.monotonic()
     flow = Flow("payments", settings, tmp_path / "again", "-r", str(tmp_path / "payments"))
     said(
         flow,
         rf"reads topic {topic}, 2 partitions, from the recovery store's offsets on "
         r"\(0: 71, 1: 20\): 3 offsets to its end\n",
     )
-    said(flow, r"payments: 3 records in \d s \(\d/s\)")
+    said(flow, r"payments: [1-3] records? in \d+ s \(\d+/s\)")
     assert flow.tell(signal.SIGTERM) == 0, flow.said()
     # Of a log at one line every so often, none is in between.
-    assert flow.said().count(" since the start; ") <= 20
+    assert flow.said().count(" since the start; ") <= time.monotonic() - began
 
 
 def test_a_flow_without_recovery_says_that_it_begins_anew_each_time(

@@ -64,7 +64,7 @@ def test_a_replica_that_lacks_the_newest_ids_takes_over(pair, caplog):
     table = Table()
     with proxies.proxy(primary.port) as name:
         client = redis.connect(f"redis://127.0.0.1:{name.port}/0", 5)
-        seen = RedisDedupStore(client, "lag", 600, table, patience=20)
+        seen = RedisDedupStore(client, "lag", 600, table, patience=60)
         assert ask(seen, ("a", 7, 0, 1), ("b", 7, 0, 2)) == [(0, 1), (0, 2)]
         table.commit([("a", 7, 0, 1)], {0: 1})
         caught_up(primary)
@@ -84,7 +84,7 @@ def test_a_primary_that_was_a_replica_for_a_while_lost_what_the_other_did_not_ha
     primary, replica = pair
     table = Table()
     client = redis.connect(primary.url, 5)
-    seen = RedisDedupStore(client, "there and back", 600, table, patience=20)
+    seen = RedisDedupStore(client, "there and back", 600, table, patience=60)
     assert ask(seen, ("a", 7, 0, 1)) == [(0, 1)]
     caught_up(primary)
     cut_off(replica)
@@ -104,7 +104,7 @@ def test_a_replica_that_was_made_the_primary_gets_connections_anew(pair):
     primary, replica = pair
     with proxies.proxy(primary.port) as name:
         client = redis.connect(f"redis://127.0.0.1:{name.port}/0", 5)
-        seen = RedisDedupStore(client, "name", 600, Table(), patience=10)
+        seen = RedisDedupStore(client, "name", 600, Table(), patience=60)
         ask(seen, ("a", 7, 0, 1))
         caught_up(primary)
         tell(replica, "REPLICAOF", "NO", "ONE")

@@ -28,7 +28,7 @@ def server(tmp_path):
         yield running
 
 
-def asker(server, patience=20.0, history=None, name="faults"):
+def asker(server, patience=60.0, history=None, name="faults"):
     """Return a store on a client of its own, as a process has one."""
     return RedisDedupStore(redis.connect(server.url, 5), name, 600, history, patience)
 
@@ -262,7 +262,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(server):
         proxies.proxy(server.port) as between,
         redis.connect(f"redis://127.0.0.1:{between.port}/0", 5) as client,
     ):
-        seen = RedisDedupStore(client, "cut", 600, patience=20)
+        seen = RedisDedupStore(client, "cut", 600, patience=60)
         ask(seen, *rows)
         for after in (1, 100, 70_000, 150_000):
             cuts = between.cuts
