@@ -106,7 +106,7 @@ def wheel(tmp_path_factory) -> set[str]:
         "flows/streams/**/rules/*.yaml",
         "schemas/*/*.avsc",
         "schemas/*/*.yaml",
-        "operators/**/*.lua",
+        "operators/connectors/**/*.lua",
         "**/*.py",
     ],
 )
