@@ -11,7 +11,7 @@ import polars as pl
 import schemas
 from flows.streams.columns import record_columns
 from flows.streams.settings import StreamSettings
-from operators.features.card_features import CardFeatures
+from operators.features import Coded, Features, Former, Source, load_features
 from operators.records.raw import RAW_COLUMNS, REJECT_COLUMNS
 from operators.records.tables import COORDINATES, TIME, Table
 from operators.rules.cases import Fixture
@@ -22,35 +22,28 @@ from operators.windows import Session, Windows
 
 
 @dataclass(frozen=True)
-class Features:
-    """What is added to each record from those before it: columns, and what works them out.
-
-    `make` takes the out-of-orderness in µs.
-    """
-
-    columns: Mapping[str, pl.DataType]
-    make: Callable[[int], CardFeatures]
-
-
-@dataclass(frozen=True)
 class Stream:
     """A topic of records of one schema, and the tables and messages that come of it.
 
     An event is known by its `id` column and its hour; alerts are keyed by the `key` column, as
     the topic should be. Its contract is ``schemas/<record>/contract.yaml``. `windows` are by the
     names of their steps and tables; their lateness is a setting. `rules` is a folder of rules,
-    whose cases describe events by what differs from `example`. `told` are further texts by which
-    late records are told. Tables are named by rule: `tables` has those that are not, by what they
-    are. A stream that is not `alone` is read by a flow of several, and has no bronze.
+    whose cases describe events by what differs from `example`; features are in its folder
+    ``features``, those as code in `coded`. `beside` is another such folder, of whoever runs the
+    stream. `former` is what a state of features of version 2 held. `told` are further texts by
+    which late records are told. Tables are named by rule: `tables` has those that are not, by what
+    they are. A stream that is not `alone` is read by a flow of several, and has no bronze.
     """
 
     name: str
     record: str
     id: str
     key: str
-    features: Features | None = None
     windows: Mapping[str, Windows] = field(default_factory=dict)
     rules: Path | None = None
+    coded: tuple[Coded, ...] = ()
+    former: Former | None = None
+    beside: Path | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
@@ -83,16 +76,44 @@ class Stream:
         """The columns of the record's newest schema."""
         return record_columns(self.record)
 
+    def with_rules(self, folder: Path | None) -> "Stream":
+        """Return the stream as it is with the rules of a folder: with the features beside them."""
+        own = folder is None or (self.rules and folder.resolve() == self.rules.resolve())
+        return self if own else replace(self, beside=folder)
+
+    @property
+    def source(self) -> Source:
+        """What features may be made of."""
+        nullable = {
+            field["name"]
+            for field in schemas.latest(self.record)["fields"]
+            if isinstance(field["type"], list)
+        }
+        columns = {**COORDINATES, "kafka_timestamp": TIME, **self.fields}
+        return Source(columns, frozenset({"kafka_timestamp", *nullable}), self.key)
+
+    @cached_property
+    def features(self) -> Features:
+        """What is added to each record from those before it.
+
+        Raises FeatureError if a file states what is none.
+        """
+        source = self.source
+        taken = {name for code in self.coded for name in code.columns}
+        stated = load_features(self.rules / "features", source, taken) if self.rules else ()
+        taken |= {each.name for each in stated}
+        added = load_features(self.beside / "features", source, taken) if self.beside else ()
+        return Features(source, stated, self.coded, added, self.former)
+
     @cached_property
     def columns(self) -> dict[str, pl.DataType]:
         """What silver has of each record, but for the date: all that rules may use."""
-        added = self.features.columns if self.features else {}
         return {
             **COORDINATES,
             "kafka_timestamp": TIME,
             **self.fields,
             "watermark": TIME,
-            **added,
+            **self.features.columns,
         }
 
     @cached_property
@@ -196,7 +217,7 @@ class Stream:
         )
 
     def _features(self) -> Callable[[pl.DataFrame], pl.DataFrame]:
-        if self.features is None:
+        if not self.features:
             return lambda frame: frame.with_columns(watermark=pl.lit(None, TIME))
         return self.features.make(30_000_000).advance
 
