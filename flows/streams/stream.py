@@ -11,9 +11,9 @@ import polars as pl
 import schemas
 from flows.streams.columns import record_columns
 from flows.streams.settings import StreamSettings
-from operators.features import Coded, Features, Former, Source, load_features
+from operators.features import Coded, Feature, Features, Former, Source, load_features
 from operators.records.raw import RAW_COLUMNS, REJECT_COLUMNS
-from operators.records.tables import COORDINATES, TIME, Table
+from operators.records.tables import COORDINATES, STAMPS, TIME, Table
 from operators.rules.cases import Fixture
 from operators.rules.rules import alert_columns
 from operators.steps.dedup import duplicate_columns
@@ -29,8 +29,8 @@ class Stream:
     the topic should be. Its contract is ``schemas/<record>/contract.yaml``. `windows` are by the
     names of their steps and tables; their lateness is a setting. `rules` is a folder of rules,
     whose cases describe events by what differs from `example`; features are in its folder
-    ``features``, those as code in `coded`. `beside` is another such folder, of whoever runs the
-    stream. `former` is what a state of features of version 2 held. `told` are further texts by
+    ``features``, unless they are `stated`, those as code in `coded`; `added` are those of whoever
+    runs it. `former` is what a state of features of version 2 held. `told` are further texts by
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
     they are. A stream that is not `alone` is read by a flow of several, and has no bronze.
     """
@@ -41,9 +41,10 @@ class Stream:
     key: str
     windows: Mapping[str, Windows] = field(default_factory=dict)
     rules: Path | None = None
+    stated: tuple[Feature, ...] | None = None
     coded: tuple[Coded, ...] = ()
+    added: tuple[Feature, ...] = ()
     former: Former | None = None
-    beside: Path | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
@@ -77,9 +78,24 @@ class Stream:
         return record_columns(self.record)
 
     def with_rules(self, folder: Path | None) -> "Stream":
-        """Return the stream as it is with the rules of a folder: with the features beside them."""
-        own = folder is None or (self.rules and folder.resolve() == self.rules.resolve())
-        return self if own else replace(self, beside=folder)
+        """Return the stream as it is with the rules of a folder: with the features beside them.
+
+        Raises FeatureError if a file states what is none.
+        """
+        if folder is None or self.owns(folder):
+            return self
+        taken = {*self.taken, *self.features.columns}
+        return replace(self, added=load_features(folder / "features", self.source, taken))
+
+    @property
+    def taken(self) -> set[str]:
+        """The columns of silver that no feature as data may be: neither a field's nor one's."""
+        coded = {name for code in self.coded for name in code.columns}
+        return {"watermark", "event_date", *STAMPS, *coded}
+
+    def owns(self, folder: Path) -> bool:
+        """Tell whether a folder is that of the stream's own rules."""
+        return self.rules is not None and folder.resolve() == self.rules.resolve()
 
     @property
     def source(self) -> Source:
@@ -98,12 +114,11 @@ class Stream:
 
         Raises FeatureError if a file states what is none.
         """
-        source = self.source
-        taken = {name for code in self.coded for name in code.columns}
-        stated = load_features(self.rules / "features", source, taken) if self.rules else ()
-        taken |= {each.name for each in stated}
-        added = load_features(self.beside / "features", source, taken) if self.beside else ()
-        return Features(source, stated, self.coded, added, self.former)
+        stated = self.stated
+        if stated is None:
+            folder = self.rules and self.rules / "features"
+            stated = load_features(folder, self.source, self.taken) if folder else ()
+        return Features(self.source, stated, self.coded, self.added, self.former)
 
     @cached_property
     def columns(self) -> dict[str, pl.DataType]:

@@ -9,7 +9,7 @@ from polars.exceptions import PolarsError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from operators.columns.expressions import one_row
-from operators.records.tables import COORDINATES, TIME
+from operators.records.tables import TIME
 
 Aggregate = Literal[
     "count", "sum", "mean", "min", "max", "distinct", "first_time", "last_time", "seconds_since"
@@ -173,7 +173,7 @@ class Feature(BaseModel):
                     found.append(("where", f"{self.where!r} is no condition"))
             except PolarsError as error:
                 found.append(("where", str(error).splitlines()[0]))
-        if self.name in source.columns or self.name in COORDINATES:
+        if self.name in source.columns:
             found.append(("name", f"the events have a {self.name} already"))
         return found
 

@@ -41,7 +41,7 @@ def read_feature(
     if feature.name != stem:
         found.append((("name",), f"its name is {feature.name}, not the file's"))
     if feature.name in taken:
-        found.append((("name",), f"there is a feature {feature.name} already"))
+        found.append((("name",), f"there is a column {feature.name} already"))
     return feature, found
 
 
