@@ -1,4 +1,4 @@
-"""IncrementalSnapshots states in a real dataflow: payments' features, across crashes and numbers of workers."""
+"""Incremental snapshots in a real dataflow: features, across crashes and numbers of workers."""
 
 import sqlite3
 from datetime import timedelta
