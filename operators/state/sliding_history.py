@@ -242,8 +242,10 @@ def _in_batch(
     disordered = np.zeros(len(rows.starts), bool)
     disordered[rows.runs[backwards]] = True
     mask = disordered[rows.runs]
-    fine, at = np.flatnonzero(~mask), np.flatnonzero(mask)
-    answers.take(Ranges(columns), fine, [begin[fine] for begin in begins], here[fine])
+    at = np.flatnonzero(mask)
+    # Of theirs the ranges are empty: cheaper than to pick all others.
+    begins = [np.where(mask, here, begin) for begin in begins]
+    answers.take(Ranges(columns), slice(None), begins, here)
     some = {name: column[at] for name, column in columns.items()}
     _disordered(answers, at, rows.runs[at], times[at], some, [low[at] for low in bounds])
 
