@@ -62,6 +62,7 @@ def test_a_state_is_enough_for_what_it_has_all_of(before, after, lacking):
         store.end(End())
     now = Features(SOURCE, tuple(after))
     assert now.keeps.lacking(store.head) == lacking
+    assert now.lacking(Features(SOURCE, tuple(before)).held) == lacking
     store.make = partial(now.make, BOUND)
     if lacking:
         with pytest.raises(StateLacksFeaturesError, match=", ".join(lacking)) as raised:
