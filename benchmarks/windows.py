@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.figures import add_json
-from operators.features.card_features import CardFeatures
+from flows.streams import PAYMENTS
 from operators.records.batches import Batch, Progress
 from operators.records.tables import TIME
 from operators.state.shards import SHARDS
@@ -142,7 +142,7 @@ class Partition:
     """The features of one source partition, as their Bytewax steps run them."""
 
     def __init__(self) -> None:
-        self.kept = IncrementalSnapshots(CardFeatures(BOUND))
+        self.kept = IncrementalSnapshots(PAYMENTS.features.make(BOUND))
         self.part: int | None = None
         self.emitted = 0
 

@@ -14,27 +14,30 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.connecting import Ends, load
+from flows.connecting import Ends, Loaded, load
 from flows.pipeline import Parts, read, send
 from flows.reporting import report
 from flows.settings import Settings
 from flows.starting import start
-from flows.streams import PAYMENTS
+from flows.streams import PAYMENTS, Stream
 from operators.connectors.redis.dedup_store import memory_of
 from operators.records.batches import RawBatch
-from operators.rules.rules import RuleSet
 
 
 def build(
-    source: Source[RawBatch], topic_sink: Sink[Any], parts: Parts, settings: Settings
+    payments: Stream,
+    source: Source[RawBatch],
+    topic_sink: Sink[Any],
+    parts: Parts,
+    settings: Settings,
 ) -> Dataflow:
     """Return the topology; `topic_sink` takes (topic, messages or progress) items.
 
     Payments that are refused or repeated go nowhere here: the payments flow keeps them.
     """
     flow = Dataflow("alerts")
-    records = read(flow, source, PAYMENTS, parts, settings)
-    send(records, PAYMENTS, topic_sink, dlq=None, alerts=settings.alerts_topic)
+    records = read(flow, source, payments, parts, settings)
+    send(records, payments, topic_sink, dlq=None, alerts=settings.alerts_topic)
     return flow
 
 
@@ -47,16 +50,16 @@ def flow() -> Dataflow:
     return start("alerts", partial(load, PAYMENTS), _connect)
 
 
-def _connect(loaded: tuple[Settings, list[RuleSet | None]]) -> Dataflow:
-    settings, (rules,) = loaded
-    ends = Ends.of("alerts", settings, f"{settings.consumer_group}-alerts", [PAYMENTS])
+def _connect(loaded: Loaded) -> Dataflow:
+    settings, ((payments, rules),) = loaded
+    ends = Ends.of("alerts", settings, f"{settings.consumer_group}-alerts", [payments])
     topics = [settings.alerts_topic]
     sink = ends.outputs(settings, topics, tables=False)
     # Ids of this flow's own, so that it may be ahead of the tables or behind them; and no table
     # to fill a lost Redis from, as silver is always an epoch late.
     both = ends.identities | sink.identities
     memory = memory_of("alerts", settings.topic, both, settings.consumer_group)
-    parts = ends.parts(PAYMENTS, rules, memory, history=None)
+    parts = ends.parts(payments, rules, memory, history=None)
     report(
         "alerts",
         settings.report_every,
@@ -64,4 +67,5 @@ def _connect(loaded: tuple[Settings, list[RuleSet | None]]) -> Dataflow:
         topics=topics,
         rules=len(rules.rules) if rules else None,
     )
-    return build(ends.source(PAYMENTS, None, hurried=True), sink, parts, settings)
+    source = ends.source(payments, None, hurried=True)
+    return build(payments, source, sink, parts, settings)

@@ -12,7 +12,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.connecting import Ends, load
+from flows.connecting import Ends, Loaded, load
 from flows.messages import reject_messages
 from flows.pipeline import Parts, kept, micros, read, write_tables
 from flows.reporting import report
@@ -23,7 +23,6 @@ from flows.streams.chargebacks import LATE, ChargebackSettings, outcome_join, ou
 from operators.connectors.redis.dedup_store import memory_of
 from operators.joins import IntervalJoin
 from operators.records.batches import RawBatch
-from operators.rules.rules import RuleSet
 from operators.steps.joins import interval_join
 
 
@@ -79,7 +78,7 @@ def flow() -> Dataflow:
     return start("chargebacks", partial(load, PAYMENTS, CHARGEBACKS), _connect)
 
 
-def _connect(loaded: tuple[Settings, list[RuleSet | None]]) -> Dataflow:
+def _connect(loaded: Loaded) -> Dataflow:
     settings, _ = loaded
     own, group = settings.of(CHARGEBACKS), f"{settings.consumer_group}-outcomes"
     ends = Ends.of("chargebacks", settings, group, [PAYMENTS, CHARGEBACKS])

@@ -41,22 +41,27 @@ def run(stream: Stream) -> Dataflow:
     Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis,
     the registry or the tables' storage are not there in time.
     """
-    return start(stream.name, partial(load, stream), partial(_connect, stream))
+    return start(stream.name, partial(load, stream), _connect)
 
 
-def load(*streams: Stream) -> tuple[Settings, list[RuleSet | None]]:
-    """Read the settings, and the contract and the rules of each stream.
+Loaded = tuple[Settings, list[tuple[Stream, RuleSet | None]]]
+"""The settings, and the streams as they are with them, each with its rules."""
 
-    Raises SettingsError, ContractError and RuleError.
+
+def load(*streams: Stream) -> Loaded:
+    """Read the settings, and the contract, the features and the rules of each stream.
+
+    Raises SettingsError, ContractError, FeatureError and RuleError.
     """
     settings = settings_.load(recovery=recovery_directory())
     for each in streams:
         load_contract(each.record)
-    return settings, [rules_of(each, settings) for each in streams]
+    found = [settings.stream(each) for each in streams]
+    return settings, [(each, rules_of(each, settings)) for each in found]
 
 
 def rules_of(stream: Stream, settings: Settings) -> RuleSet | None:
-    """Return the rules of a stream, None if it has none; raises RuleError."""
+    """Return the rules of a stream, None if it has none; raises FeatureError and RuleError."""
     folder = settings.of(stream).rules
     if folder is None:
         return None
@@ -146,8 +151,8 @@ class Ends:
         return CommittedIds(root, stream.silver.name, tables.fence, topic, stream.id)
 
 
-def _connect(stream: Stream, loaded: tuple[Settings, list[RuleSet | None]]) -> Dataflow:
-    settings, (rules,) = loaded
+def _connect(loaded: Loaded) -> Dataflow:
+    settings, ((stream, rules),) = loaded
     own = settings.of(stream)
     ends = Ends.of(stream.name, settings, own.consumer_group, [stream])
     names = pipeline.topics(stream, own)

@@ -76,7 +76,7 @@ def read(
     decoded = decode(f"{prefix}decode", raw, parts.decoder, parts.contract, breaker)
     unique = dedup(f"{prefix}dedup", decoded.oks, parts.seen, stream.id)
     bound, idle = micros(own.out_of_orderness), own.idle_timeout.total_seconds()
-    if stream.features is None:
+    if not stream.features:
         good = watermarks(f"{prefix}watermarks", unique.firsts, bound, idle)
     else:
         make = partial(stream.features.make, bound)

@@ -63,7 +63,11 @@ class Settings(StreamSettings):
 
     def of(self, stream: Stream) -> StreamSettings:
         """Return the settings of a stream."""
-        return self if stream is PAYMENTS else self.streams[stream.name]
+        return self if stream.name == PAYMENTS.name else self.streams[stream.name]
+
+    def stream(self, declared: Stream) -> Stream:
+        """Return a stream with what is added to it beside its rules."""
+        return declared.with_rules(self.of(declared).rules)
 
     @field_validator("start")
     @classmethod
@@ -212,7 +216,7 @@ def declared(stream: Stream, environ: Mapping[str, str] | None = None) -> Stream
 
 def prefix_of(stream: Stream) -> str:
     """Return what the variables of a stream's settings begin with."""
-    return PREFIX if stream is PAYMENTS else f"{PREFIX}{stream.name.upper()}_"
+    return PREFIX if stream.name == PAYMENTS.name else f"{PREFIX}{stream.name.upper()}_"
 
 
 def _values(environ: Mapping[str, str], prefix: str, names: Iterable[str]) -> dict[str, str]:

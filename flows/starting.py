@@ -18,6 +18,7 @@ from operators.connectors.delta import table as delta
 from operators.connectors.shutdown import SHUTDOWN
 from operators.contracts import ContractError
 from operators.errors import KnownError
+from operators.features import FeatureError
 from operators.records.tables import Table
 from operators.rules.rules import RuleError
 
@@ -39,7 +40,7 @@ def start(
         loaded = load()
         check_endpoint()
         told().check()
-    except (ContractError, SettingsError, RuleError) as error:
+    except (ContractError, FeatureError, SettingsError, RuleError) as error:
         refuse(error, 2)
     except KnownError as error:
         refuse(error, 1)

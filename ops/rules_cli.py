@@ -1,21 +1,16 @@
-"""``millstream rules check``: every problem of every rule, with its file and line."""
+"""``millstream rules check``: every problem of every rule and feature, with its file and line."""
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from polars.exceptions import PolarsError
-from pydantic import ValidationError
-
 from flows import settings as settings_
 from flows.streams import STREAMS, Stream
-from operators.rules.cases import failing_case
-from operators.rules.rules import Rule, RuleError, RuleSet
+from operators.features import FeatureError
+from ops.checks import Problem, check_features, check_rule
 
 
 def add_parser(subparsers: Any) -> None:
@@ -25,10 +20,10 @@ def add_parser(subparsers: Any) -> None:
     check = commands.add_parser(
         "check",
         help="parse rules and run their cases",
-        description="Check every rule of a folder, by default those that each stream's flow would "
-        "use: that it parses, that its columns are there and its expressions of the right type, "
-        "and that its cases hold. Names every problem of every file with its line. Exit status 1 "
-        "if there is any.",
+        description="Check every rule of a folder, and every feature in its folder features, by "
+        "default those that each stream's flow would use: that they parse, that their columns are "
+        "there and their expressions of the right type, and that the rules' cases hold. Names "
+        "every problem of every file with its line. Exit status 1 if there is any.",
     )
     check.add_argument("folder", type=Path, nargs="?", metavar="FOLDER")
     check.add_argument(
@@ -41,15 +36,6 @@ def add_parser(subparsers: Any) -> None:
     check.set_defaults(func=run)
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong, and where; lines count from 1."""
-
-    file: str
-    line: int
-    problem: str
-
-
 def run(args: argparse.Namespace) -> int:
     """Print what is wrong; returns 0, 1 (something is) or 2 (no such folder)."""
     named = {each.name: each for each in STREAMS}
@@ -57,84 +43,40 @@ def run(args: argparse.Namespace) -> int:
         folders = [(each, settings_.declared(each).rules) for each in STREAMS if each.rules]
     else:
         folders = [(named[args.stream], args.folder)]
-    problems, rules, cases = [], 0, 0
+    problems: list[Problem] = []
+    counts = {"rules": 0, "cases": 0, "features": 0}
     for stream, folder in folders:
         if folder is None or not folder.is_dir():
             settings_.refuse(f"{folder} is no folder", 2)
+        stream, wrong = _with_features(stream, folder)
+        problems += wrong
+        counts["features"] += len(list((folder / "features").glob("*.yaml")))
         for path in sorted(folder.glob("*.yaml")):
-            problems += check_rule(stream, path)
-            rules += 1
-            cases += len(_cases(path))
+            cases, wrong = check_rule(stream, path)
+            problems += wrong
+            counts["rules"] += 1
+            counts["cases"] += cases
     if args.json:
-        found = {"rules": rules, "cases": cases, "problems": [asdict(p) for p in problems]}
+        found = {**counts, "problems": [asdict(p) for p in problems]}
         json.dump(found, sys.stdout, indent=2)
         print()
     else:
         for each in problems:
             print(f"{each.file}:{each.line}: {each.problem}")
-        print(f"{rules} rules, {cases} cases, {len(problems)} problems")
+        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        print(f"{told}, {len(problems)} problems")
     return 1 if problems else 0
 
 
-def check_rule(stream: Stream, path: Path) -> list[Problem]:
-    """Return what is wrong with a rule of a stream."""
-    text = path.read_text("utf-8", errors="replace")
+def _with_features(stream: Stream, folder: Path) -> tuple[Stream, list[Problem]]:
+    """Return the stream with those features of a rules' folder that are right, and the others."""
+    features = folder / "features"
+    if stream.owns(folder):
+        stated, problems = check_features(features, stream.source, stream.taken)
+        return replace(stream, stated=stated), problems
     try:
-        root = yaml.compose(text, yaml.SafeLoader)
-        stated = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        why = getattr(error, "problem", None) or error
-        return [Problem(str(path), mark.line + 1 if mark else 1, str(why))]
-
-    def at(*place: str | int) -> int:
-        return _line(root, place)
-
-    try:
-        rule = Rule.model_validate(stated)
-    except ValidationError as error:
-        return [
-            Problem(str(path), at(*e["loc"]), f"{'.'.join(map(str, e['loc']))}: {e['msg']}")
-            for e in error.errors()
-        ]
-    found = list(_wrong(stream, rule))
-    if rule.id != path.stem:
-        found.append((("id",), f"its id is {rule.id}, not the file's name"))
-    return [Problem(str(path), at(*place), text) for place, text in found]
-
-
-def _wrong(stream: Stream, rule: Rule) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    for field in ("when", "score", "reason"):
-        # The others in a form that is right, so that each is told by itself.
-        plain = {"when": "true", "score": "0", "reason": "?"} | {field: getattr(rule, field)}
-        try:
-            RuleSet([rule.model_copy(update=plain)], stream.columns, stream.id, stream.key)
-        except (RuleError, PolarsError) as error:
-            yield (field,), str(error).splitlines()[0].removeprefix(f"rule {rule.id}: ")
-            return
-    for number, case in enumerate(rule.cases):
-        problem = failing_case(stream.fixture, rule, case)
-        if problem is not None:
-            yield ("cases", number), problem
-
-
-def _cases(path: Path) -> list[Any]:
-    try:
-        return list(yaml.safe_load(path.read_text("utf-8", errors="replace"))["cases"])
-    except (yaml.YAMLError, TypeError, KeyError):
-        return []
-
-
-def _line(node: Any, place: tuple[str | int, ...]) -> int:
-    """Return the line of what stands at a place, or of what it would stand in."""
-    for step in place:
-        if isinstance(node, yaml.MappingNode):
-            found = [value for key, value in node.value if key.value == str(step)]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            found = node.value[step : step + 1]
-        else:
-            found = []
-        if not found:
-            break
-        (node,) = found[:1]
-    return int(node.start_mark.line) + 1 if node is not None else 1
+        taken = {*stream.taken, *stream.features.columns}
+        added, problems = check_features(features, stream.source, taken)
+    except FeatureError as error:
+        settings_.refuse(error, 2)
+    return replace(stream, added=added), problems

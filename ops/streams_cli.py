@@ -11,6 +11,7 @@ from rich.table import Table
 import schemas
 from flows import settings as settings_
 from flows.streams import STREAMS, Stream
+from operators.features import FeatureError
 from operators.rules.rules import RuleError, load_rules
 
 
@@ -20,18 +21,19 @@ def add_parser(subparsers: Any) -> None:
         "streams",
         help="list the streams that are declared",
         description="List every stream with its topic, its record and the record's schema "
-        "versions, the id that makes an event, its windows, its rules with their versions, and "
-        "its tables. Topics and rules are as declared, or as the environment sets them.",
+        "versions, the id that makes an event, its features and its rules with their versions, its "
+        "windows and its tables. Topics, features and rules are as declared, or as the environment "
+        "sets them.",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the list; returns 0, or 2 for rules that cannot be read."""
+    """Print the list; returns 0, or 2 for features or rules that cannot be read."""
     try:
         found = [_told(each) for each in STREAMS]
-    except RuleError as error:
+    except (FeatureError, RuleError) as error:
         settings_.refuse(error, 2)
     if args.json:
         json.dump(found, sys.stdout, indent=2)
@@ -46,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
             ("topic", each["topic"]),
             ("record", f"{each['record']}, versions {versions}"),
             ("id, key", f"{each['id']}, {each['key']}"),
+            ("features", ", ".join(each["features"])),
             ("windows", ", ".join(each["windows"])),
             ("rules", ", ".join(rules)),
             ("tables", "\n".join(each["tables"])),
@@ -57,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _told(stream: Stream) -> dict[str, Any]:
     own = settings_.declared(stream)
+    stream = stream.with_rules(own.rules)
     return {
         "stream": stream.name,
         "topic": own.topic,
@@ -64,6 +68,7 @@ def _told(stream: Stream) -> dict[str, Any]:
         "versions": list(schemas.versions(stream.record)),
         "id": stream.id,
         "key": stream.key,
+        "features": stream.features.definitions,
         "windows": list(stream.windows),
         "rules": {r.id: r.version for r in load_rules(own.rules)} if own.rules else {},
         "tables": [table.name for table in stream.all_tables],

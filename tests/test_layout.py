@@ -104,6 +104,7 @@ def wheel(tmp_path_factory) -> set[str]:
     "pattern",
     [
         "flows/streams/**/rules/*.yaml",
+        "flows/streams/*/rules/features/*.yaml",
         "schemas/*/*.avsc",
         "schemas/*/*.yaml",
         "operators/connectors/**/*.lua",

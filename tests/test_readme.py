@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from flows.settings import PREFIX, Settings
 from flows.streams import PAYMENTS, all_tables
 from operators import metrics
+from ops import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -93,6 +96,20 @@ def test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared() -> None:
     columns = re.search(r"The columns: (.*?)\.\n", README, re.DOTALL)
     assert columns
     assert re.findall(r"`(\w+)`", columns[1]) == list(PAYMENTS.columns)
+
+
+def test_its_rule_on_a_new_feature_is_two_files_that_hold(tmp_path: Path, capsys) -> None:
+    feature, rule = re.findall(
+        r"```yaml\n(.*?)```", README.partition("### On a new feature")[2], re.DOTALL
+    )[:2]
+    assert "`features/card_small_10m.yaml`" in README
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "card_small_10m.yaml").write_text(feature)
+    (tmp_path / "card_testing.yaml").write_text(rule)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["rules", "check", str(tmp_path)])
+    assert capsys.readouterr().out == "1 rules, 1 cases, 1 features, 0 problems\n"
+    assert ended.value.code == 0
 
 
 def test_the_files_that_it_names_are_there() -> None:

@@ -3,7 +3,7 @@
 from flows.streams.chargebacks import CHARGEBACKS, outcome_tables
 from flows.streams.clicks import CLICKS
 from flows.streams.payments import PAYMENTS
-from flows.streams.stream import Features, Stream
+from flows.streams.stream import Stream
 from operators.records.tables import Table
 
 STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS)
@@ -15,4 +15,4 @@ def all_tables() -> list[Table]:
     return [*(table for each in STREAMS for table in each.all_tables), *outcome_tables()]
 
 
-__all__ = ["CHARGEBACKS", "CLICKS", "PAYMENTS", "STREAMS", "Features", "Stream", "all_tables"]
+__all__ = ["CHARGEBACKS", "CLICKS", "PAYMENTS", "STREAMS", "Stream", "all_tables"]

@@ -11,25 +11,14 @@ import polars as pl
 import schemas
 from flows.streams.columns import record_columns
 from flows.streams.settings import StreamSettings
-from operators.features.card_features import CardFeatures
+from operators.features import Coded, Feature, Features, Former, Source, load_features
 from operators.records.raw import RAW_COLUMNS, REJECT_COLUMNS
-from operators.records.tables import COORDINATES, TIME, Table
+from operators.records.tables import COORDINATES, STAMPS, TIME, Table
 from operators.rules.cases import Fixture
 from operators.rules.rules import alert_columns
 from operators.steps.dedup import duplicate_columns
 from operators.steps.windows import late_columns
 from operators.windows import Session, Windows
-
-
-@dataclass(frozen=True)
-class Features:
-    """What is added to each record from those before it: columns, and what works them out.
-
-    `make` takes the out-of-orderness in µs.
-    """
-
-    columns: Mapping[str, pl.DataType]
-    make: Callable[[int], CardFeatures]
 
 
 @dataclass(frozen=True)
@@ -39,18 +28,23 @@ class Stream:
     An event is known by its `id` column and its hour; alerts are keyed by the `key` column, as
     the topic should be. Its contract is ``schemas/<record>/contract.yaml``. `windows` are by the
     names of their steps and tables; their lateness is a setting. `rules` is a folder of rules,
-    whose cases describe events by what differs from `example`. `told` are further texts by which
-    late records are told. Tables are named by rule: `tables` has those that are not, by what they
-    are. A stream that is not `alone` is read by a flow of several, and has no bronze.
+    whose cases describe events by what differs from `example`; features are in its folder
+    ``features``, unless they are `stated`, those as code in `coded`; `added` are those of whoever
+    runs it. `former` is what a state of features of version 2 held. `told` are further texts by
+    which late records are told. Tables are named by rule: `tables` has those that are not, by what
+    they are. A stream that is not `alone` is read by a flow of several, and has no bronze.
     """
 
     name: str
     record: str
     id: str
     key: str
-    features: Features | None = None
     windows: Mapping[str, Windows] = field(default_factory=dict)
     rules: Path | None = None
+    stated: tuple[Feature, ...] | None = None
+    coded: tuple[Coded, ...] = ()
+    added: tuple[Feature, ...] = ()
+    former: Former | None = None
     example: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
@@ -83,16 +77,58 @@ class Stream:
         """The columns of the record's newest schema."""
         return record_columns(self.record)
 
+    def with_rules(self, folder: Path | None) -> "Stream":
+        """Return the stream as it is with the rules of a folder: with the features beside them.
+
+        Raises FeatureError if a file states what is none.
+        """
+        if folder is None or self.owns(folder):
+            return self
+        taken = {*self.taken, *self.features.columns}
+        return replace(self, added=load_features(folder / "features", self.source, taken))
+
+    @property
+    def taken(self) -> set[str]:
+        """The columns of silver that no feature as data may be: neither a field's nor one's."""
+        coded = {name for code in self.coded for name in code.columns}
+        return {"watermark", "event_date", *STAMPS, *coded}
+
+    def owns(self, folder: Path) -> bool:
+        """Tell whether a folder is that of the stream's own rules."""
+        return self.rules is not None and folder.resolve() == self.rules.resolve()
+
+    @property
+    def source(self) -> Source:
+        """What features may be made of."""
+        nullable = {
+            field["name"]
+            for field in schemas.latest(self.record)["fields"]
+            if isinstance(field["type"], list)
+        }
+        columns = {**COORDINATES, "kafka_timestamp": TIME, **self.fields}
+        return Source(columns, frozenset({"kafka_timestamp", *nullable}), self.key)
+
+    @cached_property
+    def features(self) -> Features:
+        """What is added to each record from those before it.
+
+        Raises FeatureError if a file states what is none.
+        """
+        stated = self.stated
+        if stated is None:
+            folder = self.rules and self.rules / "features"
+            stated = load_features(folder, self.source, self.taken) if folder else ()
+        return Features(self.source, stated, self.coded, self.added, self.former)
+
     @cached_property
     def columns(self) -> dict[str, pl.DataType]:
         """What silver has of each record, but for the date: all that rules may use."""
-        added = self.features.columns if self.features else {}
         return {
             **COORDINATES,
             "kafka_timestamp": TIME,
             **self.fields,
             "watermark": TIME,
-            **added,
+            **self.features.columns,
         }
 
     @cached_property
@@ -196,7 +232,7 @@ class Stream:
         )
 
     def _features(self) -> Callable[[pl.DataFrame], pl.DataFrame]:
-        if self.features is None:
+        if not self.features:
             return lambda frame: frame.with_columns(watermark=pl.lit(None, TIME))
         return self.features.make(30_000_000).advance
 

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,13 @@ class Rows:
     """Rows as a state has once given them, for it to take them up again.
 
     Those count whose shard is true in `shards`, shape (SHARDS,). `changed` are rows that no entry
-    has yet.
+    has yet. `version` is that of the state that gave them, 0 where that was not said yet.
     """
 
     rows: Mapping[str, Any]
     shards: Bools
     changed: bool
+    version: int = 0
 
     def of(self, member: str) -> Self:
         """Return those of one member of the state."""
@@ -131,6 +132,9 @@ class Sharded(Protocol):
 
 class Composite(ABC):
     """What has rows of shards in several members, by name."""
+
+    READS: ClassVar[tuple[int, ...]] = ()
+    """The earlier versions of the state that `load` makes one of today of."""
 
     @property
     @abstractmethod

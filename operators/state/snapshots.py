@@ -1,6 +1,7 @@
 """Snapshots: when which rows of a state are written, so that a snapshot costs what has changed."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ class State(Sharded, Protocol):
     """A state that a step works on."""
 
     VERSION: ClassVar[int]
+    READS: ClassVar[tuple[int, ...]]
 
     @property
     def rows(self) -> int:
@@ -39,7 +41,7 @@ class IncrementalSnapshots(Generic[S]):
 
         Raises ValueError for one of an unknown version.
         """
-        if head is not None and head["version"] != state.VERSION:
+        if head is not None and head["version"] not in (state.VERSION, *state.READS):
             raise ValueError(f"{type(state).__name__} of state version {head['version']}")
         self.state = state
         self._head = head
@@ -68,12 +70,14 @@ class IncrementalSnapshots(Generic[S]):
             raise ValueError(f"{len(missing)} entries of a kept state are missing")
         found = []
         for entry in sorted(entries.values(), key=lambda entry: entry["number"]):
-            found.append(Rows(entry["changes"], full < entry["number"], changed=False))
-            for rows in entry["parts"].values():
-                found.append(Rows(rows, full == entry["number"], changed=False))
+            # An upgrade's state has entries of the release before until each shard was written.
+            made = partial(Rows, changed=False, version=entry.get("version", 0))
+            found.append(made(entry["changes"], full < entry["number"]))
+            found += [made(rows, full == entry["number"]) for rows in entry["parts"].values()]
         # At the end of the input the entries may be written behind the head, with its changes.
         if head["changes"] is not None and head["number"] == self._newest:
-            found.append(Rows(head["changes"], np.ones(SHARDS, bool), changed=True))
+            every = np.ones(SHARDS, bool)
+            found.append(Rows(head["changes"], every, changed=True, version=head["version"]))
         self.state.load(head, found)
 
     def turn(self) -> int | None:
@@ -117,6 +121,7 @@ class IncrementalSnapshots(Generic[S]):
         else:
             shards += [other for other, number in enumerate(self._numbers) if number == 0]
         entry = {
+            "version": self.state.VERSION,
             "number": self._newest,
             "changes": self.state.changes(),
             "parts": {each: self.state.shard(each) for each in shards},

@@ -1,4 +1,4 @@
-"""Features: each source partition's watermark and card features, in offset order."""
+"""Features: each source partition's watermark and features, in offset order."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 import bytewax.operators as op
 from bytewax.dataflow import Stream, operator
 
-from operators.features.card_features import CardFeatures
+from operators.features import PartitionFeatures
 from operators.records.batches import Batch, merge
 from operators.steps.snapshots import KeyedStates, SnapshotLogic, write_shards
 from operators.steps.watermarks import Clock
 
 
-class _PartitionLogic(SnapshotLogic[Batch, CardFeatures]):
+class _PartitionLogic(SnapshotLogic[Batch, PartitionFeatures]):
     def __init__(
         self,
-        keeping: KeyedStates[CardFeatures],
+        keeping: KeyedStates[PartitionFeatures],
         idle_timeout: float,
         head: dict[str, Any] | None,
     ) -> None:
@@ -26,7 +26,7 @@ class _PartitionLogic(SnapshotLogic[Batch, CardFeatures]):
     def key(self, value: Batch) -> str:
         return _key(value)
 
-    def advance(self, state: CardFeatures, values: list[Batch]) -> list[Batch]:
+    def advance(self, state: PartitionFeatures, values: list[Batch]) -> list[Batch]:
         frame = state.advance(merge(values))
         watermark = state.watermark.current
         progress = self._clock.judge(values[-1].progress, watermark, frame.height)
@@ -42,7 +42,7 @@ def _key(batch: Batch) -> str:
 
 @operator
 def features(
-    step_id: str, up: Stream[Batch], make: Callable[[], CardFeatures], idle_timeout: float
+    step_id: str, up: Stream[Batch], make: Callable[[], PartitionFeatures], idle_timeout: float
 ) -> Stream[Batch]:
     """Add `watermark` and features, and say which partition is idle.
 

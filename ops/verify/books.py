@@ -66,7 +66,11 @@ def verify(
     there are none, and KafkaUnavailableError where the topics cannot be read.
     """
     tables = _Tables(settings.delta_root)
-    found = [each for each in STREAMS if each.alone and tables.there(each.bronze.name)]
+    found = [
+        settings.stream(each)
+        for each in STREAMS
+        if each.alone and tables.there(each.bronze.name)
+    ]
     if not found:
         tables.handle(PAYMENTS.bronze.name)
     checks: list[Check] = []
@@ -74,10 +78,10 @@ def verify(
     alerts: Counter[str] = Counter()
     for stream in found:
         books = _Books(settings, stream, tables, told)
-        checks += books.check(truth if stream is PAYMENTS else None)
+        checks += books.check(truth if stream.name == PAYMENTS.name else None)
         counts += books.counts
         alerts += books.alerts_by_rule
-    if PAYMENTS in found:
+    if any(stream.name == PAYMENTS.name for stream in found):
         checks += check_chargebacks(settings, tables.handle(PAYMENTS.silver.name), told)
     named = ("events", "unique", "duplicates", "rejected", "late", "windows", "alerts")
     return Report(checks, {name: counts[name] for name in named}, dict(sorted(alerts.items())))

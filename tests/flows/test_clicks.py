@@ -2,6 +2,7 @@
 
 import io
 import random
+import shutil
 import struct
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -59,11 +60,42 @@ def records(luck: random.Random) -> list[tuple[int, bytes]]:
     return made
 
 
+CLICKED = """\
+name: user_clicks_10m
+version: 1
+description: Clicks of the user within ten minutes.
+by: user_id
+horizon: 10m
+aggregate: count
+where: kind = 'CLICK'
+"""
+
+
+def clicked(silver: pl.DataFrame) -> list[int]:
+    """Say of each row of a partition, in order, what the feature above must be."""
+    rows, made = silver.to_dicts(), []
+    for at, row in enumerate(rows):
+        until = row["event_time"]
+        since = max(until, row["watermark"] or until) - timedelta(minutes=10)
+        past = [
+            each
+            for each in rows[: at + 1]
+            if each["user_id"] == row["user_id"] and since < each["event_time"] <= until
+        ]
+        made.append(sum(each["kind"] == "CLICK" for each in past))
+    return made
+
+
 def test_clicks_are_as_exact_as_payments_whatever_is_killed(
     stack: Stack, tmp_path: Path
 ) -> None:
     luck, topic = random.Random(7), f"{tmp_path.name}.clicks"
     environ = topics.settings(stack, tmp_path.name, tmp_path)
+    # With a feature beside the rules, of a stream that declares none.
+    rules = Path(shutil.copytree(str(CLICKS.rules), tmp_path / "rules"))
+    (rules / "features").mkdir()
+    (rules / "features" / "user_clicks_10m.yaml").write_text(CLICKED)
+    environ["MILLSTREAM_CLICKS_RULES"] = str(rules)
     create_topic(stack.bootstrap, topic, 2)
     producer = Producer({"bootstrap.servers": stack.bootstrap})
     sent = records(luck)
@@ -83,6 +115,10 @@ def test_clicks_are_as_exact_as_payments_whatever_is_killed(
     assert report.alerts == {"costly_click": 1}
 
     silver = pl.read_delta(str(tmp_path / "tables" / "silver" / "clicks"))
+    for partition in (0, 1):
+        mine = silver.filter(source_partition=partition).sort("source_offset")
+        assert mine["user_clicks_10m"].to_list() == clicked(mine)
+    assert silver["user_clicks_10m"].max() > 3
     kinds = dict(silver["kind"].value_counts().iter_rows())
     late = query(settings.delta_root, "SELECT count(*) AS n FROM gold_late_clicks").item()
     (totals,) = query(

@@ -42,6 +42,23 @@ def test_all_bad_settings_are_named_at_once(tmp_path: Path) -> None:
         assert f"MILLSTREAM_{name}" in flow.said()
 
 
+def test_features_that_cannot_be_used_are_named_with_their_files(tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "features" / f"{name}.yaml").write_text(f"name: {name}\nby: terminal_id\n")
+    settings = {
+        "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": "nowhere:9092",
+        "MILLSTREAM_REDIS_URL": "redis://nowhere",
+        "MILLSTREAM_DELTA_ROOT": str(tmp_path / "tables"),
+        "MILLSTREAM_RULES": str(tmp_path),
+    }
+    flow = Flow("payments", settings, tmp_path / "state")
+    assert flow.wait() == 2
+    assert "Traceback" not in flow.said()
+    for name in ("one", "two"):
+        assert f"millstream: features/{name}.yaml: aggregate: Field required" in flow.said()
+
+
 @pytest.mark.parametrize("away", ["kafka", "redis"])
 def test_what_is_away_at_start_is_waited_for_and_then_named(
     away: str, stack: Stack, tmp_path: Path

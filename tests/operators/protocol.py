@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from flows.streams import PAYMENTS
 from operators.columns.hashing import key_groups
 from operators.event_time.frontier import Frontier, Tracker
 from operators.event_time.watermarks import Idleness
-from operators.features.card_features import SCHEMA, CardFeatures
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
 from operators.records.tables import COORDINATES, TIME, Table
 from operators.windows import KEY_HASH, Aggregate, OpenWindows, Windows, tumbling
@@ -37,7 +37,10 @@ WINDOWS = {
 }
 """By allowed lateness: without one there are no revisions, and all is cheaper."""
 
-SILVER = Table("silver", {**COORDINATES, "event_time": TIME, "watermark": TIME, **SCHEMA})
+SILVER = Table(
+    "silver",
+    {**COORDINATES, "event_time": TIME, "watermark": TIME, **PAYMENTS.features.columns},
+)
 LATE = Table("late", {**COORDINATES, "window_start": TIME})
 PANES = Table("panes", {}, fenced="by window", closes="closes")
 TABLES = (SILVER, LATE, PANES)
@@ -122,7 +125,7 @@ class Flow:
         self.n = len(streams)
         self.tables = {table.name: MemoryTable(table) for table in TABLES}
         self.durable: dict[str, Any] | None = None
-        self.cards = [Durable(lambda: CardFeatures(BOUND)) for _ in streams]
+        self.cards = [Durable(lambda: PAYMENTS.features.make(BOUND)) for _ in streams]
         self.starts = 0
         # How many records the topic has by now, and a clock in s.
         self.written, self.now = [0] * self.n, 0.0

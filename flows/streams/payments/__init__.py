@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from flows.streams.stream import Features, Stream
-from operators.features.card_features import SCHEMA, CardFeatures
+from flows.streams.payments.former import VERSION_2
+from flows.streams.payments.places import Places
+from flows.streams.stream import Stream
 from operators.windows import Windows, agg, session, sliding, tumbling
 
 _TOTALS = {
@@ -17,7 +18,8 @@ PAYMENTS = Stream(
     record="payment",
     id="payment_id",
     key="card_id",
-    features=Features(SCHEMA, CardFeatures),
+    coded=(Places(),),
+    former=VERSION_2,
     windows={
         "terminal_minute": Windows(
             ("terminal_id",), tumbling("1m"), _TOTALS | {"cards": agg.distinct("card_id")}

@@ -9,19 +9,37 @@ from operators.columns.grouping import Sorted
 from operators.columns.hashing import _mix
 from operators.event_time.watermarks import PartitionWatermark
 from operators.records.batches import NO_WATERMARK
+from operators.state import folds
 from operators.state import sliding_history as module
+from operators.state.folds import NONE, Ask, turned
 from operators.state.shards import Composite
-from operators.state.sliding_history import SlidingHistory
+from operators.state.sliding_history import TIME, Horizon, SlidingHistory
 from tests.operators.durable import NOTHING, Durable, End, epoch_ends
 
 HORIZONS = (7, 20, 100)
+KEPT = (Horizon(7, 100), Horizon(20, 20), Horizon(100, 100))
+ASKS = [
+    Ask(at, fold, column, inclusive)
+    for at in range(len(HORIZONS))
+    for fold, column, inclusive in (
+        ("count", "", False),
+        ("sum", "amount", False),
+        ("max", "value", False),
+        ("min", "value", False),
+        ("max", TIME, False),
+        ("min", TIME, False),
+        ("distinct", "value", False),
+        ("distinct", "value", True),
+    )
+]
 YEAR = 365 * 86_400_000_000
 
 
 @pytest.fixture(autouse=True)
 def _small_runs(monkeypatch):
-    """Merge runs often, so that each of them holds something."""
+    """Merge runs often, so that each of them holds something; count values in pieces."""
     monkeypatch.setattr(module, "_RUN_ROWS", (6, 2))
+    monkeypatch.setattr(folds, "_PAIRS_AT_ONCE", 20)
 
 
 @st.composite
@@ -45,19 +63,40 @@ def events(draw, horizons=HORIZONS, max_size=60):
     return rows
 
 
-def brute_force(rows, bound, horizons=HORIZONS):
-    longest, result = max(horizons), []
-    for i, (key, time, _) in enumerate(rows):
+def value_of(amount):
+    """What of an event is compared: few values, and sometimes none."""
+    return None if amount % 3 == 0 else amount % 7 - 3
+
+
+def fold(ask, own, mine):
+    """Say what is asked of (time, amount) of an event's earlier ones, as the docstrings do."""
+    values = [value_of(amount) for _, amount in mine]
+    if ask.column == TIME:
+        values = [time for time, _ in mine]
+    if ask.fold == "count":
+        return len(mine)
+    if ask.fold == "sum":
+        return sum(amount for _, amount in mine)
+    values += [value_of(own)] if ask.inclusive else []
+    there = [value for value in values if value is not None]
+    if ask.fold == "distinct":
+        return len(set(there))
+    return (max if ask.fold == "max" else min)(there, default=None)
+
+
+def brute_force(rows, bound, horizons=KEPT, asks=ASKS):
+    result = []
+    for i, (key, time, own) in enumerate(rows):
         mark = max(t for _, t, _ in rows[:i]) - bound if i else NO_WATERMARK
-        row = []
-        for horizon in horizons:
-            mine = [
-                amount
+        mine = [
+            [
+                (t, amount)
                 for k, t, amount in rows[:i]
-                if k == key and time - horizon < t <= time and t > mark - longest
+                if k == key and time - each.before < t <= time and t > mark - each.kept
             ]
-            row.append((len(mine), sum(mine)))
-        result.append(row)
+            for each in horizons
+        ]
+        result.append([fold(ask, own, mine[ask.horizon]) for ask in asks])
     return result
 
 
@@ -66,15 +105,15 @@ class Alone(Composite):
 
     VERSION = 1
 
-    def __init__(self, horizons):
-        self.history = SlidingHistory(horizons)
+    def __init__(self):
+        self.history = SlidingHistory(KEPT, ASKS, ["amount", "value"])
 
     rows = property(lambda self: len(self.history))
     members = property(lambda self: {"history": self.history})
 
 
-def run(rows, bound, cuts, horizons=HORIZONS, ends=NOTHING):
-    watermark, store = PartitionWatermark(bound), Durable(lambda: Alone(horizons))
+def run(rows, bound, cuts, ends=NOTHING):
+    watermark, store = PartitionWatermark(bound), Durable(Alone)
     result = []
     bounds = sorted({0, len(rows), *(c for c in cuts if c < len(rows))})
     for number, (a, b) in enumerate(pairwise(bounds)):
@@ -83,17 +122,19 @@ def run(rows, bound, cuts, horizons=HORIZONS, ends=NOTHING):
         marks = watermark.advance(times)
         order = Sorted.by(np.array([k for k, _, _ in part], np.uint64))
         amounts = np.array([x for _, _, x in part], np.int64)
+        values = np.array([NONE if value_of(x) is None else value_of(x) for *_, x in part])
+        columns = {"amount": amounts[order.order], "value": values[order.order]}
         store.begin()
-        totals = store.state.history.advance(
-            order,
-            times[order.order],
-            amounts[order.order],
-            marks[order.order],
-            watermark.current,
+        found = store.state.history.advance(
+            order, times[order.order], columns, marks[order.order], watermark.current
         )
         back = np.argsort(order.order)
-        columns = [(count[back].tolist(), total[back].tolist()) for count, total in totals]
-        result += [[(c[i], s[i]) for c, s in columns] for i in range(len(part))]
+        told = [
+            (turned(each) if ask.fold == "min" else each)[back].tolist()
+            for ask, each in zip(ASKS, found, strict=True)
+        ]
+        told = [[None if x == NONE else x for x in each] for each in told]
+        result += map(list, zip(*told, strict=True))
         store.end(ends.get(number))
     return result, store
 
@@ -121,14 +162,14 @@ def test_one_event_a_batch_is_the_same_as_one_batch(rows, data):
 
 def test_many_keys_and_long_batches_against_brute_force():
     random = np.random.default_rng(3)
-    n = 1_500
+    n = 600
     keys = _mix((random.zipf(1.4, n) % 40).astype(np.uint64))
     times = np.cumsum(random.integers(0, 4, n)) + random.integers(-40, 40, n) + 1_000
     rows = [(int(k), int(t), i) for i, (k, t) in enumerate(zip(keys, times, strict=True))]
     expected = brute_force(rows, 25)
-    for at in ([], [700], range(0, n, 37)):
+    for at in ([], [280], range(0, n, 37)):
         assert run(rows, 25, at)[0] == expected
-    for _ in range(4):
+    for _ in range(5):
         # The end of the input while some parts have no entry yet, and others.
         ends = {
             number: End(*(random.random(3) < (0.4, 0.6, 0.2)).tolist())
@@ -149,5 +190,5 @@ def test_what_no_later_event_can_ask_for_is_dropped():
 
 def test_a_key_is_told_from_its_neighbours():
     rows = [(0, 10, 1), (2**64 - 1, 10, 1), (1, 10, 1), (2**63, 10, 1), (0, 10, 1)]
-    assert [row[0] for row in run(rows, 0, [])[0]] == [(0, 0)] * 4 + [(1, 1)]
-    assert [row[0] for row in run(rows, 0, [2, 3])[0]] == [(0, 0)] * 4 + [(1, 1)]
+    assert [row[:2] for row in run(rows, 0, [])[0]] == [[0, 0]] * 4 + [[1, 1]]
+    assert [row[:2] for row in run(rows, 0, [2, 3])[0]] == [[0, 0]] * 4 + [[1, 1]]

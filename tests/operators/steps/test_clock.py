@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from operators.features.card_features import CardFeatures
+from flows.streams import PAYMENTS
 from operators.records.batches import Batch, Progress
 from operators.records.tables import TIME
 from operators.steps import features, watermarks
@@ -53,7 +53,9 @@ def marks(state=None):
 
 
 def cards(state=None):
-    return features._PartitionLogic(KeyedStates("cards", lambda: CardFeatures(30)), 60.0, state)
+    return features._PartitionLogic(
+        KeyedStates("cards", lambda: PAYMENTS.features.make(30)), 60.0, state
+    )
 
 
 def told(logic, made: Batch) -> tuple[bool, float]:

@@ -1,5 +1,6 @@
 import math
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -8,22 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.features import cards
-from operators.features.card_features import (
-    EARTH_RADIUS_M,
-    FORGET,
-    HORIZONS,
-    MINUTE,
-    SCHEMA,
-    CardFeatures,
-    haversine_m,
-)  # fmt: skip
+from flows.streams import PAYMENTS
+from flows.streams.payments.places import EARTH_RADIUS_M, haversine_m
+from operators.features import totals
+from operators.features.past import FORGET
 from operators.records.batches import NO_WATERMARK
 from tests.operators.durable import NOTHING, Durable, End, epoch_ends
 
 EPOCH = int(datetime(2024, 5, 1, tzinfo=UTC).timestamp()) * 1_000_000
 BOUND = 30_000_000
+MINUTE = 60_000_000
 DAY = 1440 * MINUTE
+HORIZONS = {"10m": 10 * MINUTE, "1h": 60 * MINUTE, "24h": DAY}
+SCHEMA = PAYMENTS.features.columns
 INPUT = {
     "event_time": pl.Datetime("us", "UTC"),
     "card_id": pl.String,
@@ -44,7 +42,7 @@ PLACES = [
 @pytest.fixture(autouse=True, params=[1, 4_096])
 def _few_new_cards(request, monkeypatch):
     """Put the newest cards among the others now and then, or never."""
-    monkeypatch.setattr(cards, "_NEW_MOST", request.param)
+    monkeypatch.setattr(totals, "_NEW_MOST", request.param)
 
 
 def frame_of(rows) -> pl.DataFrame:
@@ -116,7 +114,7 @@ def brute_force(rows) -> list[dict]:
 
 
 def run(rows, cuts=(), ends=NOTHING) -> pl.DataFrame:
-    store = Durable(lambda: CardFeatures(BOUND))
+    store = Durable(partial(PAYMENTS.features.make, BOUND))
     bounds = sorted({0, len(rows), *(c for c in cuts if c < len(rows))})
     frames = []
     for number, (a, b) in enumerate(pairwise(bounds)):
@@ -207,7 +205,7 @@ def test_a_card_is_forgotten_between_one_and_two_periods_after_its_last_payment(
 
 
 def test_a_forgotten_card_takes_no_memory_and_does_not_come_back():
-    store = Durable(lambda: CardFeatures(BOUND))
+    store = Durable(partial(PAYMENTS.features.make, BOUND))
     for year in range(12):
         rows = [
             (EPOCH + year * 4 * FORGET + i, f"{year}/{i}", 1, None, None) for i in range(50)
@@ -224,7 +222,7 @@ def test_a_forgotten_card_takes_no_memory_and_does_not_come_back():
 
 
 def test_no_rows_bring_no_state_but_all_columns():
-    features = CardFeatures(BOUND)
+    features = PAYMENTS.features.make(BOUND)
     empty = features.advance(frame_of([]))
     assert (features.rows, features.changed) == (0, 0)
     assert empty.schema == features.advance(frame_of([(EPOCH, "a", 1, None, None)])).schema

@@ -1,0 +1,163 @@
+"""Compiled features: which lanes and folds they are made of, and how their values are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from operators.columns.arrays import Int64s
+from operators.features.feature import Feature, Source
+from operators.features.lanes import TIMES, Lane, nullable, restored
+from operators.state.folds import NONE, Ask, Fold, turned
+from operators.state.sliding_history import Horizon
+
+_SECOND: Final = 1_000_000
+_EACH: Final = Lane("count", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A fold of a lane, over a horizon or over the whole past."""
+
+    fold: Fold
+    lane: Lane
+    horizon: Horizon | None
+    inclusive: bool = False
+
+    @property
+    def column(self) -> str:
+        """What is kept of a key for it where there is no horizon."""
+        if self.fold == "count":
+            return "count"
+        return self.lane.name if self.fold == "sum" else f"{self.fold} {self.lane.name}"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A feature and its parts: the one that it is, and for a mean how many values there are."""
+
+    feature: Feature
+    dtype: pl.DataType
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, feature: Feature, source: Source) -> "Compiled":
+        """Compile a feature that has no problems."""
+        of, where, aggregate = (
+            feature.of or "",
+            (feature.where or "").strip(),
+            feature.aggregate,
+        )
+        span = Horizon(feature.horizon_us, feature.kept_us) if feature.horizon else None
+        # Without a condition and nulls all events count: how many there are is known anyway.
+        each = not where and of not in source.nullable
+        number = (
+            Part("count", _EACH, span) if each else Part("sum", Lane("count", of, where), span)
+        )
+        value = Lane("values", of, where)
+        time = Lane("values", TIMES.of, where)
+        parts: tuple[Part, ...]
+        match aggregate:
+            case "count":
+                parts = (number,)
+            case "sum":
+                parts = (Part("sum", Lane("sum", of, where), span),)
+            case "mean":
+                parts = (Part("sum", Lane("sum", of, where), span), number)
+            case "min" | "max":
+                parts = (Part(aggregate, value, span),)
+            case "distinct":
+                inclusive = feature.includes_itself
+                parts = (Part("distinct", Lane("hash", of, where), span, inclusive),)
+            case "first_time":
+                parts = (Part("min", time, span),)
+            case "last_time" | "seconds_since":
+                parts = (Part("max", time, span),)
+        return cls(feature, feature.result(source.columns), parts)
+
+    def finish(
+        self, found: Mapping[Part, Int64s], own: Mapping[Lane, Int64s], times: Int64s
+    ) -> pl.Series:
+        """Return its values, n of them, from those of its parts and the events' own."""
+        name, aggregate = self.feature.name, self.feature.aggregate
+        values = [self._whole(part, found[part], own) for part in self.parts]
+        first = values[0]
+        if aggregate in ("count", "sum", "distinct"):
+            return pl.Series(name, first)
+        if aggregate == "mean":
+            number = values[1]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                mean = np.where(number > 0, first / number, np.nan)
+            return nullable(name, mean, number == 0)
+        unknown = first == NONE
+        if self.parts[0].fold == "min":
+            first = turned(first)
+        if aggregate == "seconds_since":
+            since = np.maximum(times - np.where(unknown, times, first), 0) // _SECOND
+            return nullable(name, since, unknown)
+        return restored(name, first, unknown, self.dtype)
+
+    def _whole(self, part: Part, found: Int64s, own: Mapping[Lane, Int64s]) -> Int64s:
+        """Return a part's values with the present event's, if it is one of those that count."""
+        if not self.feature.includes_itself or part.fold == "distinct":
+            return found
+        if part.fold == "count":
+            return found + 1
+        mine = own[part.lane]
+        if part.fold == "sum":
+            return found + mine
+        return np.maximum(found, turned(mine) if part.fold == "min" else mine)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of all features of one `by`, as history and totals are asked for them."""
+
+    by: tuple[str, ...]
+    within: tuple[Part, ...]
+    before: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, by: tuple[str, ...], features: Sequence[Compiled]) -> "Layout":
+        """Return the parts of those of the features that are by these columns, each once."""
+        parts = dict.fromkeys(
+            p for each in features if each.feature.by == by for p in each.parts
+        )
+        return cls(
+            by,
+            tuple(part for part in parts if part.horizon),
+            tuple(part for part in parts if not part.horizon),
+        )
+
+    @property
+    def horizons(self) -> list[Horizon]:
+        """The horizons, each once."""
+        return list(dict.fromkeys(part.horizon for part in self.within if part.horizon))
+
+    @property
+    def asks(self) -> list[Ask]:
+        """What a history is asked for, in the order of the parts within a horizon."""
+        horizons = self.horizons
+        return [
+            Ask(
+                horizons.index(part.horizon),  # type: ignore[arg-type] # it has one
+                part.fold,
+                "" if part.fold == "count" else part.lane.name,
+                part.inclusive,
+            )
+            for part in self.within
+        ]
+
+    @property
+    def kept_lanes(self) -> list[Lane]:
+        """The lanes that a history keeps."""
+        lanes = dict.fromkeys(part.lane for part in self.within if part.fold != "count")
+        return [lane for lane in lanes if lane != TIMES]
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """All lanes that are needed of each event."""
+        parts = [*self.within, *self.before]
+        return list(dict.fromkeys(part.lane for part in parts if part.fold != "count"))

@@ -1,0 +1,122 @@
+"""The features of a stream, stated and coded, as one declaration."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, get_args
+
+import polars as pl
+
+from operators.features.compiled import Compiled, Layout
+from operators.features.feature import Aggregate, Feature, Source
+from operators.features.keeps import VERSION, Former, Keeps, history_of, totals_of
+from operators.features.partition import Coded, PartitionFeatures
+
+_ORDER: Final = {name: at for at, name in enumerate(get_args(Aggregate))}
+
+
+def in_order(features: tuple[Feature, ...]) -> list[Feature]:
+    """Return features in the order of their columns: within horizons first, shorter ones first."""
+    return sorted(
+        features,
+        key=lambda f: (
+            f.horizon is None,
+            _ORDER[f.aggregate],
+            f.of or "",
+            f.horizon_us,
+            f.name,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is added to each event of a stream from those before it.
+
+    `stated` are the stream's own and `added` those of whoever runs it; `coded` are what no
+    declaration says. A state of version 2 was `former`.
+    """
+
+    source: Source
+    stated: tuple[Feature, ...] = ()
+    coded: tuple[Coded, ...] = ()
+    added: tuple[Feature, ...] = ()
+    former: Former | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self.stated or self.coded or self.added)
+
+    @property
+    def all_stated(self) -> list[Feature]:
+        """All that are data, in the order of their columns."""
+        return [*in_order(self.stated), *in_order(self.added)]
+
+    @cached_property
+    def _compiled(self) -> list[Compiled]:
+        return [Compiled.of(each, self.source) for each in self.all_stated]
+
+    @cached_property
+    def _layouts(self) -> list[Layout]:
+        by = dict.fromkeys(each.by for each in self.all_stated)
+        # Code is of the stream's key.
+        first = [(self.source.key,)] if self.coded else []
+        return [Layout.of(each, self._compiled) for each in dict.fromkeys([*first, *by])]
+
+    @cached_property
+    def columns(self) -> dict[str, pl.DataType]:
+        """The columns, in the order of the table."""
+        stated = {each.name: each.result(self.source.columns) for each in in_order(self.stated)}
+        added = {each.name: each.result(self.source.columns) for each in in_order(self.added)}
+        coded = {n: dtype for each in self.coded for n, dtype in each.columns.items()}
+        return stated | coded | added
+
+    @cached_property
+    def definitions(self) -> dict[str, str]:
+        """What each is, by name: a changed one has another text."""
+        stated = {each.name: f"{each.version}: {each.definition}" for each in self.all_stated}
+        return stated | {each.name: f"{each.version}: code" for each in self.coded}
+
+    @property
+    def definition(self) -> str:
+        """What all are, as one text, in the order of their names."""
+        return "\n".join(f"{name} {text}" for name, text in sorted(self.definitions.items()))
+
+    @cached_property
+    def keeps(self) -> Keeps:
+        """What a state of them says of itself, and what it must hold."""
+        needs: dict[str, Mapping[str, int]] = {}
+        for each in self._compiled:
+            events, totals = history_of(each.feature.by), totals_of(each.feature.by)
+            mine = needs[each.feature.name] = {}
+            for part in each.parts:
+                if part.horizon is None:
+                    mine[f"{totals}: {part.column}"] = 0
+                    continue
+                mine[f"{events}: time"] = part.horizon.kept
+                if part.fold != "count":
+                    mine[f"{events}: {part.lane.name}"] = part.horizon.kept
+        for code in self.coded:
+            needs[code.name] = {
+                f"{totals_of([self.source.key])}: {code.name} {code.version}": 0
+            }
+        return Keeps(self.definitions, needs, self.former)
+
+    @property
+    def held(self) -> str:
+        """What a state of them holds, as one line of text; see `lacking`."""
+        return json.dumps(self.keeps.head()["holds"], sort_keys=True)
+
+    def lacking(self, held: str) -> tuple[str, ...]:
+        """Return the names of those of which a state lacks something; `held` is what it holds.
+
+        A state that lacks nothing goes on: what others needed is dropped from it.
+        """
+        return self.keeps.lacking({"version": VERSION, "holds": json.loads(held)})
+
+    def make(self, out_of_orderness: int) -> PartitionFeatures:
+        """Return what works them out for a partition; the watermark's bound is in µs."""
+        return PartitionFeatures(
+            out_of_orderness, self._compiled, self._layouts, self.coded, self.keeps
+        )

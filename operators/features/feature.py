@@ -1,0 +1,192 @@
+"""A feature as its file states it: what each event is told of the earlier events of its key."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import polars as pl
+from polars.exceptions import PolarsError
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from operators.columns.expressions import one_row
+from operators.records.tables import TIME
+
+Aggregate = Literal[
+    "count", "sum", "mean", "min", "max", "distinct", "first_time", "last_time", "seconds_since"
+]
+
+TIMES: Final = ("first_time", "last_time", "seconds_since")
+_COLUMNLESS: Final = ("count", *TIMES)
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def _micros(text: str) -> int:
+    """Return a duration such as 30s, 10m, 24h or 7d in µs; raises ValueError for other text."""
+    number, unit = text[:-1], _UNITS.get(text[-1:])
+    if not (number.isascii() and number.isdigit() and unit and int(number)):
+        raise ValueError(f"{text!r} is no time such as 30s, 10m, 24h or 7d")
+    return int(number) * unit * 1_000_000
+
+
+@dataclass(frozen=True)
+class Source:
+    """What features may be made of: the columns of a stream's events before any feature.
+
+    `columns` has their types, `nullable` those that may be null; `key` is the column by which the
+    topic's records are spread over its partitions.
+    """
+
+    columns: Mapping[str, pl.DataType]
+    nullable: frozenset[str]
+    key: str
+
+
+class Feature(BaseModel):
+    """A column, as a function of the earlier events of the same key in the same partition.
+
+    `by` are the columns that make a key, the first of them the stream's. With a `horizon` the
+    events count that have come with a time in the horizon up to the present event's, as long as
+    the watermark has not passed them by more than `kept`, which is the horizon unless stated.
+    Without one all count that came, until the key is forgotten: when it had none for one to two
+    periods of 90 days. Of them those count for which `where`, SQL over one event, is true.
+
+    `inclusive` tells whether the present event is one of them. Unless stated it is within a
+    horizon and else not, and never for the times.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    version: int = Field(ge=1)
+    description: str = Field(min_length=1)
+    by: tuple[str, ...] = Field(min_length=1)
+    aggregate: Aggregate
+    of: str | None = None
+    where: str | None = None
+    horizon: str | None = None
+    kept: str | None = None
+    inclusive: bool | None = None
+
+    @field_validator("by", mode="before")
+    @classmethod
+    def _one_column(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
+
+    @field_validator("horizon", "kept")
+    @classmethod
+    def _time(cls, given: str | None) -> str | None:
+        if given is not None:
+            _micros(given)
+        return given
+
+    @field_validator("where")
+    @classmethod
+    def _of_one_row(cls, given: str | None) -> str | None:
+        if given is not None:
+            try:
+                one_row(given)
+            except PolarsError as error:
+                raise ValueError(str(error).splitlines()[0]) from None
+        return given
+
+    @model_validator(mode="after")
+    def _together(self) -> "Feature":
+        if (self.of is None) != (self.aggregate in _COLUMNLESS):
+            raise ValueError(
+                f"{self.aggregate} is of {'a' if self.of is None else 'no'} column"
+            )
+        if self.kept is not None and self.horizon is None:
+            raise ValueError("kept is for a feature with a horizon")
+        if self.kept_us < self.horizon_us:
+            raise ValueError("kept is shorter than the horizon")
+        if self.aggregate == "distinct" and self.horizon is None:
+            raise ValueError(
+                "distinct needs a horizon: over the whole past it would keep every value"
+            )
+        return self
+
+    @property
+    def horizon_us(self) -> int:
+        """The horizon in µs, 0 if there is none."""
+        return _micros(self.horizon) if self.horizon else 0
+
+    @property
+    def kept_us(self) -> int:
+        """How long events within the horizon are kept behind the watermark, in µs; 0 as above."""
+        return _micros(self.kept) if self.kept else self.horizon_us
+
+    @property
+    def includes_itself(self) -> bool:
+        """Whether the present event is one of those that count."""
+        if self.inclusive is not None:
+            return self.inclusive
+        return self.horizon is not None and self.aggregate not in TIMES
+
+    @property
+    def definition(self) -> str:
+        """What its values are a function of, in one line: two of the same give the same."""
+        parts = [
+            f"{self.aggregate}({self.of or ''})",
+            f"by {', '.join(self.by)}",
+            f"within {self.horizon_us} kept {self.kept_us}" if self.horizon else "of all",
+            "inclusive" if self.includes_itself else "exclusive",
+        ]
+        parts += [f"where {self.where.strip()}"] if self.where else []
+        return " ".join(parts)
+
+    def result(self, columns: Mapping[str, pl.DataType]) -> pl.DataType:
+        """Return its column's type."""
+        if self.aggregate in ("first_time", "last_time"):
+            return TIME
+        if self.aggregate == "mean":
+            return pl.Float64()
+        if self.aggregate in ("min", "max"):
+            return columns[str(self.of)]
+        return pl.Int64()
+
+    def problems(self, source: Source) -> list[tuple[str, str]]:
+        """Return what is wrong with it for a stream's events: the field and the reason."""
+        found: list[tuple[str, str]] = []
+        if self.by[0] != source.key:
+            found.append(
+                (
+                    "by",
+                    f"begins with {self.by[0]}, not with {source.key}, the key by which the "
+                    "topic's records are spread: only what has one key is in one partition, whose "
+                    "order is fixed",
+                )
+            )
+        for name in self.by:
+            dtype = source.columns.get(name)
+            if dtype is None:
+                found.append(("by", f"the events have no {name}"))
+            elif dtype.is_float():
+                found.append(("by", f"{name} of type {dtype} can be no key"))
+        if self.of is not None:
+            problem = self._problem_of(source.columns.get(self.of))
+            found += [("of", problem)] if problem else []
+        if self.where is not None:
+            try:
+                kind = pl.DataFrame(schema=source.columns).select(one_row(self.where))
+                if kind.dtypes != [pl.Boolean()]:
+                    found.append(("where", f"{self.where!r} is no condition"))
+            except PolarsError as error:
+                found.append(("where", str(error).splitlines()[0]))
+        if self.name in source.columns:
+            found.append(("name", f"the events have a {self.name} already"))
+        return found
+
+    def _problem_of(self, dtype: pl.DataType | None) -> str | None:
+        if dtype is None:
+            return f"the events have no {self.of}"
+        if self.aggregate in ("sum", "mean") and not dtype.is_integer():
+            return (
+                f"{self.of} is of type {dtype}, and only the {self.aggregate} of integers is the "
+                "same whatever the batches: give whole numbers of a smaller unit"
+            )
+        if self.aggregate in ("min", "max") and not (dtype.is_numeric() or dtype.is_temporal()):
+            return f"{self.of} of type {dtype} has no {self.aggregate}: give a number or a time"
+        if self.aggregate == "distinct" and dtype.is_float():
+            return f"{self.of} is of type {dtype}, which is not counted by its values"
+        return None
