@@ -6,12 +6,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import bytewax.operators as op
 import pytest
+import yaml
+from bytewax.dataflow import Dataflow
+from bytewax.testing import TestingSource
 
 from flows.settings import PREFIX, Settings
-from flows.streams import PAYMENTS, all_tables
+from flows.streams import PAYMENTS, STREAMS, all_tables
 from operators import metrics
+from operators.steps.windows import WindowOut, aggregate
+from operators.windows import agg, sliding
 from ops import cli
+from ops.demo import PARTITIONS
+from ops.simulate import Params, simulate
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -122,3 +130,134 @@ def test_the_files_that_it_names_are_there() -> None:
     ]  # fmt: skip
     assert len(named) > 10
     assert [path for path in named if not (ROOT / path.rstrip("/")).exists()] == []
+
+
+PAGES = {
+    page.name: page.read_text() for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+}
+TRIED = {
+    "flowchart LR": "test_the_drawing_has_every_table_and_topic",
+    "make demo": "test_the_first_two_commands_are_make_targets_and_ci_runs_the_second",
+    "events    ": "test_what_the_demo_shows_is_what_it_simulates",
+    'eval "$(': "test_the_commands_by_hand_run_as_they_stand",
+    ".venv/bin/millstream verify": "test_the_commands_by_hand_run_as_they_stand",
+    "MILLSTREAM_STOP_AT_END": "test_the_commands_by_hand_run_as_they_stand",
+    "export MILLSTREAM": "test_the_commands_by_hand_run_as_they_stand",
+    "id: velocity": "test_the_rule_that_it_shows_is_one_of_payments",
+    "name: card_small_10m": "test_its_rule_on_a_new_feature_is_two_files_that_hold",
+    "id: card_testing": "test_its_rule_on_a_new_feature_is_two_files_that_hold",
+    "from pathlib": "test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared",
+    "checks:": "test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared",
+    "flows/    ": "test_the_folders_that_it_draws_are_there",
+    "hourly = ": "test_the_aggregate_that_it_shows_is_a_step",
+    "flows/streams/<name>/": "test_the_folders_that_it_draws_are_there",
+}
+
+
+def test_every_block_is_tried_by_a_test() -> None:
+    blocks = [
+        block
+        for page in PAGES.values()
+        for block in re.findall(r"^```\w+\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    ]
+    assert len(blocks) == len(TRIED)
+    for block in blocks:
+        (test,) = (test for start, test in TRIED.items() if block.startswith(start))
+        assert test in globals(), test
+
+
+def test_what_it_says_to_type_is_there() -> None:
+    typed = {
+        command
+        for page in PAGES.values()
+        for command in re.findall(r"`((?:make|python|millstream) [^`]+)`", page)
+    }
+    assert len(typed) > 8
+    for command in sorted(typed):
+        program, *words = command.replace("[FOLDER]", "").split()
+        if program == "make":
+            shown = subprocess.run(
+                ["make", "-n", *words], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+        elif words[:2] == ["-m", "bytewax.run"]:
+            assert (ROOT / f"{words[2].replace('.', '/')}.py").exists(), command
+            continue
+        else:
+            start = (
+                [sys.executable]
+                if program == "python"
+                else [Path(sys.executable).with_name(program)]
+            )
+            shown = subprocess.run(
+                [*start, *words, "--help"],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        assert shown.returncode == 0, (command, shown.stderr)
+
+
+def test_the_settings_that_it_names_are_there() -> None:
+    own = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    streams = {f"{PREFIX}{stream.name.upper()}_" for stream in STREAMS}
+    others = (f"{PREFIX}KAFKA_", f"{PREFIX}SCHEMA_REGISTRY_", *streams)
+    named = {
+        name for page in PAGES.values() for name in re.findall(rf"`({PREFIX}[A-Z_]+)", page)
+    }
+    assert named
+    assert {name for name in named if name not in own and not name.startswith(others)} == set()
+
+
+def test_the_drawing_has_every_table_and_topic() -> None:
+    drawing = re.search(r"```mermaid\n(.*?)```", README, re.DOTALL)
+    assert drawing
+    for table in PAYMENTS.all_tables:
+        assert table.name in drawing[1]
+    for topic in ("payments", "payments.alerts", "payments.dlq"):
+        assert f"Kafka: {topic})" in drawing[1]
+
+
+def test_what_the_demo_shows_is_what_it_simulates() -> None:
+    truth = simulate(Params(payments=100_000, partitions=PARTITIONS)).truth
+    shown = re.search(r"```text\n(events .*?)```", README, re.DOTALL)
+    assert shown
+    counts = dict(re.findall(r"^(\w+) +([\d,]+)$", shown[1], re.MULTILINE))
+    places = dict(truth.group_by("place").len().rows())
+    for name, place in {
+        "unique": "silver",
+        "duplicates": "duplicates",
+        "rejected": "quarantine",
+    }.items():
+        assert counts[name] == f"{places[place]:,}"
+    assert counts["events"] == f"{truth.height:,}"
+
+
+def test_the_rule_that_it_shows_is_one_of_payments() -> None:
+    block = re.search(r"```yaml\n(id: velocity.*?)```", README, re.DOTALL)
+    assert block
+    assert PAYMENTS.rules
+    shown = yaml.safe_load(block[1])
+    rule = yaml.safe_load((PAYMENTS.rules / "velocity.yaml").read_text())
+    for name in ("version", "severity", "when", "score", "reason"):
+        assert shown[name] == rule[name]
+    assert shown["cases"][0] in rule["cases"]
+
+
+def test_the_folders_that_it_draws_are_there() -> None:
+    trees = [tree for page in PAGES.values()
+             for tree in re.findall(r"```text\n(flows/.*?)```", page, re.DOTALL)]  # fmt: skip
+    assert len(trees) == 2
+    for line in "".join(trees).splitlines():
+        first = line.split("  ")[0].replace("<name>", "payments")
+        assert not first or (ROOT / first).exists(), line
+
+
+def test_the_aggregate_that_it_shows_is_a_step() -> None:
+    block = re.search(r"```python\n(hourly = .*?)```", README, re.DOTALL)
+    assert block
+    flow = Dataflow("shown")
+    payments = op.input("payments", flow, TestingSource([]))
+    names = {"aggregate": aggregate, "sliding": sliding, "agg": agg, "payments": payments}
+    exec(block[1], names)  # it is our own page
+    assert isinstance(names["hourly"], WindowOut)
