@@ -21,12 +21,11 @@ from flows.settings import Settings
 from flows.starting import start
 from flows.streams import PAYMENTS, Stream
 from operators.connectors.redis.dedup_store import memory_of
-from operators.records.batches import RawBatch
 
 
 def build(
     payments: Stream,
-    source: Source[RawBatch],
+    source: Source[Any],
     topic_sink: Sink[Any],
     parts: Parts,
     settings: Settings,
@@ -52,7 +51,8 @@ def flow() -> Dataflow:
 
 def _connect(loaded: Loaded) -> Dataflow:
     settings, ((payments, rules),) = loaded
-    ends = Ends.of("alerts", settings, f"{settings.consumer_group}-alerts", [payments])
+    group = f"{settings.consumer_group}-alerts"
+    ends = Ends.of("alerts", settings, group, [payments], grouped=False)
     topics = [settings.alerts_topic]
     sink = ends.outputs(settings, topics, tables=False)
     # Ids of this flow's own, so that it may be ahead of the tables or behind them; and no table

@@ -22,7 +22,6 @@ from flows.streams import CHARGEBACKS, PAYMENTS, Stream
 from flows.streams.chargebacks import LATE, ChargebackSettings, outcome_join, outcomes_table
 from operators.connectors.redis.dedup_store import memory_of
 from operators.joins import IntervalJoin
-from operators.records.batches import RawBatch
 from operators.steps.joins import interval_join
 
 
@@ -34,7 +33,7 @@ def outcomes_of(settings: Settings) -> IntervalJoin:
     return outcome_join(settings.topic, own.topic, within, lateness)
 
 
-Input = tuple[Source[RawBatch], Parts]
+Input = tuple[Source[Any], Parts]
 """What of one of the two topics the steps read and work with."""
 
 

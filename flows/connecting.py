@@ -1,32 +1,43 @@
 """Connecting: the real ends of a flow, and what its steps work with, by its settings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 from bytewax.dataflow import Dataflow
+from bytewax.inputs import Source
 from redis import Redis
 
 import schemas
 from flows import pipeline
 from flows import settings as settings_
+from flows.definitions import definitions, refuse_or_set_aside
 from flows.outputs import open_outputs
 from flows.pipeline import Parts, micros
 from flows.registry import open_registry
-from flows.reporting import report
+from flows.reporting import report, say
 from flows.settings import Settings
 from flows.sources import open_source
-from flows.starting import prepare_recovery, recovery_directory, start, table_id
+from flows.starting import (
+    changed_definitions,
+    prepare_recovery,
+    recovery_directory,
+    set_aside,
+    start,
+    table_id,
+)
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.avro import Decoder, Lookup
+from operators.connectors.delta.accounts import has_rows
 from operators.connectors.delta.committed_ids import CommittedIds
 from operators.connectors.delta.sink import DeltaSink
+from operators.connectors.delta.warming import warming
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import topic_ids
 from operators.connectors.kafka.sink import KafkaSink
-from operators.connectors.kafka.source import KafkaSource
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.dedup_ids import History
 from operators.connectors.redis.dedup_store import RedisDedupStore, memory_of
@@ -83,29 +94,48 @@ class Ends:
     identities: dict[str, str]
     redis: Redis
     lookup: Lookup
+    anew: bool
+    """Whether the recovery store was set aside."""
 
     @classmethod
-    def of(cls, name: str, settings: Settings, group: str, streams: Sequence[Stream]) -> "Ends":
-        """Wait for what the flow needs, and make or refuse its recovery store."""
+    def of(
+        cls,
+        name: str,
+        settings: Settings,
+        group: str,
+        streams: Sequence[Stream],
+        *,
+        own: Stream | None = None,
+        grouped: bool = True,
+    ) -> "Ends":
+        """Wait for what the flow needs, and make, refuse or set aside its recovery store.
+
+        `own` is the stream whose tables the flow writes, if they can make its state anew,
+        and `grouped` says that some of that is kept by key group.
+        """
         timeout = settings.start_timeout.total_seconds()
         names = [settings.of(each).topic for each in streams]
         topics = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
         identities = topic_ids.identify(settings.kafka, names, timeout)
-        prepare_recovery(name, identities)
+        now = definitions(settings, *streams, own=own, grouped=grouped)
+        before = changed_definitions(name, identities, now)
+        line = None
+        if before:
+            tables = _sink(name, settings, topics, identities, own.all_tables if own else [])
+            own_tables = _Tables(settings, own, tables)
+            line = refuse_or_set_aside(name, before, now, own_tables, set_aside)
+        if line is not None:
+            say(line)
+        prepare_recovery(name, identities, now)
         client = redis.connect(settings.redis_url.get_secret_value(), timeout)
-        return cls(name, settings, group, topics, identities, client, open_registry(settings))
+        lookup = open_registry(settings)
+        return cls(
+            name, settings, group, topics, identities, client, lookup, anew=line is not None
+        )
 
     def tables(self, tables: Sequence[Table]) -> DeltaSink:
         """Return the sink of the flow's tables."""
-        return DeltaSink(
-            self.settings.delta_root,
-            tables,
-            flow=self.name,
-            flow_version=version("millstream"),
-            partitions=[(topic, p) for topic, found in self.topics.items() for p in found],
-            identities=self.identities,
-            unchanged=topic_ids.Unchanged(self.settings.kafka, self.identities),
-        )
+        return _sink(self.name, self.settings, self.topics, self.identities, tables)
 
     def outputs(
         self, own: StreamSettings, topics: Sequence[str], *, tables: bool = True
@@ -120,16 +150,20 @@ class Ends:
             return open_outputs(*common)
         return open_outputs(*common, topic_ids.Unchanged(self.settings.kafka, same))
 
-    def source(self, stream: Stream, tables: DeltaSink | None, *, hurried: bool) -> KafkaSource:
-        """Return the source of a stream."""
+    def source(self, stream: Stream, tables: DeltaSink | None, *, hurried: bool) -> Source[Any]:
+        """Return the source of a stream; one whose tables are its flow's own has its past too."""
         own = self.settings.of(stream)
         return open_source(
             self.settings,
             own,
             self.topics[own.topic],
             tables,
+            stream
+            if tables is not None and stream.alone and self.name == stream.name
+            else None,
             group=self.group,
             hurried=hurried,
+            anew=self.anew,
         )
 
     def parts(
@@ -151,10 +185,53 @@ class Ends:
         return CommittedIds(root, stream.silver.name, tables.fence, topic, stream.id)
 
 
+def _sink(
+    flow: str,
+    settings: Settings,
+    topics: Mapping[str, Sequence[int]],
+    identities: Mapping[str, str],
+    tables: Sequence[Table],
+) -> DeltaSink:
+    return DeltaSink(
+        settings.delta_root,
+        tables,
+        flow=flow,
+        flow_version=version("millstream"),
+        partitions=[(topic, p) for topic, found in topics.items() for p in found],
+        identities=identities,
+        unchanged=topic_ids.Unchanged(settings.kafka, identities),
+    )
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """The tables of a flow's own stream, if it has one, as its state may be made of them."""
+
+    settings: Settings
+    stream: Stream | None
+    sink: DeltaSink
+
+    def can_warm(self) -> bool:
+        if self.stream is None:
+            return False
+        self.sink.refuse_others()
+        root, topic = self.settings.delta_root, self.settings.of(self.stream).topic
+        tables = self.stream.all_tables
+        fence = self.sink.fence
+        found = warming(root, self.stream.ledger, tables, fence, topic, lambda _: False)
+        return found is not None
+
+    def has_rows(self, window: str) -> bool:
+        if self.stream is None:
+            return False
+        table = self.stream.window_table(window)
+        return has_rows(self.settings.delta_root, table, self.sink.fence)
+
+
 def _connect(loaded: Loaded) -> Dataflow:
     settings, ((stream, rules),) = loaded
     own = settings.of(stream)
-    ends = Ends.of(stream.name, settings, own.consumer_group, [stream])
+    ends = Ends.of(stream.name, settings, own.consumer_group, [stream], own=stream)
     names = pipeline.topics(stream, own)
     topic_sink = ends.outputs(own, names)
     table_sink = ends.tables(stream.all_tables)

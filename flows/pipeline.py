@@ -44,9 +44,13 @@ class Parts:
 
 @dataclass(frozen=True)
 class Records:
-    """What `read` makes of a topic: the good records, and frames of the tables' columns."""
+    """What `read` makes of a topic: the good records, and frames of the tables' columns.
+
+    `all` are the good ones with those before them that only make state, as tables have them.
+    """
 
     raw: Flowing[RawBatch]
+    all: Flowing[Batch]
     good: Flowing[Batch]
     duplicates: Flowing[pl.DataFrame]
     rejects: Flowing[pl.DataFrame]
@@ -60,7 +64,7 @@ def micros(duration: timedelta) -> int:
 
 def read(
     flow: Dataflow,
-    source: Source[RawBatch],
+    source: Source[Any],
     stream: Stream,
     parts: Parts,
     own: StreamSettings,
@@ -68,25 +72,31 @@ def read(
 ) -> Records:
     """Read a topic: decode, deduplicate, add features, evaluate the rules.
 
-    The same records give the same in every flow, alerts with the same ids. `prefix` sets apart
-    the steps of one flow's streams.
+    The same records give the same in every flow, alerts with the same ids. What a source gives
+    as columns are records of the past, which are decoded and told apart already. `prefix` sets
+    apart the steps of one flow's streams.
     """
-    raw = op.input(f"{prefix}kafka", flow, source)
+    both = op.input(f"{prefix}kafka", flow, source)
+    sides = op.branch(f"{prefix}raw", both, lambda item: isinstance(item, RawBatch))
+    raw: Flowing[Any] = sides.trues
+    past: Flowing[Any] = sides.falses
     breaker = Breaker(own.max_reject_ratio)
     decoded = decode(f"{prefix}decode", raw, parts.decoder, parts.contract, breaker)
     unique = dedup(f"{prefix}dedup", decoded.oks, parts.seen, stream.id)
+    records = op.merge(f"{prefix}records", unique.firsts, past)
     bound, idle = micros(own.out_of_orderness), own.idle_timeout.total_seconds()
     if not stream.features:
-        good = watermarks(f"{prefix}watermarks", unique.firsts, bound, idle)
+        every = watermarks(f"{prefix}watermarks", records, bound, idle)
     else:
         make = partial(stream.features.make, bound)
-        good = features(f"{prefix}features", unique.firsts, make, idle)
+        every = features(f"{prefix}features", records, make, idle)
+    good = op.filter(f"{prefix}good", every, lambda batch: not batch.progress.past)
     alerts, rejects = None, decoded.rejects
     if parts.rules is not None:
         detected = detect(f"{prefix}rules", good, parts.rules)
         alerts = detected.alerts
         rejects = op.merge(f"{prefix}rejects", decoded.rejects, detected.rejects)
-    return Records(raw, good, unique.duplicates, rejects, alerts)
+    return Records(raw, every, good, unique.duplicates, rejects, alerts)
 
 
 def send(
@@ -106,7 +116,7 @@ def send(
     names = [name for name in (dlq, alerts) if name is not None]
     reached = op.flat_map(
         "topics_progress",
-        records.good,
+        records.all,
         lambda batch: [(name, batch.progress) for name in names],
     )
     op.output("topics", op.merge("topics_items", reached, *messages), sink)
@@ -114,7 +124,7 @@ def send(
 
 def build(
     stream: Stream,
-    source: Source[RawBatch],
+    source: Source[Any],
     table_sink: Sink[Any],
     topic_sink: Sink[Any],
     parts: Parts,
@@ -132,7 +142,7 @@ def build(
     dlq, *others = topics(stream, own)
     send(records, stream, topic_sink, dlq=dlq, alerts=others[0] if others else None)
     windows = {
-        name: window(name, records.good, each, settings.key_groups, stream.late_by)
+        name: window(name, records.all, each, settings.key_groups, stream.late_by)
         for name, each in stream.windowed(micros(own.allowed_lateness)).items()
     }
     rows = {stream.bronze.name: op.flat_map_batch("bronze", records.raw, _bronze)}
@@ -140,7 +150,7 @@ def build(
     if windows:
         rows[stream.late.name] = op.merge("late", *(each.late for each in windows.values()))
     rows |= {stream.window_table(name).name: each.panes for name, each in windows.items()}
-    write_tables(rows, records.good, table_sink)
+    write_tables(rows, records.all, table_sink)
     return flow
 
 

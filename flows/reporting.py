@@ -34,19 +34,24 @@ def reads(
     *,
     start: str | datetime,
     waiting: int | None,
+    whose: str = "recovery store's",
 ) -> None:
     """Say what is read, and where that begins.
 
-    `positions` are the recovery store's next offsets by partition, None for a beginning that is
-    not known yet; `waiting` is how many records there are to read, None if it is not known.
+    `positions` are the next offsets by partition as somebody has them, `whose` they are, None for
+    a beginning that is not known yet; `waiting` is how many records there are to read, None if it
+    is not known.
     """
     _say("reads topic %s, %s, %s%s", topic, _many(len(partitions), "partition"),
-         _places(partitions, positions, start),
+         _places(partitions, positions, start, whose),
          "" if waiting is None else f": {waiting:,} offsets to its end")  # fmt: skip
 
 
 def _places(
-    partitions: Sequence[int], positions: Mapping[int, int | None], start: str | datetime
+    partitions: Sequence[int],
+    positions: Mapping[int, int | None],
+    start: str | datetime,
+    whose: str = "recovery store's",
 ) -> str:
     if not positions:
         if start == "earliest":
@@ -61,7 +66,7 @@ def _places(
         at = f" ({min(known.values()):,} to {max(known.values()):,})"
     new = [str(p) for p in partitions if p not in positions]
     added = f"; added since, from their beginning: {', '.join(new)}" if new else ""
-    return f"from the recovery store's offsets on{at}{added}"
+    return f"from the {whose} offsets on{at}{added}"
 
 
 def report(
@@ -86,6 +91,11 @@ def report(
             "no recovery directory (-r): each start begins anew, not where this one ends"
         )
     Reporter(name, every.total_seconds()).start()
+
+
+def say(line: str) -> None:
+    """Say a line on what all processes have in common, by the first of them."""
+    _say("%s", line)
 
 
 def _say(text: str, *values: object) -> None:
@@ -176,8 +186,18 @@ class Reporter:
         else:
             did = f"nothing new in {_duration(seconds)}"
         left = _total(metrics.OFFSET_LAG, "")
+        past = _past()
         parts = [did, f"{_many(counts.records, 'record')} since the start", f"{left:,} to read"]
-        return f"{self._name}: " + "; ".join([*parts, *_watermark()])
+        return f"{self._name}: " + "; ".join([*past, *parts, *_watermark()])
+
+
+def _past() -> list[str]:
+    """Say how much of the state that tables bring is there, while some is missing."""
+    told, left = _total(metrics.HISTORY_ROWS, "_total"), _total(metrics.HISTORY_LEFT, "")
+    if not left:
+        return []
+    part = f"{100 * told // (told + left)} %"
+    return [f"state is made of the tables' rows, {told:,} of {told + left:,} ({part})"]
 
 
 def _watermark() -> list[str]:

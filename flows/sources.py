@@ -1,21 +1,27 @@
 """Sources: a topic as a flow reads it, checked against what the flow's tables hold of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from flows import reporting
 from flows.settings import Settings
 from flows.starting import at_good_end, known_partitions
+from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from flows.told import told
 from operators.connectors import file_limit, recovery
 from operators.connectors.delta import table as delta
 from operators.connectors.delta.sink import DeltaSink
+from operators.connectors.delta.table_history import TableHistory
+from operators.connectors.delta.warming import Warming
+from operators.connectors.delta.warming import warming as find_warming
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka.reader import READERS
 from operators.connectors.kafka.source import KafkaSource
 from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON
 from operators.connectors.shutdown import SHUTDOWN
+from operators.connectors.warm_source import WarmSource
 from operators.event_time.frontier import Frontier
 
 # With few records a batch costs as much as with many, and the cores are others' too.
@@ -31,14 +37,17 @@ def open_source(
     own: StreamSettings,
     partitions: Sequence[int],
     tables: DeltaSink | None,
+    stream: Stream | None = None,
     *,
     group: str,
     hurried: bool,
-) -> KafkaSource:
+    anew: bool = False,
+) -> KafkaSource | WarmSource:
     """Return the source of a topic, which goes on where the recovery store and the tables are.
 
-    A flow without `tables` has the recovery store alone. One that is not `hurried`, as nobody
-    waits for its answers, reads twice a second.
+    A flow without `tables` has the recovery store alone. The tables of a `stream` bring state
+    that the recovery store does not have, nor one that is made `anew`. A flow that is not
+    `hurried`, as nobody waits for its answers, reads twice a second.
 
     Raises FileLimitError if the process may not open the files that this takes,
     TopicChangedError if the tables were made of other topics, FencedError if the topic ends
@@ -48,7 +57,8 @@ def open_source(
     topic, timeout = own.topic, settings.start_timeout.total_seconds()
     clients = _OTHER_CLIENTS + told().workers * min(READERS, len(partitions))
     file_limit.ensure(file_limit.needed(clients, kafka.count_brokers(settings.kafka, timeout)))
-    known = known_partitions(topic)
+    known = set() if anew else known_partitions(topic)
+    warming: Warming | None = None
     floors: Mapping[int, int] = {}
     ends: Mapping[int, int] = {}
     if tables is not None:
@@ -58,16 +68,25 @@ def open_source(
         if any(frontier.offsets for frontier in held):
             ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
             _refuse_shorter(topic, ends, held)
+        if stream is not None and not known:
+            warming = find_warming(
+                settings.delta_root,
+                stream.ledger,
+                stream.all_tables,
+                tables.fence,
+                topic,
+                partial(_has, settings, topic),
+            )
         floors = tables.floors(topic, set(partitions) - known)
     if told().process == 0:
         ends = ends or kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
-        _report(settings, topic, ends)
+        _report(settings, topic, ends, warming, anew=anew)
     source = KafkaSource(
         settings.kafka,
         topic,
         partitions,
         start=settings.start,
-        resumes=bool(known),
+        resumes=bool(known) or warming is not None,
         floors=floors,
         batch_size=settings.batch_size,
         idle_timeout=own.idle_timeout.total_seconds(),
@@ -80,19 +99,43 @@ def open_source(
         shutdown=SHUTDOWN,
     )
     at_good_end(lambda: source.group_offsets.finish(_FINISH_SECONDS))
-    return source
+    if stream is None:
+        return source
+    history = TableHistory(settings.delta_root, stream.silver.name, topic, stream.past)
+    return WarmSource(source, history, warming)
 
 
-def _report(settings: Settings, topic: str, ends: Mapping[int, int]) -> None:
+def _has(settings: Settings, topic: str, offsets: Mapping[int, int]) -> bool:
+    """Tell whether a topic still has all records from offsets by partition on."""
+    timeout = settings.start_timeout.total_seconds()
+    firsts = kafka.first_offsets(settings.kafka, topic, offsets, timeout)
+    return all(firsts[partition] <= offset for partition, offset in offsets.items())
+
+
+def _report(
+    settings: Settings,
+    topic: str,
+    ends: Mapping[int, int],
+    warming: Warming | None,
+    *,
+    anew: bool,
+) -> None:
     """Say where reading begins and how far that is from the topic's ends."""
     directory, timeout = told().recovery, settings.start_timeout.total_seconds()
-    positions = {} if directory is None else recovery.offsets(directory, topic)
+    positions: Mapping[int, int | None] = {}
+    if warming is not None:
+        positions = {p: offset + 1 for p, offset in warming.until.items()}
+    elif directory is not None and not anew:
+        positions = recovery.offsets(directory, topic)
     waiting = None
     if positions or settings.start == "earliest":
         known = {p: offset for p, offset in positions.items() if offset is not None}
         begins = kafka.first_offsets(settings.kafka, topic, ends.keys() - known.keys(), timeout)
         waiting = sum(end - {**begins, **known}[p] for p, end in ends.items())
-    reporting.reads(topic, sorted(ends), positions, start=settings.start, waiting=waiting)
+    whose = "recovery store's" if warming is None else "tables'"
+    reporting.reads(
+        topic, sorted(ends), positions, start=settings.start, waiting=waiting, whose=whose
+    )
 
 
 def _refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:

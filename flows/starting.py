@@ -55,25 +55,50 @@ def start(
     return built
 
 
-def prepare_recovery(flow: str, topics: Mapping[str, str]) -> None:
+def prepare_recovery(
+    flow: str, topics: Mapping[str, str], definitions: Mapping[str, str]
+) -> None:
     """Make or purge the recovery store that Bytewax was told of, before it opens it.
 
-    `topics` are those that the flow reads, with their identities. Raises KnownError for a folder
-    that cannot be used, and InUseError, OtherOwnerError and TopicChangedError for a store that
-    cannot be gone on with.
+    `topics` are those that the flow reads, with their identities, `definitions` what its states
+    are of. Raises KnownError for a folder that cannot be used, and InUseError, OtherOwnerError
+    and TopicChangedError for a store that cannot be gone on with.
     """
     directory = told().recovery
     # One process does it for all: the others wait for it before they open the store.
     if directory is not None and told().process == 0:
         try:
-            recovery_owner.refuse_others(directory, flow, topics)
             recovery.prepare(directory)
-            recovery_owner.claim(directory, flow, topics)
+            recovery_owner.claim(directory, flow, topics, definitions)
         except OSError as error:
             raise KnownError(
                 f"the recovery directory {directory.absolute()} cannot be used: {error.strerror}; "
                 "name another one with -r, or give access to it"
             ) from error
+
+
+def changed_definitions(
+    flow: str, topics: Mapping[str, str], definitions: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Return which of the recovery store's definitions are others now, with what they were.
+
+    Any process may ask; in one that asks when the first has put the store aside none are.
+    Raises OtherOwnerError and TopicChangedError as `prepare_recovery` does.
+    """
+    directory = told().recovery
+    if directory is None:
+        return {}
+    if told().process == 0:
+        recovery_owner.refuse_others(directory, flow, topics)
+    return recovery_owner.changed(directory, definitions)
+
+
+def set_aside() -> Path | None:
+    """Put the recovery store aside, in the first process; return where it is then."""
+    directory = told().recovery
+    if directory is None or told().process != 0:
+        return None
+    return recovery.set_aside(directory)
 
 
 def table_id(settings: Settings, table: Table) -> str:

@@ -32,6 +32,14 @@ WATERMARK_HELD: Final = Gauge(
     "For how long the flow's watermark has waited for the partition while records come.",
     ["topic", "partition"],
 )
+HISTORY_ROWS: Final = Counter(
+    "millstream_history_rows", "Rows of tables that state was made of.", ["topic", "partition"]
+)
+HISTORY_LEFT: Final = Gauge(
+    "millstream_history_left_rows",
+    "Rows of tables that state is still to be made of.",
+    ["topic", "partition"],
+)
 OFFSET_LAG: Final = Gauge(
     "millstream_offset_lag_records",
     "Records between the partition's end and what was consumed.",

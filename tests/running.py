@@ -42,15 +42,18 @@ class Flow:
         *arguments: str,
         at: str = "",
         altered: str = "",
+        redefined: str = "",
         recovery: bool = True,
     ) -> None:
         """`arguments` are Bytewax's; with `at` the process ends itself there, see stopped.py.
 
-        `altered` is a constant and its value, see altered.py.
+        `altered` is a constant and its value, see altered.py, `redefined` a declaration, see
+        redefined.py.
         """
         self.folder, self._log = folder, folder / f"{name}.log"
         module = ["tests.stopped", at] if at else ["bytewax.run"]
         module = ["tests.altered", altered] if altered else module
+        module = ["tests.redefined", redefined] if redefined else module
         work = folder / "work"
         work.mkdir(parents=True, exist_ok=True)
         with self._log.open("a") as log:

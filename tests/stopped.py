@@ -1,6 +1,7 @@
 """``python -m tests.stopped module.name ...`` is ``bytewax.run ...``, told to end at a point.
 
-The point is a function of ours: behind its first call the process sends itself SIGTERM.
+The point is a function of ours: behind its first call the process sends itself SIGTERM, or
+SIGKILL where `:kill` follows its name.
 """
 
 import functools
@@ -16,7 +17,8 @@ import flows  # noqa: F401 # sets what must be set before Polars is imported
 
 def main() -> None:
     """Put the signal behind the function that the first argument names, and run the flow."""
-    point = sys.argv.pop(1)
+    point, _, how = sys.argv.pop(1).partition(":")
+    number = signal.SIGKILL if how == "kill" else signal.SIGTERM
     where, _, name = point.rpartition(".")
     owner = resolve_name(where)
     original, told = getattr(owner, name), False
@@ -27,7 +29,7 @@ def main() -> None:
         result = original(*args, **kwargs)
         if not told:
             told = True
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return result
 
     setattr(owner, name, wrapped)

@@ -13,7 +13,7 @@ from flows.streams.columns import record_columns
 from flows.streams.settings import StreamSettings
 from operators.features import Coded, Feature, Features, Former, Source, load_features
 from operators.records.raw import RAW_COLUMNS, REJECT_COLUMNS
-from operators.records.tables import COORDINATES, STAMPS, TIME, Table
+from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table
 from operators.rules.cases import Fixture
 from operators.rules.rules import alert_columns
 from operators.steps.dedup import duplicate_columns
@@ -179,7 +179,9 @@ class Stream:
     def late(self) -> Table:
         """The records that were late for a window."""
         name = self._table("late", f"gold/late_{self.name}")
-        return Table(name, late_columns(self.late_by), scattered=(self.id,))
+        columns = late_columns(self.late_by)
+        compared = (*COORDINATES, "step", "window_start")
+        return Table(name, columns, compared=compared, scattered=(self.id,))
 
     def windowed(self, lateness: int) -> dict[str, Windows]:
         """Return the windows by name, with their lateness in µs."""
@@ -218,6 +220,18 @@ class Stream:
         if self.windows:
             found.append(self.late)
         return [*found, *map(self.window_table, self.windows)]
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The tables that have each record of the topic once, by what they are."""
+        found = (self.bronze, self.silver, self.duplicates, self.quarantine)
+        return Ledger(*found, others=(self.alerts,) if self.rules else ())
+
+    @property
+    def past(self) -> dict[str, pl.DataType]:
+        """What silver has of each record that features and windows are worked out from."""
+        added = self.features.columns if self.features else {}
+        return {name: kind for name, kind in self.columns.items() if name not in added}
 
     @property
     def fixture(self) -> Fixture:

@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -78,6 +79,27 @@ def prepare(directory: Path) -> int:
             ).rowcount
         store.close()
     return purged
+
+
+def set_aside(directory: Path) -> Path | None:
+    """Put a recovery store's files into a new folder within it; return that, None without any.
+
+    Within it, as it may be the root of a volume. This needs all processes of the flow to be
+    stopped; the files are those of a store still. Raises InUseError if another copy of it runs.
+    """
+    files = sorted(directory.glob("part-*.sqlite3"))
+    if not files:
+        return None
+    hold(directory)
+    aside = directory / f"aside-{datetime.now(UTC):%Y-%m-%dT%H-%M-%S-%f}Z"
+    aside.mkdir()
+    for file in files:
+        with contextlib.closing(sqlite3.connect(file)) as store:
+            # Nothing may be left beside it that a new store of its name would take for its own.
+            store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for each in (file, *directory.glob(f"{file.name}-*")):
+            each.rename(aside / each.name)
+    return aside
 
 
 def _make(directory: Path) -> None:

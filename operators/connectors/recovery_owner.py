@@ -1,4 +1,4 @@
-"""Whose a recovery store is: the flow that made it, and the topics that its offsets are of."""
+"""Whose a recovery store is: its flow, the topics of its offsets, and what its states are of."""
 
 import contextlib
 import sqlite3
@@ -15,6 +15,7 @@ _MAKE: Final = (
 )
 _FLOW: Final = "flow"
 _TOPIC: Final = "topic:"
+_STATE: Final = "state:"
 
 
 class OtherOwnerError(KnownError):
@@ -58,12 +59,46 @@ def refuse_others(directory: Path, flow: str, topics: Mapping[str, str]) -> None
                 )
 
 
-def claim(directory: Path, flow: str, topics: Mapping[str, str]) -> None:
-    """Write into a recovery store whose it is."""
-    rows = [(_FLOW, flow), *((_TOPIC + topic, identity) for topic, identity in topics.items())]
+def changed(directory: Path, definitions: Mapping[str, str]) -> dict[str, str | None]:
+    """Return what a store's states are of that is another now, with what it was, by name.
+
+    None stands for what is new. A store that was made before stores knew it has changed in
+    nothing: it takes the `definitions` up with `claim`.
+    """
+    found: dict[str, str | None] = {}
+    for file in sorted(directory.glob("part-*.sqlite3")):
+        try:
+            # Not to be made by looking: the first process may have put it aside meanwhile.
+            where = f"{file.absolute().as_uri()}?mode=rw"
+            with contextlib.closing(sqlite3.connect(where, uri=True)) as store:
+                known, _ = _known(store)
+        except sqlite3.OperationalError:
+            if file.exists():
+                raise
+            continue
+        then = {n.removeprefix(_STATE): v for n, v in known.items() if n.startswith(_STATE)}
+        if then:
+            found |= {n: v for n, v in then.items() if definitions.get(n) != v}
+            found |= dict.fromkeys(definitions.keys() - then.keys())
+    return found
+
+
+def claim(
+    directory: Path,
+    flow: str,
+    topics: Mapping[str, str],
+    definitions: Mapping[str, str] | None = None,
+) -> None:
+    """Write into a recovery store whose it is, and what its states are of."""
+    rows = [
+        (_FLOW, flow),
+        *((_TOPIC + topic, identity) for topic, identity in topics.items()),
+        *((_STATE + name, text) for name, text in (definitions or {}).items()),
+    ]
     for file in sorted(directory.glob("part-*.sqlite3")):
         with contextlib.closing(sqlite3.connect(file)) as store, store:
             store.execute(_MAKE)
+            store.execute(f"DELETE FROM {_TABLE} WHERE name LIKE '{_STATE}%'")  # noqa: S608 # our own
             store.executemany(f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?)", rows)  # noqa: S608 # our own name
 
 

@@ -1,9 +1,12 @@
 """Hold-ups: which partition the flow's watermark waits for while records come, and why."""
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from logging import Logger
 from typing import Final
 
+from operators import metrics
 from operators.event_time.multi_topic import MultiTopicWatermark
 from operators.event_time.watermarks import FlowWatermark, ended
 from operators.records.batches import NO_WATERMARK, Progress
@@ -72,6 +75,17 @@ class HoldUp:
         self._mark, self._moved, self._offsets = mark, now, offsets
         self._said = self.held = None
         return lines
+
+
+def watch(hold_up: HoldUp, flow: FlowWatermark | MultiTopicWatermark, log: Logger) -> None:
+    """Look once an epoch: log what is to be said, and show for how long who is waited for."""
+    for line in hold_up.look(flow, time.monotonic()):
+        log.warning("%s", line)
+    held = hold_up.held
+    for each in flow.seen:
+        mine = held and (held.topic, held.partition) == (each.topic, each.partition)
+        seconds = held.seconds if held and mine else 0
+        metrics.WATERMARK_HELD.labels(each.topic, each.partition).set(seconds)
 
 
 def _at(watermark: int) -> str:

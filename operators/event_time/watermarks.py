@@ -14,26 +14,48 @@ class PartitionWatermark:
     """A partition's watermark: its largest event time minus the bounded out-of-orderness.
 
     It depends on the partition's records alone, so every replay computes the same. `bound`
-    is in µs; `largest` resumes an earlier one.
+    is in µs; `largest` resumes an earlier one, and `told` one that was retracing its past.
     """
 
-    def __init__(self, bound: int, largest: int = NO_WATERMARK) -> None:
+    def __init__(
+        self, bound: int, largest: int = NO_WATERMARK, told: int = NO_WATERMARK
+    ) -> None:
         self.bound = bound
         self.largest = largest
+        self.told = told
+        """The last watermark of the past that is being retraced, in µs."""
 
     @property
     def current(self) -> int:
-        """The watermark in µs, NO_WATERMARK before the first event."""
+        """The watermark in µs, NO_WATERMARK before the first event.
+
+        While the past is retraced that before the newest event: no later one was judged by less.
+        """
+        if self.told != NO_WATERMARK:
+            return self.told
         return NO_WATERMARK if self.largest == NO_WATERMARK else self.largest - self.bound
 
     def advance(self, event_times: Int64s) -> Int64s:
         """Take n event times in offset order; return the watermark before each, shape (n,)."""
         if len(event_times) == 0:
             return event_times
+        self.settle()
         largest = np.maximum.accumulate(np.concatenate(([self.largest], event_times)))
         self.largest = int(largest[-1])
         before = largest[:-1]
         return np.where(before == NO_WATERMARK, NO_WATERMARK, before - self.bound)
+
+    def retrace(self, event_times: Int64s, watermarks: Int64s) -> None:
+        """Take n events of the past with the watermarks before each, whatever bound made them."""
+        if len(event_times):
+            self.largest = max(self.largest, int(event_times.max()))
+            self.told = int(watermarks[-1])
+
+    def settle(self) -> None:
+        """End the past: from here on the bound counts, but no watermark goes back."""
+        if self.told != NO_WATERMARK:
+            self.largest = max(self.largest, self.told + self.bound)
+            self.told = NO_WATERMARK
 
 
 class Idleness:
@@ -84,11 +106,15 @@ class FlowWatermark:
         """Take a partition's newest progress, before any of its rows are judged.
 
         A partition that was added to the topic joins at its own floor, or at the watermark of
-        the snapshot that the flow resumed from: what had closed by then stays closed.
+        the snapshot that the flow resumed from: what had closed by then stays closed. One that
+        goes on behind its past respects what the tables had closed by then.
         """
         entry = max(self._entry, progress.floor)
         if entry != NO_WATERMARK and progress.partition not in self._seen:
             self._floors[progress.partition] = max(entry, self.floor(progress.partition))
+        if progress.closed != NO_WATERMARK:
+            closed = max(progress.closed, self.floor(progress.partition))
+            self._floors[progress.partition] = closed
         self._seen[progress.partition] = progress
 
     @property

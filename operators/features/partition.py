@@ -157,8 +157,14 @@ class PartitionFeatures(Composite):
     def advance(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Return the rows, in offset order, with `watermark` and a column for each feature.
 
-        `watermark` is the partition's before the row, null before the first event.
+        `watermark` is the partition's before the row, null before the first event. Rows that
+        have it already are of the past, and are taken as they were judged then.
         """
+        past = frame["watermark"] if "watermark" in frame.columns else None
+        if past is None:
+            self.watermark.settle()
+        else:
+            frame = frame.drop("watermark")
         if frame.height == 0:
             return frame.with_columns(
                 pl.lit(None, TIME).alias("watermark"),
@@ -170,7 +176,11 @@ class PartitionFeatures(Composite):
                 ),
             )
         times = in_micros(frame["event_time"])
-        watermarks = self.watermark.advance(times)
+        if past is None:
+            watermarks = self.watermark.advance(times)
+        else:
+            watermarks = in_micros(past)
+            self.watermark.retrace(times, watermarks)
         masks = self._conditions.masks(frame)
         made: dict[str, pl.Series] = {}
         for by, group in self._groups.items():
@@ -188,10 +198,14 @@ class PartitionFeatures(Composite):
 
     def head(self) -> dict[str, Any]:
         """Return what is no row, as builtins, and which features the rows are of."""
-        return super().head() | {"largest": self.watermark.largest, **self._keeps.head()}
+        mark = self.watermark
+        own = {"largest": mark.largest, "told": mark.told}
+        return super().head() | own | self._keeps.head()
 
     def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
         """Take up what was given before; raises StateLacksError if it was of other features."""
         head, found = self._keeps.read(head, found)
         super().load(head, found)
         self.watermark.largest = head["largest"]
+        # Heads of before states could be made anew from tables do not have it.
+        self.watermark.told = head.get("told", NO_WATERMARK)

@@ -31,7 +31,10 @@ class Progress:
     closed by then stays closed. `caught_up` says that the broker had nothing behind `offset`
     when it was last heard: neither records to read nor a transaction that is open. `behind` is
     how many offsets it then had there, and `blocked` says that they cannot be read as long as a
-    transaction is open. All that is the source's to say.
+    transaction is open. Of `past` records the tables have everything already: they only make
+    state anew. `closed` is the flow's watermark, in µs, that the tables had come to when the
+    partition goes on behind its past: what had closed by then stays closed. All that is the
+    source's to say.
 
     The rest is said where watermarks are made: `watermark` is the partition's own after that
     offset in µs, `quiet` for how many seconds no event has come, and `idle` whether that is
@@ -49,6 +52,8 @@ class Progress:
     behind: int = 0
     blocked: bool = False
     quiet: float = 0.0
+    past: bool = False
+    closed: int = NO_WATERMARK
 
     def at(self, watermark: int) -> Self:
         """Return the same progress with the partition's watermark, in µs, filled in."""

@@ -1,6 +1,6 @@
 """Tables: what each holds, and how its rows are fenced."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -25,6 +25,8 @@ class Table:
 
     Rows "by offset" carry `COORDINATES`; rows "by window" carry a time, `closes`, and come
     when the flow's watermark reaches it plus `lateness` µs. `STAMPS` come on top of `columns`.
+    Of rows "by offset" that an earlier one may have had none of, as they are of a window that is
+    new, the `compared` columns tell them apart: those at or before the fence are looked up.
     `scattered` columns hold texts or fractions that hardly repeat: a dictionary of them costs
     the writer a third of its time and saves nothing.
     """
@@ -35,9 +37,25 @@ class Table:
     partition_by: tuple[str, ...] = ()
     lateness: int = 0
     closes: str = "window_end"
+    compared: tuple[str, ...] = ()
     scattered: tuple[str, ...] = ("payment_id",)
 
     @property
     def schema(self) -> dict[str, pl.DataType]:
         """All columns with their types, in the table's order."""
         return {**self.columns, **STAMPS}
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The tables of a stream in which each of its records is, and others by offset.
+
+    `records` has each record as it came, and `good`, `repeated` and `refused` have it once among
+    them.
+    """
+
+    records: Table
+    good: Table
+    repeated: Table
+    refused: Table
+    others: Sequence[Table] = ()

@@ -48,22 +48,29 @@ class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
         state = state or {"version": STATE_VERSION, "largest": NO_WATERMARK}
         if state["version"] not in (1, STATE_VERSION):
             raise ValueError(f"watermarks of state version {state['version']}")
-        self._mark = PartitionWatermark(bound, state["largest"])
+        told = state.get("told", NO_WATERMARK)
+        self._mark = PartitionWatermark(bound, state["largest"], told)
         # Version 1 did not tell when the last event came.
         self._clock = Clock(idle_timeout, state.get("heard"))
 
     def on_batch(self, values: list[Batch]) -> tuple[list[Batch], bool]:
         frame = merge(values)
-        before = self._mark.advance(in_micros(frame["event_time"]))
-        marks = pl.Series("watermark", before)
-        marks = marks.set(marks == NO_WATERMARK, None).cast(TIME)
+        times = in_micros(frame["event_time"])
+        if "watermark" in frame.columns:
+            self._mark.retrace(times, in_micros(frame["watermark"]))
+        else:
+            self._mark.settle()
+            before = self._mark.advance(times)
+            marks = pl.Series("watermark", before)
+            frame = frame.with_columns(marks.set(marks == NO_WATERMARK, None).cast(TIME))
         progress = self._clock.judge(values[-1].progress, self._mark.current, frame.height)
-        return [Batch(progress, frame.with_columns(marks))], StatefulBatchLogic.RETAIN
+        return [Batch(progress, frame)], StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> dict[str, Any]:
         return {
             "version": STATE_VERSION,
             "largest": self._mark.largest,
+            "told": self._mark.told,
             "heard": self._clock.heard(),
         }
 
@@ -74,7 +81,7 @@ def watermarks(
 ) -> Stream[Batch]:
     """Add `watermark`, the partition's before each record, and say which partition is idle.
 
-    `out_of_orderness` is in µs, `idle_timeout` in s.
+    Records of the past have it already. `out_of_orderness` is in µs, `idle_timeout` in s.
     """
     keyed = op.key_on("partition", up, lambda b: f"{b.progress.topic}/{b.progress.partition}")
     done = op.stateful_batch(

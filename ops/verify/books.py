@@ -17,6 +17,7 @@ from operators.connectors.delta.table import Fence, table_uri
 from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
 from ops.verify.chargebacks import check_chargebacks
+from ops.verify.features import check_features
 from ops.verify.report import Check, Report, only_once
 from ops.verify.topics import reject_ids, sent_once, source_records, still_there
 from ops.verify.windows import check_windows
@@ -102,6 +103,16 @@ class _Books:
         """Return every check; `truth` is what a simulation wrote beside the topic."""
         rejects = self._tables.read(self._stream.quarantine.name, [*_PLACE, "stage", "code"])
         checks = self._check_places(rejects, truth)
+        if self._stream.features:
+            checks.append(
+                check_features(
+                    self._stream,
+                    self._settings.delta_root,
+                    self._own.topic,
+                    micros(self._own.out_of_orderness),
+                    self._told,
+                )
+            )
         if self._stream.windows:
             self._told(f"working out the windows of {self._stream.name} anew")
             checks += self._check_windows()

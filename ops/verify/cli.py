@@ -63,7 +63,7 @@ def show(report: Report, console: Console) -> None:
         mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
         name = check.name
         if check.deleted:
-            name += f" (not compared: {check.deleted:,}, deleted by retention)"
+            name += f" (not compared: {check.deleted:,}, {check.because})"
         table.add_row(mark, name, f"{check.compared:,}", f"{check.offending:,}")
     console.print(table)
     for check in report.checks:

@@ -13,7 +13,7 @@ SHOWN: Final = 10
 class Check:
     """One statement about the books; it holds if no row offends against it.
 
-    `deleted` rows could not be compared any more: retention has deleted what they belong to.
+    `deleted` rows could not be compared, `because` retention has deleted what they belong to.
     """
 
     name: str
@@ -21,6 +21,7 @@ class Check:
     offending: int
     examples: list[dict[str, Any]] = field(default_factory=list)
     deleted: int = 0
+    because: str = "deleted by retention"
 
     @property
     def ok(self) -> bool:

@@ -1,19 +1,14 @@
 """The clicks flow whole: the worked example of a declared stream, killed, verified, queried."""
 
-import io
 import random
 import shutil
-import struct
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import fastavro
 import polars as pl
 import pytest
 from confluent_kafka import Producer
 
-import schemas
 from flows import settings as settings_
 from flows.streams import CLICKS
 from operators.connectors.kafka.client import read_to_end
@@ -24,28 +19,11 @@ from ops.query import query
 from ops.topics import create_topic
 from ops.verify import verify
 from tests import topics
+from tests.flows.clicks import click
 from tests.ops.reports import broken
 from tests.running import Flow, run, wait_until
 
 ROOT = Path(__file__).parents[2]
-START = datetime(2026, 3, 1, tzinfo=UTC)
-SCHEMA = fastavro.parse_schema(schemas.latest("click"))
-FRAME = struct.pack(">bI", 0, schemas.local_id("click", 1))
-
-
-def click(number: int, **fields: Any) -> bytes:
-    values = {
-        "click_id": f"click-{number}",
-        "event_time": START + timedelta(seconds=3 * number),
-        "user_id": f"user-{number % 17}",
-        "campaign_id": f"campaign-{number % 3}",
-        "cost_minor": number % 50,
-        "kind": ("IMPRESSION", "IMPRESSION", "CLICK", "CONVERSION")[number % 4],
-    } | fields
-    out = io.BytesIO()
-    out.write(FRAME)
-    fastavro.schemaless_writer(out, SCHEMA, values)
-    return out.getvalue()
 
 
 def records(luck: random.Random) -> list[tuple[int, bytes]]:

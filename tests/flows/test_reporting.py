@@ -53,3 +53,16 @@ def test_a_line_tells_what_came_since_the_one_before():
     assert "11,574 d behind the clock (told/0)" in line
     now[0] += 60
     assert reporter.line().startswith("payments: nothing new in 60 s; ")
+
+
+def test_a_line_tells_how_much_of_its_state_a_flow_has_made():
+    metrics.HISTORY_ROWS.clear()
+    metrics.HISTORY_LEFT.clear()
+    reporter = Reporter("payments", 60)
+    metrics.HISTORY_ROWS.labels("told", "0").inc(700)
+    metrics.HISTORY_LEFT.labels("told", "0").set(200)
+    metrics.HISTORY_LEFT.labels("told", "1").set(100)
+    made = "payments: state is made of the tables' rows, 700 of 1,000 (70 %); nothing new in"
+    assert reporter.line().startswith(made)
+    metrics.HISTORY_LEFT.clear()
+    assert reporter.line().startswith("payments: nothing new in")

@@ -11,10 +11,12 @@ from deltalake import DeltaTable
 
 from flows import settings as settings_
 from flows.settings import Settings
+from flows.streams import PAYMENTS
 from ops.local import Stack
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
-from ops.verify import verify
+from ops.verify import Check, verify
+from ops.verify.features import check_features
 from tests import topics
 from tests.ops.reports import broken, spoil
 from tests.running import environment, run
@@ -74,6 +76,35 @@ def test_a_changed_value_is_named(copy: Settings) -> None:
         updates={"amount_minor_sum": "amount_minor_sum + 1"}, predicate="payments = 2"
     )
     assert broken(verify(copy)) == ["gold/terminal_minute equals silver's windows, row for row"]
+
+
+def test_a_changed_feature_is_named(copy: Settings) -> None:
+    silver = DeltaTable(f"{copy.delta_root}/silver/payments")
+    silver.update(
+        updates={"card_amount_minor_24h": "card_amount_minor_24h + 1"},
+        predicate="source_partition = 1 AND source_offset = 1000",
+    )
+    (failed,) = [check for check in verify(copy).checks if not check.ok]
+    assert failed.name == "silver/payments' features are what the payments before make them"
+    (example,) = failed.examples
+    assert example["feature"] == "card_amount_minor_24h"
+    assert (example["source_partition"], example["source_offset"]) == (1, 1000)
+    assert example["stored"] == example["made"] + 1
+    assert example["differences"] == failed.offending == 1
+
+
+def test_a_feature_is_not_missed_in_rows_that_are_older(copy: Settings) -> None:
+    silver = DeltaTable(f"{copy.delta_root}/silver/payments")
+
+    def check() -> Check:
+        return check_features(PAYMENTS, copy.delta_root, TOPIC, 30_000_000)
+
+    silver.update(updates={"card_count_1h": "NULL"}, predicate="source_offset < 700")
+    found = check()
+    assert found.ok
+    assert 4 * 600 < found.deleted <= 4 * 700
+    silver.update(updates={"card_count_1h": "NULL"}, predicate="source_offset = 1000")
+    assert [each["feature"] for each in check().examples] == ["card_count_1h"]
 
 
 def test_the_command_exits_with_1_and_prints_json(

@@ -51,8 +51,7 @@ class FenceLostError(FencedError):
         super().__init__(
             f"what the rows of {names} account for is no longer in their logs{why}: more rows "
             "would be there twice or never. Delete these tables and the recovery directory: "
-            "the flow then reads the topic from the start and adds to each table only what it "
-            "lacks"
+            "the flow then adds to each table only what it lacks, of silver or of the whole topic"
         )
 
 
@@ -120,8 +119,8 @@ def refuse_restored(handle: DeltaTable, table: Table, fence: Fence) -> None:
         raise FencedError(
             f"table {table.name} was restored to its {what}: its rows went back, but not the "
             "offsets that it accounts for, so what it has lost would never be written again. "
-            "Delete this table and the recovery directory: the flow then reads the topic from "
-            "the start and adds to each table only what it lacks"
+            "Delete this table and the recovery directory: the flow then adds to "
+            "each table only what it lacks, of silver or of the whole topic"
         )
 
 
@@ -142,8 +141,8 @@ def refuse_behind(
         raise FencedError(
             f"table {table.name} is behind the recovery store ({'; '.join(behind)}): it was "
             "deleted or restored to an older version. Restore the recovery directory of the "
-            "same time, or start with an empty one: the flow then reads the topic from the "
-            "start and adds to each table only what it lacks"
+            "same time, or start with an empty one: the flow then adds to each "
+            "table only what it lacks, of silver or of the whole topic"
         )
 
 
@@ -175,3 +174,10 @@ def frontiers_of(root: str, tables: Iterable[Table], fence: Fence) -> list[Front
     if lost:
         raise FenceLostError(lost)
     return found
+
+
+def has_rows(root: str, table: Table, fence: Fence) -> bool:
+    """Tell whether a table is there and accounts for anything; raises StorageUnavailableError."""
+    return any(
+        recorded(handle, fence) != Frontier() for _, handle in tables_there(root, [table])
+    )

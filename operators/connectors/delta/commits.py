@@ -53,6 +53,17 @@ def newest_fence(table: DeltaTable, flow: str) -> dict[str, int] | None:
     return None
 
 
+def fences(table: DeltaTable, flow: str) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
+    """Yield, the newest first, the fences of a flow's commits of rows.
+
+    Each with what moved as it was before, both by transactions' ids.
+    """
+    for commit in _newest_first(table):
+        told = _told(commit)
+        if told.get("flow") == flow and told.get("rows") and isinstance(told["fence"], dict):
+            yield dict(told["fence"]), dict(told.get("before") or {})
+
+
 def restored_to(table: DeltaTable) -> int | datetime | str | None:
     """Return the version or time that a table was restored to after our newest rows.
 

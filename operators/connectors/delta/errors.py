@@ -10,8 +10,8 @@ _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*m")
 # Object stores' URLs may be signed.
 _QUERY: Final = re.compile(r"(\w://[^\s?]+)\?\S+")
 ANEW: Final = (
-    "move this table away and delete the recovery directory: the flow then reads the topic from "
-    "the start and adds to each table only what it lacks"
+    "move this table away and delete the recovery directory: the flow then adds to "
+    "each table only what it lacks, of silver or of the whole topic"
 )
 """How a table is made anew; tests do as it says."""
 

@@ -38,6 +38,7 @@ from operators.connectors.delta.errors import (
 from operators.connectors.delta.layout import columns_of, laid_out
 from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.paths import local_folder
+from operators.connectors.delta.reading import lacking
 from operators.connectors.delta.table import (
     Fence,
     check_storage,
@@ -47,7 +48,7 @@ from operators.connectors.delta.table import (
     unavailable,
 )
 from operators.event_time.frontier import Frontier, Tracker, joining_floors
-from operators.event_time.holdup import HoldUp
+from operators.event_time.holdup import HoldUp, watch
 from operators.records.batches import Progress
 from operators.records.tables import STAMPS, Table
 
@@ -68,6 +69,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._parquet = writer_properties(table)
         self._epoch = 1
         self._rows: list[pl.DataFrame] = []
+        self._again: list[pl.DataFrame] = []
         self._commit: Future[None] | None = None
         self._reopen()
         with reaching(self._handle.table_uri):
@@ -97,15 +99,17 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
                 self._tracker.observe(item)
                 continue
             rows = self._frontier.beyond(self._table, item)
-            if rows.height < item.height:
-                self._fenced.inc(item.height - rows.height)
+            if rows.height < item.height and self._table.compared:
+                self._again.append(item)
+                continue
+            self._fenced.inc(item.height - rows.height)
             if rows.height:
                 self._rows.append(rows)
 
     @property
     def waits(self) -> bool:
         """Whether there are rows whose commit has not begun."""
-        return bool(self._rows) and self._commit is None
+        return bool(self._rows or self._again) and self._commit is None
 
     def begin_commit(self, pool: ThreadPoolExecutor) -> None:
         """Start the epoch's commit."""
@@ -117,7 +121,10 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             "flow_version": pl.lit(self._sink.flow_version),
             "written_at": pl.lit(datetime.now(UTC)).cast(STAMPS["written_at"]),
         }
-        rows = pl.concat(self._rows).with_columns(**stamps)
+        again = [lacking(self._handle, each, self._table.compared) for each in self._again]
+        rows = pl.concat([*self._rows, *again]).with_columns(**stamps)
+        if not rows.height:
+            return
         self._append(rows, self._frontier.joined(self._tracker.frontier))
         if self._age >= _REOPEN_AFTER:
             self._reopen()
@@ -192,24 +199,16 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             self._commit.result()
             self._commit = None
             self._rows.clear()
+            self._again.clear()
         self._epoch += 1
         flow = self._tracker.flow.freeze()
         if self._hold_up is not None:
-            self._say_who_holds_up(self._hold_up)
+            watch(self._hold_up, self._tracker.flow, LOG)
         return {
             "version": STATE_VERSION,
             "offsets": [(t, p, offset) for (t, p), offset in self._frontier.offsets.items()],
             "flow": flow,
         }
-
-    def _say_who_holds_up(self, hold_up: HoldUp) -> None:
-        for line in hold_up.look(self._tracker.flow, time.monotonic()):
-            LOG.warning("%s", line)
-        held = hold_up.held
-        for each in self._tracker.flow.seen:
-            mine = held and (held.topic, held.partition) == (each.topic, each.partition)
-            seconds = held.seconds if held and mine else 0
-            metrics.WATERMARK_HELD.labels(each.topic, each.partition).set(seconds)
 
 
 class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):

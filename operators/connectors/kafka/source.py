@@ -47,6 +47,8 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._run = Bounded(source.shutdown, self._name, bound, closes_windows=closes)
         # From the first snapshot with it on, the states know at which watermark it joined.
         self._floor = NO_WATERMARK if state else source.floors.get(partition, NO_WATERMARK)
+        # So they know what had closed when it went on behind its past.
+        self._closed = (state or {}).get("closed", NO_WATERMARK)
         # Where the broker last said that there is no more to read now.
         self._end: int | None = None
         self._silent = self._backlog = False
@@ -203,6 +205,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             len(source.partitions),
             following - 1,
             floor=self._floor,
+            closed=self._closed,
             # Before its end was seen it may be behind what another run has read of it.
             caught_up=self._end is not None and following >= high and not self._run.more,
             behind=behind,
@@ -287,4 +290,10 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
 
         Raises KafkaUnavailableError or KafkaException if the brokers do not say where that is.
         """
-        return _Partition(self, int(for_part.rpartition("/")[2]), resume_state)
+        return self.open(int(for_part.rpartition("/")[2]), resume_state)
+
+    def open(
+        self, partition: int, state: dict[str, Any] | None
+    ) -> StatefulSourcePartition[Any, dict[str, Any]]:
+        """Open one partition as `build_part` does."""
+        return _Partition(self, partition, state)

@@ -202,3 +202,17 @@ def test_a_store_has_large_pages_and_a_write_ahead_log(tmp_path):
     run(tmp_path, ["a"])
     assert ask(tmp_path, "PRAGMA page_size") == [(65_536,)]
     assert ask(tmp_path, "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_a_store_that_is_set_aside_is_whole_and_a_new_one_begins(tmp_path):
+    assert recovery.set_aside(tmp_path) is None
+    recovery.prepare(tmp_path)
+    run(tmp_path, ["a", "a"])
+    aside = recovery.set_aside(tmp_path)
+    assert aside is not None
+    assert aside.parent == tmp_path
+    assert not list(tmp_path.glob("part-*"))
+    recovery.prepare(tmp_path)
+    assert run(tmp_path, ["a"]) == [("a", 1)]
+    # What was set aside can be gone on with, under another name.
+    assert run(aside, ["a", "a", "a"]) == [("a", 3)]

@@ -256,3 +256,43 @@ def test_who_is_waited_for_is_the_one_furthest_behind_of_those_that_are_not_idle
     assert flow.waits_for == at(1, 20)
     idle = flow_of(at(0, 100, idle=True), at(1, 10, idle=True))
     assert idle.waits_for == at(1, 10, idle=True)
+
+
+# --- the past, as tables have it -------------------------------------------------------------
+
+
+def test_the_past_is_retraced_by_the_watermarks_that_it_had():
+    past = PartitionWatermark(10)
+    before = past.advance(np.array([100, 90, 130]))
+    again = PartitionWatermark(10)
+    again.retrace(np.array([100, 90]), before[:2])
+    assert again.current == 90
+    again.retrace(np.array([130]), before[2:])
+    # Behind the last event of the past it is not ahead of what a later one was judged by.
+    assert again.current == 90
+    again.settle()
+    assert again.current == past.current == 120
+    assert again.advance(np.array([131])).tolist() == [120]
+
+
+def test_no_watermark_goes_back_where_another_bound_goes_on():
+    again = PartitionWatermark(50)
+    again.retrace(np.array([100, 101]), np.array([NO_WATERMARK, 90]))
+    assert PartitionWatermark(50, again.largest, again.told).current == again.current == 90
+    again.settle()
+    assert again.current == 90
+    assert again.advance(np.array([130, 150])).tolist() == [90, 90]
+    assert again.current == 100
+
+
+def test_a_partition_behind_its_past_respects_what_the_tables_had_closed():
+    flow = FlowWatermark()
+    flow.observe(Progress("t", 0, 2, watermark=70, past=True))
+    flow.observe(Progress("t", 1, 2, watermark=20, past=True))
+    assert flow.current == 20
+    # It was idle when the tables closed what was before 60.
+    flow.observe(Progress("t", 1, 2, watermark=20, closed=60))
+    assert (flow.current, flow.floor(1)) == (60, 60)
+    resumed = FlowWatermark.thaw(flow.freeze())
+    resumed.observe(Progress("t", 1, 2, watermark=30))
+    assert (resumed.current, resumed.floor(1), resumed.floor(0)) == (60, 60, NO_WATERMARK)

@@ -1,0 +1,40 @@
+"""What a recovery store's states are of."""
+
+from operators.connectors import recovery, recovery_owner
+
+TOPICS = {"t": "cluster/id"}
+
+
+def test_what_states_are_of_is_compared_by_name(tmp_path):
+    now = {"a": "1", "b": "2"}
+    assert recovery_owner.changed(tmp_path, now) == {}
+    recovery.prepare(tmp_path)
+    recovery_owner.claim(tmp_path, "f", TOPICS, now)
+    assert recovery_owner.changed(tmp_path, now) == {}
+    later = {"a": "other", "c": "3"}
+    assert recovery_owner.changed(tmp_path, later) == {"a": "1", "b": "2", "c": None}
+    recovery_owner.refuse_others(tmp_path, "f", TOPICS)
+
+
+def test_a_store_of_before_takes_up_what_its_states_are_of(tmp_path):
+    recovery.prepare(tmp_path)
+    recovery_owner.claim(tmp_path, "f", TOPICS)
+    assert recovery_owner.changed(tmp_path, {"a": "1"}) == {}
+    recovery_owner.claim(tmp_path, "f", TOPICS, {"a": "1"})
+    assert recovery_owner.changed(tmp_path, {"a": "2"}) == {"a": "1"}
+
+
+def test_a_store_that_is_put_aside_meanwhile_is_not_made_by_looking(tmp_path, monkeypatch):
+    recovery.prepare(tmp_path)
+    recovery_owner.claim(tmp_path, "f", TOPICS, {"a": "1"})
+    connect = recovery_owner.sqlite3.connect
+
+    def late(*args, **kwargs):
+        for file in tmp_path.glob("part-*"):
+            file.unlink()
+        return connect(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recovery_owner.sqlite3, "connect", late)
+        assert recovery_owner.changed(tmp_path, {"a": "2"}) == {}
+    assert not list(tmp_path.glob("part-*"))

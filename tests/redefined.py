@@ -1,0 +1,43 @@
+"""``python -m tests.redefined name ...`` is ``bytewax.run ...`` with another declaration of clicks.
+
+The names are those of the functions here.
+"""
+
+import runpy
+import sys
+from dataclasses import replace
+
+import flows  # noqa: F401 # sets what must be set before Polars is imported
+from flows.streams import CLICKS
+from operators.windows import Windows, agg, session, tumbling
+
+_WINDOWS = dict(CLICKS.windows)
+_USERS = Windows(
+    ("user_id",), session("1h"), {"n": agg.count(), "campaigns": agg.distinct("campaign_id")}
+)
+
+
+def window_added() -> dict[str, Windows]:
+    return _WINDOWS | {"user_sessions": _USERS}
+
+
+def window_changed() -> dict[str, Windows]:
+    changed = replace(_WINDOWS["campaign_5m"], window=tumbling("10m"))
+    return {"user_sessions": _USERS, "campaign_5m": changed}
+
+
+def window_renamed() -> dict[str, Windows]:
+    found = window_changed()
+    return found | {"campaign_10m": found.pop("campaign_5m")}
+
+
+def main() -> None:
+    """Declare the windows that the function of the first argument returns; run the flow."""
+    windows = globals()[sys.argv.pop(1)]()
+    CLICKS.windows.clear()  # type: ignore[attr-defined]
+    CLICKS.windows.update(windows)  # type: ignore[attr-defined]
+    runpy.run_module("bytewax.run", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
