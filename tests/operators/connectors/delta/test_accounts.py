@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from operators.connectors.delta import commits
 from operators.connectors.delta.accounts import FenceLostError, accounted, recorded
 from operators.connectors.delta.errors import FencedError
-from operators.connectors.delta.table import Fence, commits, table_uri
+from operators.connectors.delta.table import Fence, table_uri
 from tests.field.tables import checkpoint_of_spark, clean_up_log, limit_transactions
 from tests.operators.connectors.delta_flow import (
     PANES,
