@@ -11,7 +11,8 @@ import polars as pl
 from operators.records.batches import Batch
 from operators.state.shards import SHARDS
 from operators.state.snapshots import State
-from operators.steps.keyed import GroupLogic, Routed, route
+from operators.steps.keyed import GroupLogic, route
+from operators.steps.routing import Routed
 from operators.steps.snapshots import KeyedStates, Turn
 
 GROUPS: Final = 16

@@ -4,38 +4,20 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import bytewax.operators as op
-import numpy as np
 import polars as pl
 from bytewax.dataflow import Stream, operator
 
 from operators import metrics
-from operators.columns.frames import stacked, taken
-from operators.columns.hashing import key_groups
+from operators.columns.frames import stacked
 from operators.columns.times import in_micros
 from operators.records.batches import Batch, Progress, merge
 from operators.state.event_time_buffer import HASH, LATE_ROWS, OFFSET, PARTITION
 from operators.state.snapshots import State
+from operators.steps.routing import LATE, Routed, add_rows, to_all_groups
 from operators.steps.snapshots import KeyedStates, SnapshotLogic, write_shards
-
-LATE: Final = "late"
-"""The key of late rows, which no key group has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """What one activation brings to a key group: everyone's progress, and its own rows.
-
-    `side` tells the streams of a join apart: 0 is the left or only one.
-    """
-
-    group: int
-    side: int
-    progress: list[Progress]
-    rows: pl.DataFrame | None
-
 
 Keyed: TypeAlias = tuple[str, Routed | pl.DataFrame]
 
@@ -47,33 +29,23 @@ def route(
     lateness: int,
     side: int = 0,
 ) -> list[Keyed]:
-    """Return a slice for each key group, and under the key LATE the late rows if there are any.
+    """Return what each key group gets, and under the key LATE the late rows if there are any.
 
     `make` turns records into keyed rows, whose order and number may differ. Records need
-    `watermark`; one whose time plus `lateness` µs is before it is late. Every group gets every
-    partition's progress, so that a key that falls silent still settles.
+    `watermark`; one whose time plus `lateness` µs is before it is late.
     """
-    progress = [batch.progress for batch in batches]
-    result: list[Keyed] = [
-        (str(group), Routed(group, side, progress, None)) for group in range(groups)
-    ]
+    routed = to_all_groups([batch.progress for batch in batches], groups, side)
     frame = merge(batches)
     if frame.height == 0:
-        return result
+        return [*routed]
+    missed: list[Keyed] = []
     late = in_micros(frame["event_time"]) + lateness < in_micros(frame["watermark"])
     if late.any():
-        result.append((LATE, _late(frame.filter(late), make)))
+        missed = [(LATE, _late(frame.filter(late), make))]
         frame = frame.filter(~late)
     rows = make(frame)
-    group = key_groups(rows[HASH].to_numpy(), groups)
-    rows = taken(rows, np.argsort(group, kind="stable"))
-    start = 0
-    for index, size in enumerate(np.bincount(group, minlength=groups).tolist()):
-        if size:
-            mine = rows.slice(start, size)
-            result[index] = (str(index), Routed(index, side, progress, mine))
-        start += size
-    return result
+    add_rows(routed, rows, rows[HASH].to_numpy())
+    return [*routed, *missed]
 
 
 def _late(frame: pl.DataFrame, make: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:

@@ -2,20 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import bytewax.operators as op
-import numpy as np
 import polars as pl
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 
 from operators import metrics
-from operators.columns.frames import stacked, taken
-from operators.columns.hashing import key_groups
+from operators.columns.frames import stacked
 from operators.metrics import observe_state
-from operators.records.batches import Batch, Progress, merge
+from operators.records.batches import Batch, merge
 from operators.records.tables import COORDINATES, TIME
+from operators.steps.routing import LATE, Routed, add_rows, to_all_groups
 from operators.windows import (
     KEY_HASH,
     Aggregate,
@@ -32,8 +31,6 @@ from operators.windows import (
     micros,
     new_panes,
 )  # fmt: skip
-
-_LATE: Final = "late"
 
 
 def late_columns(names: Sequence[str]) -> dict[str, pl.DataType]:
@@ -63,15 +60,6 @@ class WindowOut:
 
 
 @dataclass(frozen=True, slots=True)
-class _Routed:
-    """What an activation brings to a key group: everyone's progress, and its own rows."""
-
-    group: str
-    progress: list[Progress]
-    rows: pl.DataFrame | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Task:
     """What an intake has for the panes of a slot, whose key is `key`."""
 
@@ -79,7 +67,7 @@ class _Task:
     work: Work
 
 
-_Item = tuple[str, _Routed | _Task | pl.DataFrame]
+_Item = tuple[str, Routed | _Task | pl.DataFrame]
 
 
 def late_rows(step: str, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -105,48 +93,31 @@ def assign(
     groups: int,
     step: str = "",
     told: Sequence[str] = (),
-) -> list[tuple[str, _Routed | pl.DataFrame]]:
-    """Return a slice for each key group, and under the key "late" what is late.
+) -> list[tuple[str, Routed | pl.DataFrame]]:
+    """Return what each key group gets, and under the key LATE what is late.
 
     `told` are the columns that late records are told by, see `late_columns`.
-    Every group gets every partition's progress, so that a key that falls silent still closes.
     """
-    progress = [batch.progress for batch in batches]
-    result: list[tuple[str, _Routed | pl.DataFrame]] = [
-        (str(group), _Routed(str(group), progress, None)) for group in range(groups)
-    ]
+    routed = to_all_groups([batch.progress for batch in batches], groups)
     frame = merge(batches)
     if frame.height == 0:
-        return result
+        return [*routed]
     needed = {*windows.reads, *late_columns(told), "watermark"}
     judged = windows.judge(frame[[name for name in frame.columns if name in needed]])
-    if judged.late is not None:
-        result.append((_LATE, late_rows(step, judged.late, told)))
-    group = key_groups(judged.marked[KEY_HASH].to_numpy(), groups)
-    if judged.counts is None:
-        order = np.argsort(group, kind="stable")
-    else:
-        counted = np.flatnonzero(judged.counts)
-        group = group[counted]
-        order = counted[np.argsort(group, kind="stable")]
-    rows = taken(judged.marked, order)
-    start = 0
-    for index, size in enumerate(np.bincount(group, minlength=groups)):
-        if size:
-            result[index] = (str(index), _Routed(str(index), progress, rows.slice(start, size)))
-        start += int(size)
-    return result
+    add_rows(routed, judged.marked, judged.marked[KEY_HASH].to_numpy(), judged.counts)
+    missed = [] if judged.late is None else [(LATE, late_rows(step, judged.late, told))]
+    return [*routed, *missed]
 
 
-class _IntakeLogic(StatefulBatchLogic[_Routed, _Item, dict[str, Any]]):
+class _IntakeLogic(StatefulBatchLogic[Routed, _Item, dict[str, Any]]):
     def __init__(
         self, step: str, windows: Windows, told: Sequence[str], state: dict[str, Any] | None
     ) -> None:
         self._step, self._windows, self._told, self._group = step, windows, told, ""
         self._intake = Intake(windows) if state is None else Intake.load(windows, state)
 
-    def on_batch(self, values: list[_Routed]) -> tuple[list[_Item], bool]:
-        self._group = values[0].group
+    def on_batch(self, values: list[Routed]) -> tuple[list[_Item], bool]:
+        self._group = str(values[0].group)
         rows = [each.rows for each in values if each.rows is not None]
         progress = [each for value in values for each in value.progress]
         joined = rows[0] if len(rows) == 1 else stacked(rows) if rows else None
@@ -156,7 +127,7 @@ class _IntakeLogic(StatefulBatchLogic[_Routed, _Item, dict[str, Any]]):
             key = self._group if self._windows.slots == 1 else f"{self._group}/{each.slot}"
             result.append((key, _Task(key, each)))
         if late is not None:
-            result.append((_LATE, late_rows(self._step, late, self._told)))
+            result.append((LATE, late_rows(self._step, late, self._told)))
         return result, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> dict[str, Any]:
@@ -192,7 +163,7 @@ def window(
     """Aggregate records in `windows`, keyed by key group; `told` is as of `late_columns`."""
 
     def is_late(item: _Item) -> bool:
-        return item[0] == _LATE
+        return item[0] == LATE
 
     def close(dues: list[Due]) -> list[pl.DataFrame]:
         made = closing.close(dues)
