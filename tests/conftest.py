@@ -1,5 +1,6 @@
 """What the tests share: Polars as the flows set it up, Hypothesis's profile, a local stack."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import HealthCheck, settings
 import flows  # noqa: F401
 from ops.local import Stack, local_stack
 from tests.servers import kafka
+
+# Flows are started hundreds of times: with this set each would be compiled anew, for a second.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile(
     "millstream",
