@@ -45,7 +45,7 @@ def test_the_flow_refuses_what_the_truth_expects():
     assert stages == simulation.truth["stage"].to_list()
 
     kept = decoded.frame.filter(good).drop("recurring").unique("payment_id")
-    happened = simulation.payments.select(kept.columns)
+    happened = simulation.events.select(kept.columns)
     assert kept.sort("payment_id").equals(
         happened.join(kept, on="payment_id", how="semi").sort("payment_id")
     )
