@@ -10,7 +10,7 @@ _MANY: Final = 8
 
 _PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F)))
 _ITEM: Final = re.compile(
-    r"(?P<one>\[\^?\]?[^\]]*\]|\\.|[^\\\[\](){}|*+?^$])"
+    r"(?P<one>\[\^?\]?[^\]\\]*(?:\\[dws\W][^\]\\]*)*\]|\\[dws\W]|[^\\\[\](){}|*+?^$])"
     r"(?:\{(?P<least>\d+)(?P<to>,(?P<most>\d*))?\}|(?P<sign>[?*+]))?"
 )
 

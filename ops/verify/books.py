@@ -72,6 +72,7 @@ def verify(
     MissingTableError if there are none, or none of that stream, TruthError for another file, and
     KafkaUnavailableError where the topics cannot be read.
     """
+    expected = _read_truth(truth) if truth else pl.DataFrame({"stream": []})
     tables = _Tables(settings.delta_root)
     found = [
         settings.stream(each)
@@ -80,7 +81,6 @@ def verify(
     ]
     if not found:
         tables.handle(PAYMENTS.bronze.name)
-    expected = _read_truth(truth) if truth else pl.DataFrame({"stream": []})
     for stream in STREAMS:
         if stream.name in expected["stream"]:
             tables.handle(stream.bronze.name)

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 
 from deltalake import DeltaTable
 
-from flows.streams import PAYMENTS
 from operators.connectors.delta.table import table_uri
 from tests.chaos.faults.watching import GIVE_UP, count, tended, until_done
 from tests.chaos.flow import Flow, Shape
@@ -97,13 +96,9 @@ def recovery_lost(world: World, result: Result, times: int) -> None:
         go_on(luck.uniform(1.0, 1.5))
         earlier = flow.folder / "earlier"
         shutil.copytree(flow.state, earlier)
-        name = luck.choice(
-            [
-                PAYMENTS.bronze.name,
-                PAYMENTS.silver.name,
-                PAYMENTS.window_table("terminal_minute").name,
-            ]
-        )
+        stream = world.stream
+        windows = stream.window_table(next(iter(stream.windows)))
+        name = luck.choice([stream.bronze, stream.silver, windows]).name
         table = table_uri(flow.environ["MILLSTREAM_DELTA_ROOT"], name)
         version = DeltaTable(table).version()
         go_on(luck.uniform(1.0, 1.5))
