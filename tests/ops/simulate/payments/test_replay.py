@@ -7,7 +7,7 @@ import pytest
 
 from ops.simulate import replay_file
 
-DATA = Path(__file__).parents[4] / "shared" / "data" / "card-transactions-2018-q2.parquet"
+DATA = Path(__file__).parents[5] / "shared" / "data" / "card-transactions-2018-q2.parquet"
 
 
 def frame(**columns) -> pl.DataFrame:
