@@ -65,7 +65,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
             "source .local/env",
             look,
             quick,
-            # Here, as the last line of `join` takes the stack down; verified by itself, to be quick.
+            # Before `join`, whose last line takes the stack down; with tables apart, to be quick.
             f"(export MILLSTREAM_DELTA_ROOT=$PWD/clicks\n{clicks})",
             join,
         ]

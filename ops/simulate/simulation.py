@@ -63,7 +63,8 @@ def deliver(
     sent, breach = trouble.break_contract(own, plan.kind, breaches)
     version = _with_the_breach(stream.record, version, breach, breaches)
     values, headers = encode_framed(stream.record, sent, version, framing)
-    sizes = np.array([len(frame(stream.record, 1, how)[0]) for how in range(3)])
+    newest = schemas.versions(stream.record)[-1]
+    sizes = np.array([len(frame(stream.record, newest, how)[0]) for how in range(3)])
     values = trouble.damage(
         values, sizes[framing], plan.kind, own[spoilt], own[stream.id], for_troubles
     )
