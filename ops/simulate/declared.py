@@ -9,7 +9,6 @@ import polars as pl
 
 import schemas
 from flows.streams import Stream
-from flows.streams.columns import record_columns
 from operators.columns.expressions import one_row
 from operators.contracts import Contract, load_contract
 from operators.contracts.files import Stated, field_kinds, load_checks
@@ -18,11 +17,12 @@ from operators.records.tables import TIME
 from ops.simulate.params import Delivery
 from ops.simulate.simulation import Simulation, deliver
 from ops.simulate.troubles import NUMBER, SECOND_US, Breach, break_contract
-from ops.simulate.values import DIFFERENT, Field
+from ops.simulate.values import Field
 
 _TRIES: Final = 30
 _SAMPLE: Final = 200
 _BROKEN: Final = 3
+_DIFFERENT: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def simulate_declared(stream: Stream, params: DeclaredParams) -> Simulation:
     """
     seeds = np.random.SeedSequence(params.seed).spawn(4)
     for_events, for_breaches, for_framing, for_troubles = map(np.random.default_rng, seeds)
-    declared = Declared(stream.record, stream.id, stream.key)
+    declared = Declared(stream, params.keys, for_events)
     events = declared.events(params, for_events)
     versions = for_framing.choice(_alike(stream.record), len(events)).astype(np.int8)
     breaches = declared.breaches(events.head(_SAMPLE), for_breaches)
@@ -76,27 +76,36 @@ def _alike(record: str) -> list[int]:
 
 
 class Declared:
-    """What events of a record are like; the contract has the last word on each."""
+    """What events of a stream are like; the contract has the last word on each."""
 
-    def __init__(self, record: str, id_column: str, key_column: str) -> None:
-        """Read the newest schema and the contract; raises ContractError."""
+    def __init__(self, stream: Stream, keys: int, rng: np.random.Generator) -> None:
+        """Read the newest schema and the contract, and choose the texts that fields have.
+
+        There are so many `keys` at the most. Raises ValueError for a pattern that no text can be
+        made for, and ContractError.
+        """
+        record = stream.record
         schema = schemas.latest(record)
-        self._record, self._id, self._key = record, id_column, key_column
+        self._record, self._id = record, stream.id
         self._contract: Contract = load_contract(record)
         self._checks = load_checks(record)
-        self._types = record_columns(record)
         self._fields = {
             name: Field(
                 name,
                 kind,
-                nullable and name not in (id_column, key_column),
-                self._types[name],
+                nullable and name not in (stream.id, stream.key),
+                stream.fields[name],
                 _symbols(field["type"]),
                 tuple(check for check in self._checks if name in check.fields),
             )
             for field, (name, (kind, nullable)) in zip(
                 schema["fields"], field_kinds(schema).items(), strict=True
             )
+        }
+        self._among = {
+            name: field.among(keys if name == stream.key else _DIFFERENT, rng)
+            for name, field in self._fields.items()
+            if name != stream.id
         }
 
     def events(self, params: DeclaredParams, rng: np.random.Generator) -> pl.DataFrame:
@@ -114,12 +123,12 @@ class Declared:
         ).cast({"event_time": TIME})
         if given[self._id].is_duplicated().any():
             raise ValueError(f"{self._id} is too short to tell {n:,} events apart")
-        made = self._drawn(given, params.keys, rng)
+        made = self._drawn(given, rng)
         for _ in range(_TRIES):
             good, refusals = self._check(made)
             if not refusals:
                 return made
-            again = self._drawn(given.filter(~good), params.keys, rng)
+            again = self._drawn(given.filter(~good), rng)
             order = np.arange(n)
             order[~good.to_numpy()] = n + np.arange(len(again))
             made = pl.concat([made, again])[order]
@@ -152,18 +161,18 @@ class Declared:
             return
         condition = one_row(check.where)
         given = sample[np.arange(_SAMPLE) % len(sample)].select(self._id, "event_time")
-        drawn = self._drawn(given, DIFFERENT, rng).filter(~condition.fill_null(value=False))
+        drawn = self._drawn(given, rng).filter(~condition.fill_null(value=False))
         read = drawn.select(pl.col(*condition.meta.root_names()).to_physical())
         yield from read.head(_BROKEN).to_dicts()
 
-    def _drawn(self, given: pl.DataFrame, keys: int, rng: np.random.Generator) -> pl.DataFrame:
+    def _drawn(self, given: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
         """Return events with the id and the event time that are given."""
         time = given["event_time"]
         return pl.DataFrame(
             [
                 given[name]
                 if name in given.columns
-                else field.draw(time, rng, keys if name == self._key else DIFFERENT)
+                else field.draw(self._among[name], time, rng)
                 for name, field in self._fields.items()
             ]
         )

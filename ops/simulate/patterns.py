@@ -1,6 +1,7 @@
 """Texts that match a regular expression, such as contracts have of codes."""
 
 import re
+from random import Random
 from typing import Final
 
 import numpy as np
@@ -22,12 +23,14 @@ def matching(pattern: str, n: int, rng: np.random.Generator) -> list[str]:
     Raises ValueError for a pattern that has more, such as groups.
     """
     ways = [_items(way, pattern) for way in pattern.split("|")]
+    # Much faster for a letter at a time.
+    luck = Random(int(rng.integers(2**63)))  # noqa: S311 # no secret
     found: dict[str, None] = {}
     for number in range(4 * n):
         if len(found) == n:
             break
         text = "".join(
-            "".join(rng.choice(letters, rng.integers(least, most + 1)))
+            "".join(luck.choices(letters, k=luck.randint(least, most)))
             for letters, least, most in ways[number % len(ways)]
         )
         found[text] = None

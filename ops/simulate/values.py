@@ -14,9 +14,6 @@ from operators.contracts.files import Stated
 from ops.simulate.patterns import matching
 from ops.simulate.troubles import SECOND_US
 
-DIFFERENT: Final = 50
-"""How many different texts a field has, where nothing else is said."""
-
 _NULLS: Final = 0.1
 _WHOLE: Final = {"int": 2**31 - 1, "long": 2**63 - 1}
 _USUAL: Final = (0, 1_000)
@@ -40,24 +37,23 @@ class Field:
     checks: tuple[Stated, ...]
 
     def draw(
-        self, event_time: pl.Series, rng: np.random.Generator, different: int = DIFFERENT
+        self, among: Sequence[Any], event_time: pl.Series, rng: np.random.Generator
     ) -> pl.Series:
         """Draw a value for each event, as the checks allow it as far as is known beforehand.
 
-        Of texts there are up to `different` ones, the first of them the most frequent. Raises
-        ValueError for a pattern that texts cannot be made for.
+        `among` are those to choose from, the first the most often, where there are any.
         """
         n = len(event_time)
-        values = self._drawn(event_time, rng, different).alias(self.name).cast(self.dtype)
+        values = self._drawn(among, event_time, rng).alias(self.name).cast(self.dtype)
         if self.nullable:
             values = values.zip_with(pl.Series(rng.random(n) >= _NULLS), values.clear(n))
         return values
 
     def _drawn(
-        self, event_time: pl.Series, rng: np.random.Generator, different: int
+        self, among: Sequence[Any], event_time: pl.Series, rng: np.random.Generator
     ) -> pl.Series:
         n = len(event_time)
-        if among := self._among(different, rng):
+        if among:
             return pl.Series(among).gather(skewed(len(among), n, rng))
         if self.kind == "boolean":
             return pl.Series(rng.random(n) < 0.2)
@@ -70,8 +66,11 @@ class Field:
     def _stated(self, what: str) -> Any:
         return next((s for each in self.checks if (s := getattr(each, what))), None)
 
-    def _among(self, different: int, rng: np.random.Generator) -> Sequence[Any]:
-        """Return what the values are chosen among, nothing if they are numbers or times."""
+    def among(self, different: int, rng: np.random.Generator) -> Sequence[Any]:
+        """Return what values are chosen among: up to `different` texts, none of numbers and times.
+
+        Raises ValueError for a pattern that texts cannot be made for.
+        """
         if among := self._stated("one_of"):
             return list(among)
         if self.symbols:
