@@ -144,6 +144,7 @@ TRIED = {
     "events    ": "test_what_the_demo_shows_is_what_it_simulates",
     'eval "$(': "test_the_commands_by_hand_run_as_they_stand",
     ".venv/bin/millstream verify": "test_the_commands_by_hand_run_as_they_stand",
+    ".venv/bin/millstream simulate --stream": "test_the_commands_by_hand_run_as_they_stand",
     "MILLSTREAM_STOP_AT_END": "test_the_commands_by_hand_run_as_they_stand",
     "export MILLSTREAM": "test_the_commands_by_hand_run_as_they_stand",
     "id: velocity": "test_the_rule_that_it_shows_is_one_of_payments",

@@ -54,7 +54,9 @@ def clicked(silver: pl.DataFrame) -> list[int]:
         past = [
             each
             for each in rows[: at + 1]
-            if each["user_id"] == row["user_id"] and since < each["event_time"] <= until
+            # Itself always: one that is late has lost those before it, not itself.
+            if each is row
+            or (each["user_id"] == row["user_id"] and since < each["event_time"] <= until)
         ]
         made.append(sum(each["kind"] == "CLICK" for each in past))
     return made
