@@ -34,8 +34,8 @@ check: .venv/installed ## Format, lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-chaos: .venv/installed ## Faults by the hundred, whole tables compared (KILLS=500, MINUTES=…)
-	$(BIN)/python -m tests.chaos --kills $(or $(KILLS),500) $(if $(MINUTES),--minutes $(MINUTES))
+chaos: .venv/installed ## Faults by the hundred, whole tables compared (STREAM=payments, KILLS=500, MINUTES=…)
+	$(BIN)/python -m tests.chaos --stream $(or $(STREAM),payments) --kills $(or $(KILLS),500) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench: .venv/installed ## The whole flow's figures in the README's Benchmarks
 	$(BIN)/python -m benchmarks flow

@@ -71,16 +71,8 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort(frame.columns, nulls_last=True)
 
 
-def read_topics(settings: Settings) -> dict[str, pl.DataFrame]:
-    """Return the alert and the dead-letter topic: each message's key, value and headers."""
-    return {
-        topic: read_topic(settings, topic)
-        for topic in (settings.alerts_topic, settings.dlq_topic)
-    }
-
-
 def read_topic(settings: Settings, topic: str) -> pl.DataFrame:
-    """Return a topic's messages, sorted."""
+    """Return each message's key, value and headers, sorted."""
     partitions = wait_for_partitions(settings.kafka, topic, 10)
     messages = [
         (message.key(), message.value(), repr(message.headers()))

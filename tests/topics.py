@@ -47,7 +47,7 @@ def made(payments: int, partitions: int, cards: int = 200, **params: Any) -> dic
         )
     )
     charged = simulate_chargebacks(
-        paid.payments.with_columns(is_fraud=pl.lit(value=True)),
+        paid.events.with_columns(is_fraud=pl.lit(value=True)),
         0.2,
         within=timedelta(hours=6),
         partitions=partitions,

@@ -24,6 +24,7 @@ from schemas import AvroSchema
 
 _TEXT: Final = {"string", "enum"}
 _NUMBER: Final = {"int", "long", "float", "double"}
+_NONE: Final = "checks: []"
 _KINDS: Final = ("bytes", "range", "pattern", "one_of", "time", "where")
 
 
@@ -31,7 +32,7 @@ class ContractError(ValueError):
     """A contract cannot be used; the message names every problem."""
 
 
-class _Stated(BaseModel):
+class Stated(BaseModel):
     """One entry of ``checks``: a stable code, the fields, and one thing that must hold of each.
 
     `bytes` and `range` are [least, most], inclusive; `time` is [from, to]; `pattern` has to match
@@ -59,7 +60,7 @@ class _Stated(BaseModel):
         return given
 
     @model_validator(mode="after")
-    def _one_kind(self) -> "_Stated":
+    def _one_kind(self) -> "Stated":
         stated = [name for name in _KINDS if getattr(self, name) is not None]
         if len(stated) != 1:
             raise ValueError("needs one of bytes, range, pattern, in, time and where")
@@ -71,7 +72,7 @@ class _Stated(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    checks: list[_Stated]
+    checks: list[Stated]
 
 
 @cache
@@ -81,9 +82,7 @@ def load_contract(record: str) -> Contract:
     Raises ContractError naming all that is wrong with the file.
     """
     text = schemas.contract(record)
-    return read_contract(
-        text or "checks: []", schemas.latest(record), f"{record}/contract.yaml"
-    )
+    return read_contract(text or _NONE, schemas.latest(record), f"{record}/contract.yaml")
 
 
 def read_contract(text: str, schema: AvroSchema, name: str) -> Contract:
@@ -91,21 +90,10 @@ def read_contract(text: str, schema: AvroSchema, name: str) -> Contract:
 
     `name` is what problems begin with.
     """
-    try:
-        stated = _File.model_validate(yaml.safe_load(text)).checks
-    except ValidationError as error:
-        raise ContractError(
-            "\n".join(
-                f"{name}: {'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
-                for e in error.errors()
-            )
-        ) from None
-    except yaml.YAMLError as error:
-        raise ContractError(f"{name}: {error}") from None
-    fields = {field["name"]: _kind(field["type"]) for field in schema["fields"]}
+    fields = field_kinds(schema)
     problems: list[str] = []
     checks: list[Check] = []
-    for number, each in enumerate(stated):
+    for number, each in enumerate(read_checks(text, name)):
         try:
             checks += _checks(each, fields)
         except (ValueError, PolarsError) as error:
@@ -115,8 +103,32 @@ def read_contract(text: str, schema: AvroSchema, name: str) -> Contract:
     return Contract(checks)
 
 
+def load_checks(record: str) -> list[Stated]:
+    """Return what the contract of a record states, nothing if it has none; see `load_contract`."""
+    return read_checks(schemas.contract(record) or _NONE, f"{record}/contract.yaml")
+
+
+def read_checks(text: str, name: str) -> list[Stated]:
+    """Return what a YAML text states, not yet looked at beside a schema; raises ContractError."""
+    try:
+        return _File.model_validate(yaml.safe_load(text)).checks
+    except ValidationError as error:
+        raise ContractError(
+            "\n".join(
+                f"{name}: {'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+                for e in error.errors()
+            )
+        ) from None
+    except yaml.YAMLError as error:
+        raise ContractError(f"{name}: {error}") from None
+
+
+def field_kinds(schema: AvroSchema) -> dict[str, tuple[str, bool]]:
+    """Return of each field its type, the logical one where it has one, and if it may be null."""
+    return {field["name"]: _kind(field["type"]) for field in schema["fields"]}
+
+
 def _kind(avro: Any) -> tuple[str, bool]:
-    """Return a field's type, the logical one where it has one, and whether it may be null."""
     if isinstance(avro, list):
         return _kind(next(branch for branch in avro if branch != "null"))[0], "null" in avro
     if isinstance(avro, dict):
@@ -124,7 +136,7 @@ def _kind(avro: Any) -> tuple[str, bool]:
     return str(avro), False
 
 
-def _checks(stated: _Stated, fields: Mapping[str, tuple[str, bool]]) -> Iterator[Check]:
+def _checks(stated: Stated, fields: Mapping[str, tuple[str, bool]]) -> Iterator[Check]:
     if stated.where is not None:
         condition = one_row(stated.where)
         read = condition.meta.root_names()
@@ -147,7 +159,7 @@ def _refuse_unknown(names: list[str], fields: Mapping[str, Any]) -> None:
         raise ValueError(f"the schema has no {', '.join(unknown)}")
 
 
-def _made(stated: _Stated, name: str, kind: str) -> tuple[str, Any]:
+def _made(stated: Stated, name: str, kind: str) -> tuple[str, Any]:
     """Return what must hold of a field in words, and as `Check.holds` has it."""
     if stated.bytes is not None:
         _need(kind, _TEXT, "bytes")

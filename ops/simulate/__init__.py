@@ -1,17 +1,24 @@
-"""A topic of card payments with known frauds and known troubles, and the truth beside it.
+"""A topic of any declared stream with known troubles, and the truth beside it.
 
-`simulate` is pure and makes records from parameters; `replay_file` makes them from a file of
-payments; `simulate_chargebacks` makes those that follow; `produce` writes any of them to Kafka.
+`simulate_declared` makes events of what is declared of a stream; `payments` has a simulator of
+its own, with known frauds. Both are pure; `produce` writes what they make to Kafka.
 """
 
-from ops.simulate.chargebacks import Chargebacks, simulate_chargebacks
-from ops.simulate.params import Params, Troubles
+from ops.simulate.declared import DeclaredParams, simulate_declared
+from ops.simulate.params import Troubles
+from ops.simulate.payments import (
+    Chargebacks,
+    Params,
+    replay_file,
+    simulate,
+    simulate_chargebacks,
+)
 from ops.simulate.produce import ProduceError, produce
-from ops.simulate.replay import replay_file
-from ops.simulate.simulation import Simulation, simulate
+from ops.simulate.simulation import Simulation
 
 __all__ = [
     "Chargebacks",
+    "DeclaredParams",
     "Params",
     "ProduceError",
     "Simulation",
@@ -20,4 +27,5 @@ __all__ = [
     "replay_file",
     "simulate",
     "simulate_chargebacks",
+    "simulate_declared",
 ]

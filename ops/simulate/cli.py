@@ -1,4 +1,4 @@
-"""``millstream simulate``: payments with known frauds and troubles, to Kafka."""
+"""``millstream simulate``: events of a stream with known troubles, to Kafka."""
 
 import argparse
 import json
@@ -7,19 +7,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
 
+from flows import settings as settings_
 from flows.kafka_settings import kafka_problems, kafka_settings
-from ops.simulate.chargebacks import Chargebacks, simulate_chargebacks
-from ops.simulate.params import Params, Troubles
+from flows.streams import CHARGEBACKS, PAYMENTS, STREAMS, Stream
+from ops.simulate.choices import PAYMENTS_ALONE, make
+from ops.simulate.params import Delivery, Troubles
+from ops.simulate.payments import Params
+from ops.simulate.payments.chargebacks import simulate_chargebacks
+from ops.simulate.payments.replay import COLUMNS
 from ops.simulate.produce import ProduceError, produce
-from ops.simulate.replay import COLUMNS, replay_file
-from ops.simulate.simulation import Simulation, simulate
+from ops.simulate.simulation import Simulation
 from ops.topics import create_topic
 
 
@@ -28,41 +32,34 @@ def add_parser(subparsers: Any) -> None:
 
     It sets `func`: it takes the parsed arguments and returns the exit code.
     """
-    default = Params()
+    default = Delivery()
     parser = subparsers.add_parser(
         "simulate",
-        help="write simulated or recorded payments to Kafka",
-        description="Write card payments with known frauds and known troubles to Kafka. "
-        "Settings named MILLSTREAM_KAFKA_* are passed to the producer.",
+        help="write simulated or recorded events to Kafka",
+        description="Write card payments with known frauds and known troubles to Kafka, or events "
+        "of another stream, made of what its schema and its contract say. Settings named "
+        "MILLSTREAM_KAFKA_* are passed to the producer.",
     )
+    parser.add_argument(
+        "--stream", choices=[each.name for each in STREAMS if each.alone],
+        default=PAYMENTS.name, help="whose events (default: %(default)s)",
+    )  # fmt: skip
     size = parser.add_argument_group("what to write")
     amount = size.add_mutually_exclusive_group()
-    amount.add_argument("--payments", type=int, metavar="N", help="this many payments")
-    amount.add_argument("--days", type=int, metavar="D", help="this many days (default: 30)")
-    size.add_argument("--customers", type=int, default=default.customers, metavar="N")
-    size.add_argument("--terminals", type=int, default=default.terminals, metavar="N")
-    size.add_argument("--radius", type=float, default=default.radius, metavar="UNITS")
-    size.add_argument("--cards", type=int, default=1, metavar="N", help="cards per customer")
+    amount.add_argument(
+        "--records", "--payments", type=int, dest="records", metavar="N",
+        help="this many events, each counted once (default: 10000; of payments, --days)",
+    )  # fmt: skip
+    amount.add_argument(
+        "--days", type=int, metavar="D", help="this many days of payments (default: 30)"
+    )
     size.add_argument(
         "--start", type=_instant, default=default.start, metavar="TIME", help="ISO, UTC"
     )
     size.add_argument("--seed", type=int, default=default.seed)
-    size.add_argument(
-        "--version-2-share", type=float, default=default.version_2_share, metavar="S"
-    )
-    size.add_argument(
-        "--file", type=Path, help="replay this parquet file instead: " + ", ".join(COLUMNS)
-    )
-    size.add_argument(
-        "--since", type=_instant, metavar="TIME", help="with --file: from here on"
-    )
+    _add_payments(parser.add_argument_group("of payments alone"))
 
-    size.add_argument(
-        "--chargebacks", type=float, default=0.0, metavar="SHARE",
-        help="charge back this share of the frauds, and a few other payments",
-    )  # fmt: skip
-
-    trouble = parser.add_argument_group("troubles", "shares of the payments, from 0 to 1")
+    trouble = parser.add_argument_group("troubles", "shares of the events, from 0 to 1")
     trouble.add_argument("--troubles", action=argparse.BooleanOptionalAction, default=True)
     for entry in fields(Troubles):
         flag = "--" + entry.name.replace("_", "-")
@@ -74,17 +71,13 @@ def add_parser(subparsers: Any) -> None:
     ends.add_argument(
         "--bootstrap", default=os.environ.get("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS")
     )
-    ends.add_argument("--topic", default=os.environ.get("MILLSTREAM_TOPIC", "payments"))
-    ends.add_argument(
-        "--chargebacks-topic",
-        default=os.environ.get("MILLSTREAM_CHARGEBACKS_TOPIC", "chargebacks"),
-    )
+    ends.add_argument("--topic", help="default: the stream's own, as its flow reads it")
     ends.add_argument("--partitions", type=int, default=default.partitions, metavar="N")
     ends.add_argument(
         "--rate", type=float, metavar="N", help="records per second (default: all)"
     )
     ends.add_argument(
-        "--live", action="store_true", help="with --rate: payments happen now, at that rate"
+        "--live", action="store_true", help="with --rate: events happen now, at that rate"
     )
     ends.add_argument(
         "--truth", type=Path, metavar="PATH", help="write the truth here, as parquet"
@@ -93,82 +86,90 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(func=run)
 
 
+def _add_payments(group: Any) -> None:
+    """Add the options of `PAYMENTS_ALONE` that are not there; what is not given is None."""
+    usual = Params()
+    for name, kind, metavar, text in (
+        ("customers", int, "N", f"default: {usual.customers}"),
+        ("terminals", int, "N", f"default: {usual.terminals}"),
+        ("radius", float, "UNITS", f"default: {usual.radius}"),
+        ("cards", int, "N", f"cards per customer (default: {usual.cards_per_customer})"),
+        ("version-2-share", float, "S", f"default: {usual.version_2_share}"),
+        ("file", Path, "PARQUET", "replay this file instead: " + ", ".join(COLUMNS)),
+        ("since", _instant, "TIME", "with --file: from here on"),
+        ("chargebacks", float, "SHARE", "charge back this share of the frauds, and a few others"),
+        ("chargebacks-topic", str, "TOPIC", "default: as the chargebacks flow reads it"),
+    ):  # fmt: skip
+        group.add_argument(f"--{name}", type=kind, metavar=metavar, help=text)
+
+
 def run(args: argparse.Namespace) -> int:
     """Simulate or replay, write the truth, produce; returns 0, 1 (failed) or 2 (options)."""
     try:
-        if not args.bootstrap:
-            raise ValueError(
-                "no --bootstrap, and MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS is not set"
-            )
-        if args.rate is not None and args.rate <= 0:
-            raise ValueError(f"--rate is {args.rate:g}, not above 0")
-        if args.live and (args.rate is None or args.file):
-            raise ValueError("--live needs --rate, and no --file")
-        if args.truth and not args.truth.absolute().parent.is_dir():
-            raise ValueError(f"--truth: no folder {args.truth.absolute().parent}")
-        if problems := kafka_problems(os.environ):
-            raise ValueError("\n".join(problems))
+        (stream,) = (each for each in STREAMS if each.name == args.stream)
+        _refuse(args, stream)
         began = time.monotonic()
-        simulation = _make(args)
-        chargebacks = simulate_chargebacks(
-            simulation.payments, args.chargebacks, partitions=args.partitions, seed=args.seed
-        )
+        topic = args.topic or settings_.declared(stream).topic
+        made = make(stream, args)
+        charged = None
+        if args.chargebacks is not None:
+            charged = simulate_chargebacks(
+                made.events, args.chargebacks, partitions=args.partitions, seed=args.seed
+            )
+            more = args.chargebacks_topic or settings_.declared(CHARGEBACKS).topic
     except (ValueError, OSError) as error:
         print(f"millstream simulate: {error}", file=sys.stderr)
         return 2
-    made = time.monotonic() - began
+    seconds = time.monotonic() - began
     try:
         if args.truth:
-            simulation.truth.write_parquet(args.truth)
+            made.truth.write_parquet(args.truth)
         settings = kafka_settings(os.environ)
-        create_topic(args.bootstrap, args.topic, args.partitions, settings)
-        with _bar(len(simulation.records), args.json) as progress:
-            took = produce(
-                simulation, args.bootstrap, args.topic, args.rate, progress, settings
-            )
-        if len(chargebacks.records):
-            create_topic(args.bootstrap, args.chargebacks_topic, args.partitions, settings)
-            produce(chargebacks, args.bootstrap, args.chargebacks_topic, settings=settings)
+        create_topic(args.bootstrap, topic, args.partitions, settings)
+        with _bar(len(made.records), args.json) as progress:
+            took = produce(made, args.bootstrap, topic, args.rate, progress, settings)
+        back = 0
+        if charged is not None and (back := len(charged.records)):
+            create_topic(args.bootstrap, more, args.partitions, settings)
+            produce(charged, args.bootstrap, more, settings=settings)
     except KafkaException as error:
         print(f"millstream simulate: {args.bootstrap}: {error.args[0].str()}", file=sys.stderr)
         return 1
     except (ProduceError, ValueError, OSError) as error:
         print(f"millstream simulate: {error}", file=sys.stderr)
         return 1
-    _report(simulation, chargebacks, args, made, took)
+    summary = _summary(stream, topic, made) | {
+        "simulated_seconds": round(seconds, 3),
+        "produced_seconds": round(took, 3),
+        "truth": str(args.truth) if args.truth else None,
+    }
+    if stream is PAYMENTS:
+        summary["chargebacks"] = back
+    if args.json:
+        print(json.dumps(summary))
+        return 0
+    _show(summary, stream)
+    if back:
+        print(f"{back:,} chargebacks to {more}")
     return 0
 
 
-def _make(args: argparse.Namespace) -> Simulation:
-    if args.file:
-        if args.days is not None:
-            raise ValueError("--days is not for --file: use --since and --payments")
-        if args.partitions < 1:
-            raise ValueError(f"--partitions is {args.partitions}, not 1 or more")
-        return replay_file(args.file, args.partitions, args.payments, args.since)
-    if args.since is not None:
-        raise ValueError("--since is only for --file")
-    given = {entry.name: getattr(args, entry.name) for entry in fields(Troubles)}
-    base = Troubles() if args.troubles else Troubles.none()
-    troubles = replace(
-        base, **{name: share for name, share in given.items() if share is not None}
-    )
-    return simulate(
-        Params(
-            customers=args.customers,
-            terminals=args.terminals,
-            radius=args.radius,
-            days=30 if args.days is None else args.days,
-            payments=args.payments,
-            start=datetime.now(UTC) if args.live else args.start,
-            pace=args.rate if args.live else None,
-            seed=args.seed,
-            partitions=args.partitions,
-            cards_per_customer=args.cards,
-            version_2_share=args.version_2_share,
-            troubles=troubles,
-        )
-    )
+def _refuse(args: argparse.Namespace, stream: Stream) -> None:
+    """Raise ValueError for options that do not go together, or with the stream."""
+    if not args.bootstrap:
+        raise ValueError("no --bootstrap, and MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS is not set")
+    if args.rate is not None and args.rate <= 0:
+        raise ValueError(f"--rate is {args.rate:g}, not above 0")
+    if args.live and (args.rate is None or args.file):
+        raise ValueError("--live needs --rate, and no --file")
+    if args.truth and not args.truth.absolute().parent.is_dir():
+        raise ValueError(f"--truth: no folder {args.truth.absolute().parent}")
+    given = [name for name in PAYMENTS_ALONE if getattr(args, name) is not None]
+    if given and stream is not PAYMENTS:
+        names = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise ValueError(f"only for payments: {names}")
+    if problems := kafka_problems(os.environ):
+        raise ValueError("\n".join(problems))
 
 
 def _instant(text: str) -> datetime:
@@ -195,34 +196,24 @@ def _bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def _report(
-    simulation: Simulation,
-    chargebacks: Chargebacks,
-    args: argparse.Namespace,
-    made: float,
-    took: float,
-) -> None:
-    truth = simulation.truth
-    kinds = dict(truth.group_by("kind").len().sort("len", descending=True).iter_rows())
-    summary = {
-        "topic": args.topic,
-        "records": len(truth),
-        "payments": len(simulation.payments),
-        "frauds": int(simulation.payments["is_fraud"].sum()),
-        "kinds": kinds,
-        "chargebacks": len(chargebacks.records),
-        "simulated_seconds": round(made, 3),
-        "produced_seconds": round(took, 3),
-        "truth": str(args.truth) if args.truth else None,
+def _summary(stream: Stream, topic: str, made: Simulation) -> dict[str, Any]:
+    kinds = made.truth.group_by("kind").len().sort("len", descending=True)
+    frauds = {"frauds": int(made.events["is_fraud"].sum())} if stream is PAYMENTS else {}
+    return {
+        "topic": topic,
+        "records": len(made.truth),
+        stream.name: len(made.events),
+        **frauds,
+        "kinds": dict(kinds.iter_rows()),
     }
-    if args.json:
-        print(json.dumps(summary))
-        return
-    rate = len(truth) / took if took else 0
-    print(f"{len(truth):,} records to {args.topic} in {took:.1f} s ({rate:,.0f}/s)")
-    print(f"{summary['payments']:,} payments, {summary['frauds']:,} frauds")
-    print(", ".join(f"{kind} {count:,}" for kind, count in kinds.items()))
-    if len(chargebacks.records):
-        print(f"{len(chargebacks.records):,} chargebacks to {args.chargebacks_topic}")
-    if args.truth:
-        print(f"the truth about each record: {args.truth}")
+
+
+def _show(summary: dict[str, Any], stream: Stream) -> None:
+    records, took = summary["records"], summary["produced_seconds"]
+    rate = records / took if took else 0
+    print(f"{records:,} records to {summary['topic']} in {took:.1f} s ({rate:,.0f}/s)")
+    frauds = f", {summary['frauds']:,} frauds" if "frauds" in summary else ""
+    print(f"{summary[stream.name]:,} {stream.name}{frauds}")
+    print(", ".join(f"{kind} {count:,}" for kind, count in summary["kinds"].items()))
+    if summary["truth"]:
+        print(f"the truth about each record: {summary['truth']}")

@@ -1,4 +1,4 @@
-"""Payments as Kafka keys, values and partitions, a column at a time."""
+"""Events as Kafka keys, values and partitions, a column at a time."""
 
 import struct
 from typing import Any, Final
@@ -12,43 +12,25 @@ import pyarrow.compute as pc
 import pyruhvro
 
 import schemas
-from ops.simulate.world import Ints
+from operators.columns.arrays import Int64s
 
-RECORD: Final = "payment"
 SCHEMA_HEADER: Final = "__value_schema_id"
 
 BY_ID, BY_GUID, BY_HEADER = range(3)
 _BLOCK: Final = 50_000
 
-PAYMENT_SCHEMA: Final = pl.Schema(
-    {
-        "payment_id": pl.String(),
-        "event_time": pl.Datetime("us", "UTC"),
-        "card_id": pl.String(),
-        "customer_id": pl.String(),
-        "terminal_id": pl.String(),
-        "amount_minor": pl.Int64(),
-        "currency": pl.String(),
-        "merchant_category": pl.String(),
-        "country": pl.String(),
-        "latitude": pl.Float64(),
-        "longitude": pl.Float64(),
-        "channel": pl.String(),
-        "device_id": pl.String(),
-        "recurring": pl.Boolean(),
-    }
-)
 
-
-def encode(rows: pl.DataFrame, version: int, record: str = RECORD) -> pa.BinaryArray:
+def encode(record: str, version: int, rows: pl.DataFrame) -> pa.BinaryArray:
     """Return each row as Avro of one version of a record's schema, without a frame.
 
-    Of payments `rows` has the columns of PAYMENT_SCHEMA; what the version lacks is left out.
+    `rows` has the columns of the newest version; what the version lacks is left out.
     """
     schema = schemas.load(record, version)
     columns = rows.select(
         # The encoder takes the physical value: µs since 1970 UTC.
-        pl.col(name).dt.replace_time_zone(None) if name == "event_time" else pl.col(name)
+        pl.col(name).dt.replace_time_zone(None)
+        if isinstance(rows.schema[name], pl.Datetime)
+        else pl.col(name)
         for name in (entry["name"] for entry in schema["fields"])
     )
     table = columns.to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -67,7 +49,7 @@ def encode(rows: pl.DataFrame, version: int, record: str = RECORD) -> pa.BinaryA
     return pa.concat_arrays(parts) if parts else pa.array([], pa.binary())
 
 
-def frame(version: int, framing: int, record: str = RECORD) -> tuple[bytes, bytes | None]:
+def frame(record: str, version: int, framing: int) -> tuple[bytes, bytes | None]:
     """Return what goes before the Avro part, and the value of SCHEMA_HEADER if there is one.
 
     The frames are those of Confluent's serialisers: a zero and the schema's id in 4 bytes, big
@@ -79,7 +61,7 @@ def frame(version: int, framing: int, record: str = RECORD) -> tuple[bytes, byte
 
 
 def encode_framed(
-    payments: pl.DataFrame, version: npt.NDArray[Any], framing: npt.NDArray[Any]
+    record: str, events: pl.DataFrame, version: npt.NDArray[Any], framing: npt.NDArray[Any]
 ) -> tuple[pl.Series, pl.Series]:
     """Return values and header values (null: no header), both binary, shape (n,).
 
@@ -88,8 +70,8 @@ def encode_framed(
     kind = version.astype(np.int64) * 3 + framing
     # In blocks: fresh memory for the whole of it costs more than the encoding.
     blocks = [
-        _encode_block(payments[at : at + _BLOCK], kind[at : at + _BLOCK])
-        for at in range(0, len(payments), _BLOCK)
+        _encode_block(record, events[at : at + _BLOCK], kind[at : at + _BLOCK])
+        for at in range(0, len(events), _BLOCK)
     ]
     if not blocks:
         return pl.Series(dtype=pl.Binary()), pl.Series(dtype=pl.Binary())
@@ -97,14 +79,16 @@ def encode_framed(
     return pl.concat(values), pl.concat(headers)
 
 
-def _encode_block(payments: pl.DataFrame, kind: Ints) -> tuple[pl.Series, pl.Series]:
-    rows: list[Ints] = []
+def _encode_block(
+    record: str, events: pl.DataFrame, kind: Int64s
+) -> tuple[pl.Series, pl.Series]:
+    rows: list[Int64s] = []
     values: list[pa.Array] = []
     headers: list[pa.Array] = []
     for one in np.unique(kind):
         here = np.flatnonzero(kind == one)
-        prefix, header = frame(*divmod(int(one), 3))
-        bodies = encode(payments[here], int(one) // 3)
+        prefix, header = frame(record, *divmod(int(one), 3))
+        bodies = encode(record, int(one) // 3, events[here])
         rows.append(here)
         values.append(pc.binary_join_element_wise(pa.scalar(prefix), bodies, pa.scalar(b"")))
         headers.append(pa.repeat(pa.scalar(header, pa.binary()), len(here)))
@@ -120,7 +104,7 @@ def partitions_of(keys: pl.Series, partitions: int) -> npt.NDArray[np.int32]:
     """Return the partition of each string key: murmur2, as Kafka's own clients choose it.
 
     The same as Java's default partitioner and librdkafka's ``murmur2_random`` for keys that
-    are not null, so another producer that keys by card meets the same partitions.
+    are not null, so another producer that keys alike meets the same partitions.
     """
     if not len(keys):
         return np.empty(0, np.int32)

@@ -1,4 +1,4 @@
-"""What a simulation depends on: equal parameters give equal bytes (with the same numpy)."""
+"""How records come to their topic: what goes wrong, framing, partitions, pace."""
 
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -7,9 +7,9 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Troubles:
-    """The share of payments, each in [0, 1], that meets each trouble.
+    """The share of events, each in [0, 1], that meets each trouble.
 
-    - `out_of_order`: arrives up to 29 s after its event time, behind later payments
+    - `out_of_order`: arrives up to 29 s after its event time, behind later events
     - `late`: arrives 5 minutes to 6 hours after its event time
     - `duplicate`: the same bytes arrive again 1 s to 10 minutes later
     - `malformed`: bytes that are no Avro of the schema they name
@@ -51,67 +51,43 @@ class Troubles:
 
 
 @dataclass(frozen=True, slots=True)
-class Params:
-    """The size of the simulated world, its frauds, and how payments are written.
+class Delivery:
+    """When events take place, and how their records are written and sent.
 
-    Defaults are those of the "Reproducible Machine Learning for Credit Card Fraud Detection"
-    handbook (Le Borgne et al., ULB, section "Transaction data simulator"), except for what it
-    does not have: cards, schema versions, framing and troubles.
-
-    - `payments`: how many, instead of `days` (as many whole days as it takes, then cut)
-    - `start`: midnight of the first day, UTC, or any time where there is a `pace`
-    - `pace`: payments per second of event time, evenly, instead of the customers' own times
-    - `radius`: how far from home customers pay, in units; the world is 100 x 100 units
-    - `compromised_per_day`, `stolen_per_day`: new cases each day, of terminals and customers
-    - `burst_share`, `abroad_share`: share of the stolen cards used in bursts, and abroad
-    - `version_2_share`: share of payments written with schema version 2, else 1
+    - `start`: the time of the first event, or where its simulation begins
+    - `pace`: events per second of event time, evenly, instead of the simulation's own times
     - `guid_share`, `header_share`: share framed with a GUID, and named by a header, else by id
 
-    Raises ValueError that names every problem.
+    Equal parameters give equal bytes (with the same numpy). Raises ValueError that names every
+    problem.
     """
 
-    customers: int = 5_000
-    terminals: int = 10_000
-    radius: float = 5.0
-    days: int = 30
-    payments: int | None = None
     start: datetime = datetime(2018, 4, 1, tzinfo=UTC)
     pace: float | None = None
     seed: int = 0
     partitions: int = 4
-    cards_per_customer: int = 1
-    compromised_per_day: int = 2
-    stolen_per_day: int = 3
-    burst_share: float = 0.3
-    abroad_share: float = 0.3
-    version_2_share: float = 0.1
     guid_share: float = 0.05
     header_share: float = 0.05
     troubles: Troubles = field(default_factory=Troubles)
 
     def __post_init__(self) -> None:
+        if problems := self.problems():
+            raise ValueError("; ".join(problems))
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the parameters, in words."""
         problems = self.troubles.problems()
-        for name in ("customers", "terminals", "days", "partitions", "cards_per_customer"):
-            if getattr(self, name) < 1:
-                problems.append(f"{name} is {getattr(self, name)}, not 1 or more")
-        for name in ("compromised_per_day", "stolen_per_day", "seed"):
-            if getattr(self, name) < 0:
-                problems.append(f"{name} is {getattr(self, name)}, not 0 or more")
-        for name in ("burst_share", "abroad_share", "version_2_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                problems.append(f"{name} is {getattr(self, name)}, not a share in [0, 1]")
+        if self.partitions < 1:
+            problems.append(f"partitions is {self.partitions}, not 1 or more")
+        if self.seed < 0:
+            problems.append(f"seed is {self.seed}, not 0 or more")
         if not (
             min(self.guid_share, self.header_share) >= 0
             and self.guid_share + self.header_share <= 1
         ):
             problems.append("guid_share and header_share are not shares that sum to at most 1")
-        if self.payments is not None and self.payments < 1:
-            problems.append(f"payments is {self.payments}, not 1 or more")
         if self.pace is not None and self.pace <= 0:
             problems.append(f"pace is {self.pace}, not above 0")
-        if self.radius <= 0:
-            problems.append(f"radius is {self.radius}, not above 0")
         if self.start.tzinfo is None:
             problems.append("start has no time zone")
-        if problems:
-            raise ValueError("; ".join(problems))
+        return problems

@@ -1,183 +1,154 @@
-"""From parameters to the records of a topic, and the truth about each."""
+"""From events to the records of a topic, and the truth about each."""
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+import schemas
+from flows.streams import Stream
+from operators.columns.arrays import Int64s
 from ops.simulate import troubles as trouble
-from ops.simulate.encode import PAYMENT_SCHEMA, encode_framed, frame, partitions_of
-from ops.simulate.params import Params
-from ops.simulate.payments import Draws, draw_payments
-from ops.simulate.world import CASH, CATEGORIES, CHANNELS, COUNTRIES, Ints, World, make_world
-
-EPOCH_US: Final = 1_000_000
+from ops.simulate.encode import encode_framed, frame, partitions_of
+from ops.simulate.params import Delivery
+from ops.simulate.troubles import Breach
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
     """The records of a topic, in the order in which they are to be produced.
 
-    - `payments`: what happened, one row each by event time: the columns of PAYMENT_SCHEMA,
-      `is_fraud` (Boolean) and `scenario` (Int8; 0 none, else the handbook's 1 to 3)
+    - `events`: what happened, one row each by event time: the columns of the stream's record,
+      and labels that are not sent; of payments `is_fraud` (Boolean) and `scenario` (Int8; 0
+      none, else the handbook's 1 to 3)
     - `records`: what is produced: `partition` (Int32), `key` and `value` (Binary; a null value
       is a tombstone) and `header` (Binary; the value of ``__value_schema_id``, null for none)
-    - `truth`: a row for each record, in the same order: `partition`, `sequence` (Int64, its
-      place in the partition from 0: the offset, if the topic was empty), `payment_id` and
-      `event_time` (null where they cannot be read), `kind` ("ok" or a trouble's name),
-      `place` ("silver", "duplicates" or "quarantine"), `stage` and `code` of the expected
-      reject (null for none), `is_fraud`, `scenario`
+    - `truth`: a row for each record, in the same order: `stream`, `partition`, `sequence`
+      (Int64, its place in the partition from 0: the offset, if the topic was empty), the
+      stream's id and `event_time` (null where they cannot be read), `kind` ("ok" or a
+      trouble's name), `place` ("silver", "duplicates" or "quarantine"), `stage` and `code` of
+      the expected reject (null for none), and the labels
     """
 
-    payments: pl.DataFrame
+    events: pl.DataFrame
     records: pl.DataFrame
     truth: pl.DataFrame
 
 
-def simulate(params: Params) -> Simulation:
-    """Simulate payments and their way to Kafka.
+def deliver(
+    stream: Stream,
+    events: pl.DataFrame,
+    version: npt.NDArray[np.int8],
+    params: Delivery,
+    breaches: Sequence[Breach],
+    spoilt: str,
+    for_framing: np.random.Generator,
+    for_troubles: np.random.Generator,
+) -> Simulation:
+    """Return the records of events, in the order of event time, and what befalls them.
 
-    Equal parameters give equal bytes with the same numpy. Frauds and troubles draw from
-    generators of their own, so other troubles leave the payments as they are.
-    Raises ValueError if no customer has a terminal within the radius.
+    `version` is the schema version of each. `breaches` are what is sent against the contract, in
+    turns, and `spoilt` the string column that meets bytes that are no UTF-8.
     """
-    seeds = np.random.SeedSequence(params.seed).spawn(4)
-    for_world, for_payments, for_columns, for_troubles = map(np.random.default_rng, seeds)
-    world = make_world(params, for_world)
-    draws = draw_payments(world, params, for_payments)
-    payments = _frame(world, draws, params, for_columns)
-    n = len(payments)
-    version = np.where(for_columns.random(n) < params.version_2_share, 2, 1).astype(np.int8)
+    n = len(events)
     shares = np.cumsum([1 - params.guid_share - params.header_share, params.guid_share])
-    framing = np.searchsorted(shares, for_columns.random(n), side="right").astype(np.int8)
+    framing = np.searchsorted(shares, for_framing.random(n), side="right").astype(np.int8)
 
-    plan = trouble.plan(n, params.troubles, for_troubles)
+    troubles = params.troubles if breaches else replace(params.troubles, contract=0.0)
+    plan = trouble.plan(n, troubles, for_troubles)
     framing = trouble.framing_for(plan.kind, framing)
-    sent, breach = trouble.break_contract(payments.select(*PAYMENT_SCHEMA), plan.kind)
-    values, headers = encode_framed(sent, version, framing)
-    sizes = np.array([len(frame(1, how)[0]) for how in range(3)])
-    values = trouble.damage(values, sizes[framing], plan.kind, for_troubles)
+    own = events.select(*stream.fields)
+    sent, breach = trouble.break_contract(own, plan.kind, breaches)
+    version = _with_the_breach(stream.record, version, breach, breaches)
+    values, headers = encode_framed(stream.record, sent, version, framing)
+    newest = schemas.versions(stream.record)[-1]
+    sizes = np.array([len(frame(stream.record, newest, how)[0]) for how in range(3)])
+    values = trouble.damage(
+        values, sizes[framing], plan.kind, own[spoilt], own[stream.id], for_troubles
+    )
 
     row = np.concatenate([np.arange(n), plan.repeated])
-    arrival = payments["event_time"].to_physical().to_numpy() + plan.delay
+    arrival = events["event_time"].to_physical().to_numpy() + plan.delay
     arrival = np.concatenate([arrival, arrival[plan.repeated] + plan.repeat_delay])
-    # Stable: payments of one µs keep their order, so equal parameters give equal topics.
+    # Stable: events of one µs keep their order, so equal parameters give equal topics.
     order = np.argsort(arrival, kind="stable")
     row, again = row[order], order >= n
-    partition = partitions_of(payments["card_id"], params.partitions)[row]
+    keys = events[stream.key].cast(pl.String())
+    partition = partitions_of(keys, params.partitions)[row]
     records = pl.DataFrame(
         {
             "partition": partition,
-            "key": payments["card_id"].cast(pl.Binary()).gather(row),
+            "key": keys.cast(pl.Binary()).gather(row),
             "value": values.gather(row),
             "header": headers.gather(row),
         }
     )
-    truth = _truth(payments, sent, plan.kind, breach, row, again, partition)
-    return Simulation(payments, records, truth)
+    codes = [trouble.DECODE_CODES.get(name) for name in trouble.KINDS]
+    codes += [one.code for one in breaches]
+    code = np.where(breach > 0, len(trouble.KINDS) + breach - 1, plan.kind)
+    told = events.select(
+        pl.lit(stream.name).alias("stream"),
+        sent[stream.id],
+        sent["event_time"],
+        pl.Series("kind", plan.kind),
+        pl.Series(codes, dtype=pl.String()).gather(code).alias("code"),
+        *(name for name in events.columns if name not in stream.fields),
+    )
+    return Simulation(events, records, _truth(told[row], stream.id, again, partition))
 
 
-def _frame(
-    world: World, draws: Draws, params: Params, rng: np.random.Generator
-) -> pl.DataFrame:
-    """Return the payments with every field of the schema, and their labels."""
-    n = len(draws)
-    terminal = draws.terminal
-    channel = world.channel[terminal]
-    ecom = channel == CHANNELS.index("ECOM")
-    remote = ecom | (channel == CHANNELS.index("MOTO"))
-    card = draws.customer * params.cards_per_customer + draws.card
-    # A thief has a device of his own.
-    device = draws.customer * 2 + (draws.scenario == 3)
-    tag = np.random.SeedSequence(params.seed).generate_state(1)[0]
-    start = int(params.start.timestamp()) * EPOCH_US
-    names = {
-        "card_id": _names("card-", world.customers * params.cards_per_customer, card),
-        "customer_id": _names("cust-", world.customers, draws.customer),
-        "terminal_id": _names("term-", len(world.channel), terminal),
-        "device_id": _names("dev-", world.customers * 2, device),
-        "merchant_category": pl.Series([*CATEGORIES, CASH]).gather(world.category[terminal]),
-        "country": pl.Series(COUNTRIES).gather(world.country[terminal]),
-        "channel": pl.Series(CHANNELS).gather(channel),
-    }
-    number = pl.int_range(n, dtype=pl.Int64, eager=True)
-    return pl.DataFrame(
-        {
-            "payment_id": f"pay-{tag:08x}-" + number.cast(pl.String()).str.zfill(10),
-            "event_time": pl.Series(start + draws.time).cast(PAYMENT_SCHEMA["event_time"]),
-            "amount_minor": draws.amount,
-            "latitude": world.latitude[terminal],
-            "longitude": world.longitude[terminal],
-            "recurring": ecom & (rng.random(n) < 0.2),
-            "remote": remote,
-            "ecom": ecom,
-            "is_fraud": draws.scenario > 0,
-            "scenario": draws.scenario,
-            **names,
-        }
-    ).select(
-        "payment_id", "event_time", "card_id", "customer_id", "terminal_id", "amount_minor",
-        pl.lit("EUR").alias("currency"), "merchant_category", "country",
-        pl.when(~pl.col("remote")).then("latitude").alias("latitude"),
-        pl.when(~pl.col("remote")).then("longitude").alias("longitude"),
-        "channel", pl.when("ecom").then("device_id").alias("device_id"), "recurring",
-        "is_fraud", "scenario",
-    )  # fmt: skip
-
-
-def _names(prefix: str, count: int, index: Ints) -> pl.Series:
-    """Return ``prefix-000123`` for each index below `count`."""
-    return pl.Series([f"{prefix}{i:06d}" for i in range(count)]).gather(index)
+def _with_the_breach(
+    record: str,
+    version: npt.NDArray[np.int8],
+    breach: npt.NDArray[np.int16],
+    breaches: Sequence[Breach],
+) -> npt.NDArray[np.int8]:
+    """Return the versions, the newest where an older one lacks what breaks the contract."""
+    newest = schemas.versions(record)[-1]
+    version = version.copy()
+    for old in np.unique(version):
+        names = {field["name"] for field in schemas.load(record, int(old))["fields"]}
+        lost = [i for i, each in enumerate(breaches, 1) if not names.issuperset(each.values)]
+        version[(version == old) & np.isin(breach, lost)] = newest
+    return version
 
 
 def _truth(
-    payments: pl.DataFrame,
-    sent: pl.DataFrame,
-    kind: npt.NDArray[np.int8],
-    breach: npt.NDArray[np.int8],
-    row: Ints,
+    told: pl.DataFrame,
+    id_column: str,
     again: npt.NDArray[np.bool_],
     partition: npt.NDArray[np.int32],
 ) -> pl.DataFrame:
-    """Return the truth about the records; see `Simulation`."""
-    codes = [trouble.DECODE_CODES.get(name) for name in trouble.KINDS]
-    codes += [one.code for one in trouble.BREACHES]
-    code = np.where(breach > 0, len(trouble.KINDS) + breach - 1, kind)[row]
-    shown = np.where(again, trouble.NUMBER["duplicate"], kind[row])
-    decoded = np.array([name not in trouble.DECODE_CODES for name in trouble.KINDS])[kind[row]]
-    readable = pl.Series(decoded)
-    truth = pl.DataFrame(
-        {
-            "partition": partition,
-            "sequence": sequence(partition),
-            "payment_id": sent["payment_id"].gather(row),
-            "event_time": sent["event_time"].gather(row),
-            "kind": pl.Series(trouble.KINDS).gather(shown),
-            "code": pl.Series(codes, dtype=pl.String()).gather(code),
-            "is_fraud": payments["is_fraud"].gather(row),
-            "scenario": payments["scenario"].gather(row),
-            "again": again,
-            "readable": readable,
-        }
+    """Return the truth about the records, of what is `told` of each; see `Simulation`."""
+    labels = told.columns[5:]
+    decoded = np.array([name not in trouble.DECODE_CODES for name in trouble.KINDS])
+    shown = np.where(again, trouble.NUMBER["duplicate"], told["kind"].to_numpy())
+    truth = told.with_columns(
+        partition=partition,
+        sequence=sequence(partition),
+        kind=pl.Series(trouble.KINDS).gather(shown),
+        again=again,
+        readable=decoded[told["kind"].to_numpy()],
     )
+    refused = pl.col("code").is_not_null()
     return truth.select(
-        "partition", "sequence",
-        pl.when("readable").then("payment_id").alias("payment_id"),
+        "stream", "partition", "sequence",
+        pl.when("readable").then(id_column).alias(id_column),
         pl.when("readable").then("event_time").alias("event_time"),
         "kind",
         pl.when("again").then(pl.lit("duplicates"))
-        .when(pl.col("code").is_not_null()).then(pl.lit("quarantine"))
+        .when(refused).then(pl.lit("quarantine"))
         .otherwise(pl.lit("silver")).alias("place"),
-        pl.when(pl.col("code").is_not_null())
+        pl.when(refused)
         .then(pl.when("readable").then(pl.lit("contract")).otherwise(pl.lit("decode")))
         .alias("stage"),
-        "code", "is_fraud", "scenario",
+        "code", *labels,
     )  # fmt: skip
 
 
-def sequence(partition: npt.NDArray[np.int32]) -> Ints:
+def sequence(partition: npt.NDArray[np.int32]) -> Int64s:
     """Return each record's place in its partition, from 0, shape (n,)."""
     places = np.empty(len(partition), np.int64)
     for one in np.unique(partition):

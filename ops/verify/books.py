@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable
+from polars.exceptions import PolarsError
 
 from flows.connecting import rules_of
 from flows.pipeline import micros
@@ -28,6 +29,10 @@ _STAGES = ["decode", "contract"]
 
 class MissingTableError(RuntimeError):
     """A table is not there: no flow has written under this root."""
+
+
+class TruthError(ValueError):
+    """A file is not what a simulation wrote."""
 
 
 class _Tables:
@@ -63,9 +68,11 @@ def verify(
     """Read topics and tables and check that they agree; `told` hears what is being done.
 
     Every stream of the catalog is checked that has tables, and the chargebacks flow's if they are
-    there. `truth` is what a simulation wrote beside the payments. Raises MissingTableError if
-    there are none, and KafkaUnavailableError where the topics cannot be read.
+    there. `truth` is what a simulation wrote beside the records of a stream. Raises
+    MissingTableError if there are none, or none of that stream, TruthError for another file, and
+    KafkaUnavailableError where the topics cannot be read.
     """
+    expected = _read_truth(truth) if truth else pl.DataFrame({"stream": []})
     tables = _Tables(settings.delta_root)
     found = [
         settings.stream(each)
@@ -74,12 +81,15 @@ def verify(
     ]
     if not found:
         tables.handle(PAYMENTS.bronze.name)
+    for stream in STREAMS:
+        if stream.name in expected["stream"]:
+            tables.handle(stream.bronze.name)
     checks: list[Check] = []
     counts: Counter[str] = Counter()
     alerts: Counter[str] = Counter()
     for stream in found:
         books = _Books(settings, stream, tables, told)
-        checks += books.check(truth if stream.name == PAYMENTS.name else None)
+        checks += books.check(expected.filter(stream=stream.name))
         counts += books.counts
         alerts += books.alerts_by_rule
     if any(stream.name == PAYMENTS.name for stream in found):
@@ -99,8 +109,8 @@ class _Books:
         self.counts: Counter[str] = Counter()
         self.alerts_by_rule: Counter[str] = Counter()
 
-    def check(self, truth: Path | None) -> list[Check]:
-        """Return every check; `truth` is what a simulation wrote beside the topic."""
+    def check(self, truth: pl.DataFrame) -> list[Check]:
+        """Return every check; `truth` is what a simulation says of the topic, empty for none."""
         rejects = self._tables.read(self._stream.quarantine.name, [*_PLACE, "stage", "code"])
         checks = self._check_places(rejects, truth)
         if self._stream.features:
@@ -122,7 +132,7 @@ class _Books:
         self._told(f"reading what was sent of {self._stream.name}")
         return checks + self._check_sent()
 
-    def _check_places(self, rejects: pl.DataFrame, truth: Path | None) -> list[Check]:
+    def _check_places(self, rejects: pl.DataFrame, truth: pl.DataFrame) -> list[Check]:
         stream, tables, topic = self._stream, self._tables, self._own.topic
         self._told(f"reading topic {topic}")
         source = source_records(
@@ -164,8 +174,8 @@ class _Books:
                 placed,
             ),
         ]
-        if truth is not None:
-            checks.append(_check_truth(pl.read_parquet(truth), placed))
+        if len(truth):
+            checks.append(_check_truth(truth, placed))
         return checks
 
     def _check_windows(self) -> list[Check]:
@@ -232,6 +242,13 @@ class _Books:
             )
             for topic, (table, ids) in sent.items()
         ]
+
+
+def _read_truth(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path, columns=["stream", "partition", "sequence", "place"])
+    except PolarsError:
+        raise TruthError(f"{path} is not what millstream simulate --truth writes") from None
 
 
 def _check_truth(truth: pl.DataFrame, placed: pl.DataFrame) -> Check:

@@ -13,7 +13,7 @@ from flows import settings as settings_
 from operators.connectors.kafka.client import KafkaUnavailableError
 from operators.features import FeatureError
 from operators.rules.rules import RuleError
-from ops.verify.books import MissingTableError, verify
+from ops.verify.books import MissingTableError, TruthError, verify
 from ops.verify.report import Report
 
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
             settings_.refuse(f"--truth: no file {args.truth}", 2)
         with console.status("verifying") as status:
             report = verify(settings, args.truth, lambda text: status.update(text))
-    except (settings_.SettingsError, FeatureError, RuleError) as error:
+    except (settings_.SettingsError, FeatureError, RuleError, TruthError) as error:
         settings_.refuse(error, 2)
     except (MissingTableError, KafkaUnavailableError, OSError) as error:
         settings_.refuse(error, 1)

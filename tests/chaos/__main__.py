@@ -5,11 +5,13 @@ import json
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from flows.streams import PAYMENTS, STREAMS
 from ops.processes import ServerError
 from tests.chaos.faults import FAULTS
 from tests.chaos.world import ChaosError, Result, world
@@ -25,7 +27,11 @@ def main() -> int:
         "--kills", type=int, default=500, help="kills; other faults in proportion"
     )
     parser.add_argument("--minutes", type=float, help="begin no further fault after this long")
-    parser.add_argument("--payments", type=int, default=6_000)
+    parser.add_argument(
+        "--stream", nargs="+", choices=[each.name for each in STREAMS if each.alone],
+        default=[PAYMENTS.name], metavar="STREAM", help="whose flow; several after each other",
+    )  # fmt: skip
+    parser.add_argument("--records", type=int, default=6_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--only", action="append", metavar="TEXT", help="faults with this in their name"
@@ -48,7 +54,7 @@ def main() -> int:
         console.print(table(results))
     for result in results:
         for problem in result.problems:
-            console.print(f"[red]{result.fault}[/]: ", end="")
+            console.print(f"[red]{result.stream}, {result.fault}[/]: ", end="")
             console.print(problem, markup=False, highlight=False)
     return 0 if all(result.ok for result in results) else 1
 
@@ -58,18 +64,21 @@ def _run(args: argparse.Namespace, folder: Path, console: Console) -> list[Resul
     wanted = [
         name for name in FAULTS if not args.only or any(text in name for text in args.only)
     ]
+    streams = [each for each in STREAMS if each.name in args.stream]
     results = []
     for brokers in (1, 3):
         names = [name for name in wanted if (name == _THREE) == (brokers == 3)]
         if not names:
             continue
-        with world(folder / f"{brokers}-brokers", args.seed, args.payments, brokers) as here:
-            for name in names:
+        with world(folder / f"{brokers}-brokers", args.seed, args.records, brokers) as first:
+            worlds = [first if s is first.stream else first.of(s) for s in streams]
+            for here, name in product(worlds, names):
+                told = f"{here.stream.name}, {name}"
                 if args.minutes and time.monotonic() - began > args.minutes * 60:
-                    console.print(f"out of time before: {name}")
+                    console.print(f"out of time before: {told}")
                     continue
                 fault, full = FAULTS[name]
-                result = Result(name)
+                result = Result(name, here.stream.name)
                 start = time.monotonic()
                 try:
                     fault(here, result, max(1, round(full * args.kills / 500)))
@@ -78,7 +87,7 @@ def _run(args: argparse.Namespace, folder: Path, console: Console) -> list[Resul
                 result.seconds = time.monotonic() - start
                 results.append(result)
                 console.print(
-                    f"{name}: {result.times} times, {result.runs} runs, {result.rows:,} rows, "
+                    f"{told}: {result.times} times, {result.runs} runs, {result.rows:,} rows, "
                     f"{result.differences} differences, {result.seconds:.0f} s "
                     f"{dict(result.detail)} {result.said} {'' if result.ok else 'NOT EXACT'}",
                     markup=False, highlight=False,
@@ -89,6 +98,7 @@ def _run(args: argparse.Namespace, folder: Path, console: Console) -> list[Resul
 def table(results: list[Result]) -> Table:
     """Return what is printed."""
     shown = Table(box=None, pad_edge=False)
+    shown.add_column("stream")
     shown.add_column("fault")
     for name in (
         "times",
@@ -103,7 +113,9 @@ def table(results: list[Result]) -> Table:
     for r in results:
         numbers = (r.times, r.runs, r.commits, r.replays, r.fenced, r.rows, r.differences)
         shown.add_row(
-            r.fault if r.ok else f"[red]{r.fault}[/]", *(f"{number:,}" for number in numbers)
+            r.stream,
+            r.fault if r.ok else f"[red]{r.fault}[/]",
+            *(f"{number:,}" for number in numbers),
         )
     return shown
 

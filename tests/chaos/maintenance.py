@@ -4,21 +4,20 @@ import random
 import threading
 from collections import Counter
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from flows.streams import PAYMENTS
+from flows.streams import Stream
 from operators.connectors.delta.table import table_uri
-
-_TABLES: Final = tuple(table.name for table in PAYMENTS.all_tables)
 
 
 class Maintenance:
-    """The one owner of maintenance of all tables under a root, on a thread of its own."""
+    """The one owner of maintenance of a stream's tables under a root, on a thread of its own."""
 
-    def __init__(self, root: str, seed: int, pause: float = 0.2) -> None:
+    def __init__(self, stream: Stream, root: str, seed: int, pause: float = 0.2) -> None:
+        self._tables = [table.name for table in stream.all_tables]
         self.done: Counter[str] = Counter()
         self._root, self._luck, self._pause = root, random.Random(seed), pause
         self._stop = threading.Event()
@@ -26,7 +25,7 @@ class Maintenance:
 
     def _run(self) -> None:
         while not self._stop.wait(self._pause):
-            name = self._luck.choice(_TABLES)
+            name = self._luck.choice(self._tables)
             what = self._luck.choice(("compact", "vacuum", "checkpoint"))
             try:
                 table = DeltaTable(table_uri(self._root, name))

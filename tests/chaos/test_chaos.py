@@ -2,6 +2,7 @@
 
 import pytest
 
+from flows.streams import CLICKS
 from tests.chaos.faults import processes, servers, storage
 from tests.chaos.world import Result, World, world
 from tests.servers import kafka, redis
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.skipif(_MISSING is not None, reason=str(_MISSING))
 @pytest.fixture(scope="module")
 def here(tmp_path_factory) -> World:
     folder = tmp_path_factory.mktemp("chaos")
-    with world(folder, seed=1, payments=700, largest=2) as running:
+    with world(folder, seed=1, records=700, largest=2) as running:
         assert running.reference["silver/payments"].height > 500
         yield running
 
@@ -36,4 +37,14 @@ def test_tables_and_topics_are_those_of_an_undisturbed_run(here, fault, times):
     assert not result.problems
     assert result.differences == 0
     assert result.times >= times
+    assert result.rows > 600
+
+
+def test_the_same_of_another_stream(here):
+    clicks = here.of(CLICKS)
+    assert clicks.reference["silver/clicks"].height > 500
+    result = Result("kill", CLICKS.name)
+    processes.kill(clicks, result, 1)
+    assert not result.problems
+    assert result.differences == 0
     assert result.rows > 600

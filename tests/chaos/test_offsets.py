@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(_MISSING is not None, reason=str(_MISSING))
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory) -> World:
-    with world(tmp_path_factory.mktemp("offsets"), seed=2, payments=600) as running:
+    with world(tmp_path_factory.mktemp("offsets"), seed=2, records=600) as running:
         yield running
 
 
@@ -72,7 +72,7 @@ def test_they_never_run_ahead_of_the_tables_and_reach_them_within_an_epoch(here)
 def test_latest_is_where_the_first_start_begins_and_no_partition_added_since(here):
     topic = f"{here.topic}.latest"
     kafka.create_topic(here.bootstrap, topic, 1)
-    old = make(3, 40, 1)
+    old = make(PAYMENTS, 3, 40, 1)
     produce(old, here.bootstrap, topic)
     flow = here.flow(
         "latest",
@@ -95,7 +95,7 @@ def test_latest_is_where_the_first_start_begins_and_no_partition_added_since(her
         flow.kill()
         client.close()
     kafka.add_partitions(here.bootstrap, topic, 2)
-    new = make(4, 80, 2)
+    new = make(PAYMENTS, 4, 80, 2)
     produce(new, here.bootstrap, topic)
     flow.environ |= TO_THE_END
     result = Result("latest")

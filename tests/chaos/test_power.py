@@ -20,7 +20,7 @@ _PATH = re.compile(r"<(/[^>]*)>")
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory) -> World:
-    with world(tmp_path_factory.mktemp("power"), seed=3, payments=300) as running:
+    with world(tmp_path_factory.mktemp("power"), seed=3, records=300) as running:
         yield running
 
 

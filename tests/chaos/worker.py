@@ -3,6 +3,7 @@
 Everything a fault needs inside the process is put over the connectors from here, so that
 the product has no test hooks. The environment says what:
 
+CHAOS_STREAM    whose flow it is
 CHAOS_EPOCH     the epoch's length in seconds, fractions allowed
 CHAOS_WORKERS   threads
 CHAOS_POINT     name:count, die by SIGKILL when the named point is passed for the count-th time
@@ -21,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, Final
 
 POINTS: Final = (
@@ -203,9 +205,7 @@ def main() -> None:
     from bytewax.recovery import RecoveryConfig
     from bytewax.run import cli_main
 
-    from flows.payments import flow
-
-    built = flow()
+    built = import_module(f"flows.{os.environ['CHAOS_STREAM']}").flow()
     cli_main(
         built,
         workers_per_process=int(os.environ.get("CHAOS_WORKERS", "1")),

@@ -16,12 +16,21 @@ from confluent_kafka.admin import AdminClient
 from redis import Redis as Client
 
 from flows import settings as settings_
-from flows.settings import Settings
+from flows.settings import Settings, prefix_of
+from flows.streams import PAYMENTS, Stream
 from operators.connectors.registry import schema_source as registry
-from ops.simulate import Params, Simulation, Troubles, produce, simulate
+from ops.simulate import (
+    DeclaredParams,
+    Params,
+    Simulation,
+    Troubles,
+    produce,
+    simulate,
+    simulate_declared,
+)
 from ops.verify import Report, verify
 from tests.chaos.flow import Flow, Shape
-from tests.compare import Difference, read_tables, read_topics
+from tests.compare import Difference, read_tables, read_topic
 from tests.servers import kafka as kafka_server
 from tests.servers import redis as redis_server
 from tests.topics import TO_THE_END
@@ -47,6 +56,7 @@ class Result:
     """What a fault's runs came to."""
 
     fault: str
+    stream: str = PAYMENTS.name
     times: int = 0
     runs: int = 0
     commits: int = 0
@@ -86,37 +96,54 @@ class Result:
 
 
 class World:
-    """Servers with a topic on them, and what the flow makes of it when nothing goes wrong."""
+    """Servers with a stream's topic on them, and what its flow makes of it undisturbed."""
 
     def __init__(
-        self, folder: Path, bootstrap: str, redis: redis_server.Redis, seed: int, payments: int,
-        cluster: kafka_server.Kafka | None = None, largest: int = 3,
+        self, folder: Path, bootstrap: str, redis: redis_server.Redis, seed: int, records: int,
+        cluster: kafka_server.Kafka | None = None, largest: int = 3, stream: Stream = PAYMENTS,
     ) -> None:  # fmt: skip
+        self.stream, self.records = stream, records
         self.folder, self.bootstrap, self.redis = folder, bootstrap, redis
         self.cluster, self.largest = cluster, largest
         self.seed, self.luck = seed, random.Random(seed)
-        self.topic = f"payments-{os.getpid()}-{folder.name}"
+        self.topic = f"{stream.name}-{os.getpid()}-{folder.name}"
         self._flows = 0
-        registry.register("", {}, "payment", self.topic)
+        registry.register("", {}, stream.record, self.topic)
         kafka_server.create_topic(bootstrap, self.topic, PARTITIONS)
-        self.made = make(seed, payments)
+        self.made = make(stream, seed, records)
         produce(self.made, bootstrap, self.topic)
         self.made.truth.write_parquet(folder / "truth.parquet")
 
-    def environ(
-        self, name: str, root: str | None = None, topic: str | None = None
-    ) -> dict[str, str]:
+    def of(self, stream: Stream) -> "World":
+        """Return a world of another stream on the same servers; not for use at the same time."""
+        folder = self.folder / stream.name
+        folder.mkdir()
+        return World(
+            folder, self.bootstrap, self.redis, self.seed, self.records, self.cluster,
+            self.largest, stream,
+        )  # fmt: skip
+
+    def variable(self, setting: str) -> str:
+        """Return the variable of a setting of the stream."""
+        return prefix_of(self.stream) + setting.upper()
+
+    def environ(self, name: str, root: str | None = None) -> dict[str, str]:
         """Return the settings of a flow called `name`."""
         return {
             "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
             "MILLSTREAM_REDIS_URL": self.redis.url,
             "MILLSTREAM_DELTA_ROOT": root or str(self.folder / name / "tables"),
-            "MILLSTREAM_TOPIC": topic or self.topic,
-            "MILLSTREAM_ALERTS_TOPIC": f"{self.topic}.{name}.alerts",
-            "MILLSTREAM_DLQ_TOPIC": f"{self.topic}.{name}.dlq",
-            "MILLSTREAM_CONSUMER_GROUP": f"{self.topic}.{name}",
+            "CHAOS_STREAM": self.stream.name,
+            self.variable("topic"): self.topic,
+            self.variable("consumer_group"): f"{self.topic}.{name}",
+            **{self.variable(each): f"{self.topic}.{name}.{each}" for each in self._outputs},
             **TO_THE_END,
         }
+
+    @property
+    def _outputs(self) -> list[str]:
+        """The settings of the topics that the flow writes."""
+        return ["dlq_topic", *(["alerts_topic"] if self.stream.rules else [])]
 
     def shape(self) -> Shape:
         """Draw how a flow is run, with up to `largest` processes."""
@@ -153,10 +180,9 @@ class World:
 
     def _read(self, flow: Flow) -> dict[str, pl.DataFrame]:
         settings = self.settings(flow)
-        topics = read_topics(settings)
-        return read_tables(settings) | {
-            "alert topic": topics[settings.alerts_topic],
-            "dead-letter topic": topics[settings.dlq_topic],
+        return read_tables(settings, self.stream.name) | {
+            each: read_topic(settings, flow.environ[self.variable(each)])
+            for each in self._outputs
         }
 
     def compare(self, flow: Flow, result: Result, *, topics: bool = True) -> None:
@@ -164,7 +190,7 @@ class World:
         difference = Difference()
         actual = self._read(flow)
         for name, expected in self.reference.items():
-            if topics or not name.endswith("topic"):
+            if topics or name not in self._outputs:
                 difference.add(name, expected, actual[name])
         result.count(flow)
         result.compared(difference)
@@ -188,17 +214,22 @@ class World:
             return
         shutil.rmtree(flow.folder, ignore_errors=True)
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-        names = [flow.environ[f"MILLSTREAM_{kind}_TOPIC"] for kind in ("ALERTS", "DLQ")]
+        names = [flow.environ[self.variable(each)] for each in self._outputs]
         for future in admin.delete_topics(names).values():
             with contextlib.suppress(Exception):
                 future.result(10)
 
 
-def make(seed: int, payments: int, partitions: int = PARTITIONS) -> Simulation:
+def make(stream: Stream, seed: int, records: int, partitions: int = PARTITIONS) -> Simulation:
     """Return the records of a topic with every trouble."""
+    if stream is not PAYMENTS:
+        params = DeclaredParams(
+            records=records, seed=seed, partitions=partitions, keys=800, troubles=TROUBLES
+        )
+        return simulate_declared(stream, params)
     return simulate(
         Params(
-            payments=payments, seed=seed, partitions=partitions, customers=800, terminals=400,
+            payments=records, seed=seed, partitions=partitions, customers=800, terminals=400,
             radius=10, troubles=TROUBLES,
         )
     )  # fmt: skip
@@ -206,9 +237,9 @@ def make(seed: int, payments: int, partitions: int = PARTITIONS) -> Simulation:
 
 @contextlib.contextmanager
 def world(
-    folder: Path, seed: int, payments: int, brokers: int = 1, largest: int = 3
+    folder: Path, seed: int, records: int, brokers: int = 1, largest: int = 3
 ) -> Iterator[World]:
-    """Run a world for the length of a block; with several brokers they can be killed.
+    """Run a world of payments for the length of a block; of several brokers some can be killed.
 
     Flows are run with up to `largest` processes.
     """
@@ -221,4 +252,4 @@ def world(
         else:
             servers = stack.enter_context(kafka_server.bootstrap(folder / "kafka"))
         redis = stack.enter_context(redis_server.redis(folder))
-        yield World(folder, servers, redis, seed, payments, cluster, largest)
+        yield World(folder, servers, redis, seed, records, cluster, largest)

@@ -118,7 +118,7 @@ def test_every_payment_has_its_outcome_once_whatever_the_kills(tmp_path: Path) -
     made = simulate(
         Params(payments=8_000, customers=500, terminals=500, seed=5, partitions=PARTITIONS)
     )
-    records = chargebacks(made.payments, rng)
+    records = chargebacks(made.events, rng)
     with local_stack() as stack:
         for topic in ("payments", "chargebacks"):
             create_topic(stack.bootstrap, topic, PARTITIONS)

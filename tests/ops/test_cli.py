@@ -71,6 +71,10 @@ def test_verify_names_what_is_missing(stack: Stack, tmp_path: Path, monkeypatch,
     assert said(capsys, "verify", "--truth", "nowhere") == (
         2, "millstream: --truth: no file nowhere",
     )  # fmt: skip
+    (tmp_path / "other.parquet").write_text("no truth")
+    status, line = said(capsys, "verify", "--truth", str(tmp_path / "other.parquet"))
+    assert status == 2
+    assert line.endswith("other.parquet is not what millstream simulate --truth writes")
     status, line = said(capsys, "verify")
     assert status == 1
     assert f"there is no table {tmp_path}/empty/tables/" in line

@@ -78,16 +78,16 @@ def partitions_added(world: World, result: Result, times: int) -> None:
     while result.times < times and not result.problems:
         topic = f"{world.topic}.grown{result.times}"
         kafka_server.create_topic(world.bootstrap, topic, 2)
-        first = make(luck.randrange(2**31), len(world.made.payments) // 4, 2)
+        first = make(world.stream, luck.randrange(2**31), world.records // 4, 2)
         produce(first, world.bootstrap, topic)
-        flow = world.flow("partitions", MILLSTREAM_TOPIC=topic, **FOR_EVER)
+        flow = world.flow("partitions", **{world.variable("topic"): topic}, **FOR_EVER)
         shape = Shape(luck.choice([1, 2]), 1, 200, 0.2)
         with tended(world, flow, result):
             flow.start(shape)
             flow.wait_started()
             time.sleep(luck.uniform(0.5, 2))
             kafka_server.add_partitions(world.bootstrap, topic, 5)
-            more = make(luck.randrange(2**31), len(world.made.payments) // 4, 5)
+            more = make(world.stream, luck.randrange(2**31), world.records // 4, 5)
             produce(more, world.bootstrap, topic)
             time.sleep(luck.uniform(0.2, 1))
             for _ in range(min(2, times)):

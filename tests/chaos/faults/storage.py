@@ -8,12 +8,15 @@ from contextlib import nullcontext
 
 from deltalake import DeltaTable
 
-from flows.streams import PAYMENTS
 from operators.connectors.delta.table import table_uri
 from tests.chaos.faults.watching import GIVE_UP, count, tended, until_done
 from tests.chaos.flow import Flow, Shape
 from tests.chaos.world import Result, World
 from tests.servers import s3 as s3_server
+
+
+def _version(table: str) -> int:
+    return DeltaTable(table).version() if DeltaTable.is_deltatable(table) else -1
 
 
 def disk(world: World, result: Result, times: int) -> None:
@@ -84,28 +87,30 @@ def recovery_lost(world: World, result: Result, times: int) -> None:
         flow = world.flow("recovery")
         shape = Shape(1, 1, 50, 0.1)
 
+        stream = world.stream
+        windows = stream.window_table(next(iter(stream.windows)))
+        name = luck.choice([stream.bronze, stream.silver, windows]).name
+        table = table_uri(flow.environ["MILLSTREAM_DELTA_ROOT"], name)
+
         def go_on(
-            seconds: float, flow: Flow = flow, shape: Shape = shape, case: str = case
-        ) -> None:
+            seconds: float, flow: Flow = flow, shape: Shape = shape, table: str = table,
+            case: str = case,
+        ) -> int:  # fmt: skip
+            """Run for some time, until the table has more; return its version."""
+            before = _version(table)
             flow.start(shape, pace="0.02")
             flow.wait_started()
             # A vacuum leaves nothing to restore a table from.
             with nullcontext() if case == "table restored" else tended(world, flow, result):
                 time.sleep(seconds)
+                while flow.running() and _version(table) <= max(before, 0):
+                    time.sleep(0.1)
             flow.kill()
+            return _version(table)
 
-        go_on(luck.uniform(1.0, 1.5))
+        version = go_on(luck.uniform(1.0, 1.5))
         earlier = flow.folder / "earlier"
         shutil.copytree(flow.state, earlier)
-        name = luck.choice(
-            [
-                PAYMENTS.bronze.name,
-                PAYMENTS.silver.name,
-                PAYMENTS.window_table("terminal_minute").name,
-            ]
-        )
-        table = table_uri(flow.environ["MILLSTREAM_DELTA_ROOT"], name)
-        version = DeltaTable(table).version()
         go_on(luck.uniform(1.0, 1.5))
         if case in ("store deleted", "table and store"):
             shutil.rmtree(flow.state)

@@ -41,6 +41,6 @@ def until_done(
 def tended(world: World, flow: Flow, result: Result) -> Iterator[None]:
     """Compact, vacuum and checkpoint the flow's tables meanwhile."""
     root = flow.environ["MILLSTREAM_DELTA_ROOT"]
-    with Maintenance(root, world.luck.randrange(2**31)) as upkeep:
+    with Maintenance(world.stream, root, world.luck.randrange(2**31)) as upkeep:
         yield
     count(result, "maintenance", sum(upkeep.done.values()))

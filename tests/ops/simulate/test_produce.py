@@ -123,6 +123,26 @@ def test_the_command_produces_and_writes_the_truth(broker, tmp_path, capsys, mon
     assert "late 1," in shown
 
 
+def test_the_command_makes_any_declared_stream(broker, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS", broker)
+    monkeypatch.setenv("MILLSTREAM_CLICKS_TOPIC", "clicks-by-command")
+    truth = tmp_path / "truth.parquet"
+    more = ["--records", "500", "--partitions", "2", "--truth", str(truth), "--json"]
+    assert millstream("--stream", "clicks", *more) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["topic"] == "clicks-by-command"
+    assert summary["clicks"] == 500
+    assert "frauds" not in summary
+    written = pl.read_parquet(truth)
+    assert set(written["stream"]) == {"clicks"}
+    there = read(broker, "clicks-by-command", 2)
+    assert sum(map(len, there.values())) == written.height == summary["records"]
+    assert millstream("--stream", "clicks", "--records", "20", "--topic", "other") == 0
+    shown = capsys.readouterr().out
+    assert "records to other" in shown
+    assert "20 clicks\n" in shown
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [
@@ -132,12 +152,24 @@ def test_the_command_produces_and_writes_the_truth(broker, tmp_path, capsys, mon
         (["--since", "2018-04-02"], "--since is only for --file"),
         (["--file", "nowhere.parquet"], "nowhere.parquet"),
         (["--late", "1.5"], "late is 1.5, not a share"),
+        (
+            ["--stream", "clicks", "--days", "3", "--cards", "2"],
+            "only for payments: --days, --cards",
+        ),
+        (["--stream", "clicks", "--records", "0"], "records is 0"),
         (["--truth", "/nowhere/at/all.parquet"], "no folder /nowhere/at"),
     ],
 )
 def test_bad_options_are_clear_errors(args, message, capsys):
     assert millstream("--bootstrap", "127.0.0.1:1", *args) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_setting_that_names_no_topic_is_a_clear_error(capsys, monkeypatch):
+    monkeypatch.setenv("MILLSTREAM_CLICKS_TOPIC", "of clicks")
+    assert millstream("--bootstrap", "127.0.0.1:1", "--stream", "clicks") == 2
+    told = "millstream simulate: MILLSTREAM_CLICKS_TOPIC: 'of clicks' is no topic's name"
+    assert capsys.readouterr().err.startswith(told)
 
 
 def test_no_broker_named_is_a_clear_error(capsys, monkeypatch):

@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from flows.streams import CHARGEBACKS
+from operators.columns.arrays import Int64s
 from ops.simulate.encode import BY_ID, encode, frame, partitions_of
-from ops.simulate.world import Ints
 
 OTHERS: Final = 0.02
 """How often a payment that is no fraud is charged back, for each time that a fraud is."""
@@ -40,8 +41,8 @@ def simulate_chargebacks(
 
     Most are raised `within` of the payment, a twentieth later. Of a hundred about five come
     out of order by up to half an hour, two later than that, two twice, one names a payment that
-    never was, one breaks the contract and one is no Avro. `payments` are a `Simulation`'s.
-    Raises ValueError for a share that is not in [0, 1].
+    never was, one breaks the contract and one is no Avro. `payments` are
+    the events of a `Simulation`. Raises ValueError for a share that is not in [0, 1].
     """
     if not 0 <= share <= 1:
         raise ValueError(f"chargebacks: {share} is no share in [0, 1]")
@@ -52,8 +53,8 @@ def simulate_chargebacks(
         payments.filter(pl.Series(chosen)), within // timedelta(microseconds=1), rng
     )
     n = len(raised)
-    prefix, _ = frame(1, BY_ID, "chargeback")
-    values = [prefix + body.as_py() for body in encode(raised, 1, "chargeback")]
+    prefix, _ = frame(CHARGEBACKS.record, 1, BY_ID)
+    values = [prefix + body.as_py() for body in encode(CHARGEBACKS.record, 1, raised)]
     for broken in np.flatnonzero(rng.random(n) < 0.01):
         values[broken] = b"no chargeback"
 
@@ -61,7 +62,7 @@ def simulate_chargebacks(
     delay = np.where(luck < 0.05, rng.integers(0, 1_800, n), 0)
     delay = np.where(luck > 0.98, rng.integers(2 * 3_600, 10 * 86_400, n), delay) * _SECOND
     twice = np.flatnonzero(rng.random(n) < 0.02)
-    row: Ints = np.concatenate([np.arange(n), twice])
+    row: Int64s = np.concatenate([np.arange(n), twice])
     arrival = (raised["event_time"].to_physical().to_numpy() + delay)[row]
     arrival[n:] += rng.integers(1, 600, len(twice)) * _SECOND
     order = row[np.argsort(arrival, kind="stable")]

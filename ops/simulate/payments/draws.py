@@ -16,8 +16,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ops.simulate.params import Params
-from ops.simulate.world import ABROAD_TERMINALS, Ints, World
+from operators.columns.arrays import Int64s
+from ops.simulate.payments.params import Params
+from ops.simulate.payments.world import ABROAD_TERMINALS, World
 
 DAY_US: Final = 86_400_000_000
 COMPROMISED_DAYS: Final = 28
@@ -33,17 +34,17 @@ class Draws:
     `card` the index of the customer's card, `scenario` the fraud scenario or 0.
     """
 
-    time: Ints
-    customer: Ints
-    terminal: Ints
-    amount: Ints
-    card: Ints
+    time: Int64s
+    customer: Int64s
+    terminal: Int64s
+    amount: Int64s
+    card: Int64s
     scenario: npt.NDArray[np.int8]
 
     def __len__(self) -> int:
         return len(self.time)
 
-    def take(self, rows: Ints | slice) -> "Draws":
+    def take(self, rows: Int64s | slice) -> "Draws":
         """Return the rows at these positions."""
         return Draws(*(getattr(self, column.name)[rows] for column in fields(self)))
 
@@ -94,7 +95,9 @@ def _genuine(
     )
 
 
-def _cases(things: int, per_day: int, length: int, days: int, rng: np.random.Generator) -> Ints:
+def _cases(
+    things: int, per_day: int, length: int, days: int, rng: np.random.Generator
+) -> Int64s:
     """Return on which day the latest case of each thing began, else -1; (days, things)."""
     began = np.full((days, things), -1, np.int64)
     for day in range(days):
@@ -129,7 +132,7 @@ def _defraud(
     _move_together(drawn, rows[in_burst], began[in_burst], rng)
 
 
-def _move_together(drawn: Draws, rows: Ints, began: Ints, rng: np.random.Generator) -> None:
+def _move_together(drawn: Draws, rows: Int64s, began: Int64s, rng: np.random.Generator) -> None:
     """Move each case's frauds, five at a time, to within ten minutes of the first of them."""
     case = drawn.customer[rows] * (began.max(initial=0) + 1) + began
     order = np.lexsort((drawn.time[rows], case))

@@ -9,7 +9,7 @@ from operators.connectors.registry import schema_source as registry
 from operators.contracts import load_contract
 from ops.simulate import Params, simulate, simulate_chargebacks
 
-PAYMENTS = simulate(Params(payments=20_000, customers=300, terminals=300)).payments
+PAYMENTS = simulate(Params(payments=20_000, customers=300, terminals=300)).events
 ALL = PAYMENTS.with_columns(is_fraud=pl.lit(value=True))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from ops.simulate import replay_file
 
-DATA = Path(__file__).parents[4] / "shared" / "data" / "card-transactions-2018-q2.parquet"
+DATA = Path(__file__).parents[5] / "shared" / "data" / "card-transactions-2018-q2.parquet"
 
 
 def frame(**columns) -> pl.DataFrame:
@@ -25,7 +25,7 @@ def frame(**columns) -> pl.DataFrame:
 def test_payments_are_replayed_in_event_time_order_with_the_constants(tmp_path):
     frame().write_parquet(tmp_path / "p.parquet")
     simulation = replay_file(tmp_path / "p.parquet", partitions=2)
-    payments = simulation.payments
+    payments = simulation.events
     assert payments["payment_id"].to_list() == ["3", "1", "0", "2"]
     assert payments.row(2, named=True) == {
         "payment_id": "0",
@@ -54,7 +54,7 @@ def test_a_part_can_be_chosen(tmp_path):
     frame().write_parquet(tmp_path / "p.parquet")
     since = datetime(2018, 4, 1, 0, 0, 3, tzinfo=UTC)
     part = replay_file(tmp_path / "p.parquet", since=since, limit=2)
-    assert part.payments["payment_id"].to_list() == ["1", "0"]
+    assert part.events["payment_id"].to_list() == ["1", "0"]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_public_data_set_is_kept_whole_and_exact():
     raw = pl.read_parquet(DATA)
     simulation = replay_file(DATA)
     assert simulation.records.height == simulation.truth.height == raw.height == 872_795
-    payments = simulation.payments
+    payments = simulation.events
     assert payments["event_time"].is_sorted()
     joined = raw.with_columns(pl.col("transaction_id").cast(pl.String())).join(
         payments, left_on="transaction_id", right_on="payment_id"

@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from ops.simulate.encode import BY_ID, PAYMENT_SCHEMA, encode_framed, partitions_of
+from flows.streams import PAYMENTS
+from ops.simulate.encode import BY_ID, encode_framed, partitions_of
 from ops.simulate.simulation import Simulation, sequence
 
 COLUMNS: Final = (
@@ -58,7 +59,9 @@ def replay_file(
 
     n = len(payments)
     version, framing = np.ones(n, np.int8), np.full(n, BY_ID, np.int8)
-    values, headers = encode_framed(payments.select(*PAYMENT_SCHEMA), version, framing)
+    values, headers = encode_framed(
+        PAYMENTS.record, payments.select(*PAYMENTS.fields), version, framing
+    )
     partition = partitions_of(payments["card_id"], partitions)
     key = payments["card_id"].cast(pl.Binary())
     records = pl.DataFrame(
@@ -66,6 +69,7 @@ def replay_file(
     )
     negative = pl.col("amount_minor") < 0
     truth = payments.select(
+        pl.lit(PAYMENTS.name).alias("stream"),
         pl.Series("partition", partition), pl.Series("sequence", sequence(partition)),
         "payment_id", "event_time",
         pl.when(negative).then(pl.lit("contract")).otherwise(pl.lit("ok")).alias("kind"),

@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from ops.simulate.params import Params
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from operators.columns.arrays import Floats, Int64s
+from ops.simulate.payments.params import Params
 
 CHANNELS: Final = ("POS", "ECOM", "ATM", "MOTO")
 CHANNEL_SHARES: Final = (0.85, 0.11, 0.03, 0.01)
@@ -48,13 +45,13 @@ class World:
 
     mean: Floats
     rate: Floats
-    reach: Ints
-    reach_from: Ints
+    reach: Int64s
+    reach_from: Int64s
     latitude: Floats
     longitude: Floats
-    channel: Ints
-    category: Ints
-    country: Ints
+    channel: Int64s
+    category: Int64s
+    country: Int64s
 
     @property
     def customers(self) -> int:
@@ -101,10 +98,12 @@ def make_world(params: Params, rng: np.random.Generator) -> World:
     )
 
 
-def _reach(x: Floats, y: Floats, tx: Floats, ty: Floats, radius: float) -> tuple[Ints, Ints]:
+def _reach(
+    x: Floats, y: Floats, tx: Floats, ty: Floats, radius: float
+) -> tuple[Int64s, Int64s]:
     """Return the terminals within `radius` of each customer, and where each one's start."""
-    found: list[Ints] = []
-    counts: list[Ints] = []
+    found: list[Int64s] = []
+    counts: list[Int64s] = []
     # A block of the distance matrix at a time: the whole of it can be gigabytes.
     step = max(1, 2_000_000 // len(tx))
     for at in range(0, len(x), step):

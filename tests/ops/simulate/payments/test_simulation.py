@@ -13,7 +13,8 @@ import schemas
 from ops.cli import main
 from ops.simulate import Params, Simulation, Troubles, simulate
 from ops.simulate.encode import encode
-from ops.simulate.troubles import BREACHES, DECODE_CODES, KINDS
+from ops.simulate.payments.simulation import BREACHES
+from ops.simulate.troubles import DECODE_CODES, KINDS
 
 SMALL = Params(customers=500, terminals=2_000, payments=20_000, seed=7)
 ROUGH = Troubles(**{entry.name: 0.02 for entry in fields(Troubles)})
@@ -58,19 +59,19 @@ def decode(value: bytes, header: bytes | None) -> dict:
 
 def test_equal_parameters_give_equal_bytes_and_another_seed_others():
     one, two = simulate(SMALL), simulate(SMALL)
-    for name in ("payments", "records", "truth"):
+    for name in ("events", "records", "truth"):
         assert getattr(one, name).equals(getattr(two, name)), name
     other = simulate(replace(SMALL, seed=8))
-    assert not set(one.payments["payment_id"]) & set(other.payments["payment_id"])
+    assert not set(one.events["payment_id"]) & set(other.events["payment_id"])
 
 
 def test_troubles_do_not_change_what_happened():
-    assert rough().payments.equals(simulate(SMALL).payments)
+    assert rough().events.equals(simulate(SMALL).events)
 
 
 def test_the_number_of_payments_is_exact_and_a_prefix_of_more():
-    long = simulate(replace(SMALL, payments=None, days=30)).payments
-    assert simulate(SMALL).payments.height == 20_000
+    long = simulate(replace(SMALL, payments=None, days=30)).events
+    assert simulate(SMALL).events.height == 20_000
     assert long["event_time"].is_sorted()
     # 500 customers make about 970 payments a day.
     assert 26_000 < long.height < 32_000
@@ -78,7 +79,7 @@ def test_the_number_of_payments_is_exact_and_a_prefix_of_more():
 
 def test_a_pace_spaces_payments_evenly_from_the_start_on():
     start = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    made = simulate(replace(SMALL, payments=1_000, pace=250.0, start=start)).payments
+    made = simulate(replace(SMALL, payments=1_000, pace=250.0, start=start)).events
     times = made["event_time"]
     assert times[0] == start
     assert times.diff().drop_nulls().unique().to_list() == [timedelta(milliseconds=4)]
@@ -87,7 +88,7 @@ def test_a_pace_spaces_payments_evenly_from_the_start_on():
 
 
 def test_the_handbooks_facts_hold():
-    payments = handbook().payments
+    payments = handbook().events
     counts = dict(payments.group_by("scenario").len().iter_rows())
     # The handbook's own run: 1,754,155 payments; 978, 9,099 and 4,604 frauds.
     assert payments.height == pytest.approx(1_754_155, rel=0.04)
@@ -106,19 +107,19 @@ def test_the_handbooks_facts_hold():
 
 
 def test_stolen_cards_are_used_in_bursts_and_abroad():
-    frauds = handbook().payments.filter(pl.col("scenario") == 3)
+    frauds = handbook().events.filter(pl.col("scenario") == 3)
     gaps = frauds.sort("card_id", "event_time").select(
         pl.col("event_time").diff().over("card_id").dt.total_seconds()
     )
     assert 0.15 < (gaps["event_time"] < 600).sum() / frauds.height < 0.35
     abroad = ["US", "BR", "SG", "ZA"]
     assert 0.2 < frauds["country"].is_in(abroad).mean() < 0.4
-    others = handbook().payments.filter(pl.col("scenario") != 3)
+    others = handbook().events.filter(pl.col("scenario") != 3)
     assert not others["country"].is_in(abroad).any()
 
 
 def test_channels_decide_position_and_device():
-    payments = handbook().payments
+    payments = handbook().events
     remote = pl.col("channel").is_in(["ECOM", "MOTO"])
     assert (payments.select(remote)["channel"] == payments["latitude"].is_null()).all()
     assert payments["latitude"].is_null().equals(payments["longitude"].is_null())
@@ -128,7 +129,7 @@ def test_channels_decide_position_and_device():
 
 def test_without_troubles_every_payment_is_one_record_in_order():
     still = simulate(replace(SMALL, troubles=Troubles.none()))
-    assert still.truth["payment_id"].equals(still.payments["payment_id"])
+    assert still.truth["payment_id"].equals(still.events["payment_id"])
     assert still.truth["kind"].unique().to_list() == ["ok"]
     assert still.truth["place"].unique().to_list() == ["silver"]
     assert still.records["value"].null_count() == 0
@@ -162,7 +163,7 @@ def test_every_record_is_in_the_truth_once():
 
 def test_records_decode_to_the_truth_and_damaged_ones_do_not():
     simulation = rough()
-    payments = {row["payment_id"]: row for row in simulation.payments.to_dicts()}
+    payments = {row["payment_id"]: row for row in simulation.events.to_dicts()}
     seen = set()
     rows = zip(
         simulation.records.iter_rows(named=True), simulation.truth.to_dicts(), strict=True
@@ -245,10 +246,10 @@ def test_framings_and_versions_are_mixed():
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_fast_encoder_writes_what_fastavro_writes(version):
-    payments = rough().payments.head(2_000)
+    payments = rough().events.head(2_000)
     names = [entry["name"] for entry in schemas.load("payment", version)["fields"]]
     for row, fast in zip(
-        payments.to_dicts(), encode(payments, version).to_pylist(), strict=True
+        payments.to_dicts(), encode("payment", version, payments).to_pylist(), strict=True
     ):
         slow = io.BytesIO()
         fastavro.schemaless_writer(slow, PARSED[version], {name: row[name] for name in names})
