@@ -9,6 +9,7 @@ import json
 import os
 import urllib.request
 
+from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F  # noqa: N812
 from pyspark.sql.avro.functions import from_avro
@@ -33,7 +34,8 @@ spark = SparkSession.builder.appName("clicks").getOrCreate()
 def to_table(rows: DataFrame, name: str) -> DataFrame:
     path = f"tables/{name}"
     # A table that is read as a stream must be there before.
-    spark.createDataFrame([], rows.schema).write.format("delta").mode("append").save(path)
+    table = DeltaTable.createIfNotExists(spark).location(path)
+    table.addColumns(rows.schema).execute()
     writer = rows.writeStream.format("delta").option("checkpointLocation", f"state/{name}")
     writer.start(path)
     return spark.readStream.format("delta").load(path)
