@@ -32,7 +32,7 @@ spark = SparkSession.builder.appName("clicks").getOrCreate()
 
 
 def to_table(rows: DataFrame, name: str) -> DataFrame:
-    path = f"tables/{name}"
+    path = os.path.abspath(f"tables/{name}")
     # A table that is read as a stream must be there before.
     table = DeltaTable.createIfNotExists(spark).location(path)
     table.addColumns(rows.schema).execute()
