@@ -25,7 +25,7 @@ CREATE TABLE records (
   'value.fields-include' = 'EXCEPT_KEY'
 );
 
--- The schema is given for its enum, which a STRING of a derived schema does not read. Times are
+-- The schema is given for its enum, as Avro has no rule to read one as a string. Times are
 -- in µs: the format takes no TIMESTAMP beyond ms.
 CREATE TABLE clicks (
   click_id STRING NOT NULL,
