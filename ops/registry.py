@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 import schemas
 
-RECORDS: Final = {"payment": "payments-value", "chargeback": "chargebacks-value"}
+RECORDS: Final = {record: f"{record}s-value" for record in schemas.records()}
+"""Each record's subject: streams, and so topics, are called by the plural."""
 _TYPE: Final = "application/vnd.schemaregistry.v1+json"
 _NO_SUBJECT: Final = 40401, "Subject not found"
 _NO_VERSION: Final = 40402, "Version not found"

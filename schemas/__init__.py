@@ -14,6 +14,18 @@ AvroSchema = dict[str, Any]
 
 
 @cache
+def records() -> tuple[str, ...]:
+    """Return the records that have a schema, in order of their names."""
+    return tuple(
+        sorted(
+            folder.name
+            for folder in files(__name__).iterdir()
+            if folder.is_dir() and folder.joinpath("1.avsc").is_file()
+        )
+    )
+
+
+@cache
 def versions(record: str) -> tuple[int, ...]:
     """Return the published versions of `record`, oldest first.
 
