@@ -55,7 +55,7 @@ def read(root: Path) -> list[int]:
     ("point", "workers"),
     [
         ("operators.connectors.memory.settle", 1),  # the last thing before Bytewax
-        (f"{SOURCE}.KafkaSource.build_part", 3),
+        ("operators.connectors.warm_source.WarmSource.build_part", 3),
         (f"{SINK}.DeltaSink.build_part", 1),
         (f"{SOURCE}._Partition._check_place", 3),  # no record has come
         (f"{SOURCE}._Partition._wait", 1),  # held back by another partition
