@@ -18,6 +18,7 @@ from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.avro import Decoder
+from operators.event_time.watermarks import Bounds
 from operators.records.batches import Batch, RawBatch, merge
 from operators.records.raw import ingested
 from operators.records.rejects import Breaker
@@ -34,12 +35,16 @@ _EPOCH: Final = date(1970, 1, 1)
 
 @dataclass(frozen=True)
 class Parts:
-    """What the steps of a stream work with."""
+    """What the steps of a stream work with.
+
+    `bounds` are the topic's out-of-orderness, if that has ever been another than the settings'.
+    """
 
     decoder: Decoder
     contract: Contract
     seen: DedupStore
     rules: RuleSet | None
+    bounds: Bounds | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,8 @@ def read(
     decoded = decode(f"{prefix}decode", raw, parts.decoder, parts.contract, breaker)
     unique = dedup(f"{prefix}dedup", decoded.oks, parts.seen, stream.id)
     records = op.merge(f"{prefix}records", unique.firsts, past)
-    bound, idle = micros(own.out_of_orderness), own.idle_timeout.total_seconds()
+    idle = own.idle_timeout.total_seconds()
+    bound = parts.bounds or Bounds(micros(own.out_of_orderness))
     if not stream.features:
         every = watermarks(f"{prefix}watermarks", records, bound, idle)
     else:
