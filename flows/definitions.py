@@ -65,7 +65,7 @@ def as_today(known: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]
                     source = ast.get_source_segment(made, each.value) or ""
                     found[name] = f"{version}: {made.replace(source, '{}')}"
                     for key, value in zip(each.value.keys, each.value.values, strict=True):
-                        if isinstance(key, ast.Constant):
+                        if isinstance(key, ast.Constant) and isinstance(key.value, str):
                             found[f"{_AGGREGATE}{key.value} of {name}"] = (
                                 ast.get_source_segment(made, value) or ""
                             )

@@ -89,8 +89,9 @@ def changed_definitions(
 ) -> dict[str, str | None]:
     """Return which of the recovery store's definitions are others now, with what they were.
 
-    `as_today` reads what an earlier release has written. Any process may ask; in one that asks when the first has put the store aside none are.
-    Raises OtherOwnerError and TopicChangedError as `prepare_recovery` does.
+    `as_today` reads what an earlier release has written. Any process may ask; in one that asks
+    when the first has put the store aside none are. Raises OtherOwnerError and TopicChangedError
+    as `prepare_recovery` does.
     """
     directory = told().recovery
     if directory is None:

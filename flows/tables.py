@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 from flows.pipeline import micros
@@ -49,24 +50,29 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
     features = columns_of_features(stream)
     silver = {feature(name): text for name, text in features.items()}
     silver[out_of_orderness(own.topic)] = str(micros(own.out_of_orderness))
-    of = {
-        stream.silver.name: {"definitions": silver},
-        stream.late.name: {"fixed": late},
+    definitions = {
+        stream.silver.name: silver,
         stream.alerts.name: {
-            "definitions": {
-                rule(each.id): "; ".join(
-                    [
-                        each.definition,
-                        *(f"{n} {features[n]}" for n in sorted(each.reads & features.keys())),
-                    ]
-                )
-                for each in (rules.rules if rules else ())
-            }
+            rule(each.id): "; ".join(
+                [
+                    each.definition,
+                    *(f"{n} {features[n]}" for n in sorted(each.reads & features.keys())),
+                ]
+            )
+            for each in (rules.rules if rules else ())
         },
     }
+    fixed = {stream.late.name: late}
     for name, windows in stream.windows.items():
-        of[stream.window_table(name).name] = {"fixed": late | of_windows(windows)}
-    return [replace(each, **of.get(each.name, {})) for each in stream.all_tables]
+        fixed[stream.window_table(name).name] = late | of_windows(windows)
+    return [
+        replace(
+            each,
+            definitions=definitions.get(each.name, {}),
+            fixed=fixed.get(each.name, {}),
+        )
+        for each in stream.all_tables
+    ]
 
 
 def columns_of_features(stream: Stream) -> dict[str, str]:
@@ -95,5 +101,5 @@ def bounds(told: History | None, topic: str, now: int) -> Bounds:
 
 
 def _before(found: list[Told], topic: str) -> Iterable[tuple[int, dict[int, int]]]:
-    for each, behind in zip(found[:-1], found[1:], strict=True):
+    for each, behind in pairwise(found):
         yield int(each.text or 0), behind.of(topic)

@@ -66,8 +66,9 @@ def changed(
 ) -> dict[str, str | None]:
     """Return what a store's states are of that is another now, with what it was, by name.
 
-    None stands for what is new; `as_today` reads what an earlier release has written. A store that was made before stores knew it has changed in
-    nothing: it takes the `definitions` up with `claim`.
+    None stands for what is new; `as_today` reads what an earlier release has written. A store
+    that was made before stores knew it has changed in nothing: it takes the `definitions` up with
+    `claim`.
     """
     found: dict[str, str | None] = {}
     for file in sorted(directory.glob("part-*.sqlite3")):

@@ -120,8 +120,8 @@ class PartitionFeatures(Composite):
     READS: ClassVar[tuple[int, ...]] = (2,)
 
     def __init__(
-        self, out_of_orderness: int | Bounds, features: Sequence[Compiled], layouts: Sequence[Layout],
-        coded: Sequence[Coded], keeps: Keeps,
+        self, out_of_orderness: int | Bounds, features: Sequence[Compiled],
+        layouts: Sequence[Layout], coded: Sequence[Coded], keeps: Keeps,
     ) -> None:  # fmt: skip
         """`out_of_orderness` is the watermark's bound in µs; code is by the first layout."""
         self.watermark = PartitionWatermark(out_of_orderness)

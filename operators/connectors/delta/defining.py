@@ -31,7 +31,7 @@ class RedefinedError(FencedError):
     """A table has rows of another definition, and no row of it may be of two."""
 
     def __init__(self, changed: Mapping[str, Sequence[str]]) -> None:
-        """`changed` are the names of definitions by table."""
+        """Take the names of definitions that have changed, by table."""
         what = "; ".join(f"{', '.join(names)} of {table}" for table, names in changed.items())
         super().__init__(what)
         self.changed = {table: tuple(names) for table, names in changed.items()}

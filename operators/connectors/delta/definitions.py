@@ -88,8 +88,8 @@ def gone_on(
     if there is None:
         added = set(new)
         found = begun({name: text for name, text in now.items() if name not in added})
-    missing: Mapping[str, str | None] = {name: None for name in found if name not in now}
-    for name, text in (missing | now).items():
+    today: dict[str, str | None] = {name: None for name in found if name not in now}
+    for name, text in (today | dict(now)).items():
         if name in found and found[name][-1].text == text:
             continue
         at = reached()
