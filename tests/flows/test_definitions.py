@@ -169,14 +169,8 @@ def test_a_new_window_gets_its_past_and_a_changed_one_a_name_of_its_own(
     said = ends(0, "window_renamed", KEY_GROUPS="5", **to_the_end)
     assert "window campaign_10m is new; window campaign_5m is gone: state is made anew" in said
 
-    windows = dict(CLICKS.windows)
-    try:
-        CLICKS.windows.clear()
-        CLICKS.windows.update(redefined.window_renamed())
+    with redefined.declared(redefined.window_renamed()):
         report = verify(settings_.load(environ | topics.TO_THE_END))
-    finally:
-        CLICKS.windows.clear()
-        CLICKS.windows.update(windows)
     assert broken(report) == []
     assert report.alerts == {"costly_click": 1}
     late = pl.read_delta(str(tmp_path / "tables" / "gold" / "late_clicks"))
