@@ -47,7 +47,7 @@ version: 2
 description: Stolen numbers are tried out at one terminal after the other.
 severity: high
 when: amount_minor < 200 AND card_terminals_1h >= 3
-score: 50
+score: "50"
 reason: "{card_terminals_1h} terminals within the hour"
 cases:
   - name: the third terminal
@@ -63,7 +63,12 @@ def read_all(field: Field, rows: int) -> str:
     """Run the flow until silver has so many rows, and stop it; return what it has said."""
     there = field.folder / "tables" / "silver" / "payments" / "_delta_log"
     flow = field.flow()
-    wait_until(lambda: there.exists() and field.table("silver/payments").height >= rows, 120)
+    wait_until(
+        lambda: (
+            flow.process.poll() is not None
+            or (there.exists() and field.table("silver/payments").height >= rows)
+        )
+    )
     assert flow.tell(signal.SIGTERM) == 0, flow.said()
     assert "Traceback" not in flow.said()
     return flow.said().rpartition("flow of Millstream")[2]
