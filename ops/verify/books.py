@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +12,7 @@ from flows.connecting import rules_of
 from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import PAYMENTS, STREAMS, Stream
-from flows.tables import bounds, columns_of_features, defined, feature, rule
+from flows.tables import bounds, columns_of_features, feature
 from operators.connectors.delta.accounts import recorded
 from operators.connectors.delta.definitions import history
 from operators.connectors.delta.reading import query, read
@@ -21,19 +20,16 @@ from operators.connectors.delta.table import Fence, table_uri
 from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
 from operators.event_time.watermarks import Bounds
-from operators.rules.rules import RuleSet
+from ops.verify.alerts import check_alerts
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.features import check_features
 from ops.verify.report import Check, Report, only_once
-from ops.verify.since import Compared, since, since_aggregates
+from ops.verify.since import since, since_aggregates, since_rules
 from ops.verify.topics import reject_ids, sent_once, source_records, still_there
 from ops.verify.windows import check_windows
 
 _PLACE = ["source_partition", "source_offset"]
 _STAGES = ["decode", "contract"]
-_NO_FAILURES = pl.DataFrame(
-    schema={"source_partition": pl.Int32(), "source_offset": pl.Int64(), "rule_id": pl.String()}
-)
 
 
 class MissingTableError(RuntimeError):
@@ -225,58 +221,15 @@ class _Books:
 
     def _check_alerts(self, rejects: pl.DataFrame) -> list[Check]:
         stream = self._stream
+        rules = rules_of(stream, self._settings)
+        assert rules is not None  # noqa: S101 # a stream with rules
+        handle = self._tables.handle(stream.alerts.name)
         alerts = self._tables.read(stream.alerts.name, stream.alerts.columns)
         self.counts["alerts"] += alerts.height
         self.alerts_by_rule += Counter(alerts["rule_id"].to_list())
-        repeated = alerts.group_by("alert_id").len("times").filter(pl.col("times") > 1)
-        rules = rules_of(stream, self._settings)
-        assert rules is not None  # noqa: S101 # a stream with rules
-        verdict = rules.evaluate(self._tables.read(stream.silver.name, stream.columns))
-        compared = self._since_rules(rules)
-        of_rejects = rejects.filter(pl.col("stage") == "rule").select(
-            *_PLACE, "code", rule_id=pl.col("code").str.strip_prefix("rule_failed:")
-        )
-        failed = compared.of(of_rejects).drop("rule_id")
-        expected = [
-            failure.event.select(*_PLACE, rule_id=pl.lit(failure.rule.id))
-            for failure in verdict.failures
-        ]
-        failures = compared.of(pl.concat([_NO_FAILURES, *expected])).select(
-            *_PLACE, code="rule_failed:" + pl.col("rule_id")
-        )
-        mine = compared.of(alerts)
-        return [
-            Check.of(f"no id is twice in {stream.alerts.name}", alerts.height, repeated),
-            replace(
-                only_once(
-                    f"{stream.alerts.name} equals the rules on silver, row for row",
-                    compared.of(verdict.alerts),
-                    mine,
-                    deleted=alerts.height - mine.height,
-                ),
-                because="made by rules as they were before",
-            ),
-            only_once(
-                f"every {stream.record} that a rule failed on is in {stream.quarantine.name}, once",
-                failures,
-                failed,
-            ),
-        ]
-
-    def _since_rules(self, rules: RuleSet) -> Compared:
-        told = history(self._tables.handle(self._stream.alerts.name)) or {}
-        name, topic = self._stream.alerts.name, self._own.topic
-        (table,) = (t for t in defined(self._stream, self._own, rules) if t.name == name)
-        found = {
-            each.id: since(told.get(rule(each.id)), table.definitions[rule(each.id)], topic)
-            for each in rules.rules
-        }
-        gone = {
-            name.removeprefix(rule(""))
-            for name, entries in told.items()
-            if name.startswith(rule("")) and any(each.text for each in entries)
-        }
-        return Compared(found | {name: None for name in gone if name not in found})
+        silver = self._tables.read(stream.silver.name, stream.columns)
+        compared = since_rules(history(handle) or {}, stream, self._own, rules)
+        return check_alerts(stream, rules, compared, silver, alerts, rejects)
 
     def _check_sent(self) -> list[Check]:
         stream, own, tables = self._stream, self._own, self._tables

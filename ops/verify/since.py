@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from flows.tables import aggregate
+from flows.streams import Stream
+from flows.streams.settings import StreamSettings
+from flows.tables import aggregate, defined, rule
 from operators.connectors.delta.definitions import History, Told
 from operators.records.batches import NO_WATERMARK
+from operators.rules.rules import RuleSet
 
 
 def since(told: Sequence[Told] | None, text: str, topic: str) -> dict[int, int] | None:
@@ -46,3 +49,18 @@ class Compared:
                 place = pl.col("source_partition") == partition
                 older |= mine & place & (pl.col("source_offset") <= offset)
         return rows.filter(~older)
+
+
+def since_rules(told: History, stream: Stream, own: StreamSettings, rules: RuleSet) -> Compared:
+    """Return from where on alerts can be held to their rules, by what their table tells."""
+    (table,) = (t for t in defined(stream, own, rules) if t.name == stream.alerts.name)
+    found = {
+        each.id: since(told.get(rule(each.id)), table.definitions[rule(each.id)], own.topic)
+        for each in rules.rules
+    }
+    gone: dict[str, Mapping[int, int] | None] = {
+        name.removeprefix(rule("")): None
+        for name, entries in told.items()
+        if name.startswith(rule("")) and any(each.text for each in entries)
+    }
+    return Compared(gone | found)
