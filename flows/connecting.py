@@ -33,11 +33,12 @@ from flows.starting import (
     set_aside,
     start,
     table_id,
+    told_by,
     told_of,
 )
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
-from flows.tables import bounds, defined
+from flows.tables import bounds, defined, rules_since
 from operators.avro import Decoder, Lookup
 from operators.connectors.delta.accounts import has_rows
 from operators.connectors.delta.committed_ids import CommittedIds
@@ -182,7 +183,9 @@ class Ends:
 
         Sources look first which tables are there: to be called when they are made.
         """
-        define(self.settings, sink, tables, next(iter(self.topics)))
+        # Silver last: who waits for it finds what the others tell.
+        order = sorted(tables, key=lambda each: each.name == silver.name)
+        define(self.settings, sink, order, next(iter(self.topics)))
         (silver,) = (each for each in tables if each.name == silver.name)
         return told_of(self.settings, silver)
 
@@ -193,10 +196,11 @@ class Ends:
         memory: str,
         history: History | None,
         told: Told | None = None,
+        since: Mapping[str, Mapping[int, int]] | None = None,
     ) -> Parts:
         """Return what a stream's steps work with; `memory` is what Redis calls its ids.
 
-        `told` is what a table of the flow's tells of its rows.
+        `told` is what a table of the flow's tells of its rows, `since` is as of `Parts`.
         """
         own = self.settings.of(stream)
         check = load_contract(stream.record).check
@@ -206,6 +210,7 @@ class Ends:
             RedisDedupStore(self.redis, memory, own.dedup_ttl.total_seconds(), history),
             rules,
             bounds(told, own.topic, micros(own.out_of_orderness)),
+            since or {},
         )
 
     def history(self, stream: Stream, tables: DeltaSink) -> CommittedIds:
@@ -271,7 +276,10 @@ def _connect(loaded: Loaded) -> Dataflow:
     owner = table_id(settings, stream.silver)
     memory = memory_of(stream.name, own.topic, ends.identities, owner)
     told = ends.define(table_sink, tables, stream.silver)
-    parts = ends.parts(stream, rules, memory, ends.history(stream, table_sink), told)
+    since = None
+    if stream.rules:
+        since = rules_since(told_by(settings, stream.alerts), own.topic)
+    parts = ends.parts(stream, rules, memory, ends.history(stream, table_sink), told, since)
     report(
         stream.name,
         settings.report_every,

@@ -1,7 +1,7 @@
 """The pipeline: the topology that a declared stream has, from raw records to tables and topics."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
 from typing import Any, Final
@@ -38,6 +38,8 @@ class Parts:
     """What the steps of a stream work with.
 
     `bounds` are the topic's out-of-orderness, if that has ever been another than the settings'.
+    Of records up to the offsets in `since`, by rule and partition, alerts are there already: those of
+    the rule as it was.
     """
 
     decoder: Decoder
@@ -45,6 +47,7 @@ class Parts:
     seen: DedupStore
     rules: RuleSet | None
     bounds: Bounds | None = None
+    since: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,9 +103,17 @@ def read(
     alerts, rejects = None, decoded.rejects
     if parts.rules is not None:
         detected = detect(f"{prefix}rules", good, parts.rules)
-        alerts = detected.alerts
+        alerts = op.map(f"{prefix}since", detected.alerts, partial(_behind, parts.since))
         rejects = op.merge(f"{prefix}rejects", decoded.rejects, detected.rejects)
     return Records(raw, every, good, unique.duplicates, rejects, alerts)
+
+
+def _behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.DataFrame:
+    for name, last in since.items():
+        for partition, offset in last.items():
+            mine = (pl.col("rule_id") == name) & (pl.col("source_partition") == partition)
+            alerts = alerts.filter(~(mine & (pl.col("source_offset") <= offset)))
+    return alerts
 
 
 def send(

@@ -131,12 +131,17 @@ def define(settings: Settings, sink: DeltaSink, tables: Sequence[Table], topic: 
             return found
 
         goes_on = bool(known_partitions(topic))
-        defining.define(settings.delta_root, tables, reached, goes_on=goes_on)
+        defining.define(settings.delta_root, tables, sink.fence, reached, goes_on=goes_on)
 
 
 def told_of(settings: Settings, table: Table) -> History:
     """Return what a table tells of its rows, once `define` has been called by a first process."""
     return defining.wait_for(settings.delta_root, table, settings.start_timeout.total_seconds())
+
+
+def told_by(settings: Settings, table: Table) -> History | None:
+    """Return what a table tells, None if it is not there yet; after `told_of` of another."""
+    return defining.told_by(settings.delta_root, table)
 
 
 def known_partitions(topic: str) -> set[int]:

@@ -103,3 +103,14 @@ def bounds(told: History | None, topic: str, now: int) -> Bounds:
 def _before(found: list[Told], topic: str) -> Iterable[tuple[int, dict[int, int]]]:
     for each, behind in pairwise(found):
         yield int(each.text or 0), behind.of(topic)
+
+
+def rules_since(told: History | None, topic: str) -> dict[str, dict[int, int]]:
+    """Return, by rule and partition, up to which offsets a rule as it was has spoken, inclusive."""
+    return {
+        name.removeprefix(rule("")): {
+            p: last for (source, p), last in each[-1].written.items() if source == topic
+        }
+        for name, each in (told or {}).items()
+        if name.startswith(rule("")) and each[-1].written
+    }

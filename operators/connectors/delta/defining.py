@@ -8,6 +8,7 @@ from typing import Final
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
+from operators.connectors.delta.accounts import accounted
 from operators.connectors.delta.definitions import (
     PROPERTY,
     History,
@@ -20,7 +21,7 @@ from operators.connectors.delta.definitions import (
 from operators.connectors.delta.errors import FencedError, StorageUnavailableError
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
-from operators.connectors.delta.table import open_table, reaching
+from operators.connectors.delta.table import Fence, open_table, reaching
 from operators.event_time.frontier import Frontier
 from operators.records.tables import Table
 
@@ -38,7 +39,12 @@ class RedefinedError(FencedError):
 
 
 def define(
-    root: str, tables: Iterable[Table], reached: Callable[[], Frontier], *, goes_on: bool
+    root: str,
+    tables: Iterable[Table],
+    fence: Fence,
+    reached: Callable[[], Frontier],
+    *,
+    goes_on: bool,
 ) -> None:
     """Write into the tables that are there what their next rows are made by.
 
@@ -52,7 +58,7 @@ def define(
         with reaching(uri):
             there = DeltaTable.is_deltatable(uri)
         if there:
-            _define(uri, table, reached)
+            _define(uri, table, fence, reached)
         elif goes_on and table.fenced == "by offset" and table.definitions:
             open_table(root, table)
             at = reached()
@@ -67,12 +73,14 @@ def _told(found: History, _: DeltaTable) -> History:
     return found
 
 
-def _define(uri: str, table: Table, reached: Callable[[], Frontier]) -> None:
+def _define(uri: str, table: Table, fence: Fence, reached: Callable[[], Frontier]) -> None:
     def made(handle: DeltaTable) -> History | None:
         lacks = table.columns.keys() - columns_of(handle).keys()
         now = {**table.fixed, **table.definitions}
         names = {name for name in now if name.rpartition(" ")[2] in lacks}
-        return gone_on(history(handle), now, reached, names)
+        # What messages are made of does not come twice: those of rows that are there went out.
+        own = accounted(handle, table, fence)[0] if table.definitions else None
+        return gone_on(history(handle), now, reached, names, own)
 
     _write(uri, made)
 
@@ -118,15 +126,21 @@ def refuse_redefined(root: str, tables: Iterable[Table]) -> None:
         raise RedefinedError(changed)
 
 
+def told_by(root: str, table: Table) -> History | None:
+    """Return what a table tells, None if it is not there or tells nothing."""
+    uri = table_uri(root, table.name)
+    with reaching(uri):
+        return history(DeltaTable(uri)) if DeltaTable.is_deltatable(uri) else None
+
+
 def wait_for(root: str, table: Table, timeout: float) -> History:
     """Return what a table tells, once it tells what is defined today; for all but one process.
 
     Raises StorageUnavailableError after `timeout` s.
     """
-    uri, deadline = table_uri(root, table.name), time.monotonic() + timeout
+    deadline = time.monotonic() + timeout
     while True:
-        with reaching(uri):
-            told = history(DeltaTable(uri)) if DeltaTable.is_deltatable(uri) else None
+        told = told_by(root, table)
         newest = {name: each[-1].text for name, each in (told or {}).items()}
         if told is not None and newest.items() >= table.definitions.items():
             return told

@@ -22,12 +22,14 @@ PROPERTY: Final = "millstream.definitions"
 class Told:
     """A text, None for none, and what the tables accounted for before it counted.
 
-    `offsets` are the last ones by topic and partition, inclusive; `watermark` is in µs.
+    `offsets` are the last ones by topic and partition, inclusive, and `written` those of the table
+    itself; `watermark` is in µs.
     """
 
     text: str | None
     offsets: Mapping[tuple[str, int], int] = field(default_factory=dict)
     watermark: int = NO_WATERMARK
+    written: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     def of(self, topic: str) -> dict[int, int]:
         """Return the last offsets of a topic's partitions before it counted."""
@@ -47,11 +49,14 @@ def history(handle: DeltaTable) -> History | None:
 
 
 def _read(told: Mapping[str, Any]) -> Told:
-    offsets = {}
-    for place, offset in told.get("offsets", {}).items():
-        topic, _, partition = place.rpartition("/")
-        offsets[topic, int(partition)] = offset
-    return Told(told["is"], offsets, told.get("watermark", NO_WATERMARK))
+    def offsets(name: str) -> dict[tuple[str, int], int]:
+        places = [
+            (place.rpartition("/"), offset) for place, offset in told.get(name, {}).items()
+        ]
+        return {(topic, int(part)): offset for (topic, _, part), offset in places}
+
+    watermark = told.get("watermark", NO_WATERMARK)
+    return Told(told["is"], offsets("offsets"), watermark, offsets("written"))
 
 
 def text_of(found: Mapping[str, Iterable[Told]]) -> str:
@@ -61,8 +66,9 @@ def text_of(found: Mapping[str, Iterable[Told]]) -> str:
 
 def _written(told: Told) -> dict[str, Any]:
     found: dict[str, Any] = {"is": told.text}
-    if told.offsets:
-        found["offsets"] = {f"{t}/{p}": offset for (t, p), offset in told.offsets.items()}
+    for name, offsets in (("offsets", told.offsets), ("written", told.written)):
+        if offsets:
+            found[name] = {f"{t}/{p}": offset for (t, p), offset in offsets.items()}
     if told.watermark != NO_WATERMARK:
         found["watermark"] = told.watermark
     return found
@@ -78,11 +84,13 @@ def gone_on(
     now: Mapping[str, str],
     reached: Callable[[], Frontier],
     new: Iterable[str] = (),
+    written: Frontier | None = None,
 ) -> History | None:
     """Return what a table is to tell that has told something; None if that is the same.
 
-    `reached` is what the flow's tables account for. A table that has told nothing yet was made by
-    what is defined today, as far as anybody knows; but for what has a column that is `new`.
+    `reached` is what the flow's tables account for, `written` what this one does. A table that has
+    told nothing yet was made by what is defined today, as far as anybody knows; but for what has a
+    column that is `new`.
     """
     found = {name: list(told) for name, told in (there or {}).items()}
     if there is None:
@@ -93,5 +101,6 @@ def gone_on(
         if name in found and found[name][-1].text == text:
             continue
         at = reached()
-        found.setdefault(name, []).append(Told(text, at.offsets, at.watermark))
+        own = {} if written is None else written.offsets
+        found.setdefault(name, []).append(Told(text, at.offsets, at.watermark, own))
     return None if found == there else found

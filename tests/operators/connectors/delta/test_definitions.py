@@ -13,12 +13,13 @@ from operators.connectors.delta.defining import (
 )
 from operators.connectors.delta.definitions import Told, begun, gone_on, history, text_of
 from operators.connectors.delta.errors import StorageUnavailableError
-from operators.connectors.delta.table import open_table, table_uri
+from operators.connectors.delta.table import Fence, open_table, table_uri
 from operators.event_time.frontier import Frontier
 from tests.operators.connectors.delta_flow import ROWS, Flow
 
 NOW = {"rule a": "1", "rule b": "1"}
 AT = {("t", 0): 5}
+FENCE = Fence("f", [("t", 0)])
 
 
 def never() -> Frontier:
@@ -59,22 +60,22 @@ def test_a_table_tells_it_whatever_is_written_and_who_compacts_it(tmp_path):
     flow.snapshot()
     root = str(tmp_path)
     rows = replaced(definitions={"rule a": "1"}, fixed={"lateness": "0"})
-    define(root, [rows, ROWS], never, goes_on=True)
+    define(root, [rows, ROWS], FENCE, never, goes_on=True)
     table = DeltaTable(table_uri(root, ROWS.name))
     assert history(table) == begun({"rule a": "1", "lateness": "0"})
     version = table.version()
-    define(root, [rows], never, goes_on=True)
+    define(root, [rows], FENCE, never, goes_on=True)
     assert DeltaTable(table.table_uri).version() == version
     table.alter.add_columns([Field("other", "string")])
     table.optimize.compact()
     changed = replaced(definitions={"rule a": "2"}, fixed={"lateness": "0"})
     with pytest.raises(StorageUnavailableError, match="not brought to today's definitions"):
         wait_for(root, changed, 0.3)
-    define(root, [changed], reached, goes_on=True)
+    define(root, [changed], FENCE, reached, goes_on=True)
     assert wait_for(root, changed, 1)["rule a"] == [Told("1"), Told("2", AT, 70)]
     # What all of its rows must be of, also if it was taken away in between.
     other = replaced(fixed={"lateness": "9"})
-    define(root, [replaced(fixed={"rule x": "1"})], reached, goes_on=True)
+    define(root, [replaced(fixed={"rule x": "1"})], FENCE, reached, goes_on=True)
     with pytest.raises(RedefinedError) as refused:
         refuse_redefined(root, [other])
     assert refused.value.changed == {ROWS.name: ("lateness",)}
@@ -84,11 +85,11 @@ def test_a_table_tells_it_whatever_is_written_and_who_compacts_it(tmp_path):
 def test_a_table_that_is_new_begins_where_its_flow_goes_on(tmp_path):
     root = str(tmp_path)
     rows = replaced(definitions={"rule a": "1"})
-    define(root, [rows], never, goes_on=False)
+    define(root, [rows], FENCE, never, goes_on=False)
     assert not DeltaTable.is_deltatable(table_uri(root, rows.name))
     assert history(open_table(root, rows)) == begun({"rule a": "1"})
     other = replaced(name="other", definitions={"rule a": "1"})
-    define(root, [other], reached, goes_on=True)
+    define(root, [other], FENCE, reached, goes_on=True)
     assert history(DeltaTable(table_uri(root, "other"))) == {"rule a": [Told("1", AT, 70)]}
 
 
