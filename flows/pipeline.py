@@ -38,8 +38,8 @@ class Parts:
     """What the steps of a stream work with.
 
     `bounds` are the topic's out-of-orderness, if that has ever been another than the settings'.
-    Of records up to the offsets in `since`, by rule and partition, alerts are there already: those of
-    the rule as it was.
+    Of records up to the offsets in `since`, by rule and partition, alerts are there already: those
+    of the rule as it was.
     """
 
     decoder: Decoder
