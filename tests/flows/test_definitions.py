@@ -9,10 +9,19 @@ from pathlib import Path
 import polars as pl
 import pytest
 from confluent_kafka import Producer
+from deltalake import write_deltalake
 
 from flows import settings as settings_
-from flows.definitions import StateChangedError, as_today, definitions, refuse_or_set_aside
+from flows.definitions import (
+    StateChangedError,
+    as_today,
+    definitions,
+    refuse_or_set_aside,
+    refuse_two_kinds_of_rows,
+)
 from flows.streams import CLICKS, PAYMENTS
+from operators.connectors.delta.table import open_table
+from operators.records.tables import Table
 from operators.windows import Intake
 from ops.local import Stack
 from ops.topics import create_topic
@@ -80,6 +89,24 @@ def test_what_tables_cannot_make_anew_is_refused():
     # What is kept of features tells itself what it lacks.
     feature = {"feature a of s": "1: x"}
     assert refuse_or_set_aside("f", feature, now, Tables(can_warm=False), never) is None
+
+
+def test_a_join_of_another_time_to_wait_is_refused_with_what_is_to_be_moved_away(tmp_path):
+    table = Table("gold/o", {"n": pl.Int64()}, fixed={"lateness": "0", "within": "6"})
+    root = str(tmp_path)
+    handle = open_table(root, table)
+    other = replace(table, fixed={"lateness": "0", "within": "7"})
+    # Without rows it may be another.
+    refuse_two_kinds_of_rows(root, [other])
+    rows = pl.DataFrame({"n": [1], "flow_version": [None], "written_at": [None]}, table.schema)
+    write_deltalake(handle, rows, mode="append")
+    refuse_two_kinds_of_rows(root, [table])
+    with pytest.raises(StateChangedError) as refused:
+        refuse_two_kinds_of_rows(root, [other])
+    assert str(refused.value) == (
+        "the within of the tables gold/o was another: move these tables and the recovery directory "
+        "away, and start: they are filled again from the topics; or take the old one back"
+    )
 
 
 SETTINGS = {
