@@ -4,6 +4,7 @@ Run it with ``python -m bytewax.run flows.chargebacks -r chargebacks-state``.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,8 +21,10 @@ from flows.settings import Settings
 from flows.starting import start, table_id
 from flows.streams import CHARGEBACKS, PAYMENTS, Stream
 from flows.streams.chargebacks import LATE, ChargebackSettings, outcome_join, outcomes_table
+from flows.tables import LATENESS, WITHIN, out_of_orderness
 from operators.connectors.redis.dedup_store import memory_of
 from operators.joins import IntervalJoin
+from operators.records.tables import Table
 from operators.steps.joins import interval_join
 
 
@@ -77,21 +80,44 @@ def flow() -> Dataflow:
     return start("chargebacks", partial(load, PAYMENTS, CHARGEBACKS), _connect)
 
 
+def defined_tables(settings: Settings) -> list[Table]:
+    """Return the flow's tables with what their rows are made by.
+
+    Those of the join are of one time to wait for a chargeback, and of one lateness.
+    """
+    join = outcomes_of(settings)
+    fixed = {LATENESS: str(join.lateness), WITHIN: str(join.upper)}
+    silver = {
+        out_of_orderness(settings.of(each).topic): str(
+            micros(settings.of(each).out_of_orderness)
+        )
+        for each in (PAYMENTS, CHARGEBACKS)
+    }
+    found = [
+        replace(each, definitions=silver) if each.name == CHARGEBACKS.silver.name else each
+        for each in CHARGEBACKS.all_tables
+    ]
+    return [*found, *(replace(each, fixed=fixed) for each in (LATE, outcomes_table(join)))]
+
+
 def _connect(loaded: Loaded) -> Dataflow:
     settings, _ = loaded
     own, group = settings.of(CHARGEBACKS), f"{settings.consumer_group}-outcomes"
-    ends = Ends.of("chargebacks", settings, group, [PAYMENTS, CHARGEBACKS])
-    outcomes = outcomes_table(outcomes_of(settings))
-    sink = ends.tables([*CHARGEBACKS.all_tables, LATE, outcomes])
+    tables = defined_tables(settings)
+    ends = Ends.of("chargebacks", settings, group, [PAYMENTS, CHARGEBACKS], tables=tables)
+    sink = ends.tables(tables)
     owner = table_id(settings, CHARGEBACKS.silver)
     # Ids of this flow's own: what the payments flow has seen says nothing about it. No table of
     # this flow has every payment, so a Redis that is lost forgets which came before.
     histories = {PAYMENTS.name: None, CHARGEBACKS.name: ends.history(CHARGEBACKS, sink)}
 
+    sources = {s.name: ends.source(s, sink, hurried=False) for s in (PAYMENTS, CHARGEBACKS)}
+    told = ends.define(sink, tables, CHARGEBACKS.silver)
+
     def connected(stream: Stream) -> Input:
         memory = memory_of("outcomes", settings.of(stream).topic, ends.identities, owner)
-        parts = ends.parts(stream, None, memory, histories[stream.name])
-        return ends.source(stream, sink, hurried=False), parts
+        parts = ends.parts(stream, None, memory, histories[stream.name], told)
+        return sources[stream.name], parts
 
     letters = ends.outputs(own, [own.dlq_topic])
     report(

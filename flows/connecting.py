@@ -13,7 +13,12 @@ from redis import Redis
 import schemas
 from flows import pipeline
 from flows import settings as settings_
-from flows.definitions import definitions, refuse_or_set_aside
+from flows.definitions import (
+    as_today,
+    definitions,
+    refuse_or_set_aside,
+    refuse_two_kinds_of_rows,
+)
 from flows.outputs import open_outputs
 from flows.pipeline import Parts, micros
 from flows.registry import open_registry
@@ -22,17 +27,22 @@ from flows.settings import Settings
 from flows.sources import open_source
 from flows.starting import (
     changed_definitions,
+    define,
     prepare_recovery,
     recovery_directory,
     set_aside,
     start,
     table_id,
+    told_by,
+    told_of,
 )
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
+from flows.tables import bounds, defined, rules_since
 from operators.avro import Decoder, Lookup
 from operators.connectors.delta.accounts import has_rows
 from operators.connectors.delta.committed_ids import CommittedIds
+from operators.connectors.delta.definitions import History as Told
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.delta.warming import warming
 from operators.connectors.kafka import client as kafka
@@ -106,23 +116,25 @@ class Ends:
         streams: Sequence[Stream],
         *,
         own: Stream | None = None,
+        tables: Sequence[Table] = (),
         grouped: bool = True,
     ) -> "Ends":
         """Wait for what the flow needs, and make, refuse or set aside its recovery store.
 
-        `own` is the stream whose tables the flow writes, if they can make its state anew,
-        and `grouped` says that some of that is kept by key group.
+        `tables` are those that the flow writes, `own` is the stream whose they are if they can
+        make its state anew, and `grouped` says that some of that is kept by key group.
         """
         timeout = settings.start_timeout.total_seconds()
         names = [settings.of(each).topic for each in streams]
         topics = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
         identities = topic_ids.identify(settings.kafka, names, timeout)
+        refuse_two_kinds_of_rows(settings.delta_root, tables)
         now = definitions(settings, *streams, own=own, grouped=grouped)
-        before = changed_definitions(name, identities, now)
+        before = changed_definitions(name, identities, now, partial(as_today, now=now))
         line = None
         if before:
-            tables = _sink(name, settings, topics, identities, own.all_tables if own else [])
-            own_tables = _Tables(settings, own, tables)
+            sink = _sink(name, settings, topics, identities, own.all_tables if own else [])
+            own_tables = _Tables(settings, own, sink)
             line = refuse_or_set_aside(name, before, now, own_tables, set_aside)
         if line is not None:
             say(line)
@@ -166,10 +178,30 @@ class Ends:
             anew=self.anew,
         )
 
+    def define(self, sink: DeltaSink, tables: Sequence[Table], silver: Table) -> Told:
+        """Have the flow's tables tell what their next rows are made by; return what silver does.
+
+        Sources look first which tables are there: to be called when they are made.
+        """
+        # Silver last: who waits for it finds what the others tell.
+        order = sorted(tables, key=lambda each: each.name == silver.name)
+        define(self.settings, sink, order, next(iter(self.topics)))
+        (silver,) = (each for each in tables if each.name == silver.name)
+        return told_of(self.settings, silver)
+
     def parts(
-        self, stream: Stream, rules: RuleSet | None, memory: str, history: History | None
+        self,
+        stream: Stream,
+        rules: RuleSet | None,
+        memory: str,
+        history: History | None,
+        told: Told | None = None,
+        since: Mapping[str, Mapping[int, int]] | None = None,
     ) -> Parts:
-        """Return what a stream's steps work with; `memory` is what Redis calls its ids."""
+        """Return what a stream's steps work with; `memory` is what Redis calls its ids.
+
+        `told` is what a table of the flow's tells of its rows, `since` is as of `Parts`.
+        """
         own = self.settings.of(stream)
         check = load_contract(stream.record).check
         return Parts(
@@ -177,6 +209,8 @@ class Ends:
             partial(check, future_bound_us=micros(own.future_bound)),
             RedisDedupStore(self.redis, memory, own.dedup_ttl.total_seconds(), history),
             rules,
+            bounds(told, own.topic, micros(own.out_of_orderness)),
+            since or {},
         )
 
     def history(self, stream: Stream, tables: DeltaSink) -> CommittedIds:
@@ -231,14 +265,21 @@ class _Tables:
 def _connect(loaded: Loaded) -> Dataflow:
     settings, ((stream, rules),) = loaded
     own = settings.of(stream)
-    ends = Ends.of(stream.name, settings, own.consumer_group, [stream], own=stream)
+    tables = defined(stream, own, rules)
+    ends = Ends.of(
+        stream.name, settings, own.consumer_group, [stream], own=stream, tables=tables
+    )
     names = pipeline.topics(stream, own)
     topic_sink = ends.outputs(own, names)
-    table_sink = ends.tables(stream.all_tables)
+    table_sink = ends.tables(tables)
     source = ends.source(stream, table_sink, hurried=len(names) > 1)
     owner = table_id(settings, stream.silver)
     memory = memory_of(stream.name, own.topic, ends.identities, owner)
-    parts = ends.parts(stream, rules, memory, ends.history(stream, table_sink))
+    told = ends.define(table_sink, tables, stream.silver)
+    since = None
+    if stream.rules:
+        since = rules_since(told_by(settings, stream.alerts), own.topic)
+    parts = ends.parts(stream, rules, memory, ends.history(stream, table_sink), told, since)
     report(
         stream.name,
         settings.report_every,

@@ -1,18 +1,28 @@
 """Definitions: what a flow's states are of, and what is done where that has changed."""
 
-from collections.abc import Callable, Mapping
+import ast
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
+from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import Stream
+from flows.tables import LATENESS, WITHIN
+from operators.connectors.delta.defining import RedefinedError, refuse_redefined
 from operators.errors import KnownError
+from operators.records.tables import Table
 from operators.windows import Intake
 
 _WINDOW: Final = "window "
+_AGGREGATE: Final = "aggregate "
 _FEATURE: Final = "feature "
 _GROUPS: Final = "key groups"
+_BEHIND: Final = {
+    "window": "whose table is then filled from the beginning",
+    "aggregate": "which the rows from then on have",
+}
 
 
 class StateChangedError(KnownError):
@@ -26,16 +36,50 @@ def definitions(
 
     Two texts are equal where a state of one is a state of the other. A flow has features of all
     `streams` that it reads, and windows of its `own`; some of what it keeps is `grouped` by key.
-    A window's lateness is no part of it: it counts from the next record on.
     """
     found = {_GROUPS: str(settings.key_groups)} if grouped else {}
     for stream in streams:
         texts = stream.features.definitions.items()
         found |= {f"{_FEATURE}{name} of {stream.name}": text for name, text in texts}
     for name, each in own.windows.items() if own is not None else ():
-        text = repr(replace(each, lateness=0))
+        text = repr(replace(each, lateness=0, aggregates={}))
         found[_WINDOW + name] = f"version {Intake.VERSION}: {text}"
+        for column, aggregate in each.aggregates.items():
+            found[f"{_AGGREGATE}{column} of {_WINDOW}{name}"] = repr(aggregate)
+    if own is not None and own.windows:
+        found[LATENESS] = str(micros(settings.of(own).allowed_lateness))
     return found
+
+
+def as_today(known: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return what a store of an earlier release knows as this one would have written it.
+
+    That had one text for a window with its aggregates, and none for the lateness.
+    """
+    found = dict(known)
+    for name, text in known.items():
+        if name.startswith(_WINDOW) and ", aggregates={}" not in text:
+            version, _, made = text.partition(": ")
+            for each in _keywords(made):
+                if each.arg == "aggregates" and isinstance(each.value, ast.Dict):
+                    source = ast.get_source_segment(made, each.value) or ""
+                    found[name] = f"{version}: {made.replace(source, '{}')}"
+                    for key, value in zip(each.value.keys, each.value.values, strict=True):
+                        if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                            found[f"{_AGGREGATE}{key.value} of {name}"] = (
+                                ast.get_source_segment(made, value) or ""
+                            )
+    if LATENESS in now and found:
+        found.setdefault(LATENESS, now[LATENESS])
+    return found
+
+
+def _keywords(text: str) -> list[ast.keyword]:
+    try:
+        made = ast.parse(text, mode="eval").body
+    except SyntaxError:
+        return []
+    return made.keywords if isinstance(made, ast.Call) else []
 
 
 class Tables(Protocol):
@@ -48,6 +92,38 @@ class Tables(Protocol):
     def has_rows(self, window: str) -> bool:
         """Tell whether that of a window has any."""
         ...
+
+
+def refuse_two_kinds_of_rows(root: str, tables: Sequence[Table]) -> None:
+    """Raise StateChangedError where tables would get rows of a second kind."""
+    try:
+        refuse_redefined(root, tables)
+    except RedefinedError as error:
+        changed = error.changed
+    else:
+        return
+    lines = []
+    anew = sorted(table for table, names in changed.items() if {*names} <= {LATENESS, WITHIN})
+    if anew:
+        what = " and ".join(sorted({name for table in anew for name in changed[table]}))
+        joined = any(WITHIN in each.fixed for each in tables)
+        where = "the recovery directory away, and start: they are filled again from the topics"
+        lines.append(
+            f"the {what} of the tables {', '.join(anew)} was another: move these tables "
+            + (
+                f"and {where}"
+                if joined
+                else "away, and start: they are filled again from silver"
+            )
+            + "; or take the old one back"
+        )
+    for table in sorted(changed.keys() - set(anew)):
+        kinds = sorted({name.partition(" ")[0] for name in changed[table]})
+        lines.append(
+            f"table {table} has rows of another definition ({', '.join(changed[table])}): give the "
+            f"{kinds[-1]} another name, {_BEHIND.get(kinds[-1], '')}, or take the old one back"
+        )
+    raise StateChangedError("; ".join(lines))
 
 
 def refuse_or_set_aside(
@@ -63,18 +139,18 @@ def refuse_or_set_aside(
 
     `before` are those that have changed as they were. Raises StateChangedError.
     """
-    what = "; ".join(sorted(_said(name, then, now.get(name)) for name, then in before.items()))
-    same = [
-        name.removeprefix(_WINDOW)
-        for name, then in before.items()
-        if name.startswith(_WINDOW) and then is not None and name in now
-    ]
-    for window in same:
-        if tables.has_rows(window):
+    said = {name: _said(name, then, now.get(name)) for name, then in before.items()}
+    what = "; ".join(
+        sorted(line for name, line in said.items() if not _told(name, before, now))
+    )
+    for name, then in before.items():
+        window = name.rpartition(_WINDOW)[2]
+        of_window = name.startswith((_WINDOW, _AGGREGATE))
+        if of_window and then is not None and name in now and tables.has_rows(window):
+            kind = name.partition(" ")[0]
             raise StateChangedError(
                 f"{what}. The table of window {window} has rows of the old definition: give the "
-                "window another name, whose table is then filled from the beginning, or take the "
-                "old definition back"
+                f"{kind} another name, {_BEHIND[kind]}, or take the old definition back"
             )
     if not tables.can_warm():
         if all(name.startswith(_FEATURE) for name in before):
@@ -89,6 +165,13 @@ def refuse_or_set_aside(
     return f"{what}: state is made anew" + (
         "" if aside is None else f", and the recovery store of before is kept in {aside}"
     )
+
+
+def _told(name: str, before: Mapping[str, str | None], now: Mapping[str, str]) -> bool:
+    """Tell whether an aggregate is new or gone with its window."""
+    window = _WINDOW + name.rpartition(_WINDOW)[2]
+    whole = window in before and (before[window] is None or window not in now)
+    return name.startswith(_AGGREGATE) and whole
 
 
 def _said(name: str, then: str | None, now: str | None) -> str:

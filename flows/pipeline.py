@@ -1,7 +1,7 @@
 """The pipeline: the topology that a declared stream has, from raw records to tables and topics."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
 from typing import Any, Final
@@ -18,6 +18,7 @@ from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.avro import Decoder
+from operators.event_time.watermarks import Bounds
 from operators.records.batches import Batch, RawBatch, merge
 from operators.records.raw import ingested
 from operators.records.rejects import Breaker
@@ -34,12 +35,19 @@ _EPOCH: Final = date(1970, 1, 1)
 
 @dataclass(frozen=True)
 class Parts:
-    """What the steps of a stream work with."""
+    """What the steps of a stream work with.
+
+    `bounds` are the topic's out-of-orderness, if that has ever been another than the settings'.
+    Of records up to the offsets in `since`, by rule and partition, alerts are there already: those
+    of the rule as it was.
+    """
 
     decoder: Decoder
     contract: Contract
     seen: DedupStore
     rules: RuleSet | None
+    bounds: Bounds | None = None
+    since: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,8 @@ def read(
     decoded = decode(f"{prefix}decode", raw, parts.decoder, parts.contract, breaker)
     unique = dedup(f"{prefix}dedup", decoded.oks, parts.seen, stream.id)
     records = op.merge(f"{prefix}records", unique.firsts, past)
-    bound, idle = micros(own.out_of_orderness), own.idle_timeout.total_seconds()
+    idle = own.idle_timeout.total_seconds()
+    bound = parts.bounds or Bounds(micros(own.out_of_orderness))
     if not stream.features:
         every = watermarks(f"{prefix}watermarks", records, bound, idle)
     else:
@@ -94,9 +103,17 @@ def read(
     alerts, rejects = None, decoded.rejects
     if parts.rules is not None:
         detected = detect(f"{prefix}rules", good, parts.rules)
-        alerts = detected.alerts
+        alerts = op.map(f"{prefix}since", detected.alerts, partial(_behind, parts.since))
         rejects = op.merge(f"{prefix}rejects", decoded.rejects, detected.rejects)
     return Records(raw, every, good, unique.duplicates, rejects, alerts)
+
+
+def _behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.DataFrame:
+    for name, last in since.items():
+        for partition, offset in last.items():
+            mine = (pl.col("rule_id") == name) & (pl.col("source_partition") == partition)
+            alerts = alerts.filter(~(mine & (pl.col("source_offset") <= offset)))
+    return alerts
 
 
 def send(

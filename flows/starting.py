@@ -3,7 +3,7 @@
 import atexit
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeVar
@@ -14,10 +14,14 @@ from flows import ending, reporting
 from flows.settings import Settings, SettingsError, refuse
 from flows.told import check_endpoint, told
 from operators.connectors import memory, recovery, recovery_owner
+from operators.connectors.delta import defining
 from operators.connectors.delta import table as delta
+from operators.connectors.delta.definitions import History
+from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.shutdown import SHUTDOWN
 from operators.contracts import ContractError
 from operators.errors import KnownError
+from operators.event_time.frontier import Frontier
 from operators.features import FeatureError
 from operators.records.tables import Table
 from operators.rules.rules import RuleError
@@ -78,19 +82,23 @@ def prepare_recovery(
 
 
 def changed_definitions(
-    flow: str, topics: Mapping[str, str], definitions: Mapping[str, str]
+    flow: str,
+    topics: Mapping[str, str],
+    definitions: Mapping[str, str],
+    as_today: Callable[[Mapping[str, str]], Mapping[str, str]],
 ) -> dict[str, str | None]:
     """Return which of the recovery store's definitions are others now, with what they were.
 
-    Any process may ask; in one that asks when the first has put the store aside none are.
-    Raises OtherOwnerError and TopicChangedError as `prepare_recovery` does.
+    `as_today` reads what an earlier release has written. Any process may ask; in one that asks
+    when the first has put the store aside none are. Raises OtherOwnerError and TopicChangedError
+    as `prepare_recovery` does.
     """
     directory = told().recovery
     if directory is None:
         return {}
     if told().process == 0:
         recovery_owner.refuse_others(directory, flow, topics)
-    return recovery_owner.changed(directory, definitions)
+    return recovery_owner.changed(directory, definitions, as_today)
 
 
 def set_aside() -> Path | None:
@@ -106,6 +114,34 @@ def table_id(settings: Settings, table: Table) -> str:
     timeout = settings.start_timeout.total_seconds()
     make = told().process == 0
     return delta.table_id(settings.delta_root, table, make=make, timeout=timeout)
+
+
+def define(settings: Settings, sink: DeltaSink, tables: Sequence[Table], topic: str) -> None:
+    """Have tables tell what their next rows are made by, in the first process.
+
+    The others find it with `told_of`. `topic` is one that the flow reads. Raises what
+    `sink.frontiers` does.
+    """
+    if told().process == 0:
+
+        def reached() -> Frontier:
+            found = Frontier()
+            for each in sink.frontiers():
+                found = found.joined(each)
+            return found
+
+        goes_on = bool(known_partitions(topic))
+        defining.define(settings.delta_root, tables, sink.fence, reached, goes_on=goes_on)
+
+
+def told_of(settings: Settings, table: Table) -> History:
+    """Return what a table tells of its rows, once `define` has been called by a first process."""
+    return defining.wait_for(settings.delta_root, table, settings.start_timeout.total_seconds())
+
+
+def told_by(settings: Settings, table: Table) -> History | None:
+    """Return what a table tells, None if it is not there yet; after `told_of` of another."""
+    return defining.told_by(settings.delta_root, table)
 
 
 def known_partitions(topic: str) -> set[int]:

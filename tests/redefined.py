@@ -3,13 +3,15 @@
 The names are those of the functions here.
 """
 
+import contextlib
 import runpy
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
 import flows  # noqa: F401 # sets what must be set before Polars is imported
 from flows.streams import CLICKS
-from operators.windows import Windows, agg, session, tumbling
+from operators.windows import Aggregate, Windows, agg, session, tumbling
 
 _WINDOWS = dict(CLICKS.windows)
 _USERS = Windows(
@@ -29,6 +31,36 @@ def window_changed() -> dict[str, Windows]:
 def window_renamed() -> dict[str, Windows]:
     found = window_changed()
     return found | {"campaign_10m": found.pop("campaign_5m")}
+
+
+def _aggregates(**changes: Aggregate) -> dict[str, Windows]:
+    windows = _WINDOWS["campaign_5m"]
+    found = {n: a for n, a in windows.aggregates.items() if n not in ("users", "dearest")}
+    return {"campaign_5m": replace(windows, aggregates=found | changes)}
+
+
+def aggregate_added() -> dict[str, Windows]:
+    """In the place of another."""
+    return _aggregates(dearest=agg.max("cost_minor"))
+
+
+def aggregate_changed() -> dict[str, Windows]:
+    return _aggregates(dearest=agg.max("cost_minor", where="kind = 'CLICK'"))
+
+
+@contextlib.contextmanager
+def declared(windows: dict[str, Windows]) -> Iterator[None]:
+    """Declare these windows, for this process and a while."""
+    CLICKS.windows.clear()  # type: ignore[attr-defined]
+    CLICKS.windows.update(windows)  # type: ignore[attr-defined]
+    try:
+        # What was worked out of those of before.
+        CLICKS.__dict__.pop("all_tables", None)
+        yield
+    finally:
+        CLICKS.windows.clear()  # type: ignore[attr-defined]
+        CLICKS.windows.update(_WINDOWS)  # type: ignore[attr-defined]
+        CLICKS.__dict__.pop("all_tables", None)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -59,11 +59,16 @@ def refuse_others(directory: Path, flow: str, topics: Mapping[str, str]) -> None
                 )
 
 
-def changed(directory: Path, definitions: Mapping[str, str]) -> dict[str, str | None]:
+def changed(
+    directory: Path,
+    definitions: Mapping[str, str],
+    as_today: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
+) -> dict[str, str | None]:
     """Return what a store's states are of that is another now, with what it was, by name.
 
-    None stands for what is new. A store that was made before stores knew it has changed in
-    nothing: it takes the `definitions` up with `claim`.
+    None stands for what is new; `as_today` reads what an earlier release has written. A store
+    that was made before stores knew it has changed in nothing: it takes the `definitions` up with
+    `claim`.
     """
     found: dict[str, str | None] = {}
     for file in sorted(directory.glob("part-*.sqlite3")):
@@ -78,6 +83,7 @@ def changed(directory: Path, definitions: Mapping[str, str]) -> dict[str, str | 
             continue
         then = {n.removeprefix(_STATE): v for n, v in known.items() if n.startswith(_STATE)}
         if then:
+            then = dict(as_today(then))
             found |= {n: v for n, v in then.items() if definitions.get(n) != v}
             found |= dict.fromkeys(definitions.keys() - then.keys())
     return found

@@ -1,13 +1,40 @@
 """Watermarks: how far event time has come, per source partition and for the flow."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+import polars as pl
 
 from operators.columns.arrays import Int64s
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The bounded out-of-orderness of a topic in µs: today's, and those `before`, oldest first.
+
+    Each of these counted up to offsets by partition, inclusive.
+    """
+
+    now: int
+    before: tuple[tuple[int, Mapping[int, int]], ...] = ()
+
+    @property
+    def first(self) -> int:
+        """The oldest."""
+        return self.before[0][0] if self.before else self.now
+
+    def of(self, partition: int, offsets: Int64s) -> list[tuple[int, int]]:
+        """Return by which bounds ascending offsets are judged: how many, by which each."""
+        found, start = [], 0
+        for bound, last in self.before:
+            end = int(np.searchsorted(offsets, last.get(partition, -1), "right"))
+            if end > start:
+                found.append((end - start, bound))
+                start = end
+        return [*found, (len(offsets) - start, self.now)] if start < len(offsets) else found
 
 
 class PartitionWatermark:
@@ -15,12 +42,19 @@ class PartitionWatermark:
 
     It depends on the partition's records alone, so every replay computes the same. `bound`
     is in µs; `largest` resumes an earlier one, and `told` one that was retracing its past.
+    It never goes back: where the bound grows it stands still until event time has caught up.
     """
 
     def __init__(
-        self, bound: int, largest: int = NO_WATERMARK, told: int = NO_WATERMARK
+        self,
+        bound: int | Bounds,
+        largest: int = NO_WATERMARK,
+        told: int = NO_WATERMARK,
+        by: int | None = None,
     ) -> None:
-        self.bound = bound
+        """`by` is the bound that made an earlier one, in µs, if that is known."""
+        self._bounds = bound if isinstance(bound, Bounds) else Bounds(bound)
+        self.bound = self._bounds.first if by is None else by
         self.largest = largest
         self.told = told
         """The last watermark of the past that is being retraced, in µs."""
@@ -35,27 +69,56 @@ class PartitionWatermark:
             return self.told
         return NO_WATERMARK if self.largest == NO_WATERMARK else self.largest - self.bound
 
-    def advance(self, event_times: Int64s) -> Int64s:
-        """Take n event times in offset order; return the watermark before each, shape (n,)."""
+    def advance(self, event_times: Int64s, frame: pl.DataFrame | None = None) -> Int64s:
+        """Take n event times in offset order; return the watermark before each, shape (n,).
+
+        `frame` has their coordinates, by which an earlier bound may count.
+        """
         if len(event_times) == 0:
             return event_times
-        self.settle()
+        if not self._bounds.before or frame is None:
+            return self._advance(event_times, self._bounds.now)
+        found, start = [], 0
+        for count, bound in self._by(frame):
+            found.append(self._advance(event_times[start : start + count], bound))
+            start += count
+        return np.concatenate(found)
+
+    def _by(self, frame: pl.DataFrame) -> list[tuple[int, int]]:
+        partition = int(frame["source_partition"][0])
+        return self._bounds.of(partition, frame["source_offset"].to_numpy())
+
+    def _advance(self, event_times: Int64s, bound: int) -> Int64s:
+        self._settle(bound)
         largest = np.maximum.accumulate(np.concatenate(([self.largest], event_times)))
         self.largest = int(largest[-1])
         before = largest[:-1]
         return np.where(before == NO_WATERMARK, NO_WATERMARK, before - self.bound)
 
-    def retrace(self, event_times: Int64s, watermarks: Int64s) -> None:
-        """Take n events of the past with the watermarks before each, whatever bound made them."""
+    def retrace(
+        self, event_times: Int64s, watermarks: Int64s, frame: pl.DataFrame | None = None
+    ) -> None:
+        """Take n events of the past with the watermarks before each; `frame` as in `advance`."""
         if len(event_times):
+            self.bound = self._bounds.now
+            if self._bounds.before and frame is not None:
+                self.bound = self._by(frame)[-1][1]
             self.largest = max(self.largest, int(event_times.max()))
             self.told = int(watermarks[-1])
 
     def settle(self) -> None:
-        """End the past: from here on the bound counts, but no watermark goes back."""
-        if self.told != NO_WATERMARK:
-            self.largest = max(self.largest, self.told + self.bound)
+        """End the past: from here on the bound counts."""
+        self._settle(self.bound)
+
+    def _settle(self, bound: int) -> None:
+        """Let a bound count from here on; no watermark goes back."""
+        reached = self.told
+        if reached == NO_WATERMARK and bound != self.bound and self.largest != NO_WATERMARK:
+            reached = self.largest - self.bound
+        if reached != NO_WATERMARK:
+            self.largest = max(self.largest, reached + bound)
             self.told = NO_WATERMARK
+        self.bound = bound
 
 
 class Idleness:

@@ -8,6 +8,7 @@ from typing import Final, get_args
 
 import polars as pl
 
+from operators.event_time.watermarks import Bounds
 from operators.features.compiled import Compiled, Layout
 from operators.features.feature import Aggregate, Feature, Source
 from operators.features.keeps import VERSION, Former, Keeps, history_of, totals_of
@@ -115,7 +116,7 @@ class Features:
         """
         return self.keeps.lacking({"version": VERSION, "holds": json.loads(held)})
 
-    def make(self, out_of_orderness: int) -> PartitionFeatures:
+    def make(self, out_of_orderness: int | Bounds) -> PartitionFeatures:
         """Return what works them out for a partition; the watermark's bound is in µs."""
         return PartitionFeatures(
             out_of_orderness, self._compiled, self._layouts, self.coded, self.keeps

@@ -10,7 +10,7 @@ from operators.columns.arrays import Bools, Int64s
 from operators.columns.grouping import Sorted
 from operators.columns.hashing import hash_columns
 from operators.columns.times import in_micros
-from operators.event_time.watermarks import PartitionWatermark
+from operators.event_time.watermarks import Bounds, PartitionWatermark
 from operators.features.compiled import Compiled, Layout, Part
 from operators.features.keeps import VERSION, Keeps, history_of, totals_of
 from operators.features.lanes import Conditions, Lane, nullable
@@ -120,8 +120,8 @@ class PartitionFeatures(Composite):
     READS: ClassVar[tuple[int, ...]] = (2,)
 
     def __init__(
-        self, out_of_orderness: int, features: Sequence[Compiled], layouts: Sequence[Layout],
-        coded: Sequence[Coded], keeps: Keeps,
+        self, out_of_orderness: int | Bounds, features: Sequence[Compiled],
+        layouts: Sequence[Layout], coded: Sequence[Coded], keeps: Keeps,
     ) -> None:  # fmt: skip
         """`out_of_orderness` is the watermark's bound in µs; code is by the first layout."""
         self.watermark = PartitionWatermark(out_of_orderness)
@@ -177,10 +177,10 @@ class PartitionFeatures(Composite):
             )
         times = in_micros(frame["event_time"])
         if past is None:
-            watermarks = self.watermark.advance(times)
+            watermarks = self.watermark.advance(times, frame)
         else:
             watermarks = in_micros(past)
-            self.watermark.retrace(times, watermarks)
+            self.watermark.retrace(times, watermarks, frame)
         masks = self._conditions.masks(frame)
         made: dict[str, pl.Series] = {}
         for by, group in self._groups.items():
@@ -199,7 +199,7 @@ class PartitionFeatures(Composite):
     def head(self) -> dict[str, Any]:
         """Return what is no row, as builtins, and which features the rows are of."""
         mark = self.watermark
-        own = {"largest": mark.largest, "told": mark.told}
+        own = {"largest": mark.largest, "told": mark.told, "bound": mark.bound}
         return super().head() | own | self._keeps.head()
 
     def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
@@ -207,5 +207,6 @@ class PartitionFeatures(Composite):
         head, found = self._keeps.read(head, found)
         super().load(head, found)
         self.watermark.largest = head["largest"]
-        # Heads of before states could be made anew from tables do not have it.
+        # Heads of before states could be made anew from tables do not have it, nor the bound.
         self.watermark.told = head.get("told", NO_WATERMARK)
+        self.watermark.bound = head.get("bound", self.watermark.bound)

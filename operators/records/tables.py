@@ -1,7 +1,7 @@
 """Tables: what each holds, and how its rows are fenced."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import polars as pl
@@ -29,6 +29,8 @@ class Table:
     new, the `compared` columns tell them apart: those at or before the fence are looked up.
     `scattered` columns hold texts or fractions that hardly repeat: a dictionary of them costs
     the writer a third of its time and saves nothing.
+    `definitions` say by name what the rows that are to come are made by, and those in `fixed` what
+    all rows of the table must be made by.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Table:
     closes: str = "window_end"
     compared: tuple[str, ...] = ()
     scattered: tuple[str, ...] = ("payment_id",)
+    definitions: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def schema(self) -> dict[str, pl.DataType]:

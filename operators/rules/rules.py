@@ -75,6 +75,17 @@ class Rule(BaseModel):
         """The condition; null (something it needs is unknown) is no match."""
         return one_row(self.when).fill_null(False).alias(self.id)
 
+    @cached_property
+    def reads(self) -> set[str]:
+        """The columns of an event that its alerts are a function of, beside the coordinates."""
+        score = one_row(self.score).meta.root_names()
+        return {*self.condition.meta.root_names(), *score, *_PLACEHOLDER.findall(self.reason)}
+
+    @property
+    def definition(self) -> str:
+        """What its alerts are a function of, in one line."""
+        return f"{self.version}: {self.when} | {self.score} | {self.severity} | {self.reason}"
+
     def alerts(self, hits: pl.DataFrame, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
         """Return an alert, with `columns` as of `alert_columns`, for each matching event."""
         text = re.sub(r"\{\w+\}", "{}", self.reason)

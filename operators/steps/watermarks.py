@@ -10,7 +10,7 @@ from bytewax.operators import StatefulBatchLogic
 
 from operators import metrics
 from operators.columns.times import in_micros
-from operators.event_time.watermarks import Idleness, PartitionWatermark, ended
+from operators.event_time.watermarks import Bounds, Idleness, PartitionWatermark, ended
 from operators.records.batches import NO_WATERMARK, Batch, Progress, merge
 from operators.records.tables import TIME
 
@@ -44,12 +44,14 @@ class Clock:
 
 
 class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
-    def __init__(self, bound: int, idle_timeout: float, state: dict[str, Any] | None) -> None:
+    def __init__(
+        self, bound: int | Bounds, idle_timeout: float, state: dict[str, Any] | None
+    ) -> None:
         state = state or {"version": STATE_VERSION, "largest": NO_WATERMARK}
         if state["version"] not in (1, STATE_VERSION):
             raise ValueError(f"watermarks of state version {state['version']}")
         told = state.get("told", NO_WATERMARK)
-        self._mark = PartitionWatermark(bound, state["largest"], told)
+        self._mark = PartitionWatermark(bound, state["largest"], told, state.get("bound"))
         # Version 1 did not tell when the last event came.
         self._clock = Clock(idle_timeout, state.get("heard"))
 
@@ -57,10 +59,10 @@ class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
         frame = merge(values)
         times = in_micros(frame["event_time"])
         if "watermark" in frame.columns:
-            self._mark.retrace(times, in_micros(frame["watermark"]))
+            self._mark.retrace(times, in_micros(frame["watermark"]), frame)
         else:
             self._mark.settle()
-            before = self._mark.advance(times)
+            before = self._mark.advance(times, frame)
             marks = pl.Series("watermark", before)
             frame = frame.with_columns(marks.set(marks == NO_WATERMARK, None).cast(TIME))
         progress = self._clock.judge(values[-1].progress, self._mark.current, frame.height)
@@ -71,13 +73,14 @@ class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
             "version": STATE_VERSION,
             "largest": self._mark.largest,
             "told": self._mark.told,
+            "bound": self._mark.bound,
             "heard": self._clock.heard(),
         }
 
 
 @operator
 def watermarks(
-    step_id: str, up: Stream[Batch], out_of_orderness: int, idle_timeout: float
+    step_id: str, up: Stream[Batch], out_of_orderness: int | Bounds, idle_timeout: float
 ) -> Stream[Batch]:
     """Add `watermark`, the partition's before each record, and say which partition is idle.
 

@@ -12,14 +12,19 @@ from flows.connecting import rules_of
 from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import PAYMENTS, STREAMS, Stream
+from flows.tables import bounds, columns_of_features, feature
 from operators.connectors.delta.accounts import recorded
+from operators.connectors.delta.definitions import history
 from operators.connectors.delta.reading import query, read
 from operators.connectors.delta.table import Fence, table_uri
 from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
+from operators.event_time.watermarks import Bounds
+from ops.verify.alerts import check_alerts
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.features import check_features
 from ops.verify.report import Check, Report, only_once
+from ops.verify.since import since, since_aggregates, since_rules
 from ops.verify.topics import reject_ids, sent_once, source_records, still_there
 from ops.verify.windows import check_windows
 
@@ -119,7 +124,8 @@ class _Books:
                     self._stream,
                     self._settings.delta_root,
                     self._own.topic,
-                    micros(self._own.out_of_orderness),
+                    self._bounds(),
+                    self._since_features(),
                     self._told,
                 )
             )
@@ -190,42 +196,40 @@ class _Books:
             stream,
             tables.handle,
             windows,
-            bound=micros(own.out_of_orderness),
+            bounds=self._bounds(),
             watermarks={
                 name: recorded(tables.handle(table), fence).watermark
                 for name, table in panes.items()
             },
+            since={
+                name: since_aggregates(history(tables.handle(table)) or {})
+                for name, table in panes.items()
+            },
         )
+
+    def _bounds(self) -> Bounds:
+        told = history(self._tables.handle(self._stream.silver.name))
+        return bounds(told, self._own.topic, micros(self._own.out_of_orderness))
+
+    def _since_features(self) -> dict[str, dict[int, int] | None]:
+        told = history(self._tables.handle(self._stream.silver.name)) or {}
+        texts = columns_of_features(self._stream)
+        return {
+            name: since(told.get(feature(name)), text, self._own.topic)
+            for name, text in texts.items()
+        }
 
     def _check_alerts(self, rejects: pl.DataFrame) -> list[Check]:
         stream = self._stream
+        rules = rules_of(stream, self._settings)
+        assert rules is not None  # noqa: S101 # a stream with rules
+        handle = self._tables.handle(stream.alerts.name)
         alerts = self._tables.read(stream.alerts.name, stream.alerts.columns)
         self.counts["alerts"] += alerts.height
         self.alerts_by_rule += Counter(alerts["rule_id"].to_list())
-        repeated = alerts.group_by("alert_id").len("times").filter(pl.col("times") > 1)
-        rules = rules_of(stream, self._settings)
-        assert rules is not None  # noqa: S101 # a stream with rules
-        verdict = rules.evaluate(self._tables.read(stream.silver.name, stream.columns))
-        failed = rejects.filter(pl.col("stage") == "rule").select(*_PLACE, "code")
-        expected = [
-            failure.event.select(
-                *_PLACE, pl.lit(f"rule_failed:{failure.rule.id}").alias("code")
-            )
-            for failure in verdict.failures
-        ]
-        return [
-            Check.of(f"no id is twice in {stream.alerts.name}", alerts.height, repeated),
-            only_once(
-                f"{stream.alerts.name} equals the rules on silver, row for row",
-                verdict.alerts,
-                alerts,
-            ),
-            only_once(
-                f"every {stream.record} that a rule failed on is in {stream.quarantine.name}, once",
-                pl.concat([failed.clear(), *expected]),
-                failed,
-            ),
-        ]
+        silver = self._tables.read(stream.silver.name, stream.columns)
+        compared = since_rules(history(handle) or {}, stream, self._own, rules)
+        return check_alerts(stream, rules, compared, silver, alerts, rejects)
 
     def _check_sent(self) -> list[Check]:
         stream, own, tables = self._stream, self._own, self._tables
@@ -233,12 +237,22 @@ class _Books:
         source = identify(kafka, [own.topic], 10)[own.topic]
         rejects = tables.read(stream.quarantine.name, ["code", "source_topic", *_PLACE])
         sent = {own.dlq_topic: (stream.quarantine, reject_ids(rejects))}
-        if stream.rules:
+        today: dict[str, Callable[[str], bool]] = {}
+        rules = rules_of(stream, self._settings)
+        if rules is not None:
             ids = tables.read(stream.alerts.name, ["alert_id"]).select(id="alert_id")
             sent[own.alerts_topic] = stream.alerts, ids
+            declared = {f"{each.id}@{each.version}" for each in rules.rules}
+            # What was sent in an epoch that a crash ended, before its rules were others.
+            today[own.alerts_topic] = lambda name: name.partition("/")[0] in declared
         return [
             sent_once(
-                f"{topic} holds every row of {table.name}, once", kafka, topic, ids, source
+                f"{topic} holds every row of {table.name}, once",
+                kafka,
+                topic,
+                ids,
+                source,
+                today.get(topic),
             )
             for topic, (table, ids) in sent.items()
         ]

@@ -14,32 +14,29 @@ from deltalake import DeltaTable, QueryBuilder
 from flows.chargebacks import outcomes_of
 from flows.pipeline import micros
 from flows.settings import Settings
-from flows.streams import CHARGEBACKS
+from flows.streams import CHARGEBACKS, PAYMENTS
 from flows.streams.chargebacks import LATE, outcomes_table
+from flows.tables import bounds
 from operators.connectors.delta.accounts import recorded
+from operators.connectors.delta.definitions import history
 from operators.connectors.delta.reading import read
 from operators.connectors.delta.table import Fence, table_uri
 from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
 from operators.joins import IntervalJoin
 from ops.verify.report import Check, only_once
+from ops.verify.statements import watermark
 from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
 
 _PLACE: Final = list(PLACE)
 
-_DERIVED: Final = """
-SELECT *, max(event_time) OVER (
-    PARTITION BY source_topic, source_partition ORDER BY source_offset
-    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-) - INTERVAL '{bound} microseconds' AS derived
-FROM chargebacks
-"""
+_DERIVED: Final = "SELECT *, {watermark} AS derived FROM {side}"
 
 # A record is late for the join if its time plus the lateness is before its own partition's
 # watermark just before it.
 _LATE: Final = """
-SELECT source_topic, source_partition, source_offset FROM {side}
-WHERE event_time + INTERVAL '{lateness} microseconds' < watermark
+SELECT source_topic, source_partition, source_offset FROM ({side})
+WHERE event_time + INTERVAL '{lateness} microseconds' < derived
 """
 
 # The records that count: all but those in gold/late_for_outcomes.
@@ -87,6 +84,16 @@ class _Books:
         self._engine = QueryBuilder()
         for name, table in registered.items():
             self._engine = self._engine.register(name, table)
+
+    def derived(self, side: str) -> str:
+        """Return the query for a side's records with the watermark that this flow had before each.
+
+        That of payments need not be the payments flow's: each has its own places where it changed.
+        """
+        own = self.settings.of({"payments": PAYMENTS, "chargebacks": CHARGEBACKS}[side])
+        told = history(self._tables[CHARGEBACKS.silver.name])
+        bound = bounds(told, own.topic, micros(own.out_of_orderness))
+        return _DERIVED.format(watermark=watermark(bound), side=side)
 
     def read(self, name: str, columns: list[str]) -> pl.DataFrame:
         return read(self._tables[name], columns)
@@ -145,10 +152,9 @@ def _check_places(books: _Books) -> Check:
 
 
 def _check_watermarks(books: _Books) -> Check:
-    bound = micros(books.own.out_of_orderness)
     rows = books.query(
         f"SELECT source_partition, source_offset, watermark, derived "  # noqa: S608 # our own words
-        f"FROM ({_DERIVED.format(bound=bound)})"
+        f"FROM ({books.derived('chargebacks')})"
     )
     wrong = rows.filter(~pl.col("watermark").eq_missing(pl.col("derived")))
     name = "silver/chargebacks' watermark is what its partition's records make it"
@@ -158,7 +164,8 @@ def _check_watermarks(books: _Books) -> Check:
 def _check_late(books: _Books) -> Check:
     place = ["source_topic", *_PLACE]
     sides = (
-        _LATE.format(side=side, lateness=books.lateness) for side in ("payments", "chargebacks")
+        _LATE.format(side=books.derived(side), lateness=books.lateness)
+        for side in ("payments", "chargebacks")
     )
     expected = books.query(" UNION ALL ".join(sides))
     recorded = books.query(f"SELECT {', '.join(place)}, event_time, watermark FROM late")  # noqa: S608

@@ -9,20 +9,16 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from operators.event_time.watermarks import Bounds
 from operators.windows import Aggregate, Session, Windows
 
 PLACE: Final = ("source_partition", "source_offset")
 
 # The watermark is derived here as well, not read from the column.
-_SEEN: Final = """
-SELECT
-    {columns},
-    max(event_time) OVER (
+_REACHED: Final = """max({times}) OVER (
         PARTITION BY source_topic, source_partition ORDER BY source_offset
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    ) - INTERVAL '{bound} microseconds' AS derived
-FROM silver
-"""
+    ) - INTERVAL '{bound} microseconds'"""
 
 # A record is late for its window if the window's end plus the allowed lateness is at or before
 # the watermark of its own partition just before it; for a session, if its own time plus that is.
@@ -71,10 +67,30 @@ FROM (
 """
 
 
-def seen(columns: Iterable[str], bound: int) -> str:
-    """Return the CTE `seen`, with these columns of silver; `bound` is in µs."""
+def watermark(bounds: Bounds) -> str:
+    """Return the expression for a partition's watermark before each record."""
+    if not bounds.before:
+        return _REACHED.format(times="event_time", bound=bounds.now)
+    reached, behind = [], "true"
+    for bound, last in bounds.before:
+        up_to = _up_to(last)
+        # Once it has come that far it does not go back, whatever bound counts behind it.
+        made = _REACHED.format(times=f"CASE WHEN {up_to} THEN event_time END", bound=bound)
+        reached.append(f"CASE WHEN {behind} THEN {made} END")
+        behind = f"NOT ({up_to})"
+    made = _REACHED.format(times="event_time", bound=bounds.now)
+    return f"greatest({', '.join(reached)}, CASE WHEN {behind} THEN {made} END)"
+
+
+def _up_to(last: Mapping[int, int]) -> str:
+    spans = [f"source_partition = {p} AND source_offset <= {last[p]}" for p in sorted(last)]
+    return " OR ".join(f"({span})" for span in spans) or "false"
+
+
+def seen(columns: Iterable[str], bounds: Bounds) -> str:
+    """Return the CTE `seen`, with these columns of silver."""
     named = dict.fromkeys([*PLACE, "event_time", "watermark", *columns])
-    return f"seen AS ({_SEEN.format(columns=', '.join(named), bound=bound)})"
+    return f"seen AS (SELECT {', '.join(named)}, {watermark(bounds)} AS derived FROM silver)"  # noqa: S608 # our own words
 
 
 def judged(windows: Windows) -> str:

@@ -4,6 +4,7 @@ DataFusion, which the deltalake package carries, reads the files and runs the `s
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -11,6 +12,8 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from flows.streams import Stream
+from operators.connectors.delta.layout import columns_of
+from operators.event_time.watermarks import Bounds
 from operators.windows import Session, Windows
 from ops.newest import newest_rows
 from ops.verify import statements
@@ -28,18 +31,20 @@ def check_windows(
     handle: Callable[[str], DeltaTable],
     windows: Mapping[str, Windows],
     *,
-    bound: int,
+    bounds: Bounds,
     watermarks: Mapping[str, int],
+    since: Mapping[str, Mapping[str, int]],
 ) -> list[Check]:
     """Compare the windowed tables and the late records, row for row, with what silver makes them.
 
-    `handle` opens a table by its name. `windows` are by the name of their step. `bound`, the
-    out-of-orderness, and `watermarks`, those up to which each table has its panes, are in µs.
+    `handle` opens a table by its name. `windows` are by the name of their step. `watermarks`,
+    those up to which each table has its panes, are in µs, and so is `since`: by step, those
+    at which aggregates came that windows which had ended before are without.
     """
     engine = QueryBuilder().register("silver", handle(stream.silver.name))
     engine = engine.register("late", handle(stream.late.name))
     read = {name for each in windows.values() for name in each.reads}
-    seen = statements.seen(sorted(read), bound)
+    seen = statements.seen(sorted(read), bounds)
     rows = _frame(
         engine.execute(
             f"WITH {seen} SELECT source_partition, source_offset, watermark, derived FROM seen"  # noqa: S608 # our own words
@@ -58,7 +63,10 @@ def check_windows(
         told = f"{stream.late.name} holds every record that was late for its {name}, once"
         checks.append(_check_late(engine, name, told, judged, each))
         told = f"{table} equals silver's windows, row for row"
-        checks.append(_check_panes(engine, name, told, judged, each, watermarks[name]))
+        there = set(columns_of(handle(table)))
+        known = {n: a for n, a in each.aggregates.items() if n in there}
+        of = _Panes(name, replace(each, aggregates=known), watermarks[name], since[name])
+        checks.append(_check_panes(engine, of, told, judged, set(each.aggregates) - there))
     return checks
 
 
@@ -81,9 +89,20 @@ def _check_late(
     return only_once(told, pl.concat([expected, woken.select(place)]), recorded)
 
 
+@dataclass(frozen=True)
+class _Panes:
+    """The windows of a step, up to which watermark they are there, and since which aggregates."""
+
+    name: str
+    windows: Windows
+    watermark: int
+    since: Mapping[str, int]
+
+
 def _check_panes(
-    engine: QueryBuilder, name: str, told: str, judged: str, windows: Windows, watermark: int
+    engine: QueryBuilder, of: _Panes, told: str, judged: str, lacking: set[str]
 ) -> Check:
+    name, windows, watermark = of.name, of.windows, of.watermark
     counted = statements.counted(name)
     keys = [*windows.by, "window_start", "window_end"]
     made, *more = [
@@ -109,8 +128,17 @@ def _check_panes(
     for column, aggregate in windows.aggregates.items():
         if aggregate.kind == "distinct":
             expected = _with_estimates(expected, actual, keys, column, aggregate.exact)
+    older = 0
+    for column, began in of.since.items():
+        if column not in expected.columns:
+            continue
+        before = ends.dt.epoch("us") <= began
+        expected, without_it = _without_older(expected, actual, keys, column, before)
+        older += without_it
+    left_out += sorted(lacking)
     without = f" (but for {', '.join(left_out)})" if left_out else ""
-    return only_once(f"{told}{without}", expected, actual)
+    found = only_once(f"{told}{without}", expected, actual)
+    return replace(found, deleted=older, because="of windows older than the aggregate")
 
 
 def _without_waiting(
@@ -125,6 +153,21 @@ def _without_waiting(
     )
     ended = pl.col("until").is_null() | (pl.col("until") <= pl.col("window_start"))
     return both.filter(ended).drop("until")
+
+
+def _without_older(
+    expected: pl.DataFrame, actual: pl.DataFrame, keys: list[str], column: str, before: pl.Expr
+) -> tuple[pl.DataFrame, int]:
+    """Take values out of what is expected that windows `before` an aggregate have not.
+
+    Return how many as well. What they do have of it is compared.
+    """
+    there = actual.filter(pl.col(column).is_not_null()).select(*keys, has=pl.lit(value=True))
+    both = expected.join(there, on=keys, how="left", nulls_equal=True)
+    older = before & pl.col("has").is_null() & pl.col(column).is_not_null()
+    count = both.select(older.sum()).item()
+    made = pl.when(older).then(None).otherwise(pl.col(column)).alias(column)
+    return both.with_columns(made).drop("has"), int(count or 0)
 
 
 def _with_estimates(

@@ -2,16 +2,27 @@
 
 import random
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 from confluent_kafka import Producer
+from deltalake import write_deltalake
 
 from flows import settings as settings_
-from flows.definitions import StateChangedError, definitions, refuse_or_set_aside
+from flows.definitions import (
+    StateChangedError,
+    as_today,
+    definitions,
+    refuse_or_set_aside,
+    refuse_two_kinds_of_rows,
+)
 from flows.streams import CLICKS, PAYMENTS
+from operators.connectors.delta.table import open_table
+from operators.records.tables import Table
+from operators.windows import Intake
 from ops.local import Stack
 from ops.topics import create_topic
 from ops.verify import verify
@@ -39,10 +50,25 @@ class Tables:
         ({"window a": None, "window c": "x"}, "window a is new; window c is gone: state is"),
         ({"window a": "version 4: a"}, "window a is defined anew: state is made anew"),
         ({"feature a of s": "1: x"}, "feature a of s is defined anew: state is made"),
+        ({"aggregate n of window a": None}, "aggregate n of window a is new: state is made"),
+        ({"aggregate m of window a": "x"}, "aggregate m of window a is gone: state is made"),
+        # Those of a window that is new or gone are.
+        (
+            {
+                "window a": None,
+                "aggregate n of window a": None,
+                "window c": "x",
+                "aggregate n of window c": "x",
+            },
+            "window a is new; window c is gone: state is",
+        ),
     ],
 )
 def test_what_has_changed_is_said_and_the_store_set_aside(before, line, tmp_path):
-    now = {"key groups": "8", "window a": "version 5: a", "feature a of s": "2: x"}
+    now = {
+        "key groups": "8", "window a": "version 5: a", "feature a of s": "2: x",
+        "aggregate n of window a": "count",
+    }  # fmt: skip
     said = refuse_or_set_aside("f", before, now, Tables(), lambda: tmp_path)
     assert said.startswith(line)
     assert said.endswith(f"kept in {tmp_path}")
@@ -52,9 +78,10 @@ def test_what_tables_cannot_make_anew_is_refused():
     def never() -> None:
         raise AssertionError("set aside")
 
-    now = {"window a": "now"}
+    now = {"window a": "now", "aggregate n of window a": "sum"}
     for before, tables, words in (
         ({"window a": "then"}, Tables("a"), "give the window another name"),
+        ({"aggregate n of window a": "count"}, Tables("a"), "give the aggregate another name"),
         ({"window a": None}, Tables("a", can_warm=False), "Start with an empty recovery dir"),
     ):
         with pytest.raises(StateChangedError, match=words):
@@ -64,24 +91,71 @@ def test_what_tables_cannot_make_anew_is_refused():
     assert refuse_or_set_aside("f", feature, now, Tables(can_warm=False), never) is None
 
 
-def test_a_definition_is_the_same_text_in_every_process_and_lateness_is_none_of_it():
-    settings = settings_.load(
-        {
-            "MILLSTREAM_REDIS_URL": "redis://nowhere",
-            "MILLSTREAM_DELTA_ROOT": "nowhere",
-            "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": "nowhere",
-        }
+def test_a_join_of_another_time_to_wait_is_refused_with_what_is_to_be_moved_away(tmp_path):
+    table = Table("gold/o", {"n": pl.Int64()}, fixed={"lateness": "0", "within": "6"})
+    root = str(tmp_path)
+    handle = open_table(root, table)
+    other = replace(table, fixed={"lateness": "0", "within": "7"})
+    # Without rows it may be another.
+    refuse_two_kinds_of_rows(root, [other])
+    rows = pl.DataFrame({"n": [1], "flow_version": [None], "written_at": [None]}, table.schema)
+    write_deltalake(handle, rows, mode="append")
+    refuse_two_kinds_of_rows(root, [table])
+    with pytest.raises(StateChangedError) as refused:
+        refuse_two_kinds_of_rows(root, [other])
+    assert str(refused.value) == (
+        "the within of the tables gold/o was another: move these tables and the recovery directory "
+        "away, and start: they are filled again from the topics; or take the old one back"
     )
+
+
+SETTINGS = {
+    "MILLSTREAM_REDIS_URL": "redis://nowhere",
+    "MILLSTREAM_DELTA_ROOT": "nowhere",
+    "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": "nowhere",
+}
+
+
+def test_a_definition_is_the_same_text_in_every_process():
+    settings = settings_.load(SETTINGS)
     found = definitions(settings, PAYMENTS, CLICKS, own=PAYMENTS)
-    assert {name for name in found if not name.startswith("feature ")} == {
-        "key groups", "window terminal_minute", "window category_hour", "window card_sessions",
-    }  # fmt: skip
+    windows = {f"window {name}" for name in PAYMENTS.windows}
+    aggregates = {
+        f"aggregate {n} of window {w}"
+        for w in PAYMENTS.windows
+        for n in PAYMENTS.windows[w].aggregates
+    }
     features = {f"feature {name} of payments" for name in PAYMENTS.features.definitions}
-    assert features == {name for name in found if name.startswith("feature ")}
+    assert found.keys() == {"key groups", "lateness", *windows, *aggregates, *features}
     assert not any(re.search("0x[0-9a-f]{6}", text) for text in found.values())
     late = settings.model_copy(update={"allowed_lateness": timedelta(minutes=5)})
-    assert definitions(late, PAYMENTS, CLICKS, own=PAYMENTS) == found
+    assert definitions(late, PAYMENTS, CLICKS, own=PAYMENTS) == found | {
+        "lateness": "300000000"
+    }
     assert definitions(settings, PAYMENTS, grouped=False).keys() == features
+
+
+def test_what_the_release_before_wrote_of_windows_is_understood():
+    windows = {"a": CLICKS.windows["campaign_5m"], "s": PAYMENTS.windows["card_sessions"]}
+    stream = replace(CLICKS, windows=windows)
+    now = definitions(settings_.load(SETTINGS), stream, own=stream)
+    then = {
+        name: text
+        for name, text in now.items()
+        if not name.startswith(("aggregate ", "window ", "lateness"))
+    }
+    # One text each.
+    then |= {
+        f"window {n}": f"version {Intake.VERSION}: {each!r}" for n, each in windows.items()
+    }
+    assert as_today(then, now) == now
+    assert as_today(now, now) == now
+    assert as_today({}, now) == {}
+    fewer = {n: a for n, a in windows["a"].aggregates.items() if n != "clicks"}
+    then["window a"] = f"version {Intake.VERSION}: {replace(windows['a'], aggregates=fewer)!r}"
+    known = as_today(then, now)
+    assert now.keys() - known.keys() == {"aggregate clicks of window a"}
+    assert known.items() <= now.items()
 
 
 def test_a_new_window_gets_its_past_and_a_changed_one_a_name_of_its_own(
@@ -114,22 +188,16 @@ def test_a_new_window_gets_its_past_and_a_changed_one_a_name_of_its_own(
 
     (line,) = ends(1, "window_changed", KEY_GROUPS="5").splitlines()[-1:]
     assert line.startswith(
-        "millstream: window campaign_5m is defined anew. The table of window"
+        "millstream: table gold/campaign_5m has rows of another definition (window): give the "
+        "window another name"
     )
-    assert "give the window another name" in line
     # What it says to do.
     to_the_end = {name.removeprefix("MILLSTREAM_"): v for name, v in topics.TO_THE_END.items()}
     said = ends(0, "window_renamed", KEY_GROUPS="5", **to_the_end)
     assert "window campaign_10m is new; window campaign_5m is gone: state is made anew" in said
 
-    windows = dict(CLICKS.windows)
-    try:
-        CLICKS.windows.clear()
-        CLICKS.windows.update(redefined.window_renamed())
+    with redefined.declared(redefined.window_renamed()):
         report = verify(settings_.load(environ | topics.TO_THE_END))
-    finally:
-        CLICKS.windows.clear()
-        CLICKS.windows.update(windows)
     assert broken(report) == []
     assert report.alerts == {"costly_click": 1}
     late = pl.read_delta(str(tmp_path / "tables" / "gold" / "late_clicks"))

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from operators.connectors.delta.definitions import PROPERTY, begun, text_of
 from operators.connectors.delta.durability import sync_table
 from operators.connectors.delta.errors import FencedError as FencedError
 from operators.connectors.delta.errors import StorageUnavailableError as StorageUnavailableError
@@ -54,7 +55,8 @@ def _opened(uri: str, table: Table) -> DeltaTable:
             declared(table),
             mode="ignore",
             partition_by=list(table.partition_by),
-            configuration={"delta.checkpointInterval": "50"},
+            configuration={"delta.checkpointInterval": "50", **_told(table)},
+            raise_if_key_not_exists=False,
         )
     handle = DeltaTable(uri)
     missing = missing_columns(handle, table)
@@ -63,6 +65,11 @@ def _opened(uri: str, table: Table) -> DeltaTable:
         handle.alter.add_columns(missing)
         LOG.info("%s: new columns %s", table.name, ", ".join(each.name for each in missing))
     return handle
+
+
+def _told(table: Table) -> dict[str, str]:
+    now = {**table.fixed, **table.definitions}
+    return {PROPERTY: text_of(begun(now))} if now else {}
 
 
 def table_id(root: str, table: Table, *, make: bool, timeout: float) -> str:

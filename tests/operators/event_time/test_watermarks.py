@@ -1,11 +1,19 @@
 from dataclasses import replace
+from itertools import accumulate
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.event_time.watermarks import FlowWatermark, Idleness, PartitionWatermark, ended
+from operators.event_time.watermarks import (
+    Bounds,
+    FlowWatermark,
+    Idleness,
+    PartitionWatermark,
+    ended,
+)
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
 
 event_times = st.lists(st.integers(0, 200), max_size=30)
@@ -31,6 +39,38 @@ def test_a_partitions_watermark_is_its_largest_time_so_far_minus_the_bound(times
     before = [max(times[:i]) - bound if i else NO_WATERMARK for i in range(len(times))]
     assert got == before
     assert watermark.current == (max(times) - bound if times else NO_WATERMARK)
+
+
+@given(event_times, st.lists(st.integers(0, 50), min_size=1, max_size=4), st.data())
+def test_another_bound_counts_from_its_offset_on_and_takes_no_watermark_back(times, made, data):
+    """Whatever the batches, and whether states or the stored watermarks bring it there."""
+    ends = sorted(data.draw(st.integers(-1, 30)) for _ in made[1:])
+    bounds = Bounds(made[-1], tuple((b, {0: e}) for b, e in zip(made, ends, strict=False)))
+    frame = pl.DataFrame(
+        {"source_offset": range(len(times))}, {"source_offset": pl.Int64}
+    ).with_columns(source_partition=pl.lit(0, pl.Int32))
+    expected, reached = [], NO_WATERMARK
+    for at, largest in enumerate(accumulate(times, max)):
+        expected.append(reached)
+        by = [made[sum(e < each for e in ends)] for each in (at, at + 1)]
+        # What it comes to behind a record, and then by the bound of the next.
+        reached = max(reached, *(largest - bound for bound in by))
+    watermark, got, place, past = PartitionWatermark(bounds), [], 0, data.draw(st.booleans())
+    for batch in data.draw(cut(times)):
+        values, rows = np.array(batch, np.int64), frame[place : place + len(batch)]
+        place += len(batch)
+        if past and batch:
+            marks = np.array(expected[place - len(batch) : place])
+            watermark.retrace(values, marks, rows)
+            got += marks.tolist()
+            past = data.draw(st.booleans())
+        else:
+            watermark.settle()
+            got += watermark.advance(values, rows).tolist()
+        # What recovery does between any two batches.
+        state = watermark.largest, watermark.told, watermark.bound
+        watermark = PartitionWatermark(bounds, *state)
+    assert got == expected
 
 
 def at(partition: int, watermark: int, *, idle: bool = False, of: int = 2) -> Progress:

@@ -1,0 +1,116 @@
+"""Tables: those of a stream, with what their rows are made by today."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Final
+
+from flows.pipeline import micros
+from flows.streams import Stream
+from flows.streams.settings import StreamSettings
+from operators.connectors.delta.definitions import History, Told
+from operators.event_time.watermarks import Bounds
+from operators.records.tables import Table
+from operators.rules.rules import RuleSet
+from operators.windows import Windows
+
+LATENESS: Final = "lateness"
+WINDOW: Final = "window"
+WITHIN: Final = "within"
+
+
+def feature(column: str) -> str:
+    """Return what the definition of a feature's column is called."""
+    return f"feature {column}"
+
+
+def rule(name: str) -> str:
+    """Return what a rule's definition is called."""
+    return f"rule {name}"
+
+
+def aggregate(name: str) -> str:
+    """Return what the definition of a window's aggregate is called."""
+    return f"aggregate {name}"
+
+
+def out_of_orderness(topic: str) -> str:
+    """Return what that of a topic is called."""
+    return f"out-of-orderness of {topic}"
+
+
+def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[Table]:
+    """Return every table of a stream with what its rows are made by.
+
+    What a feature is made by may change from one row to the next, and so may a rule, that of the
+    features that it reads included. Of a window all rows are by one lateness, one definition, and
+    one of each aggregate that they have.
+    """
+    late = {LATENESS: str(micros(own.allowed_lateness))}
+    features = columns_of_features(stream)
+    silver = {feature(name): text for name, text in features.items()}
+    silver[out_of_orderness(own.topic)] = str(micros(own.out_of_orderness))
+    definitions = {
+        stream.silver.name: silver,
+        stream.alerts.name: {
+            rule(each.id): "; ".join(
+                [
+                    each.definition,
+                    *(f"{n} {features[n]}" for n in sorted(each.reads & features.keys())),
+                ]
+            )
+            for each in (rules.rules if rules else ())
+        },
+    }
+    fixed = {stream.late.name: late}
+    for name, windows in stream.windows.items():
+        fixed[stream.window_table(name).name] = late | of_windows(windows)
+    return [
+        replace(
+            each,
+            definitions=definitions.get(each.name, {}),
+            fixed=fixed.get(each.name, {}),
+        )
+        for each in stream.all_tables
+    ]
+
+
+def columns_of_features(stream: Stream) -> dict[str, str]:
+    """Return by column what each feature is made by."""
+    texts = stream.features.definitions
+    code = {name: texts[each.name] for each in stream.features.coded for name in each.columns}
+    return {name: code.get(name) or texts[name] for name in stream.features.columns}
+
+
+def of_windows(windows: Windows) -> dict[str, str]:
+    """Return what the rows of windows are made by, but for the lateness, and each aggregate."""
+    return {
+        WINDOW: repr(replace(windows, lateness=0, aggregates={})),
+        **{aggregate(name): repr(each) for name, each in windows.aggregates.items()},
+    }
+
+
+def bounds(told: History | None, topic: str, now: int) -> Bounds:
+    """Return a topic's out-of-orderness in µs as a table tells it; `now` if it tells none."""
+    found: list[Told] = [
+        each for each in (told or {}).get(out_of_orderness(topic), []) if each.text is not None
+    ]
+    if not found:
+        return Bounds(now)
+    return Bounds(int(found[-1].text or 0), tuple(_before(found, topic)))
+
+
+def _before(found: list[Told], topic: str) -> Iterable[tuple[int, dict[int, int]]]:
+    for each, behind in pairwise(found):
+        yield int(each.text or 0), behind.of(topic)
+
+
+def rules_since(told: History | None, topic: str) -> dict[str, dict[int, int]]:
+    """Return, by rule and partition, up to which offsets a rule as it was has spoken, inclusive."""
+    return {
+        name.removeprefix(rule("")): {
+            p: last for (source, p), last in each[-1].written.items() if source == topic
+        }
+        for name, each in (told or {}).items()
+        if name.startswith(rule("")) and each[-1].written
+    }

@@ -1,0 +1,56 @@
+"""The alerts, and what rules failed on: the rules evaluated anew on silver."""
+
+from dataclasses import replace
+from typing import Final
+
+import polars as pl
+
+from flows.streams import Stream
+from operators.rules.rules import RuleSet
+from ops.verify.report import Check, only_once
+from ops.verify.since import Compared
+from ops.verify.topics import PLACE
+
+_PLACE: Final = list(PLACE)
+_NO_FAILURES: Final = pl.DataFrame(schema={**PLACE, "rule_id": pl.String()})
+
+
+def check_alerts(
+    stream: Stream,
+    rules: RuleSet,
+    compared: Compared,
+    silver: pl.DataFrame,
+    alerts: pl.DataFrame,
+    rejects: pl.DataFrame,
+) -> list[Check]:
+    """Compare the alerts and the rejects of rules with what silver's rows make them.
+
+    Those of rules as they were before, which `compared` leaves out, are counted.
+    """
+    repeated = alerts.group_by("alert_id").len("times").filter(pl.col("times") > 1)
+    verdict = rules.evaluate(silver)
+    failed = rejects.filter(pl.col("stage") == "rule").select(
+        *_PLACE, "code", rule_id=pl.col("code").str.strip_prefix("rule_failed:")
+    )
+    failures = [
+        each.event.select(*_PLACE, rule_id=pl.lit(each.rule.id)) for each in verdict.failures
+    ]
+    expected = compared.of(pl.concat([_NO_FAILURES, *failures])).select(
+        *_PLACE, code="rule_failed:" + pl.col("rule_id")
+    )
+    mine = compared.of(alerts)
+    equal = only_once(
+        f"{stream.alerts.name} equals the rules on silver, row for row",
+        compared.of(verdict.alerts),
+        mine,
+        deleted=alerts.height - mine.height,
+    )
+    return [
+        Check.of(f"no id is twice in {stream.alerts.name}", alerts.height, repeated),
+        replace(equal, because="made by rules as they were before"),
+        only_once(
+            f"every {stream.record} that a rule failed on is in {stream.quarantine.name}, once",
+            expected,
+            compared.of(failed).drop("rule_id"),
+        ),
+    ]
