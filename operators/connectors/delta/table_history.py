@@ -44,13 +44,19 @@ class _Span:
 class TableHistory:
     """Reads a table's rows of one topic; threads may share it, each for partitions of its own.
 
-    The table is that of the version it had when it was first looked at.
+    The table is that of a version, or of the one it had when it was first looked at.
     """
 
     def __init__(
-        self, root: str, table: str, topic: str, columns: Mapping[str, pl.DataType]
+        self,
+        root: str,
+        table: str,
+        topic: str,
+        columns: Mapping[str, pl.DataType],
+        version: int | None = None,
     ) -> None:
         """`columns` are those to read; those that the table lacks are null."""
+        self._version = version
         self._uri, self._topic, self._columns = table_uri(root, table), topic, dict(columns)
         self.name = table
         self._handle: DeltaTable | None = None
@@ -63,7 +69,7 @@ class TableHistory:
     @property
     def _table(self) -> DeltaTable:
         if self._handle is None:
-            self._handle = DeltaTable(self._uri)
+            self._handle = DeltaTable(self._uri, version=self._version)
         return self._handle
 
     def partitions(self) -> list[int]:
@@ -135,10 +141,15 @@ class TableHistory:
 
 
 def in_order(
-    root: str, table: str, topic: str, columns: Mapping[str, pl.DataType], most: int
+    root: str,
+    table: str,
+    topic: str,
+    columns: Mapping[str, pl.DataType],
+    most: int,
+    version: int | None = None,
 ) -> Iterator[tuple[int, pl.DataFrame]]:
     """Yield all rows of a topic in a table, partition by partition in turns, in their order."""
-    history = TableHistory(root, table, topic, columns)
+    history = TableHistory(root, table, topic, columns, version)
     left = history.begin(dict.fromkeys(history.partitions(), (-1, 2**62)))
     while left:
         for partition in list(left):
