@@ -48,6 +48,7 @@ class Stream:
     example: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
+    amount: str | None = None
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True
 

@@ -7,7 +7,7 @@ have nothing left to give: files hold rows of all partitions, and are read once 
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -139,22 +139,24 @@ class TableHistory:
             else:
                 self._spans[partition].next = end + 1
 
+    def in_turns(
+        self, partitions: Iterable[int], most: int
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Yield all that is left of partitions, `most` rows of each in turns, in their order."""
+        left = list(partitions)
+        while left:
+            for partition in list(left):
+                rows = self.take(partition, most)
+                if rows.height:
+                    yield partition, rows
+                else:
+                    left.remove(partition)
+
 
 def in_order(
-    root: str,
-    table: str,
-    topic: str,
-    columns: Mapping[str, pl.DataType],
-    most: int,
-    version: int | None = None,
+    root: str, table: str, topic: str, columns: Mapping[str, pl.DataType], most: int
 ) -> Iterator[tuple[int, pl.DataFrame]]:
     """Yield all rows of a topic in a table, partition by partition in turns, in their order."""
-    history = TableHistory(root, table, topic, columns, version)
-    left = history.begin(dict.fromkeys(history.partitions(), (-1, 2**62)))
-    while left:
-        for partition in list(left):
-            rows = history.take(partition, most)
-            if rows.height:
-                yield partition, rows
-            else:
-                del left[partition]
+    history = TableHistory(root, table, topic, columns)
+    found = history.begin(dict.fromkeys(history.partitions(), (-1, 2**62)))
+    yield from history.in_turns(found, most)
