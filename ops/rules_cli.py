@@ -1,4 +1,4 @@
-"""``millstream rules check``: every problem of every rule and feature, with its file and line."""
+"""``millstream rules``: rules as files, checked, and tried out on history."""
 
 import argparse
 import json
@@ -10,12 +10,15 @@ from typing import Any
 from flows import settings as settings_
 from flows.streams import STREAMS, Stream
 from operators.features import FeatureError
+from ops.backtest import cli as backtest_cli
 from ops.checks import Problem, check_features, check_rule
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command ``rules``; its sub-commands' `func` return the exit code."""
-    parser = subparsers.add_parser("rules", help="check rules", description="Rules as files.")
+    parser = subparsers.add_parser(
+        "rules", help="check rules, run them on history", description="Rules as files."
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     check = commands.add_parser(
         "check",
@@ -34,6 +37,7 @@ def add_parser(subparsers: Any) -> None:
     )
     check.add_argument("--json", action="store_true", help="print a JSON object")
     check.set_defaults(func=run)
+    backtest_cli.add_parser(commands)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """Events that rules were run over, as arrays: what figures need of each, and no more."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import polars as pl
@@ -30,6 +30,15 @@ class Events:
     fraud: Bools
     known: Bools
     currencies: list[str]
+
+    def of(self, rows: Bools) -> "Events":
+        """Return some of them."""
+        taken = {
+            each.name: getattr(self, each.name)[rows]
+            for each in fields(self)
+            if each.name != "currencies"
+        }
+        return Events(**taken, currencies=self.currencies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +90,12 @@ class Collected:
 
     def _more(self, rows: pl.DataFrame) -> dict[str, Int64s]:
         """Return who is behind events, and the money."""
-        fields = self.stream.fields
-        who = rows["customer_id" if "customer_id" in fields else self.stream.key]
+        there = self.stream.fields
+        who = rows["customer_id" if "customer_id" in there else self.stream.key]
         amount = currency = np.zeros(rows.height, np.int64)
         if self.stream.amount is not None:
             amount = rows[self.stream.amount].fill_null(0).to_numpy()
-        if "currency" in fields:
+        if "currency" in there:
             for each in rows["currency"].unique():
                 self._currencies.setdefault(each, len(self._currencies))
             codes = rows["currency"].replace_strict(self._currencies, return_dtype=pl.Int64)
@@ -140,4 +149,5 @@ class Collected:
         if not len(first):
             return np.zeros(len(cards), np.bool_)
         place = np.minimum(np.searchsorted(first, cards), len(first) - 1)
-        return (first[place] == cards) & (since[order][at][place] < days)
+        known: Bools = (first[place] == cards) & (since[order][at][place] < days)
+        return known

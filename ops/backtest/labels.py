@@ -87,7 +87,7 @@ def labels_of_file(path: Path, stream: Stream) -> Labels:
             "--truth writes such a file"
         )
     found = pl.read_parquet(path, columns=[stream.id, LABEL]).drop_nulls()
-    if found[LABEL].dtype not in (pl.Boolean, *pl.INTEGER_DTYPES):
+    if not (found[LABEL].dtype.is_integer() or found[LABEL].dtype == pl.Boolean):
         raise LabelsError(
             f"--labels: {LABEL} in {path} is {found[LABEL].dtype}, not true or false"
         )

@@ -54,9 +54,7 @@ class _Features:
         most = sorted(
             range(len(sides)), key=lambda at: -len(sides[at].stream.features.definitions)
         )
-        self.source = [
-            next(at for at in most if sides[at].covers(side)) for side in sides
-        ]
+        self.source = [next(at for at in most if sides[at].covers(side)) for side in sides]
         """By side, the side whose features it has."""
         self._all = {at: sides[at].stream.features for at in self.source}
         self._states: dict[tuple[int, int], PartitionFeatures] = {}

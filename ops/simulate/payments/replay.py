@@ -83,7 +83,7 @@ def read_payments(
     needed = [name for name in COLUMNS if labelled or name != LABEL]
     if missing := [name for name in needed if name not in names]:
         raise ValueError(f"{path}: no column " + ", ".join(missing))
-    read = [name for name in (*COLUMNS, "fraud_scenario") if name in names]
+    read: list[str] = [name for name in (*COLUMNS, "fraud_scenario") if name in names]
     rows = pl.read_parquet(path, columns=read)
     if any(rows[name].null_count() for name in rows.columns):
         raise ValueError(f"{path}: a column holds nulls")
