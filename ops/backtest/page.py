@@ -10,9 +10,9 @@ from ops.backtest.words import Grid
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1b2430; --quiet: #5d6b7c; --page: #f6f7f9;
-  --card: #fff; --rule: #e2e6eb; --these: #2463c7; --wrong: #d9702b; --live: #7b8794; }
+  --card: #fff; --rule: #e2e6eb; --these: #2463c7; --wrong: #d9702b; --live: #3b4654; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --quiet: #9aa7b6; --page: #12161c;
-  --card: #1a2028; --rule: #2b333e; --these: #7aa7ff; --wrong: #f0955a; --live: #8d99a8; } }
+  --card: #1a2028; --rule: #2b333e; --these: #7aa7ff; --wrong: #f0955a; --live: #cfd6df; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 60rem; background: var(--page);
   color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }

@@ -56,9 +56,9 @@ class _Axes:
             self.parts.append(
                 f'<line class="grid" x1="{left:.1f}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" '
                 f'y2="{y:.1f}"/><text x="{left - 8:.1f}" y="{y + 4:.1f}" '
-                f'text-anchor="end">{value:,.4g}</text>'
+                f'text-anchor="end">{value:,.10g}</text>'
             )
-        for value, text in x_texts or ((v, f"{v:,.4g}") for v in ticks(*self.x)):
+        for value, text in x_texts or ((v, f"{v:,.10g}") for v in ticks(*self.x)):
             x, _ = self.at(value, 0)
             self.parts.append(
                 f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">'
