@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from rich.console import Console
 
 from flows import settings as settings_
@@ -32,7 +33,7 @@ from ops.backtest.show import show
 from ops.progress import bar
 
 _ROOT: Final = f"{settings_.PREFIX}DELTA_ROOT"
-_EVER: Final = (-(2**40), 2**40)
+_EVER: Final = (-1_000_000, 1_000_000)
 """Days before and after all others."""
 
 
@@ -76,6 +77,7 @@ def add_parser(commands: Any) -> None:
 
 def backtest(args: argparse.Namespace) -> int:
     """Print the report; returns 0, or ends with 1 (the world) or 2 (options)."""
+    began = time.monotonic()
     try:
         _refuse(args)
         (stream,) = (each for each in STREAMS if each.name == args.stream)
@@ -90,7 +92,9 @@ def backtest(args: argparse.Namespace) -> int:
         settings_.refuse(error, 2)
     except (OSError, NoPastError) as error:
         settings_.refuse(error, 1)
-    made = _report(args, side, live, past, labels, micros(own.out_of_orderness))
+    if not past.total:
+        settings_.refuse(f"{past.source} has no {stream.name}", 1)
+    made = _report(args, side, live, past, labels, micros(own.out_of_orderness), began)
     if args.html:
         try:
             write_page(args.html, made)
@@ -111,29 +115,29 @@ def _report(
     past: Past,
     labels: Labels | None,
     bound: int,
+    began: float,
 ) -> Report:
     first, last = (
         int((day - date(1970, 1, 1)).days) if day else usual
         for day, usual in zip((args.first, args.last), _EVER, strict=True)
     )
     sides = [side] if side is live else [side, live]
-    stream, began = side.stream, time.monotonic()
+    stream = side.stream
     with bar(stream.name, past.total, args.json) as told:
         outcome = run(past, sides, labels, bound, first * DAY, (last + 1) * DAY, told)
     days = range(max(first, outcome.first), min(last, outcome.last) + 1)
     if not len(outcome.events.day):
-        there = (date.fromordinal(date(1970, 1, 1).toordinal() + d)
-                 for d in (outcome.first, outcome.last))  # fmt: skip
+        there = " to ".join(str(np.datetime64(d, "D")) for d in (outcome.first, outcome.last))
         settings_.refuse(
-            f"{past.source} has {stream.name} of {' to '.join(map(str, there))}, and none of the "
-            "days that --from and --to leave",
+            f"{past.source} has {stream.name} of {there}, none of the days that --from and --to "
+            "leave: name others",
             1,
         )
     about = {
         "stream": stream.name,
         "source": past.source,
         "labels": None if labels is None else labels.source,
-        "notes": [*past.notes, *([] if labels else [no_labels(stream)])],
+        "notes": [*past.notes, *([no_labels(stream)] if labels is None else [])],
         "read": past.total,
         "seconds": round(time.monotonic() - began, 3),
     }
@@ -152,6 +156,9 @@ def _refuse(args: argparse.Namespace) -> None:
         raise ValueError("--input is a file: --version and --root are of tables")
     if not args.input and not (args.root or os.environ.get(_ROOT)):
         raise ValueError(f"name the tables' folder, with --root or {_ROOT}, or a file, --input")
+    for name, path in (("input", args.input), ("labels", args.labels)):
+        if path and not path.is_file():
+            raise ValueError(f"--{name}: no file {path}")
     if args.rules and not args.rules.is_dir():
         raise ValueError(f"--rules: {args.rules} is no folder")
     if args.html and not args.html.absolute().parent.is_dir():

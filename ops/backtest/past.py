@@ -7,7 +7,6 @@ from typing import Final
 
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
 from flows.streams import PAYMENTS, Stream
 from operators.connectors.delta.paths import table_uri
@@ -65,9 +64,12 @@ def past_of_silver(root: str, stream: Stream, topic: str, version: int | None) -
     try:
         history = TableHistory(root, name, topic, stream.past, version)
         counts = history.begin(dict.fromkeys(history.partitions(), (-1, 2**62)))
-    except (DeltaError, KnownError):
+    # The engine raises plain Exceptions for files that are not there.
+    except Exception as error:
         if version == newest:
-            raise
+            raise NoPastError(
+                f"{name} cannot be read: {' '.join(str(error).split())}"
+            ) from error
         raise NoPastError(
             f"{name} has not kept what it was at version {version}: name a later one, up to "
             f"{newest}"
