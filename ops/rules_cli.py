@@ -7,8 +7,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from flows import settings as settings_
 from flows.streams import STREAMS, Stream
 from operators.features import FeatureError
@@ -59,14 +57,12 @@ def run(args: argparse.Namespace) -> int:
             settings_.refuse(f"{folder} is no folder", 2)
         stream, wrong = _with_features(stream, folder)
         problems += wrong
-        events: pl.DataFrame | None = None
         counts["features"] += len(list((folder / "features").glob("*.yaml")))
         for path in sorted(folder.glob("*.yaml")):
             rule, cases, wrong = check_rule(stream, path)
             problems += wrong
             if rule is not None and not wrong:
-                events = made_up(stream) if events is None else events
-                costs[rule.id] = cost(rule, events)
+                costs[rule.id] = cost(rule, made_up(stream))
             counts["rules"] += 1
             counts["cases"] += cases
     if args.json:
