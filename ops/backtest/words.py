@@ -61,10 +61,13 @@ def summary(report: Report) -> list[str]:
                 else ""
             )
         )
-        told.append(
+        judged = (
             f"judged: {about['judged']:,} {name} with {about['judged_frauds']:,} frauds, "
-            f"{in_words(about['money_of_frauds'])}; the others' cards were known as compromised"
+            f"{in_words(about['money_of_frauds'])}"
         )
+        if about["judged"] < about["events"]:
+            judged += "; the others' cards were known as compromised"
+        told.append(judged)
     return told + list(about["notes"])
 
 
