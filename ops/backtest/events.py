@@ -95,11 +95,14 @@ class Collected:
         amount = currency = np.zeros(rows.height, np.int64)
         if self.stream.amount is not None:
             amount = rows[self.stream.amount].fill_null(0).to_numpy()
-        if "currency" in there:
+        if self.stream.amount is not None and "currency" in there:
             for each in rows["currency"].unique():
                 self._currencies.setdefault(each, len(self._currencies))
             codes = rows["currency"].replace_strict(self._currencies, return_dtype=pl.Int64)
             currency = codes.to_numpy()
+        elif self.stream.amount is not None:
+            # One that has no name.
+            self._currencies = {"": 0}
         customer = hash_strings(who.cast(pl.String)).view(np.int64)
         return {"customer": customer, "amount": amount, "currency": currency}
 

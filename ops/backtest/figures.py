@@ -19,7 +19,9 @@ WEEK: Final = 7
 
 
 def money(events: Events, rows: Bools) -> dict[str, int]:
-    """Return what events amount to in minor units, by currency."""
+    """Return what events amount to in minor units, by currency; nothing if none is known."""
+    if not events.currencies:
+        return {}
     sums = np.zeros(len(events.currencies), np.int64)
     np.add.at(sums, events.currency[rows], events.amount[rows])
     return dict(zip(events.currencies, sums.tolist(), strict=True))
