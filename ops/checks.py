@@ -65,22 +65,26 @@ def check_features(
     return tuple(right), problems
 
 
-def check_rule(stream: Stream, path: Path) -> tuple[int, list[Problem]]:
-    """Return how many cases a rule of a stream has, and what is wrong with it."""
+def check_rule(stream: Stream, path: Path) -> tuple[Rule | None, int, list[Problem]]:
+    """Return a rule of a stream if it can be read, how many cases it has, and what is wrong."""
     file = _File(path)
     if file.problems:
-        return 0, file.problems
+        return None, 0, file.problems
     try:
         rule = Rule.model_validate(file.stated)
     except ValidationError as error:
-        return _cases(file.stated), [
-            file.at(e["loc"], f"{'.'.join(map(str, e['loc']))}: {e['msg']}")
-            for e in error.errors()
-        ]
+        return (
+            None,
+            _cases(file.stated),
+            [
+                file.at(e["loc"], f"{'.'.join(map(str, e['loc']))}: {e['msg']}")
+                for e in error.errors()
+            ],
+        )
     found = list(_wrong(stream, rule))
     if rule.id != path.stem:
         found.append((("id",), f"its id is {rule.id}, not the file's name"))
-    return len(rule.cases), [file.at(place, text) for place, text in found]
+    return rule, len(rule.cases), [file.at(place, text) for place, text in found]
 
 
 def _wrong(stream: Stream, rule: Rule) -> Iterator[tuple[tuple[str | int, ...], str]]:

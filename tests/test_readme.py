@@ -24,6 +24,7 @@ from ops.simulate import Params, simulate
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 SHELL = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+TEXT = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
 
 
 # Runs a flow until its log says the second argument, and stops it as Ctrl-C does.
@@ -51,7 +52,7 @@ def test_the_first_two_commands_are_make_targets_and_ci_runs_the_second() -> Non
 def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     """The flow itself is stopped by Ctrl-C, as the text says, and then started again."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    start, look, quick, join, clicks = SHELL[1:6]
+    start, look, quick, join, test, clicks = SHELL[1:7]
     flow = start.splitlines()[-1]
     assert flow.startswith(".venv/bin/python -m bytewax.run flows.payments")
     began = f"until_said '{flow}' 'nothing new.*; [1-9].* since the start; 0 to read'"
@@ -68,6 +69,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
             # Before `join`, whose last line takes the stack down; with tables apart, to be quick.
             f"(export MILLSTREAM_DELTA_ROOT=$PWD/clicks\n{clicks})",
             join,
+            test.replace("flows/streams", f"{ROOT}/flows/streams"),
         ]
     )
     clean = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "BYTEWAX_"))}
@@ -84,6 +86,10 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     assert run.stdout.count("every record is where the simulation's truth has it") == 1
     assert "10.4" in run.stdout
     assert run.stdout.count("gold/payment_outcomes equals silver's") == 1
+    shown = next(text for text in TEXT if "good blocked" in text).replace("…\n", "")
+    lines = [line.rstrip() for line in run.stdout.splitlines()]
+    assert [each for each in shown.splitlines() if each.rstrip() not in lines] == []
+    assert (tmp_path / "backtest.html").read_text().count("<svg ") == 3
 
 
 def test_every_setting_table_and_metric_is_in_it() -> None:
@@ -119,7 +125,9 @@ def test_its_rule_on_a_new_feature_is_two_files_that_hold(tmp_path: Path, capsys
     (tmp_path / "card_testing.yaml").write_text(rule)
     with pytest.raises(SystemExit) as ended:
         cli.main(["rules", "check", str(tmp_path)])
-    assert capsys.readouterr().out == "1 rules, 1 cases, 1 features, 0 problems\n"
+    cost, told = capsys.readouterr().out.splitlines()
+    assert cost.startswith("card_testing: ")
+    assert told == "1 rules, 1 cases, 1 features, 0 problems"
     assert ended.value.code == 0
 
 
@@ -147,6 +155,8 @@ TRIED = {
     ".venv/bin/millstream simulate --stream": "test_the_commands_by_hand_run_as_they_stand",
     "MILLSTREAM_STOP_AT_END": "test_the_commands_by_hand_run_as_they_stand",
     "export MILLSTREAM": "test_the_commands_by_hand_run_as_they_stand",
+    "mkdir candidates": "test_the_commands_by_hand_run_as_they_stand",
+    "…\njudged": "test_the_commands_by_hand_run_as_they_stand",
     "id: velocity": "test_the_rule_that_it_shows_is_one_of_payments",
     "name: card_small_10m": "test_its_rule_on_a_new_feature_is_two_files_that_hold",
     "id: card_testing": "test_its_rule_on_a_new_feature_is_two_files_that_hold",

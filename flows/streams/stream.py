@@ -32,7 +32,8 @@ class Stream:
     ``features``, unless they are `stated`, those as code in `coded`; `added` are those of whoever
     runs it. `former` is what a state of features of version 2 held. `told` are further texts by
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
-    they are. A stream that is not `alone` is read by a flow of several, and has no bronze.
+    they are. `amount` is the column with the money at stake, in minor units. A stream that is not
+    `alone` is read by a flow of several, and has no bronze.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Stream:
     example: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
+    amount: str | None = None
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True
 

@@ -5,8 +5,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +15,7 @@ from confluent_kafka import KafkaException
 from flows import settings as settings_
 from flows.kafka_settings import kafka_problems, kafka_settings
 from flows.streams import CHARGEBACKS, PAYMENTS, STREAMS, Stream
+from ops.progress import bar
 from ops.simulate.choices import PAYMENTS_ALONE, make
 from ops.simulate.params import Delivery, Troubles
 from ops.simulate.payments import Params
@@ -126,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
             made.truth.write_parquet(args.truth)
         settings = kafka_settings(os.environ)
         create_topic(args.bootstrap, topic, args.partitions, settings)
-        with _bar(len(made.records), args.json) as progress:
+        with bar("records", len(made.records), args.json) as progress:
             took = produce(made, args.bootstrap, topic, args.rate, progress, settings)
         back = 0
         if charged is not None and (back := len(charged.records)):
@@ -179,21 +178,6 @@ def _instant(text: str) -> datetime:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no ISO 8601 time") from None
     return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-@contextmanager
-def _bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Show progress on a terminal; elsewhere nothing."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("records", total=total)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _summary(stream: Stream, topic: str, made: Simulation) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Mistakes with the command ``millstream``: one line that says what to do, and a status."""
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -25,6 +26,12 @@ def _nowhere(monkeypatch, tmp_path):
     Path("file").write_text("no folder")
     Path("empty").mkdir()
     pl.DataFrame({"amount": [1]}).write_parquet("some.parquet")
+    payment = {
+        "transaction_id": [1], "event_time": [datetime(2018, 4, 1, tzinfo=UTC)],
+        "customer_id": [1], "terminal_id": [1], "amount": [1.0],
+    }  # fmt: skip
+    pl.DataFrame(payment).write_parquet("good.parquet")
+    pl.DataFrame(payment).clear().write_parquet("none.parquet")
 
 
 def said(capsys, *arguments: str) -> tuple[int, str]:
@@ -56,6 +63,39 @@ def said(capsys, *arguments: str) -> tuple[int, str]:
         ("demo --payments 0", 2, "payments is 0, not 1 or more"),
         ("demo --file some.parquet", 2, "no column"),
         ("local up --folder file", 1, "file: File exists"),
+        ("rules backtest", 2, "name the tables' folder, with --root or MILLSTREAM_DELTA_ROOT"),
+        (
+            "rules backtest --root empty",
+            1,
+            "silver/payments: run the flow of payments, or name",
+        ),
+        ("rules backtest --root empty --rules nowhere", 2, "--rules: nowhere is no folder"),
+        ("rules backtest --root empty --rules empty", 2, "no rules (*.yaml) in empty"),
+        ("rules backtest --root empty --html no/x", 2, "--html: no folder"),
+        (
+            "rules backtest --root empty --from 2026-02-01 --to 2026-01-01",
+            2,
+            "--from 2026-02-01 is behind --to 2026-01-01",
+        ),
+        ("rules backtest --input file --stream clicks", 2, "file of payments, not of clicks"),
+        ("rules backtest --input file --version 1", 2, "--version and --root are of tables"),
+        ("rules backtest --input nowhere", 2, "--input: no file nowhere"),
+        ("rules backtest --input file", 2, "file: not a parquet file"),
+        ("rules backtest --input some.parquet", 2, "no column transaction_id"),
+        ("rules backtest --input file --labels nowhere", 2, "--labels: no file nowhere"),
+        ("rules backtest --input good.parquet --labels file", 2, "file is not a parquet file"),
+        (
+            "rules backtest --input good.parquet --labels some.parquet",
+            2,
+            "has no column payment_id and no is_fraud; millstream simulate --truth writes",
+        ),
+        ("rules backtest --input none.parquet", 1, "none.parquet has no payments"),
+        (
+            "rules backtest --input good.parquet --to 2017-01-01",
+            1,
+            "has payments of 2018-04-01 to 2018-04-01, none of the days",
+        ),
+        ("rules backtest --input good.parquet --html empty", 1, "empty: Is a directory"),
     ],
 )
 def test_a_mistake_is_one_line(command: str, status: int, part: str, capsys):

@@ -1,6 +1,7 @@
 """Every problem of every rule at once, with its file and line; and the list of streams."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,15 @@ cases:
 """
 
 
+COST = re.compile(r"(\w+): (?:[\d,]+\.\d µs|unknown) per 1,000 events")
+
+
 def check(capsys, *arguments: str) -> tuple[int, list[str]]:
+    """Return the status and what is said, but for what rules cost."""
     with pytest.raises(SystemExit) as ended:
         cli.main(["rules", "check", *arguments])
-    return ended.value.code, capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    return ended.value.code, [line for line in lines if not COST.fullmatch(line)]
 
 
 def test_the_rules_of_every_stream_are_right(capsys):
@@ -36,6 +42,34 @@ def test_the_rules_of_every_stream_are_right(capsys):
     assert status == 0
     assert told.startswith(f"{rules} rules, ")
     assert told.endswith(" 8 features, 0 problems")
+
+
+def test_it_says_what_each_right_rule_costs(capsys, tmp_path):
+    for name, when in {
+        "good": "amount_minor > 100",
+        "wrong": "amount > 100",
+        "dear": "payment_id IN ('" + "', '".join(map(str, range(3_000))) + "')",
+        # Of texts that are made up nobody knows which are numbers.
+        "failing": "CAST(terminal_id AS BIGINT) > 100",
+    }.items():
+        text = GOOD.replace("good", name).replace("amount_minor > 100", when)
+        text = text if name == "good" else text.replace("alerts: [1]", "alerts: []")
+        if name == "failing":
+            text = text.replace("{amount_minor: 101}", "{terminal_id: '7'}")
+        (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["rules", "check", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    told = [found[1] for line in lines if (found := COST.fullmatch(line))]
+    assert told == ["dear", "failing", "good"]
+    assert "failing: unknown per 1,000 events" in lines
+    with pytest.raises(SystemExit) as again:
+        cli.main(["rules", "check", "--json", str(tmp_path)])
+    costs = json.loads(capsys.readouterr().out)["cost_us_per_1000_events"]
+    assert ended.value.code == again.value.code == 1
+    assert costs.keys() == set(told)
+    assert costs["failing"] is None
+    assert costs["dear"] > costs["good"] > 0
 
 
 FEATURE = """\

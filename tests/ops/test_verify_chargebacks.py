@@ -1,6 +1,11 @@
-"""verify covers the chargebacks flow's tables: it holds, and names what is tampered with."""
+"""verify covers the chargebacks flow's tables, and rules backtest takes them for the past."""
 
+import json
+import re
 import shutil
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -10,6 +15,7 @@ from deltalake import DeltaTable
 from flows import settings as settings_
 from flows.settings import Settings
 from flows.streams import CHARGEBACKS
+from ops import cli
 from ops.local import Stack
 from ops.verify import verify
 from tests import topics
@@ -25,7 +31,9 @@ PLACES = "every chargeback of the topic is in one place, once"
 def done(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The settings of two flows that have run to the ends of topics with every trouble."""
     folder = tmp_path_factory.mktemp("verify")
-    topics.fill(stack.bootstrap, TOPIC, topics.made(4_000, partitions=2, seed=5), 2)
+    made = topics.made(4_000, partitions=2, seed=5)
+    made[""].truth.write_parquet(folder / "truth.parquet")
+    topics.fill(stack.bootstrap, TOPIC, made, 2)
     environ = topics.settings(stack, TOPIC, folder) | topics.TO_THE_END
     for flow in ("payments", "chargebacks"):
         run(flow, environ, folder)
@@ -85,6 +93,166 @@ def test_a_changed_value_is_named(copy: Settings, change: str) -> None:
         updates={column: value}, predicate="chargeback_id IS NOT NULL"
     )
     assert broken(verify(copy)) == [OUTCOMES]
+
+
+class Backtest:
+    """``millstream rules backtest`` on tables of the flows, with the settings that these had."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+        monkeypatch.setenv("MILLSTREAM_TOPIC", TOPIC)
+        self._capsys = capsys
+
+    def __call__(self, root: str, *arguments: object, status: int = 0) -> str:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["rules", "backtest", "--root", root, *map(str, arguments)])
+        printed = self._capsys.readouterr()
+        assert ended.value.code == status, printed.err
+        return printed.err if status else printed.out
+
+    def json(self, root: str, *arguments: object) -> dict[str, Any]:
+        return json.loads(self(root, "--json", *arguments))
+
+
+@pytest.fixture
+def backtest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Backtest:
+    return Backtest(monkeypatch, capsys)
+
+
+def test_the_live_rules_on_silver_are_the_alerts_that_there_were(
+    done: Settings, backtest: Backtest
+) -> None:
+    found = backtest.json(done.delta_root)
+    alerts = pl.read_delta(f"{done.delta_root}/gold/alerts")
+    were = dict(alerts.group_by("rule_id").len().iter_rows())
+    assert len(were) >= 3
+    assert {n: r["alerts"] for n, r in found["rules"].items() if r["alerts"]} == were
+    assert found["total"]["alerts"] == alerts["payment_id"].n_unique()
+    silver = pl.read_delta(f"{done.delta_root}/silver/payments")
+    back = pl.read_delta(f"{done.delta_root}/silver/chargebacks").filter("fraud")
+    frauds = silver.filter(pl.col("payment_id").is_in(back["payment_id"].implode()))
+    assert found["events"] == silver.height
+    assert found["frauds"] == frauds.height > 100
+    assert found["days"] == len(found["daily"]) == silver["event_date"].n_unique()
+    assert found["total"]["alerts_per_day"] == found["total"]["alerts"] / found["days"]
+    assert found["labels"].startswith("silver/chargebacks at version ")
+    assert found["live"] is None
+    # A card is known from the day after its first chargeback of fraud on.
+    known = back.join(silver.select("payment_id", card="card_id"), on="payment_id")
+    known = known.group_by("card").agg(pl.col("event_time").dt.date().min().alias("since"))
+    since = silver.join(known, left_on="card_id", right_on="card", how="left")["since"]
+    assert found["judged"] == int((~(since < silver["event_date"]).fill_null(False)).sum())
+
+
+def test_a_candidate_on_a_new_feature_is_compared_with_the_live_rules(
+    done: Settings, backtest: Backtest, tmp_path: Path
+) -> None:
+    truth = Path(done.delta_root).parent / "truth.parquet"
+    rules = tmp_path / "rules"
+    (rules / "features").mkdir(parents=True)
+    (rules / "features" / "spent_3d.yaml").write_text(FEATURE)
+    (rules / "spender.yaml").write_text(RULE)
+    page = tmp_path / "page.html"
+    days = ("--from", "2018-04-05", "--to", "2018-04-11")
+    arguments = ("--rules", rules, "--labels", truth, "--html", page, *days)
+    found = backtest.json(done.delta_root, *arguments)
+
+    silver = pl.read_delta(f"{done.delta_root}/silver/payments")
+    silver = silver.sort("source_partition", "source_offset")
+    inside = pl.col("event_date").is_between(date(2018, 4, 5), date(2018, 4, 11))
+    # What the card spent within three days, in the order of arrival, late payments included.
+    cards: dict[str, list[tuple[datetime, int]]] = {}
+    spent = []
+    for card, time, amount in silver.select("card_id", "event_time", "amount_minor").rows():
+        past = cards.setdefault(card, [])
+        past.append((time, amount))
+        spent.append(sum(a for t, a in past if time - timedelta(days=3) <= t <= time))
+    hit = silver.with_columns(spent=pl.Series(spent)).filter(inside, pl.col("spent") > 60_000)
+    assert found["rules"]["spender"]["alerts"] == hit.height > 20
+    assert found["days"] == 7
+    frauds = pl.read_parquet(truth).filter("is_fraud")["payment_id"].implode()
+    assert found["frauds"] == silver.filter(inside, pl.col("payment_id").is_in(frauds)).height
+    # Those of before count in what is known by then.
+    assert found["judged"] < found["events"]
+    alerts = pl.read_delta(f"{done.delta_root}/gold/alerts")
+    live = alerts.filter(
+        pl.col("payment_id").is_in(silver.filter(inside)["payment_id"].implode())
+    )
+    assert found["live"]["alerts"] == live["payment_id"].n_unique()
+    shared = hit["payment_id"].is_in(live["payment_id"].implode()).sum()
+    assert found["total"]["overlap"]["alerts"] == shared
+    buckets = found["total"]["changes"]
+    for which in ("before", "after"):
+        assert sum(each[which]["count"] for each in buckets.values()) == found["judged"]
+    # Beside the live ones it takes nothing away.
+    beside = found["rules"]["spender"]["changes"]
+    assert beside["fraud_caught"]["fewer"]["count"] == 0
+    assert beside["good_blocked"]["after"]["count"] >= buckets["good_blocked"]["after"]["count"]
+
+    text = page.read_text("utf-8")
+    assert text.count("<svg ") == 3
+    assert "spender" in text
+    # Nothing of it comes from elsewhere.
+    assert not re.search(r"https?:|<script|<link|@import|url\(", text)
+    shown = backtest(done.delta_root, *arguments)
+    assert re.search(r"^spender +[\d.]+ +0\.\d{3} ", shown, re.MULTILINE)
+    assert "good blocked" in shown
+
+
+def test_it_is_of_the_version_that_is_named_and_without_labels_of_volumes(
+    copy: Settings, backtest: Backtest, tmp_path: Path
+) -> None:
+    root = copy.delta_root
+    shutil.rmtree(f"{root}/silver/chargebacks")
+    table = DeltaTable(f"{root}/silver/payments")
+    newest = table.version()
+    table.delete("source_offset >= 500")
+    whole, less = backtest.json(root, "--version", newest), backtest.json(root)
+    assert whole["source"] == f"silver/payments at version {newest}"
+    assert less["events"] <= 1_000 < whole["events"]
+    assert less["source"] == f"silver/payments at version {newest + 1}"
+    assert whole["labels"] is None
+    assert "frauds" not in whole
+    assert "precision" not in whole["total"]
+    page = tmp_path / "page.html"
+    shown = backtest(root, "--html", page)
+    assert "no labels, so only volumes: --labels FILE with payment_id and is_fraud" in shown
+    assert page.read_text("utf-8").count("<svg ") == 1
+    told = backtest(root, "--version", newest + 2, status=2)
+    assert told == (
+        f"millstream: --version {newest + 2}: silver/payments has versions 0 to {newest + 1}\n"
+    )
+    # What it was before the delete is not there any more.
+    table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False)
+    told = backtest(root, "--version", newest, status=1)
+    assert f"has not kept what it was at version {newest}: name a later one" in told
+    told = backtest(root, "--from", "2030-01-01", status=1)
+    assert "has payments of 2018-04-01 to 2018-04-" in told
+
+
+FEATURE = """\
+name: spent_3d
+version: 1
+description: What the card spent within three days.
+by: card_id
+horizon: 3d
+aggregate: sum
+of: amount_minor
+"""
+
+RULE = """\
+id: spender
+version: 1
+description: A card on which much is spent.
+severity: low
+when: spent_3d > 60000
+score: spent_3d / 1000
+reason: "{spent_3d} within three days"
+cases:
+  - name: much
+    payments:
+      - {amount_minor: 60001}
+    alerts: [1]
+"""
 
 
 def test_a_dead_letter_too_many_is_named(stack: Stack, done: Settings) -> None:

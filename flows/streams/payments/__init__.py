@@ -49,4 +49,5 @@ PAYMENTS = Stream(
     },
     told=("terminal_id",),
     tables={"duplicates": "silver/duplicates", "alerts": "gold/alerts", "late": "gold/late"},
+    amount="amount_minor",
 )

@@ -7,7 +7,7 @@ have nothing left to give: files hold rows of all partitions, and are read once 
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,13 +44,19 @@ class _Span:
 class TableHistory:
     """Reads a table's rows of one topic; threads may share it, each for partitions of its own.
 
-    The table is that of the version it had when it was first looked at.
+    The table is that of a version, or of the one it had when it was first looked at.
     """
 
     def __init__(
-        self, root: str, table: str, topic: str, columns: Mapping[str, pl.DataType]
+        self,
+        root: str,
+        table: str,
+        topic: str,
+        columns: Mapping[str, pl.DataType],
+        version: int | None = None,
     ) -> None:
         """`columns` are those to read; those that the table lacks are null."""
+        self._version = version
         self._uri, self._topic, self._columns = table_uri(root, table), topic, dict(columns)
         self.name = table
         self._handle: DeltaTable | None = None
@@ -63,7 +69,7 @@ class TableHistory:
     @property
     def _table(self) -> DeltaTable:
         if self._handle is None:
-            self._handle = DeltaTable(self._uri)
+            self._handle = DeltaTable(self._uri, version=self._version)
         return self._handle
 
     def partitions(self) -> list[int]:
@@ -133,17 +139,24 @@ class TableHistory:
             else:
                 self._spans[partition].next = end + 1
 
+    def in_turns(
+        self, partitions: Iterable[int], most: int
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Yield all that is left of partitions, `most` rows of each in turns, in their order."""
+        left = list(partitions)
+        while left:
+            for partition in list(left):
+                rows = self.take(partition, most)
+                if rows.height:
+                    yield partition, rows
+                else:
+                    left.remove(partition)
+
 
 def in_order(
     root: str, table: str, topic: str, columns: Mapping[str, pl.DataType], most: int
 ) -> Iterator[tuple[int, pl.DataFrame]]:
     """Yield all rows of a topic in a table, partition by partition in turns, in their order."""
     history = TableHistory(root, table, topic, columns)
-    left = history.begin(dict.fromkeys(history.partitions(), (-1, 2**62)))
-    while left:
-        for partition in list(left):
-            rows = history.take(partition, most)
-            if rows.height:
-                yield partition, rows
-            else:
-                del left[partition]
+    found = history.begin(dict.fromkeys(history.partitions(), (-1, 2**62)))
+    yield from history.in_turns(found, most)

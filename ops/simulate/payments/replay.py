@@ -19,6 +19,8 @@ COLUMNS: Final = (
     "amount",
     "is_fraud",
 )
+LABEL: Final = COLUMNS[-1]
+"""The one that says which payments are frauds."""
 
 
 def replay_file(
@@ -29,34 +31,14 @@ def replay_file(
 ) -> Simulation:
     """Read payments from a parquet file and make records of them, every row one record.
 
-    Columns: `transaction_id`, `customer_id`, `terminal_id` (integers), `event_time` (taken as
-    UTC if it names no zone), `amount` (major units, two decimals), `is_fraud`; optionally
-    `fraud_scenario`. Ids become the numbers as text, the customer's also the card's; the amount
-    becomes cents, exactly. What such a file lacks is constant: currency EUR, category 5999,
-    country BE, channel POS, no position, no device. Records are in the order of event time
-    (ties as in the file), of schema version 1, framed by its id. `since` (aware) and `limit`
-    choose a part: the first `limit` payments from `since` on.
+    The file is that of `read_payments`. Records are in the order of event time (ties as in the
+    file), of schema version 1, framed by its id. `since` (aware) and `limit` choose a part: the
+    first `limit` payments from `since` on.
 
     Negative amounts, which the contract forbids, are expected in quarantine by the truth.
     Raises OSError if the file cannot be read and ValueError if it is not of this form.
     """
-    try:
-        names = pl.read_parquet_schema(path)
-    except pl.exceptions.ComputeError as error:
-        raise ValueError(f"{path}: not a parquet file: {error}") from error
-    missing = [name for name in COLUMNS if name not in names]
-    if missing:
-        raise ValueError(f"{path}: no column " + ", ".join(missing))
-    optional = ["fraud_scenario"] if "fraud_scenario" in names else []
-    rows = pl.read_parquet(path, columns=[*COLUMNS, *optional])
-    if any(rows[name].null_count() for name in rows.columns):
-        raise ValueError(f"{path}: a column holds nulls")
-    rows = rows.with_columns(_utc(rows["event_time"]), pl.col("amount").cast(pl.Float64()))
-    rows = rows.sort("event_time", maintain_order=True)
-    if since is not None:
-        rows = rows.filter(pl.col("event_time") >= since)
-    payments = _payments(rows.head(limit) if limit is not None else rows, path)
-
+    payments = read_payments(path, limit, since)
     n = len(payments)
     version, framing = np.ones(n, np.int8), np.full(n, BY_ID, np.int8)
     values, headers = encode_framed(
@@ -81,6 +63,37 @@ def replay_file(
     return Simulation(payments, records, truth)
 
 
+def read_payments(
+    path: Path, limit: int | None = None, since: datetime | None = None, labelled: bool = True
+) -> pl.DataFrame:
+    """Return the payments of a parquet file in the order of event time, ties as in the file.
+
+    Columns of the file: `transaction_id`, `customer_id`, `terminal_id` (integers), `event_time`
+    (taken as UTC if it names no zone), `amount` (major units, two decimals), `is_fraud`, which may
+    be missing unless it is `labelled`; optionally `fraud_scenario`. Ids become the numbers as text,
+    the customer's also the card's; the amount becomes cents, exactly. What such a file lacks is
+    constant: currency EUR, category 5999, country BE, channel POS, no position, no device.
+
+    Raises OSError if the file cannot be read and ValueError if it is not of this form.
+    """
+    try:
+        names = pl.read_parquet_schema(path)
+    except pl.exceptions.ComputeError as error:
+        raise ValueError(f"{path}: not a parquet file: {error}") from error
+    needed = [name for name in COLUMNS if labelled or name != LABEL]
+    if missing := [name for name in needed if name not in names]:
+        raise ValueError(f"{path}: no column " + ", ".join(missing))
+    read: list[str] = [name for name in (*COLUMNS, "fraud_scenario") if name in names]
+    rows = pl.read_parquet(path, columns=read)
+    if any(rows[name].null_count() for name in rows.columns):
+        raise ValueError(f"{path}: a column holds nulls")
+    rows = rows.with_columns(_utc(rows["event_time"]), pl.col("amount").cast(pl.Float64()))
+    rows = rows.sort("event_time", maintain_order=True)
+    if since is not None:
+        rows = rows.filter(pl.col("event_time") >= since)
+    return _payments(rows.head(limit) if limit is not None else rows, path)
+
+
 def _utc(times: pl.Series) -> pl.Series:
     """Return the times in µs, UTC."""
     if not isinstance(times.dtype, pl.Datetime):
@@ -96,7 +109,13 @@ def _payments(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
     # "Not all near" and not "some far": a NaN is neither.
     if not ((cents - rows["amount"] * 100).abs() < 1e-4).all():
         raise ValueError(f"{path}: an amount has more than two decimals")
-    scenario = "fraud_scenario" if "fraud_scenario" in rows.columns else "is_fraud"
+    labels = []
+    if LABEL in rows.columns:
+        scenario = "fraud_scenario" if "fraud_scenario" in rows.columns else LABEL
+        labels = [
+            pl.col(LABEL).cast(pl.Boolean()),
+            pl.col(scenario).cast(pl.Int8()).alias("scenario"),
+        ]
     return rows.select(
         pl.col("transaction_id").cast(pl.String()).alias("payment_id"),
         "event_time",
@@ -112,6 +131,5 @@ def _payments(rows: pl.DataFrame, path: Path) -> pl.DataFrame:
         pl.lit("POS").alias("channel"),
         pl.lit(None, pl.String()).alias("device_id"),
         pl.lit(value=False).alias("recurring"),
-        pl.col("is_fraud").cast(pl.Boolean()),
-        pl.col(scenario).cast(pl.Int8()).alias("scenario"),
+        *labels,
     )

@@ -1,0 +1,1 @@
+"""Backtests: rules run over history, and what they would have been worth."""

@@ -1,0 +1,196 @@
+"""``millstream rules backtest``: rules on history, before they go live."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+
+from flows import settings as settings_
+from flows.pipeline import micros
+from flows.streams import PAYMENTS, STREAMS, Stream
+from operators.features import FeatureError
+from operators.rules.rules import RuleError, RuleSet, load_rules
+from ops.backtest.labels import (
+    DAY,
+    Labels,
+    LabelsError,
+    labels_of_chargebacks,
+    labels_of_file,
+    no_labels,
+)
+from ops.backtest.page import write_page
+from ops.backtest.past import NoPastError, NoVersionError, Past, past_of_file, past_of_silver
+from ops.backtest.report import Report, report
+from ops.backtest.run import Side, run
+from ops.backtest.show import show
+from ops.progress import bar
+
+_ROOT: Final = f"{settings_.PREFIX}DELTA_ROOT"
+_EVER: Final = (-1_000_000, 1_000_000)
+"""Days before and after all others."""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command ``backtest`` to those of ``rules``; its `func` returns the exit code."""
+    parser = commands.add_parser(
+        "backtest",
+        help="run rules over history, and say what they are worth",
+        description="Run the rules of a folder over what silver has, or over a file of recorded "
+        "payments, with the flow's own features and rules, and say what they find, what that is "
+        "worth, and what changes against the live rules.",
+    )
+    parser.add_argument(
+        "--rules", type=Path, metavar="FOLDER",
+        help="the candidates, with features in its folder features (default: the live rules)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stream", choices=[each.name for each in STREAMS if each.rules],
+        default=PAYMENTS.name, help="whose rules these are (default: %(default)s)",
+    )  # fmt: skip
+    days = parser.add_argument_group("which days (UTC); features know all that came before")
+    days.add_argument("--from", type=_day, dest="first", metavar="DAY", help="from this one on")
+    days.add_argument("--to", type=_day, dest="last", metavar="DAY", help="up to this one")
+    past = parser.add_argument_group("which history")
+    past.add_argument("--root", help=f"the tables' folder, instead of {_ROOT}")
+    past.add_argument("--version", type=int, metavar="N", help="silver as it was at a version")
+    past.add_argument(
+        "--input", type=Path, metavar="PARQUET",
+        help="payments of a file instead: transaction_id, event_time, customer_id, terminal_id, "
+        "amount and, if it has labels, is_fraud",
+    )  # fmt: skip
+    past.add_argument(
+        "--labels", type=Path, metavar="PARQUET",
+        help="which are frauds: the id and is_fraud, as simulate --truth writes them (default: "
+        "what came with the file, or was charged back)",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures")
+    parser.set_defaults(func=backtest)
+
+
+def backtest(args: argparse.Namespace) -> int:
+    """Print the report; returns 0, or ends with 1 (the world) or 2 (options)."""
+    began = time.monotonic()
+    try:
+        _refuse(args)
+        (stream,) = (each for each in STREAMS if each.name == args.stream)
+        own = settings_.declared(stream)
+        live = _side(stream, own.rules)
+        side = _side(stream, args.rules) if args.rules else live
+        past = _past(args, stream, own.topic)
+        labels = _labels(args, stream, past)
+    except (
+        settings_.SettingsError, FeatureError, RuleError, LabelsError, NoVersionError, ValueError
+    ) as error:  # fmt: skip
+        settings_.refuse(error, 2)
+    except (OSError, NoPastError) as error:
+        settings_.refuse(error, 1)
+    if not past.total:
+        settings_.refuse(f"{past.source} has no {stream.name}", 1)
+    made = _report(args, side, live, past, labels, micros(own.out_of_orderness), began)
+    if args.html:
+        try:
+            write_page(args.html, made)
+        except OSError as error:
+            settings_.refuse(error, 1)
+    if args.json:
+        json.dump(made.to_json(), sys.stdout, indent=2)
+        print()
+    else:
+        show(made, Console())
+    return 0
+
+
+def _report(
+    args: argparse.Namespace,
+    side: Side,
+    live: Side,
+    past: Past,
+    labels: Labels | None,
+    bound: int,
+    began: float,
+) -> Report:
+    first, last = (
+        int((day - date(1970, 1, 1)).days) if day else usual
+        for day, usual in zip((args.first, args.last), _EVER, strict=True)
+    )
+    sides = [side] if side is live else [side, live]
+    stream = side.stream
+    with bar(stream.name, past.total, args.json) as told:
+        outcome = run(past, sides, labels, bound, first * DAY, (last + 1) * DAY, told)
+    days = range(max(first, outcome.first), min(last, outcome.last) + 1)
+    if not len(outcome.events.day):
+        there = " to ".join(str(np.datetime64(d, "D")) for d in (outcome.first, outcome.last))
+        settings_.refuse(
+            f"{past.source} has {stream.name} of {there}, none of the days that --from and --to "
+            "leave: name others",
+            1,
+        )
+    about = {
+        "stream": stream.name,
+        "source": past.source,
+        "labels": None if labels is None else labels.source,
+        "notes": [*past.notes, *([no_labels(stream)] if labels is None else [])],
+        "read": past.total,
+        "seconds": round(time.monotonic() - began, 3),
+    }
+    return report(
+        about, outcome, side, sides[1] if len(sides) > 1 else None, days, bool(labels)
+    )
+
+
+def _refuse(args: argparse.Namespace) -> None:
+    """Raise ValueError for options that do not go together, or name nothing."""
+    if args.first and args.last and args.first > args.last:
+        raise ValueError(f"--from {args.first} is behind --to {args.last}")
+    if args.input and args.stream != PAYMENTS.name:
+        raise ValueError(f"--input is a file of payments, not of {args.stream}")
+    if args.input and (args.version is not None or args.root):
+        raise ValueError("--input is a file: --version and --root are of tables")
+    if not args.input and not (args.root or os.environ.get(_ROOT)):
+        raise ValueError(f"name the tables' folder, with --root or {_ROOT}, or a file, --input")
+    for name, path in (("input", args.input), ("labels", args.labels)):
+        if path and not path.is_file():
+            raise ValueError(f"--{name}: no file {path}")
+    if args.rules and not args.rules.is_dir():
+        raise ValueError(f"--rules: {args.rules} is no folder")
+    if args.html and not args.html.absolute().parent.is_dir():
+        raise ValueError(f"--html: no folder {args.html.absolute().parent}")
+
+
+def _side(stream: Stream, folder: Path | None) -> Side:
+    assert folder is not None  # noqa: S101 # of a stream with rules
+    found = stream.with_rules(folder)
+    return Side(found, RuleSet(load_rules(folder), found.columns, found.id, found.key))
+
+
+def _past(args: argparse.Namespace, stream: Stream, topic: str) -> Past:
+    if args.input:
+        return past_of_file(args.input)
+    return past_of_silver(_root(args), stream, topic, args.version)
+
+
+def _root(args: argparse.Namespace) -> str:
+    return str(args.root or os.environ[_ROOT])
+
+
+def _labels(args: argparse.Namespace, stream: Stream, past: Past) -> Labels | None:
+    if args.labels:
+        return labels_of_file(args.labels, stream)
+    if past.labels is not None or args.input or stream.name != PAYMENTS.name:
+        return past.labels
+    return labels_of_chargebacks(_root(args))
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-06-30") from None

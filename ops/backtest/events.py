@@ -1,0 +1,156 @@
+"""Events that rules were run over, as arrays: what figures need of each, and no more."""
+
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+import polars as pl
+
+from flows.streams import Stream
+from operators.columns.arrays import Bools, Int64s, UInt64s
+from operators.columns.hashing import hash_strings
+from operators.columns.times import in_micros
+from ops.backtest.labels import DAY, Labels
+from ops.backtest.metrics import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Events by event time; shape (n,) each.
+
+    `day` is that since 1970 (UTC), `card` the hash of the stream's key, `customer` that of whoever
+    is behind it, `amount` in minor units of the currency `currencies[currency]`. `known` are
+    those whose card had a fraud that was known before that day.
+    """
+
+    day: Int64s
+    card: UInt64s
+    customer: UInt64s
+    amount: Int64s
+    currency: Int64s
+    fraud: Bools
+    known: Bools
+    currencies: list[str]
+
+    def of(self, rows: Bools) -> "Events":
+        """Return some of them."""
+        taken = {
+            each.name: getattr(self, each.name)[rows]
+            for each in fields(self)
+            if each.name != "currencies"
+        }
+        return Events(**taken, currencies=self.currencies)
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """The events that a rule alerts on, as ascending places in `Events`, with its scores."""
+
+    rows: Int64s
+    scores: Floats
+
+    @classmethod
+    def none(cls) -> "Hits":
+        """Return those of a rule that never hit."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.float64))
+
+
+@dataclass
+class Collected:
+    """Events as they come, in batches, and the alerts on them by side and rule."""
+
+    stream: Stream
+    labels: Labels | None
+    unlabelled: int = 0
+    first: int = 2**62
+    last: int = -(2**62)
+    """The days of the first event and of the last, wanted or not."""
+    _columns: dict[str, list[Int64s]] = field(default_factory=dict)
+    _frauds: list[tuple[UInt64s, Int64s]] = field(default_factory=list)
+    _alerts: dict[tuple[int, str], list[Hits]] = field(default_factory=dict)
+    _currencies: dict[str, int] = field(default_factory=dict)
+
+    def add(self, rows: pl.DataFrame, begin: int, end: int) -> Bools:
+        """Take rows; return which are wanted, as their time is in [begin, end) in µs."""
+        times = in_micros(rows["event_time"])
+        wanted: Bools = (times >= begin) & (times < end)
+        days = times // DAY
+        self.first = min(self.first, int(days.min()))
+        self.last = max(self.last, int(days.max()))
+        cards = hash_strings(rows[self.stream.key].cast(pl.String))
+        fraud = np.zeros(len(times), np.bool_)
+        if self.labels is not None:
+            ids = rows[self.stream.id].cast(pl.String)
+            fraud, known, there = self.labels.look_up(ids, days)
+            self._frauds.append((cards[fraud], known[fraud]))
+            self.unlabelled += int(np.count_nonzero(wanted & ~there))
+        columns = {"time": times, "card": cards.view(np.int64), "fraud": fraud.astype(np.int64)}
+        for name, values in (columns | self._more(rows)).items():
+            self._columns.setdefault(name, []).append(values[wanted])
+        return wanted
+
+    def _more(self, rows: pl.DataFrame) -> dict[str, Int64s]:
+        """Return who is behind events, and the money."""
+        there = self.stream.fields
+        who = rows["customer_id" if "customer_id" in there else self.stream.key]
+        amount = currency = np.zeros(rows.height, np.int64)
+        if self.stream.amount is not None:
+            amount = rows[self.stream.amount].fill_null(0).to_numpy()
+        if self.stream.amount is not None and "currency" in there:
+            for each in rows["currency"].unique():
+                self._currencies.setdefault(each, len(self._currencies))
+            codes = rows["currency"].replace_strict(self._currencies, return_dtype=pl.Int64)
+            currency = codes.to_numpy()
+        elif self.stream.amount is not None:
+            # One that has no name.
+            self._currencies = {"": 0}
+        customer = hash_strings(who.cast(pl.String)).view(np.int64)
+        return {"customer": customer, "amount": amount, "currency": currency}
+
+    def add_alerts(self, side: int, wanted: pl.DataFrame, alerts: pl.DataFrame) -> None:
+        """Take the alerts of a side on the wanted rows that were added last, by offset."""
+        offsets = wanted["source_offset"].to_numpy()
+        base = sum(map(len, self._columns["time"])) - wanted.height
+        for (rule,), mine in alerts.partition_by("rule_id", as_dict=True).items():
+            places = np.searchsorted(offsets, mine["source_offset"].to_numpy())
+            scores = np.nan_to_num(mine["score"].fill_null(0).to_numpy())
+            self._alerts.setdefault((side, str(rule)), []).append(Hits(places + base, scores))
+
+    def events(self) -> tuple[Events, dict[tuple[int, str], Hits]]:
+        """Return all wanted events by time, and the hits by side and rule."""
+        found = {name: np.concatenate(each) for name, each in self._columns.items()}
+        order = np.argsort(found["time"], kind="stable")
+        found = {name: values[order] for name, values in found.items()}
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        hits = {}
+        for key, each in self._alerts.items():
+            rows = place[np.concatenate([one.rows for one in each])]
+            by_place = np.argsort(rows)
+            scores = np.concatenate([one.scores for one in each])
+            hits[key] = Hits(rows[by_place], scores[by_place])
+        day, card = found["time"] // DAY, found["card"].view(np.uint64)
+        events = Events(
+            day=day,
+            card=card,
+            customer=found["customer"].view(np.uint64),
+            amount=found["amount"],
+            currency=found["currency"],
+            fraud=found["fraud"].astype(np.bool_),
+            known=self._known(card, day),
+            currencies=list(self._currencies),
+        )
+        return events, hits
+
+    def _known(self, cards: UInt64s, days: Int64s) -> Bools:
+        """Tell of which events the card had a fraud that was known on a day before."""
+        if not self._frauds:
+            return np.zeros(len(cards), np.bool_)
+        bad = np.concatenate([each for each, _ in self._frauds])
+        since = np.concatenate([known for _, known in self._frauds])
+        order = np.lexsort((since, bad))
+        first, at = np.unique(bad[order], return_index=True)
+        if not len(first):
+            return np.zeros(len(cards), np.bool_)
+        place = np.minimum(np.searchsorted(first, cards), len(first) - 1)
+        known: Bools = (first[place] == cards) & (since[order][at][place] < days)
+        return known

@@ -1,0 +1,169 @@
+"""The report of a backtest: every figure, and what its pictures are drawn of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ops.backtest.events import Events
+from ops.backtest.figures import (
+    by_day,
+    changes,
+    mean_of,
+    money,
+    overlap,
+    quality,
+    volume,
+    weeks,
+)
+from ops.backtest.metrics import Floats
+from ops.backtest.run import Outcome, Side
+from ops.backtest.taken import Taken
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the pictures of labelled events are drawn of.
+
+    `curves` are by name the recalls and precisions of all rules together, at each threshold that
+    has an alert, `points` those of each rule. At `thresholds`, from the highest score to the lowest
+    with an alert, frauds of `stopped` and others of `wrongly` are stopped, in minor units of
+    `currency`.
+    """
+
+    curves: dict[str, tuple[Floats, Floats]]
+    points: dict[str, tuple[float, float]]
+    thresholds: Floats
+    stopped: Floats
+    wrongly: Floats
+    currency: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What rules are worth over some days.
+
+    `about` says what they were run over. `live` is None where they are the live rules themselves;
+    what needs labels is not in it if there are none.
+    """
+
+    about: dict[str, Any]
+    rules: dict[str, dict[str, Any]]
+    total: dict[str, Any]
+    live: dict[str, Any] | None
+    days: list[dict[str, Any]]
+    weeks: list[dict[str, Any]] = field(default_factory=list)
+    pictures: Pictures | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are labels."""
+        return self.about["labels"] is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        found = {**self.about, "rules": self.rules, "total": self.total, "live": self.live}
+        if self.labelled:
+            found |= {"weeks": self.weeks, "weekly_mean": mean_of(self.weeks)}
+        return found | {"daily": self.days}
+
+
+def report(
+    about: Mapping[str, Any],
+    outcome: Outcome,
+    side: Side,
+    live: Side | None,
+    days: Sequence[int],
+    labelled: bool,
+) -> Report:
+    """Work out all figures over `days`; `live` is the other side of the outcome, if there is one.
+
+    Days are numbers since 1970, in a row.
+    """
+    events, candidates = outcome.events, outcome.hits[0]
+    lives = outcome.hits[-1]
+    taken = {name: Taken.by(events, hits) for name, hits in candidates.items()}
+    total = Taken.by(events, *candidates.values())
+    live_taken = {name: Taken.by(events, hits) for name, hits in lives.items()}
+    before = Taken.by(events, *lives.values())
+
+    def figures(each: Taken) -> dict[str, Any]:
+        return volume(each, days) | (quality(each.judged, days) if labelled else {})
+
+    def against_live(each: Taken, after: Taken) -> dict[str, Any]:
+        if live is None:
+            return {}
+        found: dict[str, Any] = {"overlap": overlap(each, live_taken, before)}
+        if labelled:
+            found["changes"] = changes(before.judged, after.judged)
+        return found
+
+    def alone(name: str) -> Taken:
+        others = [hits for other, hits in lives.items() if other != name]
+        return Taken.by(events, *others, candidates[name])
+
+    rules = {
+        rule.id: {
+            "version": rule.version,
+            **figures(taken[rule.id]),
+            **against_live(taken[rule.id], alone(rule.id)),
+            "failures": outcome.failures[0][rule.id],
+        }
+        for rule in side.rules.rules
+    }
+    pictures = None
+    if labelled:
+        curves = {"these rules": total.judged.operating_points()}
+        if live is not None:
+            curves["live rules"] = before.judged.operating_points()
+        points = {
+            name: (each["recall"], each["precision"])
+            for name, each in rules.items()
+            if each["recall"] is not None and each["precision"] is not None
+        }
+        pictures = Pictures(curves, points, *_money_by_threshold(total.judged))
+    return Report(
+        {**about, **_counts(events, outcome, days, labelled)},
+        rules,
+        figures(total) | against_live(total, total),
+        None if live is None else figures(before),
+        by_day(total, before, days),
+        weeks(total.judged, days) if labelled else [],
+        pictures,
+    )
+
+
+def _counts(
+    events: Events, outcome: Outcome, days: Sequence[int], labelled: bool
+) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "from": str(np.datetime64(days[0], "D")),
+        "to": str(np.datetime64(days[-1], "D")),
+        "days": len(days),
+        "events": len(events.day),
+    }
+    if labelled:
+        judged = ~events.known
+        found |= {
+            "unlabelled": outcome.unlabelled,
+            "frauds": int(np.count_nonzero(events.fraud)),
+            "judged": int(np.count_nonzero(judged)),
+            "judged_frauds": int(np.count_nonzero(events.fraud & judged)),
+            "money_of_frauds": money(events, events.fraud & judged),
+        }
+    return found
+
+
+def _money_by_threshold(taken: Taken) -> tuple[Floats, Floats, Floats, str]:
+    """Return thresholds, what is stopped at each, rightly and wrongly, and in which currency."""
+    events = taken.events
+    names = events.currencies or [""]
+    currency = int(np.argmax(np.bincount(events.currency, minlength=len(names))))
+    rows = np.flatnonzero(taken.hit & (events.currency == currency))
+    rows = rows[np.argsort(-taken.score[rows], kind="stable")]
+    scores, amounts = taken.score[rows], events.amount[rows]
+    ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], [True] * bool(len(rows))))
+    fraud = events.fraud[rows]
+    stopped, wrongly = np.cumsum(amounts * fraud)[ends], np.cumsum(amounts * ~fraud)[ends]
+    return scores[ends], stopped.astype(float), wrongly.astype(float), names[currency]

@@ -1,0 +1,112 @@
+"""Running rules over the past: features and rules are the flows' own code, batch by batch."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from flows.streams import Stream
+from operators.columns.frames import filtered
+from operators.features.partition import PartitionFeatures
+from operators.rules.rules import RuleSet
+from ops.backtest.events import Collected, Events, Hits
+from ops.backtest.labels import Labels
+from ops.backtest.past import Past
+
+
+@dataclass(frozen=True)
+class Side:
+    """Rules, and the stream with the features that they may use."""
+
+    stream: Stream
+    rules: RuleSet
+
+    def covers(self, other: "Side") -> bool:
+        """Tell whether it has all features of another, each defined alike."""
+        own = self.stream.features.definitions
+        theirs = other.stream.features.definitions
+        return all(own.get(name) == text for name, text in theirs.items())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it: the events, and by side the hits of each rule and how often each failed.
+
+    `unlabelled` counts the events without a label; `first` and `last` are the days since 1970 of
+    all the past.
+    """
+
+    events: Events
+    hits: list[dict[str, Hits]]
+    failures: list[Counter[str]]
+    unlabelled: int
+    first: int
+    last: int
+
+
+class _Features:
+    """The features of sides, worked out once for all that define them alike."""
+
+    def __init__(self, sides: Sequence[Side], bound: int) -> None:
+        self._bound = bound
+        # Those with the most come first: who has fewer may be covered by them.
+        most = sorted(
+            range(len(sides)), key=lambda at: -len(sides[at].stream.features.definitions)
+        )
+        self.source = [next(at for at in most if sides[at].covers(side)) for side in sides]
+        """By side, the side whose features it has."""
+        self._all = {at: sides[at].stream.features for at in self.source}
+        self._states: dict[tuple[int, int], PartitionFeatures] = {}
+
+    def advance(self, partition: int, rows: pl.DataFrame) -> dict[int, pl.DataFrame]:
+        """Take a partition's next rows and return them with features, by side of `source`."""
+        made = {}
+        for at, features in self._all.items():
+            made[at] = rows
+            if features:
+                state = self._states.get((at, partition))
+                if state is None:
+                    state = self._states[at, partition] = features.make(self._bound)
+                made[at] = state.advance(rows)
+        return made
+
+
+def run(
+    past: Past,
+    sides: Sequence[Side],
+    labels: Labels | None,
+    bound: int,
+    begin: int,
+    end: int,
+    told: Callable[[int], None] = lambda _: None,
+) -> Outcome:
+    """Run the rules of one or more sides over the past; `told` hears how many rows are done.
+
+    Features are worked out from its first event on, by watermarks `bound` µs behind where it has
+    none; rules see the events from `begin` until before `end` (µs since 1970).
+    """
+    features = _Features(sides, bound)
+    collected = Collected(sides[0].stream, labels)
+    failures: list[Counter[str]] = [Counter() for _ in sides]
+    done = 0
+    for partition, rows in past.frames:
+        made = features.advance(partition, rows)
+        wanted = pl.Series(collected.add(rows, begin, end))
+        if wanted.any():
+            frames = {at: filtered(frame, wanted) for at, frame in made.items()}
+            for at, side in enumerate(sides):
+                frame = frames[features.source[at]]
+                verdict = side.rules.evaluate(frame)
+                collected.add_alerts(at, frame, verdict.alerts)
+                failures[at] += Counter(each.rule.id for each in verdict.failures)
+        done += rows.height
+        told(done)
+    events, hits = collected.events()
+    found: list[dict[str, Hits]] = [
+        {rule.id: hits.get((at, rule.id), Hits.none()) for rule in side.rules.rules}
+        for at, side in enumerate(sides)
+    ]
+    return Outcome(
+        events, found, failures, collected.unlabelled, collected.first, collected.last
+    )

@@ -1,0 +1,141 @@
+"""A backtest's report in words and tables of words, for a terminal and a page."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ops.backtest.report import Report
+
+# ISO 4217: the currencies whose minor units are not a hundredth.
+_WHOLE: Final = frozenset(
+    {"BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND",
+     "VUV", "XAF", "XOF", "XPF"}
+)  # fmt: skip
+_THOUSANDTHS: Final = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
+
+BUCKETS: Final = {
+    "fraud_caught": "fraud caught",
+    "fraud_missed": "fraud missed",
+    "good_blocked": "good blocked",
+    "good_passed": "good passed",
+}
+"""The four buckets of events, and what they are called."""
+
+
+def digits(currency: str) -> int:
+    """Return how many decimals a currency's amounts have."""
+    return 0 if currency in _WHOLE else 3 if currency in _THOUSANDTHS else 2
+
+
+def in_words(amounts: Mapping[str, int]) -> str:
+    """Return amounts of minor units by currency as texts; those of nothing are left out."""
+    told = [
+        f"{amount / 10 ** digits(currency):,.0f} {currency}".strip()
+        for currency, amount in amounts.items()
+        if amount
+    ]
+    return ", ".join(told) or "0"
+
+
+def figure(value: float | None, places: int = 3) -> str:
+    """Return a figure as text, a dash for none."""
+    return "-" if value is None else f"{value:,.{places}f}"
+
+
+def summary(report: Report) -> list[str]:
+    """Return what the rules were run over, in sentences."""
+    about = report.about
+    name = about["stream"]
+    rate = about["read"] / max(about["seconds"], 0.001)
+    told = [
+        f"{about['events']:,} {name} of {about['from']} to {about['to']} ({about['days']} days), "
+        f"of {about['read']:,} read from {about['source']} in {about['seconds']:.1f} s "
+        f"({rate * 60:,.0f} a minute)",
+    ]
+    if report.labelled:
+        told.append(
+            f"labels: {about['labels']}; {about['frauds']:,} frauds"
+            + (
+                f", {about['unlabelled']:,} without a label, good"
+                if about["unlabelled"]
+                else ""
+            )
+        )
+        judged = (
+            f"judged: {about['judged']:,} {name} with {about['judged_frauds']:,} frauds, "
+            f"{in_words(about['money_of_frauds'])}"
+        )
+        if about["judged"] < about["events"]:
+            judged += "; the others' cards were known as compromised"
+        told.append(judged)
+    return told + list(about["notes"])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of texts: what each column is called, and rows of as many."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def found(report: Report) -> Grid:
+    """Return how much each rule finds, and how well."""
+    columns = ["", "alerts/day"]
+    names = ["precision", "recall", "average_precision", "auc_roc", "card_precision_100"]
+    if report.labelled:
+        columns += ["precision", "recall", "AP", "AUC", "CP@100"]
+    if report.live is not None:
+        columns.append("as live")
+    rows = []
+    for name, row in _rows(report).items():
+        cells = [name, figure(row["alerts_per_day"], 1)]
+        if report.labelled:
+            cells += [figure(row[each]) for each in names]
+        if report.live is not None:
+            share = row.get("overlap", {}).get("share")
+            cells.append("" if share is None else f"{share:.0%}")
+        rows.append(cells)
+    return Grid(columns, rows)
+
+
+def worth(report: Report) -> Grid:
+    """Return what the alerts of each rule are worth."""
+    columns = ["", "frauds", "stopped", "wrongly stopped", "good customers hit"]
+    rows = [
+        [
+            name,
+            f"{row['frauds_caught']:,}",
+            in_words(row["money_stopped"]),
+            in_words(row["money_wrongly_stopped"]),
+            f"{row['good_customers_hit']:,}",
+        ]
+        for name, row in _rows(report).items()
+    ]
+    return Grid(columns, rows)
+
+
+def changes(report: Report) -> Grid:
+    """Return the four buckets, with the live rules and with these."""
+    columns = ["", "live", "these", "more", "fewer", "amount, live", "these"]
+    rows = []
+    for key, name in BUCKETS.items():
+        each = report.total["changes"][key]
+        counts = (f"{each[n]['count']:,}" for n in ("before", "after", "more", "fewer"))
+        amounts = (in_words(each[n]["money"]) for n in ("before", "after"))
+        rows.append([name, *counts, *amounts])
+    return Grid(columns, rows)
+
+
+def failures(report: Report) -> list[str]:
+    """Return what is to be said of rules that failed on events."""
+    return [
+        f"{name} fails on {row['failures']:,} {report.about['stream']}; live they are rejects"
+        for name, row in report.rules.items()
+        if row["failures"]
+    ]
+
+
+def _rows(report: Report) -> dict[str, dict[str, Any]]:
+    rows = {**report.rules, "all together": report.total}
+    return rows if report.live is None else rows | {"live rules": report.live}
