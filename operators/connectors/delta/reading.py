@@ -4,7 +4,7 @@ Other readers of Delta fail on folders with a space in their path, or on feature
 that another engine turned on.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 import pyarrow as pa
@@ -40,10 +40,3 @@ def read(
         else pl.lit(None, kinds.get(name)).alias(name)
         for name in columns
     )
-
-
-def lacking(table: DeltaTable, rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    """Return the rows that a table does not have, told apart by `keys`, source_offset one."""
-    offsets = rows["source_offset"]
-    there = read(table, keys, f"source_offset BETWEEN {offsets.min()} AND {offsets.max()}")  # type: ignore[str-bytes-safe] # numbers
-    return rows.join(there, on=list(keys), how="anti")

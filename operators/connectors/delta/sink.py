@@ -36,9 +36,9 @@ from operators.connectors.delta.errors import (
     reason,
 )
 from operators.connectors.delta.layout import columns_of, laid_out
+from operators.connectors.delta.lookup import lacking
 from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.paths import local_folder
-from operators.connectors.delta.reading import lacking
 from operators.connectors.delta.table import (
     Fence,
     check_storage,
@@ -121,7 +121,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             "flow_version": pl.lit(self._sink.flow_version),
             "written_at": pl.lit(datetime.now(UTC)).cast(STAMPS["written_at"]),
         }
-        again = [lacking(self._handle, each, self._table.compared) for each in self._again]
+        again = lacking(self._sink.root, self._table, self._again)
         rows = pl.concat([*self._rows, *again]).with_columns(**stamps)
         if not rows.height:
             return

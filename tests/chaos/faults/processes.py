@@ -152,9 +152,11 @@ def two_copies(world: World, result: Result, times: int) -> None:
             result.problems.append(f"the loser ended with {codes}: {loser.said(40)}")
         result.times += 1
         count(result, "same recovery store" if shared else "own recovery store")
-        if winner.wait(GIVE_UP) != [0] and not result.problems:
-            # The winner met the loser's last commit; alone it goes on.
-            count(result, "both stopped")
+        codes = winner.wait(GIVE_UP)
+        if codes != [0] and not result.problems:
+            # The winner met the loser's last commit, or is slow; alone and at once it goes on.
+            count(result, "slow" if codes is None else "both stopped")
+            winner.kill()
             world.finish(winner, result, shape)
         if not result.problems:
             # Two live copies both send alerts: only the tables are promised.
