@@ -43,3 +43,17 @@ def stack() -> Iterator[Stack]:
     """A broker and a Redis of our own, for the whole session."""
     with local_stack() as running:
         yield running
+
+
+_LONGEST = (
+    "test_kill.py",
+    "test_chaos.py",
+    "test_readme.py",
+    "test_upgrades.py",
+    "test_alerts.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
