@@ -18,6 +18,7 @@ from operators.connectors.delta.definitions import (
     history,
     text_of,
 )
+from operators.connectors.delta.durability import sync_commit
 from operators.connectors.delta.errors import FencedError, StorageUnavailableError
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
@@ -95,6 +96,7 @@ def _write(uri: str, made: Callable[[DeltaTable], History | None]) -> None:
                     handle.alter.set_table_properties(
                         {PROPERTY: text_of(found)}, raise_if_not_exists=False
                     )
+                    sync_commit(handle)
                 return
         except StorageUnavailableError as error:
             # Another's commit may have come between, such as a compaction.
