@@ -31,9 +31,8 @@ settings.register_profile("thorough", max_examples=1_000, derandomize=False, pri
 @pytest.fixture(scope="session")
 def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of an Apache Kafka broker, for the whole session."""
-    # CI refuses this skip where java and mvn are there.
     if why := kafka.missing():
-        pytest.skip(why)
+        pytest.skip(why)  # no Java or Maven; where they are CI refuses the skip
     with kafka.bootstrap(tmp_path_factory.mktemp("apache")) as running:
         yield running
 

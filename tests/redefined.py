@@ -48,26 +48,28 @@ def aggregate_changed() -> dict[str, Windows]:
     return _aggregates(dearest=agg.max("cost_minor", where="kind = 'CLICK'"))
 
 
+def _declare(windows: dict[str, Windows]) -> None:
+    declared = CLICKS.windows
+    assert isinstance(declared, dict)
+    declared.clear()
+    declared.update(windows)
+    # What was worked out of those of before.
+    CLICKS.__dict__.pop("all_tables", None)
+
+
 @contextlib.contextmanager
 def declared(windows: dict[str, Windows]) -> Iterator[None]:
     """Declare these windows, for this process and a while."""
-    CLICKS.windows.clear()  # type: ignore[attr-defined]
-    CLICKS.windows.update(windows)  # type: ignore[attr-defined]
+    _declare(windows)
     try:
-        # What was worked out of those of before.
-        CLICKS.__dict__.pop("all_tables", None)
         yield
     finally:
-        CLICKS.windows.clear()  # type: ignore[attr-defined]
-        CLICKS.windows.update(_WINDOWS)  # type: ignore[attr-defined]
-        CLICKS.__dict__.pop("all_tables", None)
+        _declare(_WINDOWS)
 
 
 def main() -> None:
     """Declare the windows that the function of the first argument returns; run the flow."""
-    windows = globals()[sys.argv.pop(1)]()
-    CLICKS.windows.clear()  # type: ignore[attr-defined]
-    CLICKS.windows.update(windows)  # type: ignore[attr-defined]
+    _declare(globals()[sys.argv.pop(1)]())
     runpy.run_module("bytewax.run", run_name="__main__", alter_sys=True)
 
 

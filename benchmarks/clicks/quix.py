@@ -36,7 +36,7 @@ def table(name: str) -> LocalFileSink:
 def decode(value: bytes) -> dict:
     try:
         click = deserialize(value, SerializationContext(clicks.name, "value"))
-    except Exception:
+    except Exception:  # fastavro lets through whatever it trips over
         return {"reason": "undecodable", "value": value}
     reason = refusal(click)
     return {"reason": reason, "value": value} if reason else click

@@ -142,12 +142,13 @@ class Layout:
         horizons = self.horizons
         return [
             Ask(
-                horizons.index(part.horizon),  # type: ignore[arg-type] # it has one
+                horizons.index(part.horizon),
                 part.fold,
                 "" if part.fold == "count" else part.lane.name,
                 part.inclusive,
             )
             for part in self.within
+            if part.horizon
         ]
 
     @property

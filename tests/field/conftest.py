@@ -26,8 +26,7 @@ def field(stack: Stack, apache: str, tmp_path: Path) -> Field:
 @pytest.fixture(scope="session")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     """Give a broker of one's own, with passwords and rights, that may be killed and started."""
-    # CI refuses this skip where java and mvn are there.
     if why := kafka.missing_own():
-        pytest.skip(why)
+        pytest.skip(why)  # no Java or Maven; where they are CI refuses the skip
     with secured_kafka(tmp_path_factory.mktemp("secured")) as running:
         yield running

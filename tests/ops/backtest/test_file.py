@@ -136,7 +136,8 @@ def test_labels_of_a_file_may_be_missing(payments, tmp_path, capsys):
     assert found["unlabelled"] == good[1_000:].sum() - (1 if good[-1] else 0)
 
 
-@pytest.mark.skipif(not PUBLIC.exists(), reason="the public data set is not there")
+# It is no part of the project: a clone has it only if somebody put it there.
+@pytest.mark.skipif(not PUBLIC.exists(), reason=f"the public data set is not at {PUBLIC}")
 def test_the_public_data_set_in_june_by_the_handbooks_protocol(tmp_path, capsys):
     rule = RULE.replace("9000", "22000").replace("9001", "22001")
     (tmp_path / "dear.yaml").write_text(rule.replace("1 + card_count_24h % 3", '"50"'))
