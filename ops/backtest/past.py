@@ -9,6 +9,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from flows.streams import PAYMENTS, Stream
+from operators.connectors.delta.errors import StorageUnavailableError
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.table_history import TableHistory
 from operators.contracts import load_contract
@@ -64,12 +65,9 @@ def past_of_silver(root: str, stream: Stream, topic: str, version: int | None) -
     try:
         history = TableHistory(root, name, topic, stream.past, version)
         counts = history.begin(dict.fromkeys(history.partitions(), (-1, 2**62)))
-    # The engine raises plain Exceptions for files that are not there.
-    except Exception as error:
+    except StorageUnavailableError:
         if version == newest:
-            raise NoPastError(
-                f"{name} cannot be read: {' '.join(str(error).split())}"
-            ) from error
+            raise
         raise NoPastError(
             f"{name} has not kept what it was at version {version}: name a later one, up to "
             f"{newest}"

@@ -7,6 +7,7 @@ from typing import Final
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from operators.connectors.delta.errors import reason
 from operators.connectors.delta.reading import read
@@ -21,15 +22,16 @@ _ATTEMPTS: Final = 6
 def lacking(root: str, table: Table, frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
     """Return of each frame the rows that a table does not have, by its `compared` columns.
 
-    Raises StorageUnavailableError if the table cannot be read in several attempts.
+    Raises StorageUnavailableError if the table cannot be read in several attempts, and what
+    `open_table` does.
     """
     attempt = 0
     while frames:
+        # Opened now: the files that an older handle knows may have been compacted and deleted.
+        there = open_table(root, table)
         try:
-            # Opened now: the files that an older handle knows may have been compacted and deleted.
-            there = open_table(root, table)
             return [_lacking(there, rows, table.compared) for rows in frames]
-        except Exception as error:  # deltalake raises plain ones for many storage faults
+        except (DeltaError, OSError) as error:
             attempt += 1
             LOG.warning(
                 "%s: looking up failed (attempt %d): %s", table.name, attempt, reason(error)
@@ -41,6 +43,6 @@ def lacking(root: str, table: Table, frames: Sequence[pl.DataFrame]) -> list[pl.
 
 
 def _lacking(table: DeltaTable, rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
-    offsets = rows["source_offset"]
-    there = read(table, keys, f"source_offset BETWEEN {offsets.min()} AND {offsets.max()}")  # type: ignore[str-bytes-safe] # numbers
+    offsets = rows["source_offset"].to_numpy()
+    there = read(table, keys, f"source_offset BETWEEN {offsets.min()} AND {offsets.max()}")
     return rows.join(there, on=list(keys), how="anti")

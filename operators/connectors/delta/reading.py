@@ -9,13 +9,19 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import DeltaError
 
 from operators.connectors.delta.layout import columns_of
 
 
 def query(table: DeltaTable, sql: str) -> pl.DataFrame:
-    """Return the result of SQL on a table, whose name in it is `rows`."""
-    found = QueryBuilder().register("rows", table).execute(sql).read_all()
+    """Return the result of SQL on a table, whose name in it is `rows`; raises DeltaError."""
+    try:
+        found = QueryBuilder().register("rows", table).execute(sql).read_all()
+    except DeltaError:
+        raise
+    except Exception as error:  # deltalake raises plain ones for files that it does not reach
+        raise DeltaError(str(error)) from error
     frame = pl.from_arrow(pa.table(found))
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 # a table's is
     return frame

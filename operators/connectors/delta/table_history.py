@@ -6,13 +6,16 @@ statistics spare the files and row groups that have none. A window is of all the
 have nothing left to give: files hold rows of all partitions, and are read once for all.
 """
 
+import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query, read
@@ -44,7 +47,9 @@ class _Span:
 class TableHistory:
     """Reads a table's rows of one topic; threads may share it, each for partitions of its own.
 
-    The table is that of a version, or of the one it had when it was first looked at.
+    The table is that of a version, or of the one it had when it was first looked at; of a later
+    one if the files of that were compacted and deleted meanwhile. Raises
+    StorageUnavailableError.
     """
 
     def __init__(
@@ -66,16 +71,21 @@ class TableHistory:
         self.empty = pl.DataFrame(schema=self._columns)
         """No row."""
 
-    @property
-    def _table(self) -> DeltaTable:
-        if self._handle is None:
-            self._handle = DeltaTable(self._uri, version=self._version)
-        return self._handle
+    def _ask(self, question: Callable[[DeltaTable], pl.DataFrame]) -> pl.DataFrame:
+        """Return what a question to the table comes to."""
+        if self._handle is not None and self._version is None:
+            with contextlib.suppress(DeltaError, OSError):
+                return question(self._handle)
+            self._handle = None
+        with reaching(self._uri):
+            if self._handle is None:
+                self._handle = DeltaTable(self._uri, version=self._version)
+            return question(self._handle)
 
     def partitions(self) -> list[int]:
         """Return the partitions that have rows."""
-        with self._lock, reaching(self._uri):
-            found = query(self._table, _SPANS.format(where=self._of_topic()))
+        with self._lock:
+            found = self._ask(partial(query, sql=_SPANS.format(where=self._of_topic())))
         return sorted(found["partition"].to_list())
 
     def begin(self, places: Mapping[int, tuple[int, int]]) -> dict[int, int]:
@@ -89,8 +99,9 @@ class TableHistory:
             f"(source_partition = {p} AND source_offset > {after} AND source_offset <= {until})"
             for p, (after, until) in places.items()
         )
-        with self._lock, reaching(self._uri):
-            found = query(self._table, _SPANS.format(where=f"{self._of_topic()} AND ({where})"))
+        with self._lock:
+            where = f"{self._of_topic()} AND ({where})"
+            found = self._ask(partial(query, sql=_SPANS.format(where=where)))
             for partition, first, last, rows in found.rows():
                 self._spans[partition] = _Span(first, last, rows, last - first + 1)
         return dict(found.select("partition", "rows").iter_rows())
@@ -105,8 +116,7 @@ class TableHistory:
             while not self._found.get(partition):
                 if partition not in self._spans:
                     return self.empty
-                with reaching(self._uri):
-                    self._read()
+                self._read()
             frames = self._found[partition]
             rows = frames.pop(0)
             if rows.height > most:
@@ -126,9 +136,8 @@ class TableHistory:
             where.append(
                 f"(source_partition = {partition} AND source_offset BETWEEN {span.next} AND {end})"
             )
-        found = read(
-            self._table, self._columns, f"{self._of_topic()} AND ({' OR '.join(where)})"
-        )
+        asked_for = f"{self._of_topic()} AND ({' OR '.join(where)})"
+        found = self._ask(partial(read, columns=self._columns, where=asked_for))
         rows = found.select(pl.col(name).cast(kind) for name, kind in self._columns.items())
         rows = rows.sort("source_partition", "source_offset")
         for (partition,), mine in rows.partition_by("source_partition", as_dict=True).items():

@@ -8,6 +8,7 @@ import pytest
 from deltalake import DeltaTable
 
 from operators.connectors.delta import table_history
+from operators.connectors.delta.errors import StorageUnavailableError
 from operators.connectors.delta.table_history import TableHistory, in_order
 
 COLUMNS = {
@@ -76,8 +77,8 @@ def test_memory_is_bounded_by_a_window(root, monkeypatch):
     sizes = []
     read = table_history.read
 
-    def reading(*args):
-        rows = read(*args)
+    def reading(*args, **named):
+        rows = read(*args, **named)
         sizes.append(rows.height)
         return rows
 
@@ -87,3 +88,29 @@ def test_memory_is_bounded_by_a_window(root, monkeypatch):
         == 1_041
     )
     assert max(sizes) <= 2 * 90
+
+
+def test_a_table_that_is_compacted_and_vacuumed_meanwhile_is_read_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_history, "ROWS", 60)
+    columns = {n: t for n, t in COLUMNS.items() if n != "day"}
+    for first in range(0, 900, 100):
+        rows = {
+            "source_topic": "t",
+            "source_partition": 0,
+            "source_offset": range(first, first + 100),
+        }
+        pl.DataFrame(rows, schema=columns).write_delta(str(tmp_path / "t"), mode="append")
+    table = DeltaTable(tmp_path / "t")
+    newest, that = (
+        TableHistory(str(tmp_path), "t", "t", columns, version)
+        for version in (None, table.version())
+    )
+    for history in (newest, that):
+        history.begin({0: (-1, 899)})
+        assert history.take(0, 10)["source_offset"].to_list() == list(range(10))
+    table.optimize.compact()
+    assert table.vacuum(0, dry_run=False, enforce_retention_duration=False)
+    rest = [offset for _, rows in newest.in_turns([0], 50) for offset in rows["source_offset"]]
+    assert rest == list(range(10, 900))
+    with pytest.raises(StorageUnavailableError):
+        list(that.in_turns([0], 50))
