@@ -6,14 +6,12 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import schemas
-from operators.avro.compile import compile_record
 from operators.connectors.registry import schema_source as registry
 from operators.connectors.registry.client import RegistryClient
 from operators.connectors.registry.lookup import RegistryAwayError, RegistryDeniedError
@@ -22,21 +20,10 @@ from operators.connectors.registry.schema_source import (
     open_registry,
     register,
 )
-from tests.operators.connectors.registry_server import Registry, serving
+from tests.operators.connectors.registry_server import Registry
 
 NOWHERE = "http://127.0.0.1:1"
 HTML = b"<html>Please log in</html>"
-
-
-@pytest.fixture
-def server() -> Iterator[Registry]:
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: Registry) -> RegistryClient:
-    return RegistryClient(server.url, {})
 
 
 def basic(user: str) -> str:
@@ -175,70 +162,6 @@ def test_a_token_from_a_file_may_be_renewed(server: Registry, tmp_path: Path) ->
 def test_an_incompatible_registration_is_an_error(server: Registry) -> None:
     with pytest.raises(RegistryUnavailableError, match="incompatible"):
         register(server.url, None, "payment", "taken")
-
-
-COUNTRY = {"type": "enum", "name": "Country", "namespace": "geo", "symbols": ["BE"]}
-
-
-def referring(server: Registry, subject: str, schema: Any, *to: tuple[str, str]) -> int:
-    named = [{"name": name, "subject": where, "version": 1} for name, where in to]
-    return server.add(subject, {"schema": json.dumps(schema), "references": named})
-
-
-def test_references_are_put_in_place_also_of_deleted_versions(
-    server: Registry, client: RegistryClient
-) -> None:
-    place = {
-        "type": "record",
-        "name": "geo.Place",
-        "fields": [{"name": "country", "type": "Country"}],
-    }
-    payment = {
-        "type": "record",
-        "name": "Payment",
-        "namespace": "millstream",
-        "fields": [
-            {"name": "first", "type": ["null", "geo.Place"]},
-            {"name": "all", "type": {"type": "array", "items": "geo.Country"}},
-        ],
-    }
-    referring(server, "country", COUNTRY)
-    referring(server, "place", place, ("geo.Country", "country"))
-    number = referring(
-        server, "payment", payment, ("geo.Place", "place"), ("geo.Country", "country")
-    )
-    server.store.deleted |= {("country", "1"), ("place", "1")}
-    found = client.fetch(number)
-    whole = place | {"fields": [{"name": "country", "type": COUNTRY}]}
-    assert found["fields"][0]["type"] == ["null", whole]
-    assert found["fields"][1]["type"]["items"] == "geo.Country"
-    compile_record(found)
-
-
-def test_a_reference_to_what_is_gone_for_good_is_named(
-    server: Registry, client: RegistryClient
-) -> None:
-    number = referring(server, "place", {"type": "record"}, ("geo.Country", "country"))
-    with pytest.raises(KeyError, match="version 1 of subject country"):
-        client.fetch(number)
-
-
-def test_other_kinds_of_schema_are_no_record(server: Registry, client: RegistryClient) -> None:
-    number = server.add("x", {"schema": "{}", "schemaType": "JSON"})
-    assert client.fetch(number) == {"type": "JSON"}
-
-
-@pytest.mark.parametrize(
-    "text", ['"string"', "[]", "nonsense", '{"type": "record"}', "[" * 5000 + "]" * 5000]
-)
-def test_a_schema_that_is_none_is_data_and_no_reason_to_stop(
-    server: Registry, client: RegistryClient, text: str
-) -> None:
-    referring(server, "country", COUNTRY)
-    reference = {"name": "geo.Country", "subject": "country", "version": 1}
-    server.store.schemas[7] = {"schema": text, "references": [reference]}
-    with pytest.raises(ValueError, match="schema"):
-        compile_record(client.fetch(7))
 
 
 def test_bad_settings_are_refused_at_once(tmp_path: Path) -> None:
