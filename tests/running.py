@@ -28,6 +28,15 @@ def wait_until(done: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
+def at_rest(seconds: float) -> float:
+    """Return what a promise of `seconds` comes to where others are at work on the machine too.
+
+    As much, where each process has a core; up to twice as much where they have to share them.
+    """
+    share = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return seconds * min(max(share, 1.0), 2.0)
+
+
 class Flow:
     """A flow with epochs of 1 s; its log and its recovery store are in `folder`.
 

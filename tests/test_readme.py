@@ -66,10 +66,9 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
             "source .local/env",
             look,
             quick,
-            # Before `join`, whose last line takes the stack down; with tables apart, to be quick.
-            f"(export MILLSTREAM_DELTA_ROOT=$PWD/clicks\n{clicks})",
             join,
             test.replace("flows/streams", f"{ROOT}/flows/streams"),
+            clicks,
         ]
     )
     clean = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "BYTEWAX_"))}
@@ -184,7 +183,9 @@ def test_what_it_says_to_type_is_there() -> None:
     typed = {
         command
         for page in PAGES.values()
-        for command in re.findall(r"`((?:make|python|millstream) [^`]+)`", page)
+        for command in re.findall(
+            r"`(?:\.venv/bin/)?((?:make|python|millstream)\s[^`]+)`", page
+        )
     }
     assert len(typed) > 8
     for command in sorted(typed):
@@ -210,6 +211,9 @@ def test_what_it_says_to_type_is_there() -> None:
                 check=False,
             )
         assert shown.returncode == 0, (command, shown.stderr)
+        # With --help nobody looks at what else is there.
+        for option in re.findall(r"--[\w-]+", command):
+            assert option in shown.stdout, command
 
 
 def test_the_settings_that_it_names_are_there() -> None:

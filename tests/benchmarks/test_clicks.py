@@ -77,6 +77,7 @@ def test_the_readme_counts_the_lines_of_the_clicks_job():
 @pytest.mark.parametrize("path", sorted(PEERS.iterdir()), ids=lambda path: path.name)
 def test_each_peer_says_the_same_job(path):
     text = path.read_text("utf-8")
-    assert "kind = 'CLICK' AND cost_minor > 2000" in text or "> 2000" in text
+    assert "cost_minor" in text
+    assert "> 2000" in text
     for said in ("campaign_5m", "costly_click", "clicks.dlq", "quarantine", "id_length"):
         assert said in text

@@ -12,13 +12,11 @@ from flows.streams import PAYMENTS
 from ops.local import Stack
 from tests.compare import read_topic
 from tests.field.topic import Field, offsets, payments
-from tests.running import Flow, wait_until
+from tests.running import Flow, at_rest, wait_until
 from tests.servers import redis
 from tests.servers.secured import SecuredKafka
 
 AWAY_SECONDS = 12
-# 10, as promised, and as much again where others are at work on the machine.
-SIGNAL_SECONDS = 20
 
 
 @pytest.fixture
@@ -60,7 +58,7 @@ def test_a_broker_that_is_away_is_two_lines_and_costs_no_record_and_a_signal_end
         secured.kill(0)
         began = time.monotonic()
         wait_until(lambda: any("waiting for" in line for line in since(told, told_before)))
-        status = told.tell(signal.SIGINT, timeout=SIGNAL_SECONDS)
+        status = told.tell(signal.SIGINT, timeout=at_rest(10))
         last = since(told, told_before)
         assert (status, "nothing is lost" in "".join(last)) == (1, True), told.said()
         time.sleep(max(AWAY_SECONDS - (time.monotonic() - began), 0))

@@ -13,7 +13,7 @@ from ops.local import Stack
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
 from tests.field.topic import Field, offsets, payments
-from tests.running import Flow, wait_until
+from tests.running import Flow, at_rest, wait_until
 from tests.servers import redis as servers
 
 
@@ -118,8 +118,7 @@ def test_a_signal_ends_it_within_10_s_also_while_redis_is_away_and_nothing_is_lo
         server.hang()
     field.send(*payments(5, 14))
     wait_until(lambda: waits(flow, "waiting for Redis"))
-    # 10 s, as promised, and as much again where others are at work on the machine.
-    assert flow.tell(signal.SIGTERM, timeout=20) == 1
+    assert flow.tell(signal.SIGTERM, timeout=at_rest(10)) == 1
     assert "told to end before the epoch was committed" in flow.said()
     if how == "killed":
         server.start()

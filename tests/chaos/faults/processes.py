@@ -153,8 +153,16 @@ def two_copies(world: World, result: Result, times: int) -> None:
         result.times += 1
         count(result, "same recovery store" if shared else "own recovery store")
         codes = winner.wait(GIVE_UP)
+        winner.notes.update()
+        had = winner.notes.commits
+        if codes is None:
+            # Slow, if it commits; alone and at once it is then done.
+            time.sleep(20)
+            winner.notes.update()
+            if winner.notes.commits == had:
+                result.problems.append(f"the winner stands still: {winner.said(40)}")
         if codes != [0] and not result.problems:
-            # The winner met the loser's last commit, or is slow; alone and at once it goes on.
+            # The winner met the loser's last commit; alone it goes on.
             count(result, "slow" if codes is None else "both stopped")
             winner.kill()
             world.finish(winner, result, shape)

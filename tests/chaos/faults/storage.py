@@ -103,7 +103,11 @@ def recovery_lost(world: World, result: Result, times: int) -> None:
             # A vacuum leaves nothing to restore a table from.
             with nullcontext() if case == "table restored" else tended(world, flow, result):
                 time.sleep(seconds)
+                deadline = time.monotonic() + GIVE_UP
                 while flow.running() and _version(table) <= max(before, 0):
+                    if time.monotonic() > deadline:
+                        result.problems.append(f"{case}: stands still: {flow.said(40)}")
+                        break
                     time.sleep(0.1)
             flow.kill()
             return _version(table)
