@@ -31,14 +31,17 @@ class _File:
         self._path, self._root = path, None
         self.stated: Any = None
         self.problems: list[Problem] = []
-        text = path.read_text("utf-8", errors="replace")
         try:
+            text = path.read_text("utf-8")
             self._root = yaml.compose(text, yaml.SafeLoader)
             self.stated = yaml.safe_load(text)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             why = getattr(error, "problem", None) or error
             self.problems = [Problem(str(path), mark.line + 1 if mark else 1, str(why))]
+        except UnicodeDecodeError as error:
+            line = path.read_bytes()[: error.start].count(b"\n") + 1
+            self.problems = [Problem(str(path), line, f"is not UTF-8: {error.reason}")]
 
     def at(self, place: tuple[str | int, ...], problem: str) -> Problem:
         """Return a problem with what stands at a place."""
@@ -88,14 +91,17 @@ def check_rule(stream: Stream, path: Path) -> tuple[Rule | None, int, list[Probl
 
 
 def _wrong(stream: Stream, rule: Rule) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    wrong = False
     for field in ("when", "score", "reason"):
         # The others in a form that is right, so that each is told by itself.
         plain = {"when": "true", "score": "0", "reason": "?"} | {field: getattr(rule, field)}
         try:
             RuleSet([rule.model_copy(update=plain)], stream.columns, stream.id, stream.key)
         except (RuleError, PolarsError) as error:
+            wrong = True
             yield (field,), str(error).splitlines()[0].removeprefix(f"rule {rule.id}: ")
-            return
+    if wrong:
+        return
     for number, case in enumerate(rule.cases):
         problem = failing_case(stream.fixture, rule, case)
         if problem is not None:

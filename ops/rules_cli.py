@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
             rule, cases, wrong = check_rule(stream, path)
             problems += wrong
             if rule is not None and not wrong:
-                costs[rule.id] = cost(rule, made_up(stream))
+                # Two streams may each have one of that name.
+                name = f"{stream.name}/{rule.id}" if rule.id in costs else rule.id
+                costs[name] = cost(rule, made_up(stream))
             counts["rules"] += 1
             counts["cases"] += cases
     if args.json:

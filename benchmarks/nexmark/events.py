@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from operators.columns.arrays import Int64s
+from operators.columns.arrays import Bools, Int64s
 from operators.event_time.watermarks import PartitionWatermark
 from operators.records.batches import END_OF_INPUT, Batch, Progress
 from operators.records.tables import TIME
@@ -29,7 +28,6 @@ IN_FLIGHT_AUCTIONS: Final = 100
 HOT_SPAN: Final = 100
 
 Kind = pl.Enum(["person", "auction", "bid"])
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

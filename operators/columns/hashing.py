@@ -59,6 +59,12 @@ def key_groups(hashes: UInt64s, groups: int) -> npt.NDArray[np.uint8]:
     return ((hashes >> np.uint64(32)) % np.uint64(groups)).astype(np.uint8)
 
 
+def can_be_key(dtype: pl.DataType) -> bool:
+    """Tell whether values of a type have a hash, see `hash_columns`."""
+    whole = dtype.is_integer() or dtype.is_temporal()
+    return whole or dtype in (pl.String(), pl.Boolean())
+
+
 def hash_columns(frame: pl.DataFrame, columns: Sequence[str]) -> UInt64s:
     """Return a 64-bit hash of each row's values of `columns`, shape (n,).
 
@@ -70,17 +76,13 @@ def hash_columns(frame: pl.DataFrame, columns: Sequence[str]) -> UInt64s:
     result: UInt64s | None = None
     for name in columns:
         values = frame[name]
+        if not can_be_key(values.dtype):
+            raise ValueError(f"column {name!r} of type {values.dtype} can be no key")
         if values.dtype == pl.String:
             hashes = hash_strings(values.fill_null("") if values.null_count() else values)
-        elif (
-            values.dtype.is_integer()
-            or values.dtype.is_temporal()
-            or values.dtype == pl.Boolean
-        ):
+        else:
             whole = values.to_physical().cast(pl.Int64).fill_null(0)
             hashes = _mix(whole.to_numpy().view(np.uint64) + _MULTIPLY)
-        else:
-            raise ValueError(f"column {name!r} of type {values.dtype} can be no key")
         result = hashes if result is None else _mix(result * _MULTIPLY ^ hashes)
     if result is None:
         raise ValueError("a key needs at least one column")

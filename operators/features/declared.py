@@ -1,6 +1,5 @@
 """The features of a stream, stated and coded, as one declaration."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +10,7 @@ import polars as pl
 from operators.event_time.watermarks import Bounds
 from operators.features.compiled import Compiled, Layout
 from operators.features.feature import Aggregate, Feature, Source
-from operators.features.keeps import VERSION, Former, Keeps, history_of, totals_of
+from operators.features.keeps import Former, Keeps, history_of, totals_of
 from operators.features.partition import Coded, PartitionFeatures
 
 _ORDER: Final = {name: at for at, name in enumerate(get_args(Aggregate))}
@@ -79,11 +78,6 @@ class Features:
         stated = {each.name: f"{each.version}: {each.definition}" for each in self.all_stated}
         return stated | {each.name: f"{each.version}: code" for each in self.coded}
 
-    @property
-    def definition(self) -> str:
-        """What all are, as one text, in the order of their names."""
-        return "\n".join(f"{name} {text}" for name, text in sorted(self.definitions.items()))
-
     @cached_property
     def keeps(self) -> Keeps:
         """What a state of them says of itself, and what it must hold."""
@@ -103,18 +97,6 @@ class Features:
                 f"{totals_of([self.source.key])}: {code.name} {code.version}": 0
             }
         return Keeps(self.definitions, needs, self.former)
-
-    @property
-    def held(self) -> str:
-        """What a state of them holds, as one line of text; see `lacking`."""
-        return json.dumps(self.keeps.head()["holds"], sort_keys=True)
-
-    def lacking(self, held: str) -> tuple[str, ...]:
-        """Return the names of those of which a state lacks something; `held` is what it holds.
-
-        A state that lacks nothing goes on: what others needed is dropped from it.
-        """
-        return self.keeps.lacking({"version": VERSION, "holds": json.loads(held)})
 
     def make(self, out_of_orderness: int | Bounds) -> PartitionFeatures:
         """Return what works them out for a partition; the watermark's bound is in µs."""

@@ -9,6 +9,7 @@ from polars.exceptions import PolarsError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from operators.columns.expressions import one_row
+from operators.columns.hashing import can_be_key
 from operators.records.tables import TIME
 
 Aggregate = Literal[
@@ -19,6 +20,7 @@ TIMES: Final = ("first_time", "last_time", "seconds_since")
 _COLUMNLESS: Final = ("count", *TIMES)
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_LONGEST: Final = 100_000 * _UNITS["d"]
 
 
 def _micros(text: str) -> int:
@@ -26,6 +28,8 @@ def _micros(text: str) -> int:
     number, unit = text[:-1], _UNITS.get(text[-1:])
     if not (number.isascii() and number.isdigit() and unit and int(number)):
         raise ValueError(f"{text!r} is no time such as 30s, 10m, 24h or 7d")
+    if int(number) * unit > _LONGEST:
+        raise ValueError(f"{text!r} is longer than {_LONGEST // _UNITS['d']:,} days")
     return int(number) * unit * 1_000_000
 
 
@@ -161,7 +165,7 @@ class Feature(BaseModel):
             dtype = source.columns.get(name)
             if dtype is None:
                 found.append(("by", f"the events have no {name}"))
-            elif dtype.is_float():
+            elif not can_be_key(dtype):
                 found.append(("by", f"{name} of type {dtype} can be no key"))
         if self.of is not None:
             problem = self._problem_of(source.columns.get(self.of))
@@ -187,6 +191,6 @@ class Feature(BaseModel):
             )
         if self.aggregate in ("min", "max") and not (dtype.is_numeric() or dtype.is_temporal()):
             return f"{self.of} of type {dtype} has no {self.aggregate}: give a number or a time"
-        if self.aggregate == "distinct" and dtype.is_float():
+        if self.aggregate == "distinct" and not can_be_key(dtype):
             return f"{self.of} is of type {dtype}, which is not counted by its values"
         return None

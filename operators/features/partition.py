@@ -203,7 +203,7 @@ class PartitionFeatures(Composite):
         return super().head() | own | self._keeps.head()
 
     def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
-        """Take up what was given before; raises StateLacksError if it was of other features."""
+        """Take up what was given before; raises StateLacksFeaturesError if it is not enough."""
         head, found = self._keeps.read(head, found)
         super().load(head, found)
         self.watermark.largest = head["largest"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from polars.exceptions import InvalidOperationError
 from rich.console import Console
 
 from flows import settings as settings_
@@ -87,7 +88,8 @@ def backtest(args: argparse.Namespace) -> int:
         past = _past(args, stream, own.topic)
         labels = _labels(args, stream, past)
     except (
-        settings_.SettingsError, FeatureError, RuleError, LabelsError, NoVersionError, ValueError
+        settings_.SettingsError, FeatureError, RuleError, LabelsError, NoVersionError, ValueError,
+        InvalidOperationError,
     ) as error:  # fmt: skip
         settings_.refuse(error, 2)
     except (OSError, NoPastError) as error:

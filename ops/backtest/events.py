@@ -1,19 +1,19 @@
 """Events that rules were run over, as arrays: what figures need of each, and no more."""
 
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 
 import numpy as np
 import polars as pl
 
 from flows.streams import Stream
-from operators.columns.arrays import Bools, Int64s, UInt64s
+from operators.columns.arrays import Bools, Floats, Int64s, UInt64s
 from operators.columns.hashing import hash_strings
 from operators.columns.times import in_micros
 from ops.backtest.labels import DAY, Labels
-from ops.backtest.metrics import Floats
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Events:
     """Events by event time; shape (n,) each.
 
@@ -39,6 +39,11 @@ class Events:
             if each.name != "currencies"
         }
         return Events(**taken, currencies=self.currencies)
+
+    @cached_property
+    def judged(self) -> "Events":
+        """Those that are judged: whose card was not known."""
+        return self.of(~self.known)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,18 @@ from deltalake import DeltaTable
 
 from flows.streams import CHARGEBACKS, PAYMENTS, Stream
 from operators.columns.arrays import Bools, Int64s, UInt64s
+from operators.columns.grouping import differs
 from operators.columns.hashing import hash_strings
 from operators.columns.times import in_micros
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
+from ops.simulate.payments.replay import LABEL
 
 DAY: Final = 86_400_000_000
 """A day in µs."""
 
 DELAY: Final = 7
 """After how many days a label is known where nothing says when, as in the handbook's protocol."""
-
-LABEL: Final = "is_fraud"
 
 
 class LabelsError(ValueError):
@@ -57,7 +57,7 @@ class Labels:
         # Of several the fraud that was known first.
         order = np.lexsort((known, ~fraud, hashes))
         hashes, fraud, known = hashes[order], fraud[order], known[order]
-        first = np.append([True] * bool(len(hashes)), hashes[1:] != hashes[:-1]).astype(bool)
+        first = differs(hashes)
         return cls(source, hashes[first], fraud[first], known[first])
 
     def look_up(self, ids: pl.Series, days: Int64s) -> tuple[Bools, Int64s, Bools]:
@@ -83,8 +83,8 @@ def labels_of_file(path: Path, stream: Stream) -> Labels:
         raise LabelsError(f"--labels: {path} is not a parquet file") from None
     if missing := [name for name in (stream.id, LABEL) if name not in names]:
         raise LabelsError(
-            f"--labels: {path} has no column {' and no '.join(missing)}; millstream simulate "
-            "--truth writes such a file"
+            f"--labels: {path} has no column {' and no '.join(missing)}"
+            + ("; millstream simulate --truth writes such a file" if stream is PAYMENTS else "")
         )
     found = pl.read_parquet(path, columns=[stream.id, LABEL]).drop_nulls()
     if not (found[LABEL].dtype.is_integer() or found[LABEL].dtype == pl.Boolean):

@@ -6,14 +6,11 @@ a threshold takes all events of a score or none of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from operators.columns.arrays import Bools, Int64s, UInt64s
-
-Floats: TypeAlias = npt.NDArray[np.float64]
+from operators.columns.arrays import Bools, Floats, Int64s, UInt64s
 
 TOP: Final = 100
 """How many cards a day are looked into, as in the Fraud Detection Handbook."""

@@ -14,8 +14,8 @@ from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.table_history import TableHistory
 from operators.contracts import load_contract
 from operators.errors import KnownError
-from ops.backtest.labels import LABEL, Labels, labels_of_events
-from ops.simulate.payments.replay import read_payments
+from ops.backtest.labels import Labels, labels_of_events
+from ops.simulate.payments.replay import LABEL, read_payments
 
 MOST: Final = 100_000
 """How many rows are worked on at once."""
@@ -65,17 +65,17 @@ def past_of_silver(root: str, stream: Stream, topic: str, version: int | None) -
     try:
         history = TableHistory(root, name, topic, stream.past, version)
         counts = history.begin(dict.fromkeys(history.partitions(), (-1, 2**62)))
-    except StorageUnavailableError:
+    except StorageUnavailableError as error:
         if version == newest:
             raise
         raise NoPastError(
-            f"{name} has not kept what it was at version {version}: name a later one, up to "
-            f"{newest}"
-        ) from None
+            f"{name} cannot be read at version {version} ({error}); if its files were vacuumed, "
+            f"name a later one, up to {newest}"
+        ) from error
     if not counts:
         raise NoPastError(
             f"{name} at version {version} has no rows of topic {topic}: set the topic as for "
-            "the flow that wrote it"
+            "the flow that wrote it" + (", or name a later version" if version < newest else "")
         )
     frames = history.in_turns(counts, MOST)
     return Past(f"{name} at version {version}", sum(counts.values()), frames)

@@ -1,11 +1,13 @@
 """The report of a backtest: every figure, and what its pictures are drawn of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from operators.columns.arrays import Floats
 from ops.backtest.events import Events
 from ops.backtest.figures import (
     by_day,
@@ -17,7 +19,6 @@ from ops.backtest.figures import (
     volume,
     weeks,
 )
-from ops.backtest.metrics import Floats
 from ops.backtest.run import Outcome, Side
 from ops.backtest.taken import Taken
 
@@ -91,12 +92,12 @@ def report(
     def figures(each: Taken) -> dict[str, Any]:
         return volume(each, days) | (quality(each.judged, days) if labelled else {})
 
-    def against_live(each: Taken, after: Taken) -> dict[str, Any]:
+    def against_live(each: Taken, after: Callable[[], Taken]) -> dict[str, Any]:
         if live is None:
             return {}
         found: dict[str, Any] = {"overlap": overlap(each, live_taken, before)}
         if labelled:
-            found["changes"] = changes(before.judged, after.judged)
+            found["changes"] = changes(before.judged, after().judged)
         return found
 
     def alone(name: str) -> Taken:
@@ -107,7 +108,7 @@ def report(
         rule.id: {
             "version": rule.version,
             **figures(taken[rule.id]),
-            **against_live(taken[rule.id], alone(rule.id)),
+            **against_live(taken[rule.id], partial(alone, rule.id)),
             "failures": outcome.failures[0][rule.id],
         }
         for rule in side.rules.rules
@@ -126,7 +127,7 @@ def report(
     return Report(
         {**about, **_counts(events, outcome, days, labelled)},
         rules,
-        figures(total) | against_live(total, total),
+        figures(total) | against_live(total, lambda: total),
         None if live is None else figures(before),
         by_day(total, before, days),
         weeks(total.judged, days) if labelled else [],

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from operators.columns.arrays import Bools
+from operators.columns.arrays import Bools, Floats
 from ops.backtest.events import Events, Hits
-from ops.backtest.metrics import Curve, Floats, Scored, card_precision, curve
+from ops.backtest.metrics import Curve, Scored, card_precision, curve
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Taken:
     @cached_property
     def judged(self) -> "Taken":
         """The same of the events that are judged."""
-        return self.of(~self.events.known)
+        rows = ~self.events.known
+        return Taken(self.events.judged, self.hit[rows], self.score[rows])
 
     @cached_property
     def curve(self) -> Curve:

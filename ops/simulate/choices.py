@@ -32,6 +32,8 @@ def make(stream: Stream, args: argparse.Namespace) -> Simulation:
             raise ValueError("--days is not for --file: use --since and --payments")
         if args.partitions < 1:
             raise ValueError(f"--partitions is {args.partitions}, not 1 or more")
+        if args.records is not None and args.records < 1:
+            raise ValueError(f"--records is {args.records}, not 1 or more")
         return replay_file(args.file, args.partitions, args.records, args.since)
     if args.since is not None:
         raise ValueError("--since is only for --file")

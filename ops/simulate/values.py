@@ -57,11 +57,14 @@ class Field:
             return pl.Series(among).gather(skewed(len(among), n, rng))
         if self.kind == "boolean":
             return pl.Series(rng.random(n) < 0.2)
-        if self.kind in _WHOLE or self.kind == "double":
+        if self.kind in _WHOLE or self.kind in ("float", "double"):
             return pl.Series(self._numbers(n, rng))
+        if self.kind == "bytes":
+            return pl.Series([rng.bytes(8) for _ in range(n)])
         ago = pl.Series(rng.integers(0, 3_600 * SECOND_US, n))
         begin, end = map(_micros, self._stated("time") or (date(1970, 1, 1), date(2262, 1, 1)))
-        return (event_time.to_physical() - ago).clip(begin, end)
+        drawn = (event_time.to_physical() - ago).clip(begin, end)
+        return drawn.cast(pl.Datetime("us", "UTC"))
 
     def _stated(self, what: str) -> Any:
         return next((s for each in self.checks if (s := getattr(each, what))), None)

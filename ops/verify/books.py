@@ -215,8 +215,9 @@ class _Books:
         told = history(self._tables.handle(self._stream.silver.name)) or {}
         texts = columns_of_features(self._stream)
         return {
-            name: since(told.get(feature(name)), text, self._own.topic)
+            name: since(told[feature(name)], text, self._own.topic)
             for name, text in texts.items()
+            if told.get(feature(name))
         }
 
     def _check_alerts(self, rejects: pl.DataFrame) -> list[Check]:

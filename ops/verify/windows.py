@@ -179,7 +179,9 @@ def _with_estimates(
     """
     if not (expected[column] > exact).any():
         return expected
-    both = expected.join(actual.select(*keys, told=column), on=keys, how="left")
+    both = expected.join(
+        actual.select(*keys, told=column), on=keys, how="left", nulls_equal=True
+    )
     near = (pl.col("told") - pl.col(column)).abs() <= 0.1 * pl.col(column)
     estimate = pl.when((pl.col(column) > exact) & near).then("told").otherwise(column)
     return both.with_columns(estimate.alias(column)).drop("told")

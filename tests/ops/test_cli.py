@@ -63,6 +63,7 @@ def said(capsys, *arguments: str) -> tuple[int, str]:
         ("demo --payments 0", 2, "payments is 0, not 1 or more"),
         ("demo --file some.parquet", 2, "no column"),
         ("local up --folder file", 1, "file: File exists"),
+        ("simulate --bootstrap x:1 --file good.parquet --records 0", 2, "--records is 0, not"),
         ("rules backtest", 2, "name the tables' folder, with --root or MILLSTREAM_DELTA_ROOT"),
         (
             "rules backtest --root empty",
@@ -88,6 +89,11 @@ def said(capsys, *arguments: str) -> tuple[int, str]:
             "rules backtest --input good.parquet --labels some.parquet",
             2,
             "has no column payment_id and no is_fraud; millstream simulate --truth writes",
+        ),
+        (
+            "rules backtest --root empty --stream clicks --labels some.parquet",
+            1,
+            "run the flow of clicks",
         ),
         ("rules backtest --input none.parquet", 1, "none.parquet has no payments"),
         (

@@ -214,3 +214,17 @@ def test_streams_are_listed_with_what_they_are_of(capsys):
     text = capsys.readouterr().out
     for stream in STREAMS:
         assert all(table.name in text for table in stream.all_tables)
+
+
+def test_every_field_of_a_rule_is_told_and_a_file_that_is_not_utf8(capsys, tmp_path):
+    (tmp_path / "good.yaml").write_text(GOOD.replace("amount_minor", "nothing"))
+    (tmp_path / "latin.yaml").write_bytes(
+        GOOD.replace("A rule.", "Une règle.").encode("latin-1")
+    )
+    status, lines = check(capsys, str(tmp_path))
+    assert status == 1
+    places = [re.search(r"(\w+)\.yaml:(\d+): (.*)", line) for line in lines]
+    told = [(place[1], int(place[2]), place[3]) for place in places if place]
+    assert [each[:2] for each in told] == [("good", 5), ("good", 6), ("good", 7), ("latin", 3)]
+    assert all("nothing" in each[2] for each in told[:3])
+    assert told[3][2].startswith("is not UTF-8")

@@ -107,6 +107,16 @@ def test_a_feature_is_not_missed_in_rows_that_are_older(copy: Settings) -> None:
     assert [each["feature"] for each in check().examples] == ["card_count_1h"]
 
 
+def test_a_feature_that_its_table_says_was_always_there_is_missed_where_it_is_null(
+    copy: Settings,
+) -> None:
+    silver = DeltaTable(f"{copy.delta_root}/silver/payments")
+    silver.update(updates={"card_count_1h": "NULL"}, predicate="source_partition = 1")
+    (failed,) = [check for check in verify(copy).checks if not check.ok]
+    (example,) = failed.examples
+    assert (example["feature"], example["stored"]) == ("card_count_1h", None)
+
+
 def test_the_command_exits_with_1_and_prints_json(
     environ: dict[str, str], copy: Settings
 ) -> None:

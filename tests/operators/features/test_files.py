@@ -1,7 +1,8 @@
+import polars as pl
 import pytest
 
-from operators.features import FeatureError, Source, load_features
-from tests.operators.features.test_against_the_model import SOURCE
+from operators.features import FeatureError, Features, Source, load_features
+from tests.operators.features.test_against_the_model import COLUMNS, EPOCH, SOURCE
 
 GOOD = """\
 name: few
@@ -40,6 +41,29 @@ def test_all_problems_of_all_files_are_named_at_once(tmp_path):
         "features/few.yaml: there is a column few already",
     ):
         assert text in told
+
+
+def test_what_has_no_hash_is_no_key_and_is_not_counted_by_its_values(tmp_path):
+    columns = {"card": pl.String(), "picture": pl.Binary(), "fraction": pl.Float64()}
+    source = Source(columns, frozenset(), "card")
+    for name in ("picture", "fraction"):
+        (tmp_path / "few.yaml").write_text(GOOD.replace("by: card", f"by: [card, {name}]"))
+        with pytest.raises(FeatureError, match="can be no key"):
+            load_features(tmp_path, source)
+        (tmp_path / "few.yaml").write_text(GOOD.replace("count", f"distinct\nof: {name}"))
+        with pytest.raises(FeatureError, match="not counted by its values"):
+            load_features(tmp_path, source)
+
+
+def test_a_condition_that_is_true_of_all_and_a_time_beyond_all_reason(tmp_path):
+    (tmp_path / "few.yaml").write_text(GOOD + 'where: "true"\n')
+    (few,) = load_features(tmp_path, SOURCE)
+    events = pl.DataFrame([{"event_time": EPOCH, "card": "a"}] * 2, schema=COLUMNS)
+    made = Features(SOURCE, (few,)).make(0).advance(events)
+    assert made["few"].to_list() == [1, 2]
+    (tmp_path / "few.yaml").write_text(GOOD.replace("10m", "200000000d"))
+    with pytest.raises(FeatureError, match="longer than 100,000 days"):
+        load_features(tmp_path, SOURCE)
 
 
 def test_a_feature_knows_no_column_but_those_of_its_events(tmp_path):
