@@ -85,8 +85,8 @@ def test_a_definition_tells_one_set_of_features_from_another():
     }
     assert len(told) == 9
     both = Features(SOURCE, (TEN,), added=(HOUR,))
-    assert both.definition == Features(SOURCE, (HOUR, TEN)).definition
-    assert PAYMENTS.features.definition.count("\n") == 8
+    assert both.definitions == Features(SOURCE, (HOUR, TEN)).definitions
+    assert len(PAYMENTS.features.definitions) == 9
     state = PAYMENTS.features.make(BOUND)
     assert state.head()["features"] == PAYMENTS.features.definitions
 
