@@ -25,12 +25,10 @@ from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
 from operators.joins import IntervalJoin
 from ops.verify.report import Check, only_once
-from ops.verify.statements import watermark
+from ops.verify.statements import derived
 from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
 
 _PLACE: Final = list(PLACE)
-
-_DERIVED: Final = "SELECT *, {watermark} AS derived FROM {side}"
 
 # A record is late for the join if its time plus the lateness is before its own partition's
 # watermark just before it.
@@ -93,7 +91,7 @@ class _Books:
         own = self.settings.of({"payments": PAYMENTS, "chargebacks": CHARGEBACKS}[side])
         told = history(self._tables[CHARGEBACKS.silver.name])
         bound = bounds(told, own.topic, micros(own.out_of_orderness))
-        return _DERIVED.format(watermark=watermark(bound), side=side)
+        return derived(side, [*_PLACE, "event_time", "watermark"], bound)
 
     def read(self, name: str, columns: list[str]) -> pl.DataFrame:
         return read(self._tables[name], columns)

@@ -14,11 +14,10 @@ from operators.windows import Aggregate, Session, Windows
 
 PLACE: Final = ("source_partition", "source_offset")
 
-# The watermark is derived here as well, not read from the column.
-_REACHED: Final = """max({times}) OVER (
+_BEFORE: Final = """max({times}) OVER (
         PARTITION BY source_topic, source_partition ORDER BY source_offset
         ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-    ) - INTERVAL '{bound} microseconds'"""
+    )"""
 
 # A record is late for its window if the window's end plus the allowed lateness is at or before
 # the watermark of its own partition just before it; for a session, if its own time plus that is.
@@ -67,30 +66,35 @@ FROM (
 """
 
 
-def watermark(bounds: Bounds) -> str:
-    """Return the expression for a partition's watermark before each record."""
-    if not bounds.before:
-        return _REACHED.format(times="event_time", bound=bounds.now)
-    reached, behind = [], "true"
-    for bound, last in bounds.before:
-        up_to = _up_to(last)
-        # Once it has come that far it does not go back, whatever bound counts behind it.
-        made = _REACHED.format(times=f"CASE WHEN {up_to} THEN event_time END", bound=bound)
-        reached.append(f"CASE WHEN {behind} THEN {made} END")
-        behind = f"NOT ({up_to})"
-    made = _REACHED.format(times="event_time", bound=bounds.now)
-    return f"greatest({', '.join(reached)}, CASE WHEN {behind} THEN {made} END)"
+def derived(side: str, columns: Iterable[str], bounds: Bounds) -> str:
+    """Return the query for records of a table, with the watermark before each as `derived`.
 
-
-def _up_to(last: Mapping[int, int]) -> str:
-    spans = [f"source_partition = {p} AND source_offset <= {last[p]}" for p in sorted(last)]
-    return " OR ".join(f"({span})" for span in spans) or "false"
+    It is worked out here as well, not read from the column. It never goes back behind what a bound
+    has made it, whatever bound counts next; one by which no record of a partition was judged has
+    made it nothing.
+    """
+    named = ", ".join(dict.fromkeys(["source_topic", *columns]))
+    nth, largest, reached = str(len(bounds.before)), [], []
+    for number, (_, last) in reversed([*enumerate(bounds.before)]):
+        spans = [f"source_partition = {p} AND source_offset <= {last[p]}" for p in sorted(last)]
+        nth = f"CASE WHEN {' OR '.join(spans) or 'false'} THEN {number} ELSE {nth} END"
+    for number, bound in enumerate([*(bound for bound, _ in bounds.before), bounds.now]):
+        for name, its in (("up_to", "nth <="), ("by", "nth =")):
+            times = f"CASE WHEN {its} {number} THEN event_time END"
+            largest.append(f"{_BEFORE.format(times=times)} AS {name}_{number}")
+        reached.append(
+            f"CASE WHEN nth = {number} OR by_{number} IS NOT NULL "
+            f"THEN up_to_{number} - INTERVAL '{bound} microseconds' END"
+        )
+    judged = f"SELECT {named}, {nth} AS nth FROM {side}"  # noqa: S608 # our own words
+    before = f"SELECT {named}, nth, {', '.join(largest)} FROM ({judged})"  # noqa: S608
+    return f"SELECT {named}, greatest({', '.join(reached)}) AS derived FROM ({before})"  # noqa: S608
 
 
 def seen(columns: Iterable[str], bounds: Bounds) -> str:
     """Return the CTE `seen`, with these columns of silver."""
-    named = dict.fromkeys([*PLACE, "event_time", "watermark", *columns])
-    return f"seen AS (SELECT {', '.join(named)}, {watermark(bounds)} AS derived FROM silver)"  # noqa: S608 # our own words
+    named = [*PLACE, "event_time", "watermark", *columns]
+    return f"seen AS ({derived('silver', named, bounds)})"
 
 
 def judged(windows: Windows) -> str:
