@@ -69,8 +69,8 @@ def past_of_silver(root: str, stream: Stream, topic: str, version: int | None) -
         if version == newest:
             raise
         raise NoPastError(
-            f"{name} cannot be read at version {version} ({error}); if its files were vacuumed, "
-            f"name a later one, up to {newest}"
+            f"{name} cannot be read at version {version}; name a later one, up to {newest}, if "
+            f"that is not there any more: {error}"
         ) from error
     if not counts:
         raise NoPastError(
