@@ -1,6 +1,7 @@
 """Sources: a topic as a flow reads it, checked against what the flow's tables hold of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -22,7 +23,7 @@ from operators.connectors.kafka.source import KafkaSource
 from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON
 from operators.connectors.shutdown import SHUTDOWN
 from operators.connectors.warm_source import WarmSource
-from operators.event_time.frontier import Frontier
+from operators.event_time.frontier import Frontier, joining_floors
 
 # With few records a batch costs as much as with many, and the cores are others' too.
 _UNHURRIED_SECONDS: Final = 0.5
@@ -61,11 +62,14 @@ def open_source(
     warming: Warming | None = None
     floors: Mapping[int, int] = {}
     ends: Mapping[int, int] = {}
+    start = settings.start
     if tables is not None:
         tables.refuse_others()
         # In this order: another copy of the flow may be writing.
         held = tables.frontiers()
         if any(frontier.offsets for frontier in held):
+            # No first start: what the tables lack is behind what they have, not at the end.
+            start = "earliest"
             ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
             _refuse_shorter(topic, ends, held)
         if stream is not None and not known:
@@ -77,15 +81,16 @@ def open_source(
                 topic,
                 partial(_has, settings, topic),
             )
-        floors = tables.floors(topic, set(partitions) - known)
+        added = [(topic, partition) for partition in set(partitions) - known]
+        floors = {p: floor for (_, p), floor in joining_floors(held, added).items()}
     if told().process == 0:
         ends = ends or kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
-        _report(settings, topic, ends, warming, anew=anew)
+        _report(settings, topic, ends, warming, start=start, anew=anew)
     source = KafkaSource(
         settings.kafka,
         topic,
         partitions,
-        start=settings.start,
+        start=start,
         resumes=bool(known) or warming is not None,
         floors=floors,
         batch_size=settings.batch_size,
@@ -118,6 +123,7 @@ def _report(
     ends: Mapping[int, int],
     warming: Warming | None,
     *,
+    start: str | datetime,
     anew: bool,
 ) -> None:
     """Say where reading begins and how far that is from the topic's ends."""
@@ -128,14 +134,12 @@ def _report(
     elif directory is not None and not anew:
         positions = recovery.offsets(directory, topic)
     waiting = None
-    if positions or settings.start == "earliest":
+    if positions or start == "earliest":
         known = {p: offset for p, offset in positions.items() if offset is not None}
         begins = kafka.first_offsets(settings.kafka, topic, ends.keys() - known.keys(), timeout)
         waiting = sum(end - {**begins, **known}[p] for p, end in ends.items())
     whose = "recovery store's" if warming is None else "tables'"
-    reporting.reads(
-        topic, sorted(ends), positions, start=settings.start, waiting=waiting, whose=whose
-    )
+    reporting.reads(topic, sorted(ends), positions, start=start, waiting=waiting, whose=whose)
 
 
 def _refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:

@@ -1,13 +1,19 @@
 """What a flow makes of its topics at the start, against the tables that it finds."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from flows.sources import _refuse_shorter
+from flows.streams import PAYMENTS
 from operators.connectors.delta.table import FencedError
 from operators.event_time.frontier import Frontier
 from ops.local import Stack, start_broker
+from ops.simulate import Params, Troubles, produce, simulate
+from ops.topics import create_topic
 from tests import topics
 from tests.running import Flow, run
 
@@ -30,6 +36,24 @@ def test_a_topic_made_anew_is_refused_and_its_records_are_not_dropped(
         second = Flow(flow, elsewhere, tmp_path / "second")
         assert second.wait() == 1
     assert f"was made of another topic {name}" in second.said()
+
+
+def test_latest_is_for_a_first_start_and_not_for_one_behind_tables(
+    stack: Stack, tmp_path: Path
+) -> None:
+    """The recovery store is gone, and a table that only the topic can fill."""
+    name = tmp_path.name
+    settings = topics.settings(stack, name, tmp_path) | {"MILLSTREAM_STOP_AT_END": "true"}
+    create_topic(stack.bootstrap, name, 1)
+    made = simulate(Params(payments=300, partitions=1, troubles=Troubles.none()))
+    for part in made.records.iter_slices(150):
+        produce(replace(made, records=part), stack.bootstrap, name)
+        run("payments", settings, tmp_path)
+        shutil.rmtree(tmp_path / "payments")
+        shutil.rmtree(tmp_path / "tables" / PAYMENTS.duplicates.name)
+        settings |= {"MILLSTREAM_START": "latest"}
+    silver = pl.read_delta(str(tmp_path / "tables" / PAYMENTS.silver.name))
+    assert sorted(silver["source_offset"]) == list(range(300))
 
 
 def test_a_topic_that_has_lost_its_end_is_refused() -> None:

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -47,7 +47,7 @@ from operators.connectors.delta.table import (
     table_uri,
     unavailable,
 )
-from operators.event_time.frontier import Frontier, Tracker, joining_floors
+from operators.event_time.frontier import Frontier, Tracker
 from operators.event_time.holdup import HoldUp, watch
 from operators.records.batches import Progress
 from operators.records.tables import STAMPS, Table
@@ -260,14 +260,6 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         """
         check_storage(self.root)
         return frontiers_of(self.root, self._tables.values(), self.fence)
-
-    def floors(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        """Return at which watermark in µs partitions without recovered state join the flow."""
-        places = [(topic, partition) for partition in partitions]
-        if not places:
-            return {}
-        found = joining_floors(self.frontiers(), places)
-        return {p: floor for (_, p), floor in found.items()}
 
     def list_parts(self) -> list[str]:
         """Return the tables' names."""

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from operators.connectors.delta.table import table_uri
+from operators.event_time.frontier import joining_floors
 from operators.records.batches import Progress
 from tests.operators.connectors.delta_flow import ROWS, Flow, fence, sink
 
@@ -29,12 +30,13 @@ def test_the_tables_keep_at_which_watermark_a_partition_joined(tmp_path):
     for part in flow.parts.values():
         part.write_batch([Progress("t", 1, 2, -1, 90)])
     flow.snapshot()
-    assert sink(tmp_path).floors("t", [0, 1]) == {1: 40}
+    both = [("t", 0), ("t", 1)]
+    assert joining_floors(sink(tmp_path).frontiers(), both) == {("t", 1): 40}
     again = Flow(tmp_path)
     again.rows(0, 1)
     for part in again.parts.values():
         part.write_batch([Progress("t", 1, 2, -1, floor=40), Progress("t", 0, 2, 1, 70)])
     again.snapshot()
     # Behind a crash before the recovery store knew of it, it joins where it did.
-    assert sink(tmp_path).floors("t", [1]) == {1: 40}
-    assert sink(tmp_path).floors("t", []) == sink(tmp_path / "none").floors("t", [1]) == {}
+    assert joining_floors(sink(tmp_path).frontiers(), both[1:]) == {("t", 1): 40}
+    assert joining_floors(sink(tmp_path / "none").frontiers(), both) == {}
