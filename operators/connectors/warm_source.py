@@ -40,7 +40,7 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
         self._topic_part: StatefulSourcePartition[RawBatch, dict[str, Any]] | None = None
         self._rows = pl.DataFrame()
         self._past = self._at < self._sure
-        self._announce, self._told_some, self._waits = True, False, False
+        self._announce, self._spoke, self._waits = True, False, False
         source.kafka.shutdown.begin(self._name)
         source.join(partition, self._at, self._until)
 
@@ -65,8 +65,8 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
             rows = self._take()
             if rows.height:
                 return self._tell(rows)
-            if not self._told_some:
-                # Nothing of an earlier part is on its way in this epoch.
+            if not self._spoke:
+                # Nothing of this part is on its way in this epoch.
                 return self._go_on()
             self._waits = True
             kafka.alignment.observe(self._partition, None, backlog=False)
@@ -89,7 +89,6 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
         reached = None if times[-1] is None else int(in_micros(times[-1:])[0])
         kafka.alignment.observe(self._partition, reached, backlog=True)
         self._source.told(self._partition, rows.height)
-        self._told_some = True
         return self._say(rows)
 
     def _go_on(self) -> Iterable[Item]:
@@ -110,6 +109,8 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
         if not (rows.height or self._announce):
             return []
         self._announce = False
+        # Whatever is on its way of this part, the next one begins in another epoch.
+        self._spoke = True
         source = self._source
         progress = Progress(
             source.kafka.topic,
@@ -133,7 +134,7 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
         if self._waits:
             # The part's last rows are of an epoch that is over.
             self._at, self._past, self._waits = self._bound, False, False
-        self._told_some = False
+        self._spoke = False
         return {
             "version": _VERSION,
             "offset": self._until + 1,

@@ -133,7 +133,9 @@ def test_what_neither_topic_nor_redis_nor_recovery_store_has_the_tables_bring(
     broken_off.expire()
     broken_off.go_on()
     with start_redis() as empty:
-        environ = broken_off.settings | {f"{PREFIX}REDIS_URL": empty}
+        # Many batches, and partitions that wait for each other.
+        small = {f"{PREFIX}BATCH_SIZE": "300", f"{PREFIX}ALIGNMENT": "5ms"}
+        environ = broken_off.settings | small | {f"{PREFIX}REDIS_URL": empty}
         # Two of the partitions have no more to tell by then, and the third is on its way.
         flow = Flow("payments", environ, field.folder, "-w", "2", at=f"{DONE}:kill")
         assert flow.wait() == -9, flow.said()
