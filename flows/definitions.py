@@ -118,10 +118,11 @@ def refuse_two_kinds_of_rows(root: str, tables: Sequence[Table]) -> None:
             + "; or take the old one back"
         )
     for table in sorted(changed.keys() - set(anew)):
-        kinds = sorted({name.partition(" ")[0] for name in changed[table]})
+        kinds = {name.partition(" ")[0] for name in changed[table]} - {LATENESS, WITHIN}
+        kind = max(kinds)
         lines.append(
             f"table {table} has rows of another definition ({', '.join(changed[table])}): give the "
-            f"{kinds[-1]} another name, {_BEHIND.get(kinds[-1], '')}, or take the old one back"
+            f"{kind} another name, {_BEHIND[kind]}, or take the old one back"
         )
     raise StateChangedError("; ".join(lines))
 
@@ -153,7 +154,9 @@ def refuse_or_set_aside(
                 f"{kind} another name, {_BEHIND[kind]}, or take the old definition back"
             )
     if not tables.can_warm():
-        if all(name.startswith(_FEATURE) for name in before):
+        # Only a state that has had features tells what it lacks, and only one that still has.
+        had = any(n.startswith(_FEATURE) and before.get(n, "") is not None for n in now)
+        if had and all(name.startswith(_FEATURE) for name in before):
             return None
         raise StateChangedError(
             f"{what}: the state in the recovery directory is of the old definition, and no tables "

@@ -86,9 +86,16 @@ def test_what_tables_cannot_make_anew_is_refused():
     ):
         with pytest.raises(StateChangedError, match=words):
             refuse_or_set_aside("f", before, now, tables, never)
-    # What is kept of features tells itself what it lacks.
-    feature = {"feature a of s": "1: x"}
-    assert refuse_or_set_aside("f", feature, now, Tables(can_warm=False), never) is None
+    # What is kept of features tells itself what it lacks, if there were any and still are.
+    none = Tables(can_warm=False)
+    feature = "feature a of s"
+    with_it = now | {feature: "2: x"}
+    assert refuse_or_set_aside("f", {feature: "1: x"}, with_it, none, never) is None
+    more = with_it | {"feature b of s": "1: x"}
+    assert refuse_or_set_aside("f", {"feature b of s": None}, more, none, never) is None
+    for first_or_last, then in (({feature: None}, with_it), ({feature: "1: x"}, now)):
+        with pytest.raises(StateChangedError, match="Start with an empty recovery dir"):
+            refuse_or_set_aside("f", first_or_last, then, none, never)
 
 
 def test_a_join_of_another_time_to_wait_is_refused_with_what_is_to_be_moved_away(tmp_path):
