@@ -205,19 +205,21 @@ class Readers:
     def __init__(self, config: kafka.Config, topic: str, group: str, size: int) -> None:
         """`size` is as of `Reader`."""
         self._make = partial(Reader, config, topic, group, size)
-        self._readers: dict[tuple[int, int], Reader] = {}
+        # By worker; whichever partitions it has, they are dealt out to its readers in turn.
+        self._readers: dict[int, dict[int, Reader]] = {}
+        self._turns: dict[int, dict[int, int]] = {}
 
     def of(self, partition: int) -> Reader:
-        """Return the reader of a partition."""
-        place = threading.get_ident(), partition % READERS
-        found = self._readers.get(place)
-        if found is None or found.closed:
-            found = self._readers[place] = self._make()
-        return found
+        """Return the reader of a partition of this worker."""
+        worker = threading.get_ident()
+        turns = self._turns.setdefault(worker, {})
+        turn = turns.setdefault(partition, len(turns)) % READERS
+        mine = self._readers.setdefault(worker, {})
+        if turn not in mine or mine[turn].closed:
+            mine[turn] = self._make()
+        return mine[turn]
 
     def early(self, partition: int) -> bool:
         """Tell whether a partition waits for others of its worker, see `Reader.early`."""
-        worker = threading.get_ident()
-        return any(
-            each.early(partition) for (w, _), each in self._readers.items() if w == worker
-        )
+        mine = self._readers.get(threading.get_ident(), {})
+        return any(each.early(partition) for each in mine.values())

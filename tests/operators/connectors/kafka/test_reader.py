@@ -5,7 +5,7 @@ import time
 import pytest
 from confluent_kafka import Producer
 
-from operators.connectors.kafka.reader import Reader
+from operators.connectors.kafka.reader import READERS, Reader, Readers
 from ops.topics import create_topic
 
 PARTITIONS = 4
@@ -118,3 +118,11 @@ def test_who_is_heard_of_first_waits_for_the_others_but_not_for_ever(reader):
     assert not reader.early(0)
     for _ in until(lambda: not reader.early(1)):
         time.sleep(0.05)
+
+
+def test_a_workers_partitions_are_dealt_out_to_its_readers_whichever_they_are():
+    readers = Readers({"bootstrap.servers": "127.0.0.1:1"}, "t", "g", 10)
+    found = {partition: readers.of(partition) for partition in (0, 4, 8, 12, 16)}
+    assert len({id(each) for each in found.values()}) == READERS == 4
+    assert found[16] is found[0]
+    assert readers.of(8) is found[8]
