@@ -185,10 +185,9 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
 
     def _batch(self, messages: list[Message]) -> RawBatch:
         source = self._source
-        n = len(messages)
-        if n:
+        if messages:
             self._next = max(messages[-1].offset() + 1, self._next or 0)
-            self._records.inc(n)
+            self._records.inc(len(messages))
             self._run.read(self._next)
             if self._run.reached:
                 self._end = self._next
@@ -219,8 +218,10 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._announce = self._snapshot_taken = True
         self._source.group_offsets.reached(self._partition, self._next)
         self._run.snapshot()
-        ended = self._was_ended or self._run.closed
-        return {"version": STATE_VERSION, "offset": self._next, "ended": ended}
+        over = self._was_ended or self._run.closed
+        state = {"version": STATE_VERSION, "offset": self._next, "ended": over}
+        # Told again by a resume: the process may end before its first batch.
+        return state if self._closed == NO_WATERMARK else state | {"closed": self._closed}
 
     def close(self) -> None:
         self._source.alignment.forget(self._partition)

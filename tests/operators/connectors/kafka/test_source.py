@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from operators.connectors.kafka import records as kafka_records
 from operators.connectors.kafka.client import consumer
-from operators.connectors.kafka.source import KafkaSource
+from operators.connectors.kafka.source import STATE_VERSION, KafkaSource
 from operators.connectors.shutdown import Shutdown
 from operators.records.batches import NO_WATERMARK
 from ops.processes import free_port, running
@@ -65,6 +65,12 @@ def test_an_unhurried_partition_is_read_again_at_the_next_multiple_unless_there_
     assert awake % 0.5 == 0
     assert open_part().next_awake() is None
     assert open_part(read_every=0.5, stop_at_end=True).next_awake() is None
+
+
+def test_what_had_closed_before_it_is_kept_until_it_is_told(open_part):
+    state = {"version": STATE_VERSION, "offset": 0, "ended": False}
+    assert "closed" not in open_part(state).snapshot()
+    assert open_part(state | {"closed": 7}, partition=1).snapshot()["closed"] == 7
 
 
 def test_a_resumed_partition_goes_on_behind_its_snapshot(send, open_part):
