@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 from deltalake import DeltaTable
@@ -18,7 +17,7 @@ from operators.connectors.delta.definitions import (
     history,
     text_of,
 )
-from operators.connectors.delta.durability import sync_commit
+from operators.connectors.delta.durability import sync_commit, sync_table
 from operators.connectors.delta.errors import FencedError, StorageUnavailableError
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
@@ -61,17 +60,12 @@ def define(
         if there:
             _define(uri, table, fence, reached)
         elif goes_on and table.fenced == "by offset" and table.definitions:
-            open_table(root, table)
             at = reached()
             told = {
                 name: [Told(text, at.offsets, at.watermark)]
                 for name, text in table.definitions.items()
             }
-            _write(uri, partial(_told, told | begun(table.fixed)))
-
-
-def _told(found: History, _: DeltaTable) -> History:
-    return found
+            sync_table(open_table(root, table, told | begun(table.fixed)))
 
 
 def _define(uri: str, table: Table, fence: Fence, reached: Callable[[], Frontier]) -> None:

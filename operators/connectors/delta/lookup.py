@@ -9,7 +9,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from operators.connectors.delta.errors import reason
+from operators.connectors.delta.errors import StorageUnavailableError, reason
 from operators.connectors.delta.reading import read
 from operators.connectors.delta.table import open_table, table_uri, unavailable
 from operators.records.tables import Table
@@ -20,24 +20,25 @@ _ATTEMPTS: Final = 6
 
 
 def lacking(root: str, table: Table, frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
-    """Return of each frame the rows that a table does not have, by its `compared` columns.
+    """Return the rows of frames that a table does not have, by its `compared` columns.
 
-    Raises StorageUnavailableError if the table cannot be read in several attempts, and what
-    `open_table` does.
+    They come as one frame, if there is any. Raises StorageUnavailableError if the table cannot be
+    read in several attempts, and UnfitTableError.
     """
     attempt = 0
     while frames:
-        # Opened now: the files that an older handle knows may have been compacted and deleted.
-        there = open_table(root, table)
         try:
-            return [_lacking(there, rows, table.compared) for rows in frames]
-        except (DeltaError, OSError) as error:
+            # Opened now: the files that an older handle knows may be compacted and deleted.
+            return [_lacking(open_table(root, table), pl.concat(frames), table.compared)]
+        except (DeltaError, OSError, StorageUnavailableError) as error:
             attempt += 1
             LOG.warning(
                 "%s: looking up failed (attempt %d): %s", table.name, attempt, reason(error)
             )
             if attempt == _ATTEMPTS:
-                raise unavailable(table_uri(root, table.name), error) from error
+                if isinstance(error, StorageUnavailableError):
+                    raise
+                raise unavailable(table_uri(root, table.name), error, reading=True) from error
             time.sleep(0.1 * 2**attempt)
     return []
 

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from deltalake import DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from operators.connectors.delta.definitions import PROPERTY, begun, text_of
+from operators.connectors.delta.definitions import PROPERTY, History, begun, text_of
 from operators.connectors.delta.durability import sync_table
 from operators.connectors.delta.errors import FencedError as FencedError
 from operators.connectors.delta.errors import StorageUnavailableError as StorageUnavailableError
@@ -29,16 +29,18 @@ _ATTEMPTS: Final = 5
 _PROBE_BYTES: Final = 65_536
 
 
-def open_table(root: str, table: Table) -> DeltaTable:
+def open_table(root: str, table: Table, told: History | None = None) -> DeltaTable:
     """Open a table, creating it first if need be, with columns that are new to it added.
 
+    One that is created tells what is `told` of its definitions, or that it has had them from its
+    beginning.
     Raises UnfitTableError where somebody made of it what the flow's rows would not fit, and
     StorageUnavailableError.
     """
     uri = table_uri(root, table.name)
     for attempt in range(_ATTEMPTS):
         try:
-            return _opened(uri, table)
+            return _opened(uri, table, told)
         except CommitFailedError as error:
             # Someone else was first, perhaps with the very same.
             if attempt + 1 == _ATTEMPTS:
@@ -48,14 +50,14 @@ def open_table(root: str, table: Table) -> DeltaTable:
     raise AssertionError("unreachable")
 
 
-def _opened(uri: str, table: Table) -> DeltaTable:
+def _opened(uri: str, table: Table, told: History | None) -> DeltaTable:
     if not DeltaTable.is_deltatable(uri):
         DeltaTable.create(
             uri,
             declared(table),
             mode="ignore",
             partition_by=list(table.partition_by),
-            configuration={"delta.checkpointInterval": "50", **_told(table)},
+            configuration={"delta.checkpointInterval": "50", **_told(table, told)},
             raise_if_key_not_exists=False,
         )
     handle = DeltaTable(uri)
@@ -67,9 +69,9 @@ def _opened(uri: str, table: Table) -> DeltaTable:
     return handle
 
 
-def _told(table: Table) -> dict[str, str]:
-    now = {**table.fixed, **table.definitions}
-    return {PROPERTY: text_of(begun(now))} if now else {}
+def _told(table: Table, told: History | None) -> dict[str, str]:
+    found = told or begun({**table.fixed, **table.definitions})
+    return {PROPERTY: text_of(found)} if found else {}
 
 
 def table_id(root: str, table: Table, *, make: bool, timeout: float) -> str:
@@ -90,13 +92,17 @@ def table_id(root: str, table: Table, *, make: bool, timeout: float) -> str:
     return str(opened.metadata().id)
 
 
-def unavailable(uri: str, error: BaseException) -> StorageUnavailableError:
-    """Return what to raise of a table that cannot be opened, read or written."""
+def unavailable(
+    uri: str, error: BaseException, *, reading: bool = False
+) -> StorageUnavailableError:
+    """Return what to raise of a table that cannot be opened, written or, if `reading`, read."""
     what = (
         "Is the bucket there, and are the cloud's credentials those of one who may write to it?"
         if local_folder(uri) is None
         else "Is there space, and may this user write there?"
     )
+    if reading:
+        what = "Are its files there and may this user read them, or did a vacuum take them?"
     return StorageUnavailableError(f"table {uri}: {reason(error)}. {what}")
 
 
@@ -106,7 +112,7 @@ def reaching(uri: str) -> Iterator[None]:
     try:
         yield
     except (DeltaError, OSError) as error:
-        raise unavailable(uri, error) from error
+        raise unavailable(uri, error, reading=True) from error
 
 
 def check_storage(root: str) -> None:

@@ -92,7 +92,10 @@ def test_a_table_that_is_new_begins_where_its_flow_goes_on(tmp_path):
     assert history(open_table(root, rows)) == begun({"rule a": "1"})
     other = replaced(name="other", definitions={"rule a": "1"})
     define(root, [other], FENCE, reached, goes_on=True)
-    assert history(DeltaTable(table_uri(root, "other"))) == {"rule a": [Told("1", AT, 70)]}
+    made = DeltaTable(table_uri(root, "other"))
+    assert history(made) == {"rule a": [Told("1", AT, 70)]}
+    # In one commit: behind a crash between two it would tell that its rows are all of today's.
+    assert made.version() == 0
 
 
 def test_it_is_written_as_json_that_people_can_read():

@@ -104,6 +104,17 @@ def test_an_epoch_that_a_table_lacks_is_read_from_the_topic(tables, lacking):
     assert tables.warming() == Warming({0: 7, 1: 2}, {0: 7, 1: 2}, 200)
 
 
+def test_of_two_crashes_in_a_row_silver_tells_how_far_all_are(tables):
+    # In bronze alone; its replay in shorter epochs of which only the first is whole.
+    tables.epoch(300, crash=(GOOD, PANES), good=(5, 5))
+    tables.next = {0: 8, 1: 3}
+    tables.epoch(250, crash=(RECORDS,), good=(2, 2))
+    tables.next = {0: 13, 1: 8}
+    tables.epoch(400, crash=(GOOD, PANES), good=(3, 3))
+    assert tables.warming({0: 0, 1: 0}).until == {0: 9, 1: 4}
+    assert tables.warming().until == {0: 9, 1: 4}
+
+
 def test_windows_of_an_epoch_that_is_not_whole_close_nothing(tables):
     tables.epoch(300, crash=(GOOD,), good=(5, 5))
     assert tables.warming().closed == 200
