@@ -26,6 +26,7 @@ from confluent_kafka import KafkaException
 from deltalake.exceptions import DeltaError
 from redis.exceptions import RedisError
 
+from operators.connectors.delta.errors import reason
 from operators.errors import KnownError
 
 _PEER: Final = (
@@ -90,7 +91,7 @@ def _text(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         return _of_system(error)
     if isinstance(error, DeltaError):
-        return f"a table cannot be read or written (MILLSTREAM_DELTA_ROOT): {error}"
+        return f"a table cannot be read or written (MILLSTREAM_DELTA_ROOT): {reason(error)}"
     return _of_engine(error)
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 import bytewax.operators as op
+import numpy as np
 import polars as pl
 from bytewax.dataflow import Dataflow
 from bytewax.dataflow import Stream as Flowing
@@ -18,6 +19,7 @@ from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.avro import Decoder
+from operators.columns.frames import filtered
 from operators.event_time.watermarks import Bounds
 from operators.records.batches import Batch, RawBatch, merge
 from operators.records.raw import ingested
@@ -109,11 +111,12 @@ def read(
 
 
 def _behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.DataFrame:
-    for name, last in since.items():
-        for partition, offset in last.items():
-            mine = (pl.col("rule_id") == name) & (pl.col("source_partition") == partition)
-            alerts = alerts.filter(~(mine & (pl.col("source_offset") <= offset)))
-    return alerts
+    if not (since and alerts.height):
+        return alerts
+    places = alerts.select("rule_id", "source_partition").iter_rows()
+    last = np.array([since.get(rule, {}).get(partition, -1) for rule, partition in places])
+    new = alerts["source_offset"].to_numpy() > last
+    return alerts if new.all() else filtered(alerts, pl.Series(new))
 
 
 def send(

@@ -48,7 +48,8 @@ def warming(
     and where a table is missing that only the topic can fill again.
 
     An epoch's rows are committed to one table after the other, and only when all have them does
-    the next one begin. So the tables have all epochs but the newest. That one is read from the
+    the next one begin. So the tables have all epochs but the newest, or all up to where silver is.
+    What is behind that is read from the
     topic again if it still `has` all records from offsets by partition on, or if not all that
     came in it went to one of the three.
     """
@@ -69,6 +70,10 @@ def warming(
         # Any of them may have been made anew or restored since, and then lacks more.
         ends = [before, *(_of(found[table.name], topic) for table in counted)]
         begin = {p: min(each.get(p, -1) for each in ends) for p in end}
+        if not _accounts(ledger, handles, topic, begin, before):
+            # Of two crashes in a row the replay's epochs may be shorter: silver has less then.
+            good = _of(found[ledger.good.name], topic)
+            before = {p: min(offset, good.get(p, -1)) for p, offset in before.items()}
         if not _accounts(ledger, handles, topic, begin, before):
             LOG.warning(
                 "%s, %s and %s lack records that %s has: state is made of what the topic has",
