@@ -1,4 +1,8 @@
-"""Apart: topics and folders that must not be the same one."""
+"""Apart: topics and folders that must not be the same one.
+
+Consumer groups may be: no flow joins one. Each commits its offsets there by topic, for lag tools
+alone, and what a flow reads next is in its recovery store.
+"""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

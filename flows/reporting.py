@@ -5,6 +5,7 @@ What it counts is what the metrics count; a line costs a look at them, and no ev
 
 import atexit
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -185,10 +186,16 @@ class Reporter:
             )
         else:
             did = f"nothing new in {_duration(seconds)}"
-        left = _total(metrics.OFFSET_LAG, "")
-        past = _past()
-        parts = [did, f"{_many(counts.records, 'record')} since the start", f"{left:,} to read"]
-        return f"{self._name}: " + "; ".join([*past, *parts, *_watermark()])
+        parts = [did, f"{_many(counts.records, 'record')} since the start", _left()]
+        return f"{self._name}: " + "; ".join([*_past(), *parts, *_watermark()])
+
+
+def _left() -> str:
+    """Say how many records there are to read, once every partition's end is known."""
+    lags = [sample.value for sample in _samples(metrics.OFFSET_LAG, "")]
+    if any(map(math.isnan, lags)):
+        return "how many there are to read is not known yet"
+    return f"{int(sum(lags)):,} to read"
 
 
 def _past() -> list[str]:

@@ -4,6 +4,7 @@ Bytewax serves whatever is in prometheus_client's default registry under /metric
 BYTEWAX_DATAFLOW_API_ENABLED is set.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -59,6 +60,13 @@ STATE_ROWS: Final = Gauge("millstream_state_rows", "Rows of state.", ["step", "k
 STATE_BYTES: Final = Gauge(
     "millstream_state_bytes", "Size of the state when it was last snapshotted.", ["step", "key"]
 )
+
+
+def offset_lag(topic: str, partition: str) -> Gauge:
+    """Return the gauge of a partition's offset lag; not a number until its end is known."""
+    gauge = OFFSET_LAG.labels(topic, partition)
+    gauge.set(math.nan)
+    return gauge
 
 
 def observe_state(step: str, key: str, rows: int, state: Mapping[str, Any]) -> None:

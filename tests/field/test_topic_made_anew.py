@@ -1,6 +1,11 @@
 """A topic that was deleted and made anew under its old name is another topic."""
 
+import contextlib
+import json
+import re
+import shutil
 import signal
+import sqlite3
 
 import pytest
 
@@ -8,7 +13,7 @@ from flows import settings as settings_
 from ops.verify import verify
 from tests.compare import read_topic
 from tests.field.topic import Field, offsets, payments
-from tests.running import wait_until
+from tests.running import Flow, wait_until
 from tests.servers import kafka
 
 ADVICE = "give MILLSTREAM_DELTA_ROOT and the recovery directory (-r) new, empty folders"
@@ -92,6 +97,61 @@ def test_while_the_alerts_flow_runs_it_ends_as_well(field: Field) -> None:
     made_anew(field, *payments(100, 149, amount_minor=900_000))
     assert flow.wait() == 1
     assert "Traceback" not in flow.said()
+
+
+def test_while_the_chargebacks_flow_runs_either_topic_of_it_ends_it(field: Field) -> None:
+    field.create()
+    kafka.create_topic(field.bootstrap, f"{field.topic}.back", 1)
+    field.send(*payments(0, 9))
+    for suffix in ("", ".back"):
+        flow = field.flow("chargebacks", f"state{suffix}", REPORT_EVERY="1s")
+        wait_until(lambda flow=flow: "; 0 to read" in flow.said())
+        one = Field(field.stack, field.bootstrap, field.folder)
+        one.topic = field.topic + suffix
+        # Nothing that was read is of a topic that was empty then.
+        made_anew(one, *payments(100, 149))
+        assert flow.wait() == 1
+        assert re.search(
+            rf"{one.topic}(/0: offset .*| was) made anew", flow.said().splitlines()[-1]
+        )
+        assert "Traceback" not in flow.said()
+        shutil.rmtree(field.folder / "tables")
+
+
+def without_ids(field: Field) -> None:
+    """Leave tables and recovery store as releases did that did not know topics' ids."""
+    for log in (field.folder / "tables").rglob("_delta_log/*.json"):
+        actions = [json.loads(line) for line in log.read_text().splitlines()]
+        kept = [
+            each for each in actions if not each.get("txn", {}).get("appId", "").endswith("/id")
+        ]
+        for action in kept:
+            action.get("commitInfo", {}).pop("millstream", None)
+        assert len(kept) < len(actions) or len(actions) < 4
+        log.write_text("".join(f"{json.dumps(each)}\n" for each in kept))
+    for file in (field.folder / "state" / "payments").glob("part-*.sqlite3"):
+        with contextlib.closing(sqlite3.connect(file)) as store, store:
+            store.execute("DROP TABLE millstream_owner")
+
+
+def test_what_lacks_the_topics_id_takes_it_up_at_the_next_start(field: Field) -> None:
+    field.create()
+    field.send(*payments(0, 9))
+    read_all(field, 10)
+    without_ids(field)
+    field.send(*payments(10, 19))
+    read_all(field, 20)
+    assert offsets(field.table("bronze/payments")) == list(range(20))
+    made_anew(field, *payments(100, 149))
+    assert "the recovery directory" in refused(field.flow())
+    assert "was made of another topic" in refused(field.flow("payments", "lost"))
+
+
+def refused(flow: Flow) -> str:
+    """Return the line that a flow ends with."""
+    assert flow.wait() == 1, flow.said()
+    assert "Traceback" not in flow.said()
+    return flow.said().splitlines()[-1]
 
 
 def test_tables_and_recovery_stores_of_another_topic_are_refused(field: Field) -> None:

@@ -37,6 +37,7 @@ def test_where_reading_begins(positions, start, said):
 def test_a_line_tells_what_came_since_the_one_before():
     # Other tests of this process have left partitions that are further behind.
     metrics.WATERMARK_LAG.clear()
+    metrics.OFFSET_LAG.clear()
     now = [100.0]
     before = Counts.now().records
     reporter = Reporter("payments", 60, clock=lambda: now[0])
@@ -52,7 +53,11 @@ def test_a_line_tells_what_came_since_the_one_before():
     )
     assert "11,574 d behind the clock (told/0)" in line
     now[0] += 60
-    assert reporter.line().startswith("payments: nothing new in 60 s; ")
+    line = reporter.line()
+    assert line.startswith("payments: nothing new in 60 s; ")
+    assert "; 5 to read; " in line
+    metrics.offset_lag("told", "1")
+    assert "; how many there are to read is not known yet; " in reporter.line()
 
 
 def test_a_line_tells_how_much_of_its_state_a_flow_has_made():

@@ -59,7 +59,7 @@ def test_features_that_cannot_be_used_are_named_with_their_files(tmp_path: Path)
         assert f"millstream: features/{name}.yaml: aggregate: Field required" in flow.said()
 
 
-@pytest.mark.parametrize("away", ["kafka", "redis"])
+@pytest.mark.parametrize("away", ["kafka", "redis", "registry"])
 def test_what_is_away_at_start_is_waited_for_and_then_named(
     away: str, stack: Stack, tmp_path: Path
 ) -> None:
@@ -72,12 +72,15 @@ def test_what_is_away_at_start_is_waited_for_and_then_named(
     else:
         # Also the time that Kafka has, which is there.
         settings["MILLSTREAM_START_TIMEOUT"] = "6s"
-        settings["MILLSTREAM_REDIS_URL"] = f"redis://{nowhere}"
+        place = {"redis": "REDIS_URL", "registry": "SCHEMA_REGISTRY"}[away]
+        scheme = {"redis": "redis", "registry": "http"}[away]
+        settings[f"MILLSTREAM_{place}"] = f"{scheme}://{nowhere}"
     flow = Flow("payments", settings, tmp_path)
     assert flow.wait() == 1
     assert "Traceback" not in flow.said()
     assert "waiting for" in flow.said()
-    assert re.search(rf"millstream: {away} at .*tried for", flow.said(), re.IGNORECASE)
+    named = "schema registry" if away == "registry" else f"{away} at"
+    assert re.search(rf"millstream: {named} .*tried for", flow.said(), re.IGNORECASE)
 
 
 def test_ctrl_c_stops_it_and_the_next_start_goes_on(stack: Stack, tmp_path: Path) -> None:

@@ -13,11 +13,13 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "card-transactions-2018-q2.parquet"
 
 
-def _demo(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def _demo(
+    folder: Path, *arguments: str, cwd: Path = ROOT, **settings: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ops.cli", "demo", "--folder", str(folder), *arguments]
     return subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=cwd,
         env=os.environ | settings,
         capture_output=True,
         text=True,
@@ -33,9 +35,13 @@ def test_the_demo_balances(tmp_path: Path) -> None:
     assert report["counts"]["events"] > 20_000
 
 
-def test_the_demo_balances_with_settings_of_ones_own(tmp_path: Path) -> None:
+def test_the_demo_balances_with_settings_of_ones_own_in_a_folder_of_any_name(
+    tmp_path: Path,
+) -> None:
+    project = tmp_path / "My Projects" / "ü 50% #1" / "q?x=y&z"
+    project.mkdir(parents=True)
     run = _demo(
-        tmp_path / "demo", "--payments", "3000", "--json",
+        Path("demo"), "--payments", "3000", "--json", cwd=project,
         MILLSTREAM_ALLOWED_LATENESS="10m", MILLSTREAM_KAFKA_SECURITY_PROTOCOL="SASL_SSL",
     )  # fmt: skip
     assert run.returncode == 0, run.stderr

@@ -80,6 +80,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         if state is not None:
             refuse_behind(table, self._frontier, state["offsets"])
             self._tracker.resume(state["flow"])
+        self._began_at = dict(self._tracker.offsets)
         if unrecorded:
             LOG.warning(
                 "%s: what it accounts for is gone from its transactions (is its property %s "
@@ -110,6 +111,11 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
     def waits(self) -> bool:
         """Whether there are rows whose commit has not begun."""
         return bool(self._rows or self._again) and self._commit is None
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything has been read in this epoch."""
+        return self._tracker.offsets != self._began_at
 
     def begin_commit(self, pool: ThreadPoolExecutor) -> None:
         """Start the epoch's commit."""
@@ -201,6 +207,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             self._rows.clear()
             self._again.clear()
         self._epoch += 1
+        self._began_at = dict(self._tracker.offsets)
         flow = self._tracker.flow.freeze()
         if self._hold_up is not None:
             watch(self._hold_up, self._tracker.flow, LOG)
@@ -233,7 +240,7 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
     ) -> None:
         """`partitions` are the source's (topic, partition) pairs, `identities` its topics'.
 
-        `unchanged` is called before a commit, and raises where a topic has been made anew.
+        `unchanged` is called before an epoch that read anything ends; raises of a topic made anew.
         """
         self.root, self.flow_version = root, flow_version
         self.fence = Fence(flow, partitions, identities)
@@ -284,8 +291,10 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         them have all of the epoch's items. Other workers of this process, which are threads,
         may not be there yet.
         """
-        waiting = [each for each in self._writers[threading.get_ident()] if each.waits]
-        if waiting:
+        writers = self._writers[threading.get_ident()]
+        waiting = [each for each in writers if each.waits]
+        # What was read may be in states alone, as payments are that wait for their chargebacks.
+        if waiting or writers[0].moved:
             self._unchanged()
         for writer in waiting:
             writer.begin_commit(self._pool)

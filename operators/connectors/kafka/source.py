@@ -55,7 +55,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._opened = self._last_record = time.monotonic()
         labels = (source.topic, str(partition))
         self._records = metrics.RECORDS.labels(*labels)
-        self._lag = metrics.OFFSET_LAG.labels(*labels)
+        self._lag = metrics.offset_lag(*labels)
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
