@@ -13,11 +13,11 @@ from flows.streams.columns import record_columns
 from flows.streams.settings import StreamSettings
 from operators.features import Coded, Feature, Features, Former, Source, load_features
 from operators.records.raw import RAW_COLUMNS, REJECT_COLUMNS
-from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table
+from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
 from operators.rules.cases import Fixture
 from operators.rules.rules import alert_columns
 from operators.steps.dedup import duplicate_columns
-from operators.steps.windows import late_columns
+from operators.steps.windows import MISSED
 from operators.windows import Session, Windows
 
 
@@ -181,7 +181,7 @@ class Stream:
     def late(self) -> Table:
         """The records that were late for a window."""
         name = self._table("late", f"gold/late_{self.name}")
-        columns = late_columns(self.late_by)
+        columns = late_columns(self.late_by, MISSED)
         compared = (*COORDINATES, "step", "window_start")
         return Table(name, columns, compared=compared, scattered=(self.id,))
 

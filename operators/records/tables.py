@@ -15,6 +15,31 @@ COORDINATES: Final[dict[str, pl.DataType]] = {
 }
 """Where a record came from."""
 
+
+def late_columns(
+    told: Sequence[str] = (), missed: Mapping[str, pl.DataType] | None = None
+) -> dict[str, pl.DataType]:
+    """Return the columns of late records, `told` being texts of the record's own.
+
+    `missed` are those of what a record was too late for. `lateness_us` is how far its event time
+    was behind the watermark that it was judged by.
+    """
+    return {
+        **COORDINATES,
+        **dict.fromkeys(told, pl.String()),
+        "event_time": TIME,
+        **(missed or {}),
+        "watermark": TIME,
+        "lateness_us": pl.Int64(),
+    }
+
+
+LATENESS_US: Final = (
+    (pl.col("watermark").to_physical() - pl.col("event_time").to_physical())
+    .cast(pl.Int64)
+    .alias("lateness_us")
+)
+
 STAMPS: Final[dict[str, pl.DataType]] = {"flow_version": pl.String(), "written_at": TIME}
 """What the writer adds to every row; `written_at` alone may differ between reruns."""
 

@@ -10,7 +10,7 @@ import polars as pl
 from operators.columns.arrays import Bools, Int64s
 from operators.columns.frames import stacked, taken
 from operators.columns.hashing import hash_columns
-from operators.records.tables import COORDINATES, TIME
+from operators.records.tables import LATENESS_US, TIME, late_columns
 from operators.state.shards import Rows, of_shard, read, write
 
 HASH: Final = "_hash"
@@ -20,11 +20,7 @@ OFFSET: Final = "_offset"
 INTERNAL: Final = (HASH, TIME_US, PARTITION, OFFSET)
 """Columns of a keyed row: the key's hash (UInt64), its event time in µs (Int64), its place."""
 
-LATE_ROWS: Final[dict[str, pl.DataType]] = {
-    **COORDINATES,
-    "event_time": TIME,
-    "watermark": TIME,
-}
+LATE_ROWS: Final = late_columns()
 """Columns of a late row: where the record stands, and the watermark it was late by."""
 
 _RUNS: Final = 16
@@ -86,7 +82,7 @@ def split_late(
         pl.col(TIME_US).cast(TIME).alias("event_time"),
         pl.Series("watermark", watermarks[late]).cast(TIME),
     )
-    return rows.filter(~mask), judged
+    return rows.filter(~mask), judged.with_columns(LATENESS_US)
 
 
 def split_passed(

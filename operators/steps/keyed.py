@@ -14,6 +14,7 @@ from operators import metrics
 from operators.columns.frames import stacked
 from operators.columns.times import in_micros
 from operators.records.batches import Batch, Progress, merge
+from operators.records.tables import LATENESS_US
 from operators.state.event_time_buffer import HASH, LATE_ROWS, OFFSET, PARTITION
 from operators.state.snapshots import State
 from operators.steps.routing import LATE, Routed, add_rows, to_all_groups
@@ -51,8 +52,10 @@ def route(
 def _late(frame: pl.DataFrame, make: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
     """Return late records as LATE_ROWS, without those that keyed rows leave out."""
     places = {"source_partition": PARTITION, "source_offset": OFFSET}
-    return frame.select(*LATE_ROWS).join(
-        make(frame), left_on=list(places), right_on=list(places.values()), how="semi"
+    return (
+        frame.with_columns(LATENESS_US)
+        .select(*LATE_ROWS)
+        .join(make(frame), left_on=list(places), right_on=list(places.values()), how="semi")
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import bytewax.operators as op
 import polars as pl
@@ -13,7 +13,7 @@ from operators import metrics
 from operators.columns.frames import stacked
 from operators.metrics import observe_state
 from operators.records.batches import Batch, merge
-from operators.records.tables import COORDINATES, TIME
+from operators.records.tables import LATENESS_US, TIME, late_columns
 from operators.steps.routing import LATE, Routed, add_rows, to_all_groups
 from operators.windows import (
     KEY_HASH,
@@ -32,28 +32,17 @@ from operators.windows import (
     new_panes,
 )  # fmt: skip
 
-
-def late_columns(names: Sequence[str]) -> dict[str, pl.DataType]:
-    """Return the columns of late records, `names` being texts of the record's own.
-
-    A row for each window that a record missed; `lateness_us` is how far the record's event time
-    was behind the watermark that it was judged by.
-    """
-    return {
-        **COORDINATES,
-        **dict.fromkeys(names, pl.String()),
-        "event_time": TIME,
-        "step": pl.String(),
-        "window_start": TIME,
-        "window_end": TIME,
-        "watermark": TIME,
-        "lateness_us": pl.Int64(),
-    }
+MISSED: Final[dict[str, pl.DataType]] = {
+    "step": pl.String(),
+    "window_start": TIME,
+    "window_end": TIME,
+}
+"""Columns of late records that tell the window: there is a row for each that a record missed."""
 
 
 @dataclass(frozen=True)
 class WindowOut:
-    """Streams of `window`: frames of panes, and frames of `late_columns`."""
+    """Streams of `window`: frames of panes, and frames of late records, see `MISSED`."""
 
     panes: Stream[pl.DataFrame]
     late: Stream[pl.DataFrame]
@@ -71,20 +60,19 @@ _Item = tuple[str, Routed | _Task | pl.DataFrame]
 
 
 def late_rows(step: str, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Return `Judged.late` as rows of `late_columns`; columns that it lacks are null."""
-    columns = late_columns(names)
-    behind = pl.col("watermark") - pl.col("event_time").to_physical()
-    rows = as_times(rows).with_columns(
-        pl.lit(step).alias("step"),
-        behind.alias("lateness_us"),
-        pl.col("watermark").cast(TIME),
-        *(
-            pl.lit(None, t).alias(n)
-            for n, t in columns.items()
-            if n not in (*rows.columns, "step", "lateness_us")
-        ),
+    """Return `Judged.late` as late records told by `names`; columns that it lacks are null."""
+    columns = late_columns(names, MISSED)
+    lacking = columns.keys() - {*rows.columns, "step", "lateness_us"}
+    return (
+        as_times(rows)
+        .with_columns(
+            pl.lit(step).alias("step"),
+            LATENESS_US,
+            pl.col("watermark").cast(TIME),
+            *(pl.lit(None, columns[name]).alias(name) for name in lacking),
+        )
+        .select(*columns)
     )
-    return rows.select(*columns)
 
 
 def assign(
@@ -96,7 +84,7 @@ def assign(
 ) -> list[tuple[str, Routed | pl.DataFrame]]:
     """Return what each key group gets, and under the key LATE what is late.
 
-    `told` are the columns that late records are told by, see `late_columns`.
+    `told` are the columns that late records are told by.
     """
     routed = to_all_groups([batch.progress for batch in batches], groups)
     frame = merge(batches)

@@ -24,7 +24,7 @@ LEFT = Side("l", ("key",), {"key": "key", "left": "value"}, TYPES)
 RIGHT = Side("r", ("key",), {"right": "value"}, TYPES)
 
 
-def reordering(case: dict[str, Any]) -> tuple[list[Event], dict[str, int]]:
+def arrivals(case: dict[str, Any]) -> tuple[list[Event], dict[str, int]]:
     """The events in order of arrival with their watermarks, and the topics' sizes."""
     sizes = {
         topic: 1 + max((a[1] for a in case["arrivals"] if a[0] == topic), default=0)
@@ -47,7 +47,7 @@ def reordering(case: dict[str, Any]) -> tuple[list[Event], dict[str, int]]:
 def run(
     case: dict[str, Any], kind: str, at_once: int, restart: bool
 ) -> tuple[list[Any], int, list[Any]]:
-    ordered, sizes = reordering(case)
+    ordered, sizes = arrivals(case)
     options = dict(case["join"])
     if options.pop("deleted", False):
         options["deleted"] = "gone"

@@ -32,13 +32,13 @@ def pattern(case: dict[str, Any]) -> Pattern:
 def test_case(case, at_once, restart):
     assert case["pins"]
     seq, bound = pattern(case), case.get("bound", 0)
-    reordering = [(*a, 0) if len(a) == 3 else tuple(a) for a in case["arrivals"]]
-    size = 1 + max(a[3] for a in reordering)
+    arrivals = [(*a, 0) if len(a) == 3 else tuple(a) for a in case["arrivals"]]
+    size = 1 + max(a[3] for a in arrivals)
     by_partition = events(
-        "t", [[(a[1], a[0], a[2]) for a in reordering if a[3] == p] for p in range(size)], bound
+        "t", [[(a[1], a[0], a[2]) for a in arrivals if a[3] == p] for p in range(size)], bound
     )
     queues = {p: iter([e for e in by_partition if e.partition == p]) for p in range(size)}
-    ordered = [next(queues[a[3]]) for a in reordering]
+    ordered = [next(queues[a[3]]) for a in arrivals]
     store, rows, late, marks = Durable(lambda: OpenMatches(seq, {"t": size})), [], 0, {}
     for start in range(0, len(ordered), at_once):
         mine = ordered[start : start + at_once]

@@ -138,10 +138,12 @@ def test_an_interval_join_gives_the_pairs_and_the_rows_alone(tmp_path, stops, wo
         "key", lv="value", lt="event_time", rv="value_r", rt="event_time_r"
     )
     same(rows, expected)
-    missed = pl.concat([late(records("l")), late(records("r"))])
+    missed = pl.concat([late(records("l")), late(records("r"))]).with_columns(
+        lateness_us=(pl.col("watermark") - pl.col("event_time")).dt.total_microseconds()
+    )
     places = ["source_topic", "source_partition", "source_offset", "event_time", "watermark"]
     assert missed.height > 5
-    assert too_late.sort(places).equals(missed.select(places).sort(places))
+    assert too_late.sort(places).equals(missed.select(*places, "lateness_us").sort(places))
 
 
 def test_the_metrics_show_the_state_of_each_key_group(tmp_path):

@@ -11,7 +11,8 @@ from bytewax.testing import TestingSink, run_main
 
 from operators.connectors import recovery
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Batch, Progress
-from operators.steps.windows import aggregate, late_columns
+from operators.records.tables import late_columns
+from operators.steps.windows import MISSED, aggregate
 from operators.windows import Windows, agg, session, sliding, tumbling
 from tests.operators.steps.crashing import Crashing
 from tests.operators.windows.model import Record, expected, frame, shown
@@ -76,7 +77,7 @@ def test_any_batches_give_the_panes_of_the_model(kind, size):
     model, missed = expected(windows_of(kind), records())
     assert shown(windows_of(kind), panes) == model
     rows = pl.concat(late)
-    assert rows.schema == pl.Schema(late_columns(()))
+    assert rows.schema == pl.Schema(late_columns((), MISSED))
     place = ["source_partition", "source_offset", pl.col("window_start").to_physical()]
     assert sorted(rows.select(place).rows()) == missed
     assert set(rows["step"]) == {"windows"}

@@ -45,7 +45,7 @@ def spec(case: dict[str, Any]) -> Windows:
     return Windows(("key",), MAKERS[kind](options.pop(kind), **options), aggregates, **options_)
 
 
-def reordering(case: dict[str, Any]) -> list[Record | int]:
+def arrivals(case: dict[str, Any]) -> list[Record | int]:
     """The records with their partitions' watermarks; a number is a partition gone idle."""
     largest: dict[int, int] = {}
     offsets: dict[int, int] = {}
@@ -65,7 +65,7 @@ def reordering(case: dict[str, Any]) -> list[Record | int]:
 
 
 def run(case: dict[str, Any], at_once: int, restart: bool) -> tuple[Any, int, list[Any]]:
-    windows, ordered = spec(case), reordering(case)
+    windows, ordered = spec(case), arrivals(case)
     partitions = case.get(
         "partitions", 1 + max(r.partition for r in ordered if isinstance(r, Record))
     )
@@ -123,7 +123,7 @@ def test_case(case: dict[str, Any], at_once: int) -> None:
 
 @pytest.mark.parametrize("case", WITHOUT_IDLE)
 def test_the_model_agrees(case: dict[str, Any]) -> None:
-    panes, late = expected(spec(case), reordering(case))
+    panes, late = expected(spec(case), arrivals(case))
     rows = {tuple(row[:4]): tuple(row[4:]) for row in case["rows"]}
     assert {key: values for key, (_, values) in panes.items()} == rows
     assert late == sorted(map(tuple, case.get("late", [])))
