@@ -96,13 +96,13 @@ def unavailable(
     uri: str, error: BaseException, *, reading: bool = False
 ) -> StorageUnavailableError:
     """Return what to raise of a table that cannot be opened, written or, if `reading`, read."""
-    what = (
-        "Is the bucket there, and are the cloud's credentials those of one who may write to it?"
-        if local_folder(uri) is None
-        else "Is there space, and may this user write there?"
-    )
-    if reading:
+    remote, do = local_folder(uri) is None, "read" if reading else "write to"
+    if remote:
+        what = f"Is the bucket there, and are the cloud's credentials those of one who may {do} it?"
+    elif reading:
         what = "Are its files there and may this user read them, or did a vacuum take them?"
+    else:
+        what = "Is there space, and may this user write there?"
     return StorageUnavailableError(f"table {uri}: {reason(error)}. {what}")
 
 
