@@ -82,11 +82,16 @@ def load(*streams: Stream) -> Loaded:
 
 
 def rules_of(stream: Stream, settings: Settings) -> RuleSet | None:
-    """Return the rules of a stream, None if it has none; raises FeatureError and RuleError."""
+    """Return the rules of a stream that flows evaluate, None if it has no rules at all.
+
+    Of a draft or a paused rule only its file's form is looked at: neither keeps a flow from
+    starting. Raises FeatureError and RuleError.
+    """
     folder = settings.of(stream).rules
     if folder is None:
         return None
-    return RuleSet(load_rules(folder), stream.columns, stream.id, stream.key)
+    evaluated = [each for each in load_rules(folder) if each.evaluated]
+    return RuleSet(evaluated, stream.columns, stream.id, stream.key)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from operators.records.batches import Batch, RawBatch, merge
 from operators.records.raw import ingested
 from operators.records.rejects import Breaker
 from operators.rules.rules import RuleSet
+from operators.rules.status import live
 from operators.steps.decode import Contract, decode
 from operators.steps.dedup import DedupStore, dedup
 from operators.steps.features import features
@@ -122,7 +123,7 @@ def _behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.
 def send(
     records: Records, stream: Stream, sink: Sink[Any], *, dlq: str | None, alerts: str | None
 ) -> None:
-    """Send a stream's rejects and alerts to the topics that are named."""
+    """Send a stream's rejects, and alerts of what is live, to the topics that are named."""
     messages = []
     if dlq is not None:
         messages.append(
@@ -131,7 +132,7 @@ def send(
     if alerts is not None and records.alerts is not None:
         keyed = partial(alert_messages, key=stream.key)
         messages.append(
-            op.map("alert_messages", records.alerts, lambda rows: (alerts, keyed(rows)))
+            op.map("alert_messages", records.alerts, lambda rows: (alerts, keyed(live(rows))))
         )
     names = [name for name in (dlq, alerts) if name is not None]
     reached = op.flat_map(

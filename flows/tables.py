@@ -1,6 +1,6 @@
 """Tables: those of a stream, with what their rows are made by today."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Final
@@ -11,7 +11,9 @@ from flows.streams.settings import StreamSettings
 from operators.connectors.delta.definitions import History, Told
 from operators.event_time.watermarks import Bounds
 from operators.records.tables import Table
+from operators.rules.rule import OWN_COLUMNS, Rule
 from operators.rules.rules import RuleSet
+from operators.rules.status import LIVE
 from operators.windows import Windows
 
 LATENESS: Final = "lateness"
@@ -29,6 +31,16 @@ def rule(name: str) -> str:
     return f"rule {name}"
 
 
+def status(name: str) -> str:
+    """Return what a rule's status is called: its `standing`, told where it is not just live."""
+    return f"status {name}"
+
+
+def own_column(name: str) -> str:
+    """Return what a column of alerts is called that earlier releases have not written."""
+    return f"column {name}"
+
+
 def aggregate(name: str) -> str:
     """Return what the definition of a window's aggregate is called."""
     return f"aggregate {name}"
@@ -43,8 +55,8 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
     """Return every table of a stream with what its rows are made by.
 
     What a feature is made by may change from one row to the next, and so may a rule, that of the
-    features that it reads included. Of a window all rows are by one lateness, one definition, and
-    one of each aggregate that they have.
+    features that it reads included, and its status. Of a window all rows are by one lateness, one
+    definition, and one of each aggregate that they have.
     """
     late = {LATENESS: str(micros(own.allowed_lateness))}
     features = columns_of_features(stream)
@@ -52,15 +64,7 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
     silver[out_of_orderness(own.topic)] = str(micros(own.out_of_orderness))
     definitions = {
         stream.silver.name: silver,
-        stream.alerts.name: {
-            rule(each.id): "; ".join(
-                [
-                    each.definition,
-                    *(f"{n} {features[n]}" for n in sorted(each.reads & features.keys())),
-                ]
-            )
-            for each in (rules.rules if rules else ())
-        },
+        stream.alerts.name: _of_rules(rules.rules if rules else (), features),
     }
     fixed = {stream.late.name: late}
     for name, windows in stream.windows.items():
@@ -73,6 +77,17 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
         )
         for each in stream.all_tables
     ]
+
+
+def _of_rules(rules: Iterable[Rule], features: Mapping[str, str]) -> dict[str, str]:
+    found = {own_column(name): "1" for name in OWN_COLUMNS}
+    for each in rules:
+        read = (f"{name} {features[name]}" for name in sorted(each.reads & features.keys()))
+        found[rule(each.id)] = "; ".join([each.definition, *read])
+        # Apart from what it finds, so that it may change while that is still held to the rule.
+        if each.standing != LIVE:
+            found[status(each.id)] = each.standing
+    return found
 
 
 def columns_of_features(stream: Stream) -> dict[str, str]:
@@ -106,11 +121,14 @@ def _before(found: list[Told], topic: str) -> Iterable[tuple[int, dict[int, int]
 
 
 def rules_since(told: History | None, topic: str) -> dict[str, dict[int, int]]:
-    """Return, by rule and partition, up to which offsets a rule as it was has spoken, inclusive."""
-    return {
-        name.removeprefix(rule("")): {
-            p: last for (source, p), last in each[-1].written.items() if source == topic
-        }
-        for name, each in (told or {}).items()
-        if name.startswith(rule("")) and each[-1].written
-    }
+    """Return, by rule and partition, up to which offsets a rule as it was has spoken, inclusive.
+
+    As it was is also with another status.
+    """
+    found: dict[str, dict[int, int]] = {}
+    for name, entries in (told or {}).items():
+        if name.startswith((rule(""), status(""))) and entries[-1].written:
+            last = found.setdefault(name.partition(" ")[2], {})
+            for partition, offset in entries[-1].written_of(topic).items():
+                last[partition] = max(offset, last.get(partition, -1))
+    return found

@@ -22,7 +22,9 @@ DEDUP_DOUBTFUL: Final = Counter(
 )
 LATE: Final = Counter("millstream_late", "Records that were late for a window.", ["step"])
 WINDOWS: Final = Counter("millstream_windows", "Windows closed.", ["step"])
-ALERTS: Final = Counter("millstream_alerts", "Alerts raised.", ["rule"])
+ALERTS: Final = Counter(
+    "millstream_alerts", "Alerts raised, by rule and its status.", ["rule", "status"]
+)
 WATERMARK_LAG: Final = Gauge(
     "millstream_watermark_lag_seconds",
     "Wall clock minus the partition's watermark.",

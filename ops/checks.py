@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 from polars.exceptions import PolarsError
-from pydantic import ValidationError
 
 from flows.streams import Stream
 from operators.features import Feature, Source, read_feature
 from operators.rules.cases import failing_case
-from operators.rules.rules import Rule, RuleError, RuleSet
+from operators.rules.rule import Rule
+from operators.rules.rules import RuleError, RuleSet, read_rule
 
 
 @dataclass(frozen=True)
@@ -73,21 +73,10 @@ def check_rule(stream: Stream, path: Path) -> tuple[Rule | None, int, list[Probl
     file = _File(path)
     if file.problems:
         return None, 0, file.problems
-    try:
-        rule = Rule.model_validate(file.stated)
-    except ValidationError as error:
-        return (
-            None,
-            _cases(file.stated),
-            [
-                file.at(e["loc"], f"{'.'.join(map(str, e['loc']))}: {e['msg']}")
-                for e in error.errors()
-            ],
-        )
-    found = list(_wrong(stream, rule))
-    if rule.id != path.stem:
-        found.append((("id",), f"its id is {rule.id}, not the file's name"))
-    return rule, len(rule.cases), [file.at(place, text) for place, text in found]
+    rule, found = read_rule(file.stated, path.stem)
+    if rule is not None:
+        found = [*_wrong(stream, rule), *found]
+    return rule, _cases(file.stated), [file.at(place, text) for place, text in found]
 
 
 def _wrong(stream: Stream, rule: Rule) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -10,7 +10,7 @@ from polars.exceptions import PolarsError
 
 from flows.streams import Stream
 from operators.columns.expressions import select_rows
-from operators.rules.rules import Rule
+from operators.rules.rule import Rule
 
 EVENTS: Final = 20_000
 """As many as a full batch has."""

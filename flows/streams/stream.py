@@ -15,7 +15,7 @@ from operators.features import Coded, Feature, Features, Former, Source, load_fe
 from operators.records.raw import RAW_COLUMNS, REJECT_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
 from operators.rules.cases import Fixture
-from operators.rules.rules import alert_columns
+from operators.rules.rule import alert_columns
 from operators.steps.dedup import duplicate_columns
 from operators.steps.windows import MISSED
 from operators.windows import Session, Windows

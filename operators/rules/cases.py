@@ -11,7 +11,8 @@ import polars as pl
 import schemas
 from operators.avro import Decoder
 from operators.records.tables import COORDINATES, TIME
-from operators.rules.rules import Case, Rule, RuleError, RuleSet
+from operators.rules.rule import Case, Rule
+from operators.rules.rules import RuleError, RuleSet
 
 START: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
 """When the first event of a case takes place."""

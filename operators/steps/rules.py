@@ -1,5 +1,6 @@
-"""Rules: payments to alerts, and what a rule could not be evaluated on to rejects."""
+"""Rules: events to alerts, and what a rule could not be evaluated on to rejects."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import bytewax.operators as op
@@ -45,8 +46,9 @@ def detect(step_id: str, up: Stream[Batch], rules: RuleSet) -> RulesOut:
         verdict = rules.evaluate(merge(batches))
         result = []
         if verdict.alerts.height:
-            for rule, count in verdict.alerts["rule_id"].value_counts().iter_rows():
-                metrics.ALERTS.labels(rule).inc(count)
+            each = verdict.alerts.select("rule_id", "rule_status").iter_rows()
+            for labels, count in Counter(each).items():
+                metrics.ALERTS.labels(*labels).inc(count)
             result.append((True, verdict.alerts))
         if verdict.failures:
             for failure in verdict.failures:

@@ -9,6 +9,7 @@ from flows.streams import Stream
 from operators.rules.rules import RuleSet
 from ops.verify.report import Check, only_once
 from ops.verify.since import Compared
+from ops.verify.statuses import Statuses
 from ops.verify.topics import PLACE
 
 _PLACE: Final = list(PLACE)
@@ -19,13 +20,15 @@ def check_alerts(
     stream: Stream,
     rules: RuleSet,
     compared: Compared,
+    were: Statuses,
     silver: pl.DataFrame,
     alerts: pl.DataFrame,
     rejects: pl.DataFrame,
 ) -> list[Check]:
     """Compare the alerts and the rejects of rules with what silver's rows make them.
 
-    Those of rules as they were before, which `compared` leaves out, are counted.
+    Those of rules as they were before, which `compared` leaves out, are counted; `were` knows the
+    statuses that rules have had.
     """
     repeated = alerts.group_by("alert_id").len("times").filter(pl.col("times") > 1)
     verdict = rules.evaluate(silver)
@@ -41,8 +44,8 @@ def check_alerts(
     mine = compared.of(alerts)
     equal = only_once(
         f"{stream.alerts.name} equals the rules on silver, row for row",
-        compared.of(verdict.alerts),
-        mine,
+        were.without_unwritten(were.of(compared.of(verdict.alerts))),
+        were.without_unwritten(mine),
         deleted=alerts.height - mine.height,
     )
     return [

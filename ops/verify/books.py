@@ -20,11 +20,13 @@ from operators.connectors.delta.table import Fence, table_uri
 from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
 from operators.event_time.watermarks import Bounds
+from operators.rules.status import LIVE
 from ops.verify.alerts import check_alerts
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.features import check_features
 from ops.verify.report import Check, Report, only_once
 from ops.verify.since import since, since_aggregates, since_rules
+from ops.verify.statuses import Statuses, sent
 from ops.verify.topics import reject_ids, sent_once, source_records, still_there
 from ops.verify.windows import check_windows
 
@@ -226,36 +228,48 @@ class _Books:
         assert rules is not None  # noqa: S101 # a stream with rules
         handle = self._tables.handle(stream.alerts.name)
         alerts = self._tables.read(stream.alerts.name, stream.alerts.columns)
-        self.counts["alerts"] += alerts.height
-        self.alerts_by_rule += Counter(alerts["rule_id"].to_list())
+        self.counts["alerts"] += sent(alerts).height
+        self.alerts_by_rule += Counter(
+            rule if status in (None, LIVE) else f"{rule} ({status})"
+            for rule, status in alerts.select("rule_id", "rule_status").iter_rows()
+        )
         silver = self._tables.read(stream.silver.name, stream.columns)
         compared = since_rules(history(handle) or {}, stream, self._own, rules)
-        return check_alerts(stream, rules, compared, silver, alerts, rejects)
+        return check_alerts(stream, rules, compared, self._statuses(), silver, alerts, rejects)
+
+    def _statuses(self) -> Statuses:
+        told = history(self._tables.handle(self._stream.alerts.name)) or {}
+        return Statuses(told, self._own.topic, self._stream.key)
 
     def _check_sent(self) -> list[Check]:
         stream, own, tables = self._stream, self._own, self._tables
         kafka = self._settings.kafka
         source = identify(kafka, [own.topic], 10)[own.topic]
         rejects = tables.read(stream.quarantine.name, ["code", "source_topic", *_PLACE])
-        sent = {own.dlq_topic: (stream.quarantine, reject_ids(rejects))}
+        expected = {own.dlq_topic: (stream.quarantine.name, reject_ids(rejects))}
         today: dict[str, Callable[[str], bool]] = {}
         rules = rules_of(stream, self._settings)
         if rules is not None:
-            ids = tables.read(stream.alerts.name, ["alert_id"]).select(id="alert_id")
-            sent[own.alerts_topic] = stream.alerts, ids
+            alerts = tables.read(stream.alerts.name, stream.alerts.columns)
+            live = sent(alerts)
+            those = " that is live" if live.height < alerts.height else ""
+            expected[own.alerts_topic] = stream.alerts.name + those, live.select(id="alert_id")
             declared = {f"{each.id}@{each.version}" for each in rules.rules}
+            were = self._statuses()
             # What was sent in an epoch that a crash ended, before its rules were others.
-            today[own.alerts_topic] = lambda name: name.partition("/")[0] in declared
+            today[own.alerts_topic] = lambda name: (
+                name.partition("/")[0] in declared and not were.was_live(name)
+            )
         return [
             sent_once(
-                f"{topic} holds every row of {table.name}, once",
+                f"{topic} holds every row of {rows}, once",
                 kafka,
                 topic,
                 ids,
                 source,
                 today.get(topic),
             )
-            for topic, (table, ids) in sent.items()
+            for topic, (rows, ids) in expected.items()
         ]
 
 

@@ -11,7 +11,7 @@ from flows.messages import alert_messages, reject_messages
 from operators.records.batches import Progress, RawBatch
 from operators.records.raw import REJECT_COLUMNS, refused
 from operators.records.rejects import Refusal, Stage
-from operators.rules.rules import alert_columns
+from operators.rules.rule import alert_columns
 
 ALERT = {
     "alert_id": "velocity@1/payments/2/17", "rule_id": "velocity", "rule_version": 1,

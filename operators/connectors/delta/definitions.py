@@ -35,6 +35,10 @@ class Told:
         """Return the last offsets of a topic's partitions before it counted."""
         return {p: offset for (name, p), offset in self.offsets.items() if name == topic}
 
+    def written_of(self, topic: str) -> dict[int, int]:
+        """Return those that the table itself accounted for."""
+        return {p: offset for (name, p), offset in self.written.items() if name == topic}
+
 
 History = dict[str, list[Told]]
 """What has been told by each name, the oldest first."""

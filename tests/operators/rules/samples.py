@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from flows.streams import PAYMENTS
-from operators.rules.rules import Rule, RuleSet
+from operators.rules.rule import Rule
+from operators.rules.rules import RuleSet
 
 GOOD = {
     "id": "r",

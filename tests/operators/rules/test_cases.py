@@ -3,7 +3,8 @@ import pytest
 
 from flows.streams import PAYMENTS
 from operators.rules.cases import events, failing, run_case
-from operators.rules.rules import Case, RuleError
+from operators.rules.rule import Case
+from operators.rules.rules import RuleError
 from tests.operators.rules.samples import rule
 
 

@@ -2,7 +2,8 @@ import polars as pl
 import pytest
 
 from flows.streams import PAYMENTS
-from operators.rules.rules import RuleError, alert_columns, load_rules
+from operators.rules.rule import alert_columns
+from operators.rules.rules import RuleError, load_rules
 from tests.operators.rules.samples import of_payments, rule
 
 
