@@ -10,6 +10,7 @@ from typing import Any
 from flows import settings as settings_
 from flows.streams import STREAMS, Stream
 from operators.features import FeatureError
+from operators.rules.rule import Rule
 from ops.backtest import cli as backtest_cli
 from ops.checks import Problem, check_features, check_rule
 from ops.rule_cost import cost, made_up
@@ -27,8 +28,8 @@ def add_parser(subparsers: Any) -> None:
         description="Check every rule of a folder, and every feature in its folder features, by "
         "default those that each stream's flow would use: that they parse, that their columns are "
         "there and their expressions of the right type, and that the rules' cases hold. Names "
-        "every problem of every file with its line, and what each right rule costs, timed on "
-        "events made up. Exit status 1 if there is any problem.",
+        "every problem of every file with its line, and of each right rule its status, its owner "
+        "and what it costs, timed on events made up. Exit status 1 if there is any problem.",
     )
     check.add_argument("folder", type=Path, nargs="?", metavar="FOLDER")
     check.add_argument(
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     problems: list[Problem] = []
     counts = {"rules": 0, "cases": 0, "features": 0}
     costs: dict[str, float | None] = {}
+    right: dict[str, Rule] = {}
     for stream, folder in folders:
         if folder is None or not folder.is_dir():
             settings_.refuse(f"{folder} is no folder", 2)
@@ -64,12 +66,13 @@ def run(args: argparse.Namespace) -> int:
             if rule is not None and not wrong:
                 # Two streams may each have one of that name.
                 name = f"{stream.name}/{rule.id}" if rule.id in costs else rule.id
-                costs[name] = cost(rule, made_up(stream))
+                right[name], costs[name] = rule, cost(rule, made_up(stream))
             counts["rules"] += 1
             counts["cases"] += cases
     if args.json:
         rounded = {name: took and round(took, 1) for name, took in costs.items()}
-        told = {**counts, "cost_us_per_1000_events": rounded}
+        details = {name: rule.details for name, rule in right.items()}
+        told = {**counts, "rule_details": details, "cost_us_per_1000_events": rounded}
         json.dump(told | {"problems": [asdict(p) for p in problems]}, sys.stdout, indent=2)
         print()
     else:
@@ -77,10 +80,16 @@ def run(args: argparse.Namespace) -> int:
             print(f"{each.file}:{each.line}: {each.problem}")
         for name, took in costs.items():
             shown = "unknown" if took is None else f"{took:,.1f} µs"
-            print(f"{name}: {shown} per 1,000 events")
+            print(f"{name}: {_said(right[name])}{shown} per 1,000 events")
         counted = ", ".join(f"{count} {name}" for name, count in counts.items())
         print(f"{counted}, {len(problems)} problems")
     return 1 if problems else 0
+
+
+def _said(rule: Rule) -> str:
+    """Return a rule's status, and who owns it if that is known."""
+    owner = "" if rule.owner is None else f"of {rule.owner}, "
+    return f"{rule.standing}, {owner}"
 
 
 def _with_features(stream: Stream, folder: Path) -> tuple[Stream, list[Problem]]:

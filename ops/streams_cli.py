@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from flows import settings as settings_
 from flows.streams import STREAMS, Stream
 from operators.features import FeatureError
 from operators.rules.rules import RuleError, load_rules
+from operators.rules.status import standing
 
 
 def add_parser(subparsers: Any) -> None:
@@ -21,9 +23,9 @@ def add_parser(subparsers: Any) -> None:
         "streams",
         help="list the streams that are declared",
         description="List every stream with its topic, its record and the record's schema "
-        "versions, the id that makes an event, its features and its rules with their versions, its "
-        "windows and its tables. Topics, features and rules are as declared, or as the environment "
-        "sets them.",
+        "versions, the id that makes an event, its features and its rules with their versions, "
+        "statuses and owners, its windows and its tables. Topics, features and rules are as "
+        "declared, or as the environment sets them.",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     parser.set_defaults(func=run)
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     table = Table(box=None, show_header=False, pad_edge=False)
     for each in found:
-        rules = [f"{rule} v{version}" for rule, version in each["rules"].items()]
+        rules = [_said(rule, told) for rule, told in each["rule_details"].items()]
         versions = ", ".join(map(str, each["versions"]))
         table.add_row(f"[bold]{each['stream']}[/]")
         for name, text in (
@@ -58,9 +60,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _said(rule: str, told: Mapping[str, Any]) -> str:
+    stands = standing(told["status"], told["rollout"])
+    owner = "" if told["owner"] is None else f", {told['owner']}"
+    return f"{rule} v{told['version']} ({stands}{owner})"
+
+
 def _told(stream: Stream) -> dict[str, Any]:
     own = settings_.declared(stream)
     stream = stream.with_rules(own.rules)
+    rules = load_rules(own.rules) if own.rules else []
     return {
         "stream": stream.name,
         "topic": own.topic,
@@ -70,6 +79,7 @@ def _told(stream: Stream) -> dict[str, Any]:
         "key": stream.key,
         "features": stream.features.definitions,
         "windows": list(stream.windows),
-        "rules": {r.id: r.version for r in load_rules(own.rules)} if own.rules else {},
+        "rules": {each.id: each.version for each in rules},
+        "rule_details": {each.id: each.details for each in rules},
         "tables": [table.name for table in stream.all_tables],
     }

@@ -17,7 +17,9 @@ from flows import settings as settings_
 from flows.pipeline import micros
 from flows.streams import PAYMENTS, STREAMS, Stream
 from operators.features import FeatureError
+from operators.rules.rule import Rule
 from operators.rules.rules import RuleError, RuleSet, load_rules
+from operators.rules.status import LIVE
 from ops.backtest.labels import (
     DAY,
     Labels,
@@ -49,7 +51,8 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--rules", type=Path, metavar="FOLDER",
-        help="the candidates, with features in its folder features (default: the live rules)",
+        help="the candidates, whatever their status, with features in its folder features (default: "
+        "those of the live rules' folder)",
     )  # fmt: skip
     parser.add_argument(
         "--stream", choices=[each.name for each in STREAMS if each.rules],
@@ -83,8 +86,7 @@ def backtest(args: argparse.Namespace) -> int:
         _refuse(args)
         (stream,) = (each for each in STREAMS if each.name == args.stream)
         own = settings_.declared(stream)
-        live = _side(stream, own.rules)
-        side = _side(stream, args.rules) if args.rules else live
+        side, live = _sides(stream, args.rules, own.rules)
         past = _past(args, stream, own.topic)
         labels = _labels(args, stream, past)
     except (
@@ -167,10 +169,24 @@ def _refuse(args: argparse.Namespace) -> None:
         raise ValueError(f"--html: no folder {args.html.absolute().parent}")
 
 
-def _side(stream: Stream, folder: Path | None) -> Side:
+def _sides(stream: Stream, candidates: Path | None, folder: Path | None) -> tuple[Side, Side]:
+    """Return the candidates, or all rules of the live folder, and the live rules.
+
+    Both are one where all of that are live for all.
+    """
     assert folder is not None  # noqa: S101 # of a stream with rules
+    rules = load_rules(folder)
+    live = _side(stream, folder, [each for each in rules if each.status == LIVE], live=True)
+    if candidates is not None:
+        return _side(stream, candidates, load_rules(candidates)), live
+    if all(each.standing == LIVE for each in rules):
+        return live, live
+    return _side(stream, folder, rules), live
+
+
+def _side(stream: Stream, folder: Path, rules: list[Rule], *, live: bool = False) -> Side:
     found = stream.with_rules(folder)
-    return Side(found, RuleSet(load_rules(folder), found.columns, found.id, found.key))
+    return Side(found, RuleSet(rules, found.columns, found.id, found.key), live)
 
 
 def _past(args: argparse.Namespace, stream: Stream, topic: str) -> Past:

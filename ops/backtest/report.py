@@ -80,12 +80,14 @@ def report(
 ) -> Report:
     """Work out all figures over `days`; `live` is the other side of the outcome, if there is one.
 
+    Each rule is taken as if it were live for all; the total is of those that `side` has `counted`.
     Days are numbers since 1970, in a row.
     """
     events, candidates = outcome.events, outcome.hits[0]
     lives = outcome.hits[-1]
     taken = {name: Taken.by(events, hits) for name, hits in candidates.items()}
-    total = Taken.by(events, *candidates.values())
+    counted = side.counted
+    total = Taken.by(events, *(candidates[name] for name in counted))
     live_taken = {name: Taken.by(events, hits) for name, hits in lives.items()}
     before = Taken.by(events, *lives.values())
 
@@ -106,7 +108,7 @@ def report(
 
     rules = {
         rule.id: {
-            "version": rule.version,
+            **rule.details,
             **figures(taken[rule.id]),
             **against_live(taken[rule.id], partial(alone, rule.id)),
             "failures": outcome.failures[0][rule.id],
@@ -127,7 +129,7 @@ def report(
     return Report(
         {**about, **_counts(events, outcome, days, labelled)},
         rules,
-        figures(total) | against_live(total, lambda: total),
+        {"rules": counted} | figures(total) | against_live(total, lambda: total),
         None if live is None else figures(before),
         by_day(total, before, days),
         weeks(total.judged, days) if labelled else [],

@@ -10,6 +10,7 @@ from flows.streams import Stream
 from operators.columns.frames import filtered
 from operators.features.partition import PartitionFeatures
 from operators.rules.rules import RuleSet
+from operators.rules.status import LIVE, live
 from ops.backtest.events import Collected, Events, Hits
 from ops.backtest.labels import Labels
 from ops.backtest.past import Past
@@ -17,10 +18,20 @@ from ops.backtest.past import Past
 
 @dataclass(frozen=True)
 class Side:
-    """Rules, and the stream with the features that they may use."""
+    """Rules, and the stream with the features that they may use.
+
+    Candidates count whatever their status is; of `live` rules what they are live for.
+    """
 
     stream: Stream
     rules: RuleSet
+    live: bool = False
+
+    @property
+    def counted(self) -> list[str]:
+        """The rules that stop something were these the live ones: those live, or all if none is."""
+        found = [each.id for each in self.rules.rules if each.status == LIVE]
+        return found or [each.id for each in self.rules.rules]
 
     def covers(self, other: "Side") -> bool:
         """Tell whether it has all features of another, each defined alike."""
@@ -98,15 +109,16 @@ def run(
             for at, side in enumerate(sides):
                 frame = frames[features.source[at]]
                 verdict = side.rules.evaluate(frame)
-                collected.add_alerts(at, frame, verdict.alerts)
+                found = live(verdict.alerts) if side.live else verdict.alerts
+                collected.add_alerts(at, frame, found)
                 failures[at] += Counter(each.rule.id for each in verdict.failures)
         done += rows.height
         told(done)
     events, hits = collected.events()
-    found: list[dict[str, Hits]] = [
+    by_rule: list[dict[str, Hits]] = [
         {rule.id: hits.get((at, rule.id), Hits.none()) for rule in side.rules.rules}
         for at, side in enumerate(sides)
     ]
     return Outcome(
-        events, found, failures, collected.unlabelled, collected.first, collected.last
+        events, by_rule, failures, collected.unlabelled, collected.first, collected.last
     )

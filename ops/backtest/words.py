@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from operators.rules.status import LIVE, Status, standing
 from ops.backtest.report import Report
 
 # ISO 4217: the currencies whose minor units are not a hundredth.
@@ -136,6 +137,14 @@ def failures(report: Report) -> list[str]:
     ]
 
 
+def _mark(status: Status, rollout: str | None) -> str:
+    stands = standing(status, rollout)
+    return "" if stands == LIVE else f" ({stands})"
+
+
 def _rows(report: Report) -> dict[str, dict[str, Any]]:
-    rows = {**report.rules, "all together": report.total}
+    rows = {
+        name + _mark(row["status"], row["rollout"]): row for name, row in report.rules.items()
+    }
+    rows["all together"] = report.total
     return rows if report.live is None else rows | {"live rules": report.live}
