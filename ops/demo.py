@@ -29,7 +29,8 @@ from ops.verify.cli import show
 PARTITIONS: Final = 4
 TRY: Final = (
     "SELECT rule_id, rule_status, severity, count(*) AS alerts, "
-    "count(DISTINCT card_id) AS cards FROM gold_alerts GROUP BY rule_id, rule_status, severity ORDER BY alerts DESC"
+    "count(DISTINCT card_id) AS cards FROM gold_alerts "
+    "GROUP BY rule_id, rule_status, severity ORDER BY alerts DESC"
 )
 
 

@@ -11,6 +11,7 @@ from flows import settings as settings_
 from flows.streams import STREAMS, Stream
 from operators.features import FeatureError
 from operators.rules.rule import Rule
+from operators.rules.status import said
 from ops.backtest import cli as backtest_cli
 from ops.checks import Problem, check_features, check_rule
 from ops.rule_cost import cost, made_up
@@ -80,16 +81,14 @@ def run(args: argparse.Namespace) -> int:
             print(f"{each.file}:{each.line}: {each.problem}")
         for name, took in costs.items():
             shown = "unknown" if took is None else f"{took:,.1f} µs"
-            print(f"{name}: {_said(right[name])}{shown} per 1,000 events")
+            print(f"{name}: {shown} per 1,000 events{_said(right[name])}")
         counted = ", ".join(f"{count} {name}" for name, count in counts.items())
         print(f"{counted}, {len(problems)} problems")
     return 1 if problems else 0
 
 
 def _said(rule: Rule) -> str:
-    """Return a rule's status, and who owns it if that is known."""
-    owner = "" if rule.owner is None else f"of {rule.owner}, "
-    return f"{rule.standing}, {owner}"
+    return said(rule.status, rule.rollout, rule.owner)
 
 
 def _with_features(stream: Stream, folder: Path) -> tuple[Stream, list[Problem]]:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +13,7 @@ from flows import settings as settings_
 from flows.streams import STREAMS, Stream
 from operators.features import FeatureError
 from operators.rules.rules import RuleError, load_rules
-from operators.rules.status import standing
+from operators.rules.status import said
 
 
 def add_parser(subparsers: Any) -> None:
@@ -43,7 +42,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
     table = Table(box=None, show_header=False, pad_edge=False)
     for each in found:
-        rules = [_said(rule, told) for rule, told in each["rule_details"].items()]
+        rules = [
+            f"{rule} v{told['version']}{said(told['status'], told['rollout'], told['owner'])}"
+            for rule, told in each["rule_details"].items()
+        ]
         versions = ", ".join(map(str, each["versions"]))
         table.add_row(f"[bold]{each['stream']}[/]")
         for name, text in (
@@ -58,12 +60,6 @@ def run(args: argparse.Namespace) -> int:
             table.add_row(f"  {name}", text or "none")
     Console().print(table, highlight=False)
     return 0
-
-
-def _said(rule: str, told: Mapping[str, Any]) -> str:
-    stands = standing(told["status"], told["rollout"])
-    owner = "" if told["owner"] is None else f", {told['owner']}"
-    return f"{rule} v{told['version']} ({stands}{owner})"
 
 
 def _told(stream: Stream) -> dict[str, Any]:

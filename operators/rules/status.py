@@ -29,6 +29,14 @@ def standing(status: Status, rollout: str | None) -> str:
     return f"{LIVE}{_FOR}{rollout}"
 
 
+def said(status: Status, rollout: str | None, owner: str | None = None) -> str:
+    """Return in brackets what status a rule has, if it is not just live, and whose it is."""
+    stands = standing(status, rollout)
+    told = [stands] if stands != LIVE or owner else []
+    told += [owner] if owner else []
+    return f" ({', '.join(told)})" if told else ""
+
+
 def statuses(stands: str, rule: str, keys: pl.Series) -> pl.Series:
     """Return the status of each of a rule's alerts, by `standing` and the keys they are about.
 

@@ -51,8 +51,8 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--rules", type=Path, metavar="FOLDER",
-        help="the candidates, whatever their status, with features in its folder features (default: "
-        "those of the live rules' folder)",
+        help="the candidates, whatever their status, with features in its folder features "
+        "(default: all of the flow's own folder)",
     )  # fmt: skip
     parser.add_argument(
         "--stream", choices=[each.name for each in STREAMS if each.rules],

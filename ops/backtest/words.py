@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from operators.rules.status import LIVE, Status, standing
+from operators.rules.status import said
 from ops.backtest.report import Report
 
 # ISO 4217: the currencies whose minor units are not a hundredth.
@@ -137,14 +137,9 @@ def failures(report: Report) -> list[str]:
     ]
 
 
-def _mark(status: Status, rollout: str | None) -> str:
-    stands = standing(status, rollout)
-    return "" if stands == LIVE else f" ({stands})"
-
-
 def _rows(report: Report) -> dict[str, dict[str, Any]]:
     rows = {
-        name + _mark(row["status"], row["rollout"]): row for name, row in report.rules.items()
+        name + said(row["status"], row["rollout"]): row for name, row in report.rules.items()
     }
     rows["all together"] = report.total
     return rows if report.live is None else rows | {"live rules": report.live}

@@ -15,9 +15,11 @@ from operators.rules.rule import alert_columns
 
 ALERT = {
     "alert_id": "velocity@1/payments/2/17", "rule_id": "velocity", "rule_version": 1,
+    "rule_status": "live",
     "payment_id": "p-1", "card_id": "kärte",
     "event_time": datetime(2024, 5, 1, 12, 0, 0, 123456, UTC),
-    "severity": "high", "score": 75.5, "reason": "5 payments", "source_topic": "payments",
+    "severity": "high", "action": "review", "score": 75.5, "reason": "5 payments",
+    "source_topic": "payments",
     "source_partition": 2, "source_offset": 17,
 }  # fmt: skip
 

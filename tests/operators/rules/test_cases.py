@@ -63,7 +63,7 @@ def test_a_case_on_which_its_rule_fails_is_an_error():
 
 
 def test_a_rule_that_looks_at_other_payments_is_caught_however_it_does(monkeypatch):
-    monkeypatch.setattr("operators.rules.rules.one_row", pl.sql_expr)
+    monkeypatch.setattr("operators.rules.rule.one_row", pl.sql_expr)
     with pytest.raises(RuleError, match="depends on more than one event"):
         run_case(
             PAYMENTS.fixture,

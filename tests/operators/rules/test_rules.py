@@ -28,8 +28,9 @@ def test_an_alert_says_which_rule_which_payment_why_and_how_much():
     assert dict(verdict.alerts.schema) == alert_columns("payment_id", "card_id")
     (alert,) = verdict.alerts.to_dicts()
     assert alert == {
-        "alert_id": "r@3/payments/2/1", "rule_id": "r", "rule_version": 3, "payment_id": "p",
-        "card_id": "c", "event_time": None, "severity": "low", "score": 432.1,
+        "alert_id": "r@3/payments/2/1", "rule_id": "r", "rule_version": 3,
+        "rule_status": "live", "payment_id": "p", "card_id": "c", "event_time": None,
+        "severity": "low", "action": "review", "score": 432.1,
         "reason": "4321 is over 100",
         "source_topic": "payments", "source_partition": 2, "source_offset": 1,
     }  # fmt: skip
