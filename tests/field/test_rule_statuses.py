@@ -1,0 +1,165 @@
+"""Rules in shadow, live, live for some cards, drafts and paused ones, changed between runs."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable, write_deltalake
+
+from flows import settings as settings_
+from operators.connectors.delta.definitions import PROPERTY
+from operators.connectors.kafka.client import read_to_end
+from operators.rules.rule import OWN_COLUMNS
+from ops.verify import verify
+from tests.field.topic import Field, payment
+from tests.ops.reports import broken
+from tests.running import Flow
+
+# One table has the epoch then, others perhaps not, and the recovery store never.
+KILLED = "operators.connectors.delta.sink.sync_commit:kill"
+STOP = {"MILLSTREAM_STOP_AT_END": "true"}
+ALERTS = "gold/alerts equals the rules on silver, row for row"
+LIVE = "every row of gold/alerts that is live, once"
+
+RULE = """\
+id: {name}
+version: 1
+description: Each payment.
+severity: low
+when: {when}
+score: "1"
+reason: each
+{more}
+cases: [{{name: any, payments: [{{}}], alerts: [1]}}]
+"""
+
+
+@pytest.fixture
+def rules(local: Field) -> Path:
+    """Give the folder of the flow's rules, with none yet."""
+    folder = local.folder / "rules"
+    folder.mkdir()
+    local.settings["MILLSTREAM_RULES"] = str(folder)
+    local.create(2)
+    return folder
+
+
+def state(folder: Path, name: str, more: str = "", when: str = "amount_minor > 0") -> None:
+    (folder / f"{name}.yaml").write_text(RULE.format(name=name, more=more, when=when))
+
+
+def send(field: Field, first: int, last: int) -> None:
+    for partition in (0, 1):
+        numbers = range(first + partition, last, 2)
+        field.send(
+            *(payment(n, card_id=f"card-{n % 46}") for n in numbers), partition=partition
+        )
+
+
+def sent(field: Field) -> list[str]:
+    """Return the ids of what has been sent."""
+    config = {"bootstrap.servers": field.bootstrap}
+    found = read_to_end(config, f"{field.topic}.alerts", {0: 0, 1: 0})
+    return sorted(json.loads(message.value())["alert_id"] for message in found)
+
+
+def live(alerts: pl.DataFrame) -> list[str]:
+    # Rows of releases that knew no status have none.
+    return sorted(alerts.filter(pl.col("rule_status").fill_null("live") == "live")["alert_id"])
+
+
+def check(field: Field) -> dict[str, int]:
+    """Look that the books balance; return what was not compared, by the check."""
+    report = verify(settings_.load(field.settings))
+    assert broken(report) == []
+    return {each.name: each.deleted for each in report.checks if each.deleted}
+
+
+def test_statuses_hold_behind_kills_in_any_shape_and_change_without_a_version(
+    local: Field, rules: Path
+) -> None:
+    # What a release wrote that knew no status and no action.
+    state(rules, "all")
+    state(rules, "quiet")
+    send(local, 0, 46)
+    go_on(local)
+    uri = str(local.folder / "tables" / "gold" / "alerts")
+    before(uri)
+    assert not set(OWN_COLUMNS) & set(local.table("gold/alerts").columns)
+    assert check(local) == {}
+
+    state(rules, "quiet", "status: shadow")
+    state(rules, "part", "rollout: 40%\naction: block")
+    state(rules, "draft", "status: draft", when="nothing_of_the_kind > 1")
+    state(rules, "rest", "status: paused")
+    send(local, 46, 138)
+    go_on(local, killed=True)
+    assert "; 3 rules" in go_on(local, "-w", "2")
+    alerts = local.table("gold/alerts")
+    old = pl.col("source_offset") < 23
+    assert alerts.filter(old).select(OWN_COLUMNS).null_count().row(0) == (92, 92)
+    first = alerts.filter(~old)
+    assert first.group_by("rule_id").len().sort("rule_id").rows() == [
+        ("all", 92), ("part", 92), ("quiet", 92)
+    ]  # fmt: skip
+    assert statuses(first, "all", "quiet") == [{"live"}, {"shadow"}]
+    assert set(first.filter(rule_id="part")["action"]) == {"block"}
+    among = {*first.filter(rule_id="part", rule_status="live")["card_id"]}
+    others = {*first.filter(rule_id="part", rule_status="shadow")["card_id"]}
+    assert not among & others
+    assert 8 < len(among) < 30
+    assert sent(local) == live(alerts)
+    assert check(local) == {}
+
+    # What all has sent in the epoch that ends here is in shadow in the table, if not there yet.
+    send(local, 138, 184)
+    go_on(local, killed=True)
+    there = local.table("gold/alerts")
+    state(rules, "all", "status: shadow")
+    state(rules, "part", "rollout: 80%\naction: block")
+    state(rules, "quiet")
+    state(rules, "rest")
+    send(local, 184, 230)
+    assert "; 4 rules" in go_on(local, "-w", "2")
+    alerts = local.table("gold/alerts")
+    known = pl.col("alert_id").is_in(there["alert_id"].implode())
+    assert alerts.filter(known).sort("alert_id").equals(there.sort("alert_id"))
+    new = alerts.filter(~known)
+    assert statuses(new, "all", "quiet", "rest") == [{"shadow"}, {"live"}, {"live"}]
+    assert among < {*new.filter(rule_id="part", rule_status="live")["card_id"]}
+    more = {*sent(local)} - {*live(alerts)}
+    assert {*live(alerts)} <= {*sent(local)}
+    assert more <= {*alerts.filter(rule_id="all", rule_status="shadow")["alert_id"]}
+    assert check(local) == {}
+
+    DeltaTable(uri).update(updates={"action": "NULL"}, predicate="source_offset = 100")
+    assert broken(verify(settings_.load(local.settings))) == [ALERTS]
+    DeltaTable(uri).update(
+        updates={"rule_status": "'live'"}, predicate="rule_id = 'quiet' AND source_offset = 30"
+    )
+    failed = broken(verify(settings_.load(local.settings)))
+    assert failed == [ALERTS, f"{local.topic}.alerts holds {LIVE}"]
+
+
+def statuses(alerts: pl.DataFrame, *rules: str) -> list[set[str]]:
+    return [{*alerts.filter(rule_id=rule)["rule_status"]} for rule in rules]
+
+
+def go_on(field: Field, *arguments: str, killed: bool = False) -> str:
+    """Run the flow to the topic's end, or until it is killed; return what it has said."""
+    at = KILLED if killed else ""
+    flow = Flow("payments", field.settings | STOP, field.folder / "state", *arguments, at=at)
+    assert flow.wait() == (-9 if killed else 0), flow.said()
+    return flow.said().rpartition("flow of Millstream")[2]
+
+
+def before(uri: str) -> None:
+    """Make a table of alerts what a release would have left that knew no status and no action."""
+    table = DeltaTable(uri)
+    told = json.loads(table.metadata().configuration[PROPERTY])
+    rows = pl.read_delta(uri).drop(OWN_COLUMNS)
+    write_deltalake(table, rows.to_arrow(), mode="overwrite", schema_mode="overwrite")
+    told = {name: each for name, each in told.items() if name.startswith("rule ")}
+    table = DeltaTable(uri)
+    table.alter.set_table_properties({PROPERTY: json.dumps(told)}, raise_if_not_exists=False)
