@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from operators.columns.expressions import select_rows
 from operators.columns.frames import filtered, in_one_chunk, stacked
-from operators.rules.rule import Rule, alert_columns
+from operators.rules.rule import Case, Rule, alert_columns
 
 Place = tuple[str | int, ...]
 """Where in a file something stands."""
@@ -138,8 +138,13 @@ def _problem(error: ErrorDetails) -> str:
     said = error["msg"].removeprefix("Value error, ")
     (*_, last) = error["loc"] or ("",)
     if error["type"] == "extra_forbidden":
-        like = get_close_matches(str(last), Rule.model_fields, 1)
-        said = "no field of a rule" + "".join(f", which {each} is" for each in like)
+        kind, fields = (
+            ("case", Case.model_fields)
+            if len(error["loc"]) > 1
+            else ("rule", Rule.model_fields)
+        )
+        like = get_close_matches(str(last), fields, 1)
+        said = f"no field of a {kind}" + "".join(f"; {each}?" for each in like)
     elif error["type"] == "string_pattern_mismatch":
         said = _FORMS.get(str(last), said)
     return f"{'.'.join(map(str, error['loc']))}: ".removeprefix(": ") + said

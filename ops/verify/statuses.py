@@ -9,10 +9,9 @@ import polars as pl
 
 from flows.tables import own_column, rule, status
 from operators.columns.arrays import Bools
-from operators.connectors.delta.definitions import History
+from operators.connectors.delta.definitions import History, Told
 from operators.rules.rule import OWN_COLUMNS
 from operators.rules.status import LIVE, statuses
-from ops.verify.since import since
 
 _ID: Final = re.compile(r"(\w+)@\d+/[^/]+/(\d+)/(\d+)")
 
@@ -47,11 +46,10 @@ class Statuses:
     def without_unwritten(self, alerts: pl.DataFrame) -> pl.DataFrame:
         """Return alerts with nulls where the release that wrote them may have known no column."""
         for name in OWN_COLUMNS:
-            entries = self._told.get(own_column(name))
-            last = since(entries, entries[-1].text or "", self._topic) if entries else None
-            written = np.full(alerts.height, entries is not None)
-            if last:
-                written = _behind(alerts, last)
+            entries = self._told.get(own_column(name)) or [Told(None)]
+            written = _behind(alerts, entries[-1].of(self._topic))
+            if entries[-1].text is None:
+                written[:] = False
             value = pl.when(pl.Series(written)).then(pl.col(name))
             alerts = alerts.with_columns(value.alias(name))
         return alerts
@@ -84,4 +82,5 @@ def sent(alerts: pl.DataFrame) -> pl.DataFrame:
 
 def _behind(rows: pl.DataFrame, last: Mapping[int, int]) -> Bools:
     ends = np.array([last.get(p, -1) for p in rows["source_partition"]], np.int64)
-    return np.asarray(rows["source_offset"].to_numpy() > ends)
+    found: Bools = rows["source_offset"].to_numpy() > ends
+    return found

@@ -25,7 +25,7 @@ cases:
 """
 
 
-COST = re.compile(r"(\w+): (?:[\d,]+\.\d µs|unknown) per 1,000 events")
+COST = re.compile(r"(\w+): (?:[\d,]+\.\d µs|unknown) per 1,000 events( \(.*\))?")
 
 
 def check(capsys, *arguments: str) -> tuple[int, list[str]]:
@@ -171,7 +171,33 @@ def test_features_of_a_folder_are_known_to_the_list_of_streams(capsys, tmp_path,
         ("alerts: [1]", "alerts: []", 9, "rule good, over: alerts at [1], not []"),
         ("amount_minor: 101", "amonut: 101", 9, "payment 1: amonut: no field of a case"),
         ("name: over", "nam: over", 9, "cases.0.nam"),
+        ("name: over", "nam: over", 9, "nam: no field of a case; name?"),
         ("version: 1", "version: [1", 3, ""),
+        ("severity: low", "sevrity: low", 4, "sevrity: no field of a rule; severity?"),
+        ("severity: low", "severity: low\nstatus: life", 5, "status: Input should be 'draft'"),
+        ("severity: low", "severity: low\nstatus:", 5, "status: Input should be 'draft'"),
+        ("severity: low", "severity: low\nrollout: 25", 5, "rollout: "),
+        ("severity: low", "severity: low\nrollout: 0.25", 5, "rollout: "),
+        (
+            "severity: low",
+            "severity: low\nrollout: 101%",
+            5,
+            "rollout: no share of keys such as",
+        ),
+        (
+            "severity: low",
+            "severity: low\nrollout: 0.0%",
+            5,
+            "rollout: for nobody: say so with",
+        ),
+        ("severity: low", "severity: low\nrunbook: ask me", 5, "runbook: no address such as"),
+        ("severity: low", "severity: low\nowner: ''", 5, "owner: "),
+        (
+            "severity: low",
+            "severity: low\naction: decline",
+            5,
+            "action: Input should be 'approve'",
+        ),
     ],
 )
 def test_a_problem_is_named_with_its_line(capsys, tmp_path, was, becomes, line, problem):
@@ -193,6 +219,49 @@ def test_all_problems_of_all_files_are_named_and_as_json_too(capsys, tmp_path: P
     assert status == 1
     assert found["rules"] == 3
     assert {Path(each["file"]).name for each in found["problems"]} == {"a.yaml", "b.yaml"}
+
+
+def test_all_that_one_file_has_wrong_is_told_at_once(capsys, tmp_path):
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD.replace("severity: low", "severty: low\nstatus: on\nrollout: 5"))
+    _, told = check(capsys, str(tmp_path))
+    lines = [each.removeprefix(f"{path}:").partition(": ")[::2] for each in told[:-1]]
+    assert {(int(line), text.partition(":")[0]) for line, text in lines} == {
+        (1, "severity"), (4, "severty"), (5, "status"), (6, "rollout")
+    }  # fmt: skip
+
+
+def test_it_says_of_each_rule_its_status_and_whose_it_is(capsys, tmp_path, monkeypatch):
+    for name, more in {
+        "good": "",
+        "new": "\nstatus: draft\nowner: fraud team\nrunbook: https://wiki.example/new",
+        "some": "\nrollout: 12.5%\naction: block",
+    }.items():
+        text = GOOD.replace("good", name).replace("severity: low", "severity: low" + more)
+        (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(SystemExit):
+        cli.main(["rules", "check", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [COST.fullmatch(line)[2] for line in lines[:-1]] == [
+        None, " (draft, fraud team)", " (live for 12.5%)"
+    ]  # fmt: skip
+    _, told = check(capsys, "--json", str(tmp_path))
+    details = json.loads("\n".join(told))["rule_details"]
+    assert details["new"] == {
+        "version": 1, "description": "A rule.", "status": "draft", "rollout": None,
+        "owner": "fraud team", "runbook": "https://wiki.example/new", "severity": "low",
+        "action": "review",
+    }  # fmt: skip
+    monkeypatch.setenv("MILLSTREAM_RULES", str(tmp_path))
+    with pytest.raises(SystemExit):
+        cli.main(["streams"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "good v1, new v1 (draft, fraud team), some v1 (live for 12.5%)" in shown
+    with pytest.raises(SystemExit):
+        cli.main(["streams", "--json"])
+    (payments,) = (s for s in json.loads(capsys.readouterr().out) if s["stream"] == "payments")
+    assert payments["rules"] == {"good": 1, "new": 1, "some": 1}
+    assert payments["rule_details"] == details
 
 
 def test_a_folder_is_of_the_stream_that_is_named(capsys, tmp_path):
