@@ -5,6 +5,8 @@ from operators.rules.cases import run_case
 from operators.rules.rules import RuleSet, load_rules
 
 RULES = load_rules(PAYMENTS.rules)
+DRAFTED = PAYMENTS.with_rules(PAYMENTS.rules.parent / "drafts")
+DRAFTS = load_rules(PAYMENTS.rules.parent / "drafts")
 
 
 def test_the_rules_can_be_used_together_on_what_silver_holds():
@@ -17,15 +19,25 @@ def test_the_rules_can_be_used_together_on_what_silver_holds():
     ("rule", "case"),
     [
         pytest.param(rule, case, id=f"{rule.id}: {case.name}")
-        for rule in RULES
+        for rule in [*RULES, *DRAFTS]
         for case in rule.cases
     ],
 )
 def test_every_case_of_every_rule_holds(rule, case):
-    assert run_case(PAYMENTS.fixture, rule, case) == case.alerts
+    stream = DRAFTED if rule in DRAFTS else PAYMENTS
+    assert run_case(stream.fixture, rule, case) == case.alerts
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_what_flows_find_is_live_and_what_is_tried_out_is_a_draft():
+    assert {rule.status for rule in RULES} == {"live"}
+    assert {rule.status for rule in DRAFTS} == {"draft"}
+    # Each of these features is for a draft: silver does not have it.
+    added = {each.name for each in DRAFTED.added}
+    assert added == {n for rule in DRAFTS for n in rule.reads} - PAYMENTS.columns.keys()
+    assert not {rule.id for rule in RULES} & {rule.id for rule in DRAFTS}
+
+
+@pytest.mark.parametrize("rule", [*RULES, *DRAFTS], ids=lambda rule: rule.id)
 def test_every_rule_has_a_case_that_alerts_and_one_that_does_not(rule):
     assert any(case.alerts for case in rule.cases)
     assert any(len(case.alerts) < len(case.events) for case in rule.cases)
