@@ -283,7 +283,8 @@ def _connect(loaded: Loaded) -> Dataflow:
     told = ends.define(table_sink, tables, stream.silver)
     since = None
     if stream.rules:
-        since = rules_since(told_by(settings, stream.alerts), own.topic)
+        (alerts,) = (each for each in tables if each.name == stream.alerts.name)
+        since = rules_since(told_by(settings, alerts), own.topic)
     parts = ends.parts(stream, rules, memory, ends.history(stream, table_sink), told, since)
     report(
         stream.name,

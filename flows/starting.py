@@ -140,8 +140,8 @@ def told_of(settings: Settings, table: Table) -> History:
 
 
 def told_by(settings: Settings, table: Table) -> History | None:
-    """Return what a table tells, None if it is not there yet; after `told_of` of another."""
-    return defining.told_by(settings.delta_root, table)
+    """Return what a table tells as `told_of` does, None if it is not there yet."""
+    return told_of(settings, table) if defining.is_there(settings.delta_root, table) else None
 
 
 def known_partitions(topic: str) -> set[int]:

@@ -15,6 +15,7 @@ from ops.verify import verify
 from tests.field.topic import Field, payment
 from tests.ops.reports import broken
 from tests.running import Flow
+from tests.servers.ports import lasting_port
 
 # One table has the epoch then, others perhaps not, and the recovery store never.
 KILLED = "operators.connectors.delta.sink.sync_commit:kill"
@@ -94,7 +95,6 @@ def test_statuses_hold_behind_kills_in_any_shape_and_change_without_a_version(
     state(rules, "draft", "status: draft", when="nothing_of_the_kind > 1")
     state(rules, "rest", "status: paused")
     send(local, 46, 138)
-    go_on(local, killed=True)
     assert "; 3 rules" in go_on(local, "-w", "2")
     alerts = local.table("gold/alerts")
     old = pl.col("source_offset") < 23
@@ -121,7 +121,10 @@ def test_statuses_hold_behind_kills_in_any_shape_and_change_without_a_version(
     state(rules, "quiet")
     state(rules, "rest")
     send(local, 184, 230)
-    assert "; 4 rules" in go_on(local, "-w", "2")
+    addresses = ";".join(f"127.0.0.1:{lasting_port()}" for _ in range(2))
+    both = [flow(local, "-i", each, "-a", addresses) for each in "01"]
+    assert [each.wait() for each in both] == [0, 0], both[0].said()
+    assert "; 4 rules" in last_run(both[0])
     alerts = local.table("gold/alerts")
     known = pl.col("alert_id").is_in(there["alert_id"].implode())
     assert alerts.filter(known).sort("alert_id").equals(there.sort("alert_id"))
@@ -148,10 +151,17 @@ def statuses(alerts: pl.DataFrame, *rules: str) -> list[set[str]]:
 
 def go_on(field: Field, *arguments: str, killed: bool = False) -> str:
     """Run the flow to the topic's end, or until it is killed; return what it has said."""
-    at = KILLED if killed else ""
-    flow = Flow("payments", field.settings | STOP, field.folder / "state", *arguments, at=at)
-    assert flow.wait() == (-9 if killed else 0), flow.said()
-    return flow.said().rpartition("flow of Millstream")[2]
+    run = flow(field, *arguments, at=KILLED if killed else "")
+    assert run.wait() == (-9 if killed else 0), run.said()
+    return last_run(run)
+
+
+def flow(field: Field, *arguments: str, at: str = "") -> Flow:
+    return Flow("payments", field.settings | STOP, field.folder / "state", *arguments, at=at)
+
+
+def last_run(run: Flow) -> str:
+    return run.said().rpartition("flow of Millstream")[2]
 
 
 def before(uri: str) -> None:

@@ -122,6 +122,13 @@ def refuse_redefined(root: str, tables: Iterable[Table]) -> None:
         raise RedefinedError(changed)
 
 
+def is_there(root: str, table: Table) -> bool:
+    """Tell whether a table is there."""
+    uri = table_uri(root, table.name)
+    with reaching(uri):
+        return bool(DeltaTable.is_deltatable(uri))
+
+
 def told_by(root: str, table: Table) -> History | None:
     """Return what a table tells, None if it is not there or tells nothing."""
     uri = table_uri(root, table.name)
@@ -132,13 +139,14 @@ def told_by(root: str, table: Table) -> History | None:
 def wait_for(root: str, table: Table, timeout: float) -> History:
     """Return what a table tells, once it tells what is defined today; for all but one process.
 
-    Raises StorageUnavailableError after `timeout` s.
+    That is also what is defined no more. Raises StorageUnavailableError after `timeout` s.
     """
     deadline = time.monotonic() + timeout
+    today = {**table.fixed, **table.definitions}
     while True:
         told = told_by(root, table)
         newest = {name: each[-1].text for name, each in (told or {}).items()}
-        if told is not None and newest.items() >= table.definitions.items():
+        if told is not None and {n: text for n, text in newest.items() if text} == today:
             return told
         if time.monotonic() > deadline:
             raise StorageUnavailableError(

@@ -75,6 +75,13 @@ def test_a_table_tells_it_whatever_is_written_and_who_compacts_it(tmp_path):
     # What it has itself is told too.
     newest = Told("2", AT, 70, {("t", 0): 1})
     assert wait_for(root, changed, 1)["rule a"] == [Told("1"), newest]
+    # Nor does it go on with what is defined no more.
+    fewer = replaced(definitions={}, fixed={"lateness": "0"})
+    with pytest.raises(StorageUnavailableError, match="not brought to today's definitions"):
+        wait_for(root, fewer, 0.3)
+    define(root, [fewer], FENCE, reached, goes_on=True)
+    assert wait_for(root, fewer, 1)["rule a"][-1].text is None
+    define(root, [changed], FENCE, reached, goes_on=True)
     # What all of its rows must be of, also if it was taken away in between.
     other = replaced(fixed={"lateness": "9"})
     define(root, [replaced(fixed={"rule x": "1"})], FENCE, reached, goes_on=True)
