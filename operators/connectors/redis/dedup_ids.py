@@ -84,6 +84,7 @@ class Packed:
     short: npt.NDArray[Any]
     long: tuple[npt.NDArray[np.bool_], npt.NDArray[Any]] | None
     rows: npt.NDArray[Any]
+    cuts: npt.NDArray[np.intp]
 
     @classmethod
     def of(cls, seen: Seen) -> Self:
@@ -94,7 +95,7 @@ class Packed:
         ids = np.empty(n, _ID)
         ids["head"] = _STRING | (_ID.itemsize - 1)
         ids["hash"], ids["other"] = identify_strings(seen.ids)
-        if n > 1 and (np.diff(hours) < 0).any():
+        if (hours[1:] < hours[:-1]).any():
             rows = np.argsort(hours, kind="stable")
             ids, hours = ids[rows], hours[rows]
             partitions, offsets = partitions[rows], offsets[rows]
@@ -108,20 +109,24 @@ class Packed:
             pairs["id"], pairs["head"] = ids, _STRING | 12
             pairs["partition"], pairs["offset"] = partitions, offsets
             long = which, pairs
-        return cls(hours, ids, short, long, rows.astype(">u4"))
+        breaks = hours[1:] != hours[:-1]
+        if long is not None:
+            breaks |= long[0][1:] != long[0][:-1]
+        cuts = 1 + np.flatnonzero(breaks)
+        return cls(hours, ids, short, long, rows.astype(">u4"), cuts)
+
+    def distinct_hours(self) -> list[int]:
+        """Return each hour once."""
+        return sorted({*self.hours[:1].tolist(), *self.hours[self.cuts].tolist()})
 
     def calls(self) -> Iterator[list[tuple[int, bytes]]]:
         """Yield per call each hour with its records, an hour twice if of both lengths.
 
         At least one call, if with no hour.
         """
-        n = len(self.hours)
+        n, cuts = len(self.hours), self.cuts
         if n == 0:
             yield []
-        breaks = np.diff(self.hours) != 0
-        if self.long is not None:
-            breaks |= np.diff(self.long[0])
-        cuts = 1 + np.flatnonzero(breaks)
         for start in range(0, n, _IDS_A_CALL):
             stop = min(start + _IDS_A_CALL, n)
             bounds = [start, *cuts[(cuts > start) & (cuts < stop)].tolist(), stop]
@@ -133,5 +138,5 @@ class Packed:
     def _records(self, low: int, high: int) -> bytes:
         of = self.long[1] if self.long is not None and self.long[0][low] else self.short
         size = of.dtype.itemsize - _ID.itemsize - 1
-        parts = (self.ids[low:high], of[low:high], self.rows[low:high])
+        parts = (self.ids[low:high].data, of[low:high].data, self.rows[low:high].data)
         return b"".join((bytes([size]), *parts))
