@@ -7,20 +7,53 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from operators.columns.arrays import UInt64s
+from operators.columns.arrays import Int64s, UInt64s
 
 _MULTIPLY: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1: Final = np.uint64(0xFF51AFD7ED558CCD)
 _MIX_2: Final = np.uint64(0xC4CEB9FE1A85EC53)
 _SHIFT: Final = np.uint64(33)
+_HALF: Final = np.uint64(32)
+_ODD: Final = np.uint64(1)
+_LENGTH: Final = np.uint64(0xD6E8FEB86659FD93)
+# Rows of which the words stay in a core's cache.
+_BLOCK: Final = 4_096
 _KEEP: Final = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
 
 
-def _mix(h: UInt64s) -> UInt64s:
+def _mix(h: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Return MurmurHash3's 64-bit finaliser of each value."""
-    h = (h ^ (h >> _SHIFT)) * _MIX_1
-    h = (h ^ (h >> _SHIFT)) * _MIX_2
-    return h ^ (h >> _SHIFT)
+    h = h ^ (h >> _SHIFT)
+    h *= _MIX_1
+    h ^= h >> _SHIFT
+    h *= _MIX_2
+    h ^= h >> _SHIFT
+    return h
+
+
+def _keys(n: int) -> UInt64s:
+    """Return random numbers that are always the same."""
+    return _mix(np.arange(1, n + 1, dtype=np.uint64) * _MULTIPLY)
+
+
+_KEYS: Final = _keys(32)
+
+
+def _bytes_of(values: pl.Series) -> tuple[Int64s, npt.NDArray[np.uint8]]:
+    """Return where each string begins and the last one ends, and the bytes of all."""
+    arrow = values.to_arrow(compat_level=pl.CompatLevel.oldest())
+    if len(arrow) == 0:
+        return np.zeros(1, np.int64), np.empty(0, np.uint8)
+    _, offsets, data = arrow.buffers()
+    ends = np.frombuffer(offsets, np.int64)[arrow.offset : arrow.offset + len(arrow) + 1]
+    return ends, np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
+
+
+def _words_at_each_byte(data: npt.NDArray[np.uint8]) -> UInt64s:
+    """Return the word of 8 bytes at every byte, with which a string's k-th word is one gather."""
+    padded = np.zeros(len(data) + 8, np.uint8)
+    padded[:-8] = data
+    return np.ndarray((len(padded) - 7,), "<u8", padded.data, strides=(1,))
 
 
 def hash_strings(values: pl.Series) -> UInt64s:
@@ -31,27 +64,67 @@ def hash_strings(values: pl.Series) -> UInt64s:
     keys share a hash with a probability of 3e-8. Polars' own hash is not used because its
     values may change with any release, and recovered state outlives releases.
     """
-    # The Arrow layout has all bytes in one buffer; a view of 64-bit words at every byte of
-    # it makes each string's k-th word one gather.
-    arrow = values.to_arrow(compat_level=pl.CompatLevel.oldest())
-    if len(arrow) == 0:
-        return np.empty(0, np.uint64)
-    _, offsets_buffer, data = arrow.buffers()
-    offsets = np.frombuffer(offsets_buffer, np.int64)[
-        arrow.offset : arrow.offset + len(arrow) + 1
-    ]
-    first, last = int(offsets[0]), int(offsets[-1])
-    padded = np.zeros(last - first + 8, np.uint8)
-    if last > first:
-        padded[:-8] = np.frombuffer(data, np.uint8)[first:last]
-    words = np.ndarray((len(padded) - 7,), "<u8", padded.data, strides=(1,))
-    starts, lengths = offsets[:-1] - first, np.diff(offsets)
+    offsets, data = _bytes_of(values)
+    words = _words_at_each_byte(data[offsets[0] : offsets[-1]])
+    starts, lengths = offsets[:-1] - offsets[0], np.diff(offsets)
     h = _mix(lengths.astype(np.uint64) + _MULTIPLY)
-    for at in range(0, int(lengths.max()), 8):
+    for at in range(0, int(lengths.max(initial=0)), 8):
         rows = np.flatnonzero(lengths > at)
         word = words[starts[rows] + at] & _KEEP[np.minimum(lengths[rows] - at, 8)]
         h[rows] = _mix((h[rows] ^ word) * _MULTIPLY)
     return h
+
+
+def identify_strings(values: pl.Series) -> tuple[UInt64s, npt.NDArray[np.uint32]]:
+    """Return 96 bits by which a string is known, 64 and 32; each of shape (n,), no nulls allowed.
+
+    The bytes are read as little-endian words of 8, the last of which ends with the string, or
+    is filled up with zeros where the string is shorter. Each is mixed with a key of its place;
+    one sum of them are the 64 bits, the upper half of another, weighted by place, the 32. Two
+    of a billion strings have the same 96 bits with a probability of 6e-12.
+    """
+    offsets, data = _bytes_of(values)
+    # Not np.diff, which costs as much as all the rest where there are few.
+    lengths = offsets[1:] - offsets[:-1]
+    n, longest = len(lengths), int(lengths.max(initial=0))
+    keys = _KEYS if longest <= 8 * len(_KEYS) else _keys(-(-longest // 8))
+    weights = keys | _ODD
+    if longest < 8 or n * longest != offsets[-1] - offsets[0]:
+        return _identify_unequal(offsets, data, keys, weights)
+    sums, weighted = np.empty(n, np.uint64), np.empty(n, np.uint64)
+    whole, rest = divmod(longest, 8)
+    words = whole + bool(rest)
+    for start in range(0, n, _BLOCK):
+        stop, at = min(start + _BLOCK, n), int(offsets[start])
+        mixed = np.empty((words, stop - start), np.uint64)
+        strided = np.ndarray((stop - start, whole), "<u8", data, at, (longest, 8))
+        np.bitwise_xor(strided.T, keys[:whole, None], out=mixed[:whole])
+        if rest:
+            end = np.ndarray(stop - start, "<u8", data, at + longest - 8, (longest,))
+            np.bitwise_xor(end, keys[whole], out=mixed[whole])
+        mixed = _mix(mixed)
+        np.add.reduce(mixed, 0, out=sums[start:stop])
+        mixed *= weights[:words, None]
+        np.add.reduce(mixed, 0, out=weighted[start:stop])
+    sums += np.uint64(longest * int(_LENGTH) % 2**64)
+    return sums, (weighted >> _HALF).astype(np.uint32)
+
+
+def _identify_unequal(
+    offsets: Int64s, data: npt.NDArray[np.uint8], keys: UInt64s, weights: UInt64s
+) -> tuple[UInt64s, npt.NDArray[np.uint32]]:
+    """Do what `identify_strings` does for strings of any lengths, word by word."""
+    starts, lengths = offsets[:-1] - offsets[0], np.diff(offsets)
+    every = _words_at_each_byte(data[offsets[0] : offsets[-1]])
+    sums, weighted = lengths.astype(np.uint64) * _LENGTH, np.zeros(len(lengths), np.uint64)
+    for k, at in enumerate(range(0, int(lengths.max(initial=0)), 8)):
+        rows = np.flatnonzero(lengths > at)
+        size = lengths[rows]
+        begin = starts[rows] + np.minimum(at, np.maximum(size - 8, 0))
+        mixed = _mix((every[begin] & _KEEP[np.minimum(size, 8)]) ^ keys[k])
+        sums[rows] += mixed
+        weighted[rows] += mixed * weights[k]
+    return sums, (weighted >> _HALF).astype(np.uint32)
 
 
 def key_groups(hashes: UInt64s, groups: int) -> npt.NDArray[np.uint8]:

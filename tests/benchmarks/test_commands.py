@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("flow", "latency", "windows", "joins", "nexmark")
+NAMES = ("flow", "latency", "dedup", "windows", "joins", "nexmark")
 
 
 def run(*arguments: str) -> str:
@@ -29,6 +29,13 @@ def test_each_explains_itself_and_is_in_the_readme(name):
 def test_make_bench_runs_commands_that_are_there():
     recipe = (ROOT / "Makefile").read_text("utf-8")
     assert set(re.findall(r"-m benchmarks (\w+)", recipe)) == {"flow", "latency"} <= set(NAMES)
+
+
+def test_dedup_measures_both_sides_and_the_memory():
+    figures = json.loads(run("dedup", "--events", "20000", "--json"))
+    for name in ("redis_us_per_event", "flow_us_per_event", "bytes_per_key"):
+        assert all(figures[each] > 0 for each in figures if each.startswith(name))
+        assert f"{name} batch 2000" in figures
 
 
 @pytest.mark.parametrize(

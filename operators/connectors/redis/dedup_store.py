@@ -5,7 +5,6 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any, Final
 
 import numpy as np
@@ -24,7 +23,9 @@ from operators.connectors.redis.client import (
     outage_of,
     waited,
 )
+from operators.connectors.redis.dedup_before import KeptBefore
 from operators.connectors.redis.dedup_ids import FOUND, NOTHING, History, Packed, Seen
+from operators.connectors.redis.scripts import script
 
 LOG: Final = logging.getLogger("millstream.redis")
 
@@ -79,14 +80,12 @@ class RedisDedupStore:
         """`name` sets flows apart that share a Redis."""
         self._client, self._outage, self._patience = client, outage_of(client), patience
         # Braces: in a cluster all keys of a flow live in one slot, as one script needs.
-        self._prefix = f"millstream:{{{name}}}:first:"
+        self._prefix = f"millstream:{{{name}}}:"
         self._ttl = int(ttl * 1000)
         self._history = history
-        folder = files(__package__)
-        # Whole scripts each time: their text is small beside the ids, and a Redis that was
-        # restarted needs no second round trip to be given them again.
-        self._script = LIFE + folder.joinpath("first_seen.lua").read_text("utf-8")
-        self._refill = LIFE + folder.joinpath("refill.lua").read_text("utf-8")
+        self._script = LIFE + script("records", "first_seen")
+        self._refill = LIFE + script("records", "refill")
+        self._before = None if history else KeptBefore(client, self._prefix, self._ttl)
         self._generation = b""
         # What no table holds yet, and by hour what its buckets were known by.
         self._recent: list[Seen] = []
@@ -104,21 +103,24 @@ class RedisDedupStore:
         the next commit. Raises RedisUnavailableError if Redis is away for too long, or cannot
         be worked with.
         """
-        packed = Packed.of(Seen(ids, hours, partitions, offsets))
+        seen = Seen(ids, hours, partitions, offsets)
+        packed = Packed.of(seen)
         first_partitions, first_offsets = partitions.copy(), offsets.copy()
         with self._lock:
             # Coordinates make a repeated question harmless.
             found, whole = waited(
-                self._client, self._outage, lambda: self._first(packed), self._patience
+                self._client, self._outage, lambda: self._first(seen, packed), self._patience
             )
             first_partitions[found["row"]] = found["partition"]
             first_offsets[found["row"]] = found["offset"]
             own = (first_partitions == partitions) & (first_offsets == offsets)
-            self._remember(Seen(ids, hours, partitions, offsets).where(own), whole)
+            self._remember(seen.where(own), whole)
         return first_partitions, first_offsets
 
-    def _first(self, packed: Packed) -> tuple[npt.NDArray[Any], dict[int, bytes]]:
+    def _first(self, seen: Seen, packed: Packed) -> tuple[npt.NDArray[Any], dict[int, bytes]]:
         """Ask until all buckets are whole; return also what they are known by."""
+        if self._before is not None:
+            self._before.adopt(seen, packed)
         for _ in range(_TRIES):
             answers = self._ask(packed)
             if answers is None:
@@ -139,11 +141,11 @@ class RedisDedupStore:
         )
 
     def _key(self, hour: int) -> str:
-        return f"{self._prefix}{hour}"
+        return f"{self._prefix}firsts:{hour}"
 
     @property
     def _generation_key(self) -> str:
-        return f"{self._prefix}generation"
+        return f"{self._prefix}firsts:generation"
 
     def _ask(self, packed: Packed) -> tuple[npt.NDArray[Any], dict[int, bytes]] | None:
         """Return what others carried first, and by hour what its bucket is known by.
@@ -160,7 +162,7 @@ class RedisDedupStore:
             hours += [hour for hour, _ in call]
             keys = [self._generation_key, *(self._key(hour) for hour, _ in call)]
             parts = [
-                part for hour, each in call for part in (self._known.get(hour, _ANY), *each)
+                part for hour, sent in call for part in (self._known.get(hour, _ANY), sent)
             ]
             calls.eval(self._script, len(keys), *keys, self._generation, self._ttl, *parts)
         answers = executed(calls)
@@ -202,9 +204,8 @@ class RedisDedupStore:
     def _join(self) -> None:
         """Join the server's generation, or start one, and give it what may be missing."""
         name = secrets.token_hex(8)
-        generation: bytes = self._client.eval(
-            self._refill, 1, self._generation_key, "join", self._ttl, name
-        )
+        keys = self._generation_key, f"{self._prefix}first:generation"
+        generation: bytes = self._client.eval(self._refill, 2, *keys, "join", self._ttl, name)
         first_time = not self._generation
         latest = self._history.latest() if first_time and self._history else ()
         if self._put(generation, "committed", list(latest)) is None:
@@ -282,9 +283,9 @@ class RedisDedupStore:
                 pipeline = self._client.pipeline(transaction=False)
                 for call in calls[start : start + _CALLS_A_ROUND_TRIP]:
                     keys = [self._generation_key, *(self._key(hour) for hour, _ in call)]
-                    each = [part for _, parts in call for part in parts[:3]]
+                    sent = (records for _, records in call)
                     pipeline.eval(
-                        self._refill, len(keys), *keys, step, self._ttl, generation, *each
+                        self._refill, len(keys), *keys, step, self._ttl, generation, *sent
                     )
                 for answer in executed(pipeline):
                     if answer is None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from redis.exceptions import AuthenticationError, RedisError
 
-ACL: Final = "+eval +info +get +set +pexpire +hget +hset +hsetnx ~millstream:*"
+ACL: Final = "+eval +info +get +set +pexpire +hget +hmget +hset ~millstream:*"
 """All that a user of Redis needs."""
 
 

@@ -1,12 +1,12 @@
 -- Makes a server that lost its data whole again.
 -- KEYS[1] is where the generation is kept, the other KEYS are buckets. ARGV: the step, time to
 -- live in ms, the generation, then
---   join:       (a new name instead of the generation) start a generation unless there is one
---               of this life of the server; answer it
+--   join:       (a new name instead of the generation; the only other key is where the release
+--               before kept its own) start a generation unless there is one of this life of the
+--               server, and the release before has not been at work since; answer it
 --   begin:      (a new name) mark the buckets as being filled, but for those that are or are
 --               whole; answer what each has then in its field "", see first_seen.lua
---   committed:  (per bucket the ids' lengths, the ids and the records' coordinates, as in
---               first_seen.lua) put in first records that a table holds
+--   committed:  (per bucket records, see records.lua) put in first records that a table holds
 --   seen:       (the same) put in first records that are on their way to it
 --   whole:      (per bucket what `begin` answered, a new name) say that it is whole, unless it
 --               was lost meanwhile
@@ -19,6 +19,12 @@ if generation and string.sub(generation, 1, #now) ~= now then
   generation = false
 end
 if step == 'join' then
+  -- The release before would trust what it had, and this one what has missed that one's ids.
+  local before = redis.call('GET', KEYS[2])
+  if before and before ~= '-' then
+    redis.call('SET', KEYS[2], '-', 'PX', ttl)
+    generation = false
+  end
   generation = generation or now .. ARGV[3]
 elseif generation ~= ARGV[3] then
   return false
@@ -45,26 +51,17 @@ for b = 2, #KEYS do
       redis.call('HSET', key, '', generation .. ARGV[4])
     end
   else
-    local at = 3 * b - 2
-    local lengths, ids, places = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-    local from = 1
-    for i = 1, #lengths do
-      local size = string.byte(lengths, i)
-      local id = string.sub(ids, from, from + size - 1)
-      from = from + size
-      local own = string.sub(places, 12 * i - 11, 12 * i)
-      local first = redis.call('HGET', key, id)
-      if not first or step == 'committed' then
-        redis.call('HSET', key, id, own)
-      elseif first ~= own then
-        local partition, offset = struct.unpack('>I4>I8', first)
-        local own_partition, own_offset = struct.unpack('>I4>I8', own)
-        if partition ~= own_partition then
-          others = others + 1
-        elseif own_offset < offset then
-          redis.call('HSET', key, id, own)
-        end
+    local given = records(ARGV[b + 2])
+    if step == 'committed' then
+      for from = 1, given.n, IDS_A_CALL do
+        redis.call('HSET', key, given.pairs(from, math.min(from + IDS_A_CALL - 1, given.n)))
       end
+    else
+      put(key, given, function(_, first, own)
+        if (partition_and_offset(first)) ~= (partition_and_offset(own)) then
+          others = others + 1
+        end
+      end)
     end
   end
   redis.call('PEXPIRE', key, ttl)

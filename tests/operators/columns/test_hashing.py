@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.columns.hashing import hash_strings, key_groups
+from operators.columns.hashing import hash_strings, identify_strings, key_groups
 
 MASK = 2**64 - 1
 
@@ -24,6 +24,17 @@ def slow_hash(text: str) -> int:
     return h
 
 
+def slow_identity(text: str) -> tuple[int, int]:
+    data = text.encode()
+    sums, weighted = len(data) * 0xD6E8FEB86659FD93, 0
+    for k, at in enumerate(range(0, len(data), 8)):
+        word = data[at:] if len(data) < 8 else data[min(at, len(data) - 8) :][:8]
+        key = slow_mix((k + 1) * 0x9E3779B97F4A7C15 & MASK)
+        mixed = slow_mix(int.from_bytes(word, "little") ^ key)
+        sums, weighted = sums + mixed, weighted + mixed * (key | 1)
+    return sums & MASK, (weighted & MASK) >> 32
+
+
 texts = st.lists(
     st.one_of(st.text(max_size=30), st.sampled_from(["", "é", "\0", "a\0", "日本" * 9]))
 )
@@ -34,6 +45,43 @@ def test_a_hash_is_what_its_docstring_says(values):
     got = hash_strings(pl.Series(values, dtype=pl.String))
     assert got.dtype == np.uint64
     assert got.tolist() == [slow_hash(value) for value in values]
+
+
+same_length = st.integers(0, 300).flatmap(
+    lambda n: st.lists(st.text("ab\0~", min_size=n, max_size=n))
+)
+
+
+@given(st.one_of(texts, same_length))
+def test_an_identity_is_what_its_docstring_says_alone_and_among_others(values):
+    hashes, others = identify_strings(pl.Series(values, dtype=pl.String))
+    assert (hashes.dtype, others.dtype) == (np.uint64, np.uint32)
+    assert list(zip(hashes.tolist(), others.tolist(), strict=True)) == [
+        slow_identity(value) for value in values
+    ]
+
+
+def test_identities_of_more_strings_than_a_block_and_of_slices():
+    values = pl.Series([f"pay-{i:09}" for i in range(10_000)])
+    part = values[3_000:9_999]
+    got = zip(*(each.tolist() for each in identify_strings(part)), strict=True)
+    assert list(got) == [slow_identity(value) for value in part]
+
+
+@pytest.mark.parametrize(
+    "form", ["pay-0000abcd-{:010}", "{:032x}", "{0:02}......{0:02}......{1:02}", "{}"]
+)
+def test_both_halves_of_an_identity_tell_ids_that_are_alike_apart(form):
+    n = 300_000
+    # Digits where words begin and end, which weak hashes add up or shift out.
+    ids = pl.Series([form.format(i % 1_000, i // 1_000) if "1:" in form else form.format(i)
+                     for i in range(n)])  # fmt: skip
+    hashes, others = identify_strings(ids)
+    assert len(np.unique(hashes)) == n
+    expected = n * n / 2 / 2**32
+    assert abs(n - len(np.unique(others)) - expected) < 6 * expected**0.5 + 1
+    low = np.unique(hashes.astype(np.uint32))
+    assert abs(n - len(low) - expected) < 6 * expected**0.5 + 1
 
 
 @given(texts, st.data())

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
+from operators.columns.hashing import identify_strings
 from operators.connectors.redis.dedup_ids import Seen
 from operators.connectors.redis.dedup_store import RedisDedupStore
 
@@ -19,6 +20,12 @@ def ask(seen: RedisDedupStore, *rows: Row) -> list[tuple[int, int]]:
     columns = [np.array(column, np.int64) for column in numbers]
     partitions, offsets = seen.first(pl.Series(ids, dtype=pl.String()), *columns)
     return list(zip(partitions.tolist(), offsets.tolist(), strict=True))
+
+
+def field(name: str) -> bytes:
+    """Return what an id is called within its bucket."""
+    first, second = identify_strings(pl.Series([name]))
+    return first.astype("<u8").tobytes() + second.astype("<u4").tobytes()
 
 
 class Table:

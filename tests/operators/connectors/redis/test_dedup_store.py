@@ -1,4 +1,5 @@
 import itertools
+import random
 import time
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.client import RedisUnavailableError
 from operators.connectors.redis.dedup_store import RedisDedupStore
+from tests.examples import examples
 from tests.operators.connectors.first_records import ask
 from tests.running import wait_until
 
@@ -146,6 +148,58 @@ def test_any_records_in_any_batches_with_replays_are_those_of_a_dict(client, row
         at = data.draw(st.sampled_from([end, end, at // 2 if at else end]))
         if at < end and len(model) > 25:
             at = end
+
+
+def by_one(known, rows):
+    """Return what a dict would say, asked for one row after the other."""
+    found = []
+    for text, hour, partition, offset in rows:
+        first = known.get((text, hour))
+        if first is None or (first[0] == partition and offset < first[1]):
+            first = known[text, hour] = partition, offset
+        found.append(first)
+    return found
+
+
+@examples(1 / 2)
+@given(st.integers(0, 2**32))
+def test_calls_with_repeats_and_earlier_records_are_as_if_asked_one_by_one(client, seed):
+    """Hundreds in a batch: some known, some twice in a call, some earlier than what is known."""
+    luck = random.Random(seed)
+    seen, known = RedisDedupStore(client, next(_names), 60), {}
+    many, partitions = luck.choice([20, 1_000]), luck.choice([[0], [0, 1], [3, 1_024]])
+    tops = luck.choice([[300], [300, 2**38 + 300]])
+    for _ in range(luck.randrange(1, 4)):
+        rows = [
+            (
+                f"{luck.randrange(many)}",
+                7,
+                luck.choice(partitions),
+                luck.choice(tops) + i - luck.randrange(200),
+            )
+            for i in range(luck.randrange(1, 450))
+        ]
+        assert ask(seen, *rows) == by_one(known, rows)
+
+
+def test_coordinates_of_both_lengths_in_a_batch(client, seen):
+    rows = [
+        ("a", 7, 1_023, 2**38 - 1), ("b", 7, 1_024, 0), ("c", 7, 0, 2**38), ("d", 7, 0, 0),
+        ("b", 7, 0, 1), ("a", 7, 5_000, 1), ("d", 7, 70_000, 2**40),
+    ]  # fmt: skip
+    expected = [(1_023, 2**38 - 1), (1_024, 0), (0, 2**38), (0, 0), (1_024, 0),
+                (1_023, 2**38 - 1), (0, 0)]  # fmt: skip
+    assert ask(seen, *rows) == expected
+    assert [ask(seen, row)[0] for row in rows] == expected
+
+
+def test_an_id_takes_less_than_48_bytes(client, seen):
+    # Except while its table grows: then there are two for a while.
+    ids = [(f"{i:08x}-2f41-4a5d-9c3e-{i * i:012x}", 7, i % 16, i) for i in range(100_000)]
+    ask(seen, ids[0])
+    before = client.info("memory")["used_memory"]
+    ask(seen, *ids)
+    assert (client.info("memory")["used_memory"] - before) / len(ids) < 48
 
 
 def test_a_server_that_goes_away_is_a_clear_error():

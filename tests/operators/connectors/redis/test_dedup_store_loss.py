@@ -13,7 +13,7 @@ from operators.connectors.redis import dedup_store as first_seen
 from operators.connectors.redis.dedup_ids import Seen
 from operators.connectors.redis.dedup_store import RedisDedupStore
 from tests.examples import examples
-from tests.operators.connectors.first_records import Row, Table, ask
+from tests.operators.connectors.first_records import Row, Table, ask, field
 
 _names = (f"loss-{i}" for i in itertools.count())
 
@@ -72,7 +72,7 @@ def test_data_of_another_life_of_the_server_is_not_trusted(redis_server, client)
     ask(seen, ("a", 7, 0, 1))
     table.commit([("a", 7, 0, 1)], {0: 1})
     # A server that was restored from an old dump: the bucket is there, an id is not.
-    client.hdel(bucket(client, name), "a")
+    assert client.hdel(bucket(client, name), field("a")) == 1
     redis_server.kill()
     redis_server.start()
     fresh = RedisDedupStore(Client.from_url(redis_server.url), name, 60, table)
@@ -166,7 +166,7 @@ def test_any_losses_at_any_time_with_crashes_are_those_of_a_dict(client, seed):
                 client.flushall()
             elif what < 0.2:
                 # One bucket alone, as eviction, a clock that jumps or a pattern does.
-                client.delete(f"millstream:{{{name}}}:first:{luck.randrange(3)}")
+                client.delete(f"millstream:{{{name}}}:firsts:{luck.randrange(3)}")
             elif what < 0.35:
                 firsts = [row for row in pending if expected[row[2:]] == row[2:]]
                 table.commit(firsts, {p: at[p] - 1 for p in range(4)})
