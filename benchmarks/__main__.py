@@ -3,7 +3,7 @@
 import argparse
 
 import flows  # noqa: F401 # one Polars thread, as in a worker
-from benchmarks import flow, joins, latency, windows
+from benchmarks import against, flow, joins, latency, windows
 from benchmarks.nexmark import rates
 
 
@@ -11,7 +11,7 @@ def main() -> None:
     """Run one benchmark and print a line per figure, or JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = parser.add_subparsers(metavar="NAME", required=True)
-    for module in (flow, latency, windows, joins, rates):
+    for module in (flow, against, latency, windows, joins, rates):
         module.add_parser(commands)
     args = parser.parse_args()
     args.func(args)
