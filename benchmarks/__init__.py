@@ -13,3 +13,5 @@ ENVIRON: Final = {
 Importing `flows` or Polars leaves choices for threads and memory in it, which are this tree's and
 not those of the code that is run.
 """
+
+import flows  # noqa: E402, F401 # one Polars thread, as in a worker

@@ -1,4 +1,4 @@
-"""This tree against another revision of it, in turns: how many times its events per CPU-second.
+"""Two revisions in turns: how many times the events per CPU-second of another this tree has.
 
 A machine's speed changes by half within hours, so only runs beside each other tell code from
 weather. Both read the same records from the same topic, each from its own files, with the
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-from benchmarks.figures import add_json
+from benchmarks.figures import add_json, at_least_one
 from benchmarks.revision import checked_out, commit_of, this_tree
 from benchmarks.runs import STREAMS, BenchmarkError, Code, Used, run_flow
 from benchmarks.topics import EMPTY, fill
@@ -34,21 +34,14 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("revision", metavar="REV", help="what git knows it by")
-    parser.add_argument("--pairs", type=_at_least_one, default=5, metavar="N")
+    parser.add_argument("--pairs", type=at_least_one, default=5, metavar="N")
     parser.add_argument(
         "--what", choices=_WHAT, default="flow", help="the payments flow, or another one"
     )
-    parser.add_argument("--events", type=_at_least_one, default=1_000_000, metavar="N")
-    parser.add_argument("--epoch", type=_at_least_one, default=5, metavar="SECONDS")
+    parser.add_argument("--events", type=at_least_one, default=1_000_000, metavar="N")
+    parser.add_argument("--epoch", type=at_least_one, default=5, metavar="SECONDS")
     add_json(parser)
     parser.set_defaults(func=run)
-
-
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number
 
 
 def run(args: argparse.Namespace) -> None:
@@ -63,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         topic, events = fill(bootstrap, STREAMS[flow], args.events, _KEYS)
 
         def once(code: Code, topic: str = topic) -> Used:
-            return run_flow(code, flow, bootstrap, topic, epoch=args.epoch)
+            return run_flow(code, flow, bootstrap, topic, args.epoch)
 
         # Once before it counts: code is compiled, files are read.
         for code in (Code(), other):
@@ -79,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
             pairs.append(_pair(events, ours, theirs))
             if not args.json:
                 print(_line(number + 1, pairs[-1]), flush=True)
-    found = {
+    found: dict[str, Any] = {
         "flow": flow,
         "events": events,
         "this": {"commit": head, "changed": dirty},
@@ -111,7 +104,7 @@ def _figures(events: int, used: Used) -> dict[str, float]:
         "events_per_second": events / used.wall_s,
         "cpu_seconds": used.cpu_s,
         "redis_us_per_event": used.redis_s / events * 1e6,
-        "peak_memory_mb": used.peak_mib,
+        "peak_memory_mb": used.peak_mb,
     }
 
 

@@ -20,7 +20,9 @@ def commit_of(revision: str) -> str:
     if not (ROOT / ".git").exists():
         raise BenchmarkError("there is no git repository here to take another revision from")
     # What begins with a dash would be an option.
-    found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    found = _git(
+        "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+    )
     if found.returncode:
         raise BenchmarkError(f"{revision} is no revision of this repository; see git log")
     return found.stdout.decode().strip()

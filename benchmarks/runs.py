@@ -1,5 +1,6 @@
 """Runs of a flow as a process of its own, to the end of a topic: what each of them took."""
 
+import contextlib
 import os
 import re
 import secrets
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,13 +43,41 @@ class Code:
 
 @dataclass(frozen=True)
 class Used:
-    """What a run took: CPU of the flow's processes and of its Redis, time, memory."""
+    """What a run took: CPU of the flow's processes and of its Redis, time, the most memory."""
 
     cpu_s: float
     wall_s: float
-    peak_mib: float
+    peak_mb: float
     redis_s: float
-    redis_mib: float
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What is a run's own: an empty Redis, a folder for tables and state, and its settings."""
+
+    redis: Redis
+    folder: Path
+    environ: dict[str, str]
+
+
+@contextlib.contextmanager
+def own_ends(stream: Stream, bootstrap: str, topic: str) -> Iterator[Ends]:
+    """Give a run that reads a topic what is its own, for the length of a block."""
+    with start_redis() as url, tempfile.TemporaryDirectory(prefix="millstream-") as work:
+        # What one run has sent another would have to tell from its own.
+        prefix, mine = prefix_of(stream), secrets.token_hex(4)
+        environ = {
+            **ENVIRON,
+            f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+            f"{PREFIX}REDIS_URL": url,
+            f"{PREFIX}DELTA_ROOT": f"{work}/tables",
+            f"{prefix}TOPIC": topic,
+            f"{prefix}ALERTS_TOPIC": f"{topic}.alerts.{mine}",
+            f"{prefix}DLQ_TOPIC": f"{topic}.dlq.{mine}",
+            f"{prefix}CONSUMER_GROUP": f"benchmark-{mine}",
+        }
+        with contextlib.closing(Redis.from_url(url)) as redis:
+            yield Ends(redis, Path(work), environ)
 
 
 def run_flow(
@@ -56,83 +85,73 @@ def run_flow(
     flow: str,
     bootstrap: str,
     topic: str,
-    *,
-    epoch: int = 5,
-    watch: Callable[[], None] = lambda: None,
-    **settings: str,
+    epoch: int,
+    look: Callable[[Path], None] = lambda _: None,
 ) -> Used:
-    """Run a flow of `STREAMS` on a topic to its end, with tables, Redis and outputs of its own.
+    """Run a flow of `STREAMS` on a topic to its end, with epochs of so many s.
 
-    `epoch` is in s; `watch` is called now and then while it runs, `settings` are further
-    variables. Raises BenchmarkError if the flow fails, with what it said last.
+    `look` is given the folder of its tables when it has ended. Raises BenchmarkError if the flow
+    fails, with what it said last.
     """
-    with start_redis() as url, tempfile.TemporaryDirectory(prefix="millstream-") as work:
-        folder, own = Path(work), Redis.from_url(url)
+    with own_ends(STREAMS[flow], bootstrap, topic) as ends:
         environ = {
-            **ENVIRON,
+            **ends.environ,
             "PYTHONPATH": str(code.folder),
-            **_settings(STREAMS[flow], bootstrap, topic),
-            f"{PREFIX}REDIS_URL": url,
-            f"{PREFIX}DELTA_ROOT": str(folder / "tables"),
-            f"{PREFIX}STOP_AT_END": "true",
-            f"{PREFIX}CLOSE_WINDOWS_AT_END": "true",
+            **_to_the_end(code),
             "BYTEWAX_SNAPSHOT_INTERVAL": str(epoch),
             "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
-            **settings,
         }
-        command = [code.python, "-m", "bytewax.run", f"flows.{flow}", "-r", str(folder / "state")]
+        state, log = ends.folder / "state", ends.folder / "log"
+        command = [code.python, "-m", "bytewax.run", f"flows.{flow}", "-r", str(state)]
         # From an empty folder: bytewax.run looks for the flow in the working directory first.
-        (folder / "work").mkdir()
-        before = own.info("cpu")
-        with (folder / "log").open("wb") as log:
+        (ends.folder / "work").mkdir()
+        before = _cpu_of(ends.redis)
+        with log.open("wb") as output:
             process = subprocess.Popen(
-                command, env=environ, cwd=folder / "work", stdout=log, stderr=log
+                command, env=environ, cwd=ends.folder / "work", stdout=output, stderr=output
             )
             try:
-                wall, used, peak = _watched(process, watch)
+                wall, used, peak = _watched(process)
             finally:
                 if process.returncode is None:
                     process.kill()
                     process.wait()
         if process.returncode:
-            said = (folder / "log").read_text("utf-8", "replace").strip().splitlines()
+            said = log.read_text("utf-8", "replace").strip().splitlines()
             raise BenchmarkError(
                 f"flows.{flow} ended with {process.returncode}: {said[-1] if said else 'no word'}"
             )
-        redis, memory = own.info("cpu"), own.info("memory")
-        own.close()
-    spent = sum(redis[name] - before[name] for name in ("used_cpu_user", "used_cpu_sys"))
-    return Used(used, wall, peak, spent, memory["used_memory_peak"] / 2**20)
+        look(ends.folder / "tables")
+        return Used(used, wall, peak, _cpu_of(ends.redis) - before)
 
 
-def _settings(stream: Stream, bootstrap: str, topic: str) -> dict[str, str]:
-    # What one run has sent another would have to tell from its own.
-    prefix, mine = prefix_of(stream), secrets.token_hex(4)
-    return {
-        f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS": bootstrap,
-        f"{prefix}TOPIC": topic,
-        f"{prefix}ALERTS_TOPIC": f"{topic}.alerts.{mine}",
-        f"{prefix}DLQ_TOPIC": f"{topic}.dlq.{mine}",
-        f"{prefix}CONSUMER_GROUP": f"benchmark-{mine}",
-    }
+def _to_the_end(code: Code) -> dict[str, str]:
+    """Return the settings with which a flow reads what is there, and closes every window."""
+    found = {f"{PREFIX}STOP_AT_END": "true"}
+    # Where there is no such setting the other one does that too, and an unknown one is refused.
+    if "close_windows_at_end" in (code.folder / "flows" / "settings.py").read_text("utf-8"):
+        found[f"{PREFIX}CLOSE_WINDOWS_AT_END"] = "true"
+    return found
 
 
-def _watched(
-    process: "subprocess.Popen[bytes]", watch: Callable[[], None]
-) -> tuple[float, float, float]:
-    """Wait for a process; return seconds, CPU seconds of it and its children, and peak MiB."""
+def _cpu_of(redis: Redis) -> float:
+    used = redis.info("cpu")
+    return float(used["used_cpu_user"] + used["used_cpu_sys"])
+
+
+def _watched(process: "subprocess.Popen[bytes]") -> tuple[float, float, float]:
+    """Wait for a process; return seconds, CPU seconds of it and its children, and peak MB."""
     began, peak, ended = time.monotonic(), 0.0, 0
     while not ended:
         time.sleep(_POLL_S)
-        watch()
-        peak = _peak_mib(process.pid) or peak
+        peak = _peak_mb(process.pid) or peak
         # By the system's own accounting; children count once they have been waited for.
         ended, status, used = os.wait4(process.pid, os.WNOHANG)
     process.returncode = os.waitstatus_to_exitcode(status)
     return time.monotonic() - began, used.ru_utime + used.ru_stime, peak
 
 
-def _peak_mib(pid: int) -> float | None:
+def _peak_mb(pid: int) -> float | None:
     """Return the most memory that a process has had; None where the system does not say.
 
     What wait4 says begins with what its parent had when it was made.
@@ -142,4 +161,4 @@ def _peak_mib(pid: int) -> float | None:
     except OSError:
         return None
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(found[1]) / 1024 if found else None
+    return int(found[1]) * 1024 / 1e6 if found else None
