@@ -11,13 +11,18 @@ from operators.errors import KnownError
 from ops.processes import ServerError
 
 
-def main() -> None:
-    """Run one benchmark and print a line per figure, or JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(metavar="NAME", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser with every benchmark."""
+    top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = top.add_subparsers(metavar="NAME", required=True)
     for module in (roofline, against, latency, windows, joins, rates):
         module.add_parser(commands)
-    args = parser.parse_args()
+    return top
+
+
+def main() -> None:
+    """Run one benchmark and print a line per figure, or JSON."""
+    args = parser().parse_args()
     # As Ctrl-C: what was started ends, and what was laid out goes.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -195,8 +195,10 @@ class Worker:
     def end_epoch(self) -> None:
         """Take snapshots and commit."""
         with self._watch.of(SNAPSHOTS):
-            for each in (*self._features, *self._windows.values()):
-                each.snapshot()
+            for features in self._features:
+                features.snapshot()
+            for groups in self._windows.values():
+                groups.snapshot()
         for name, writer in self._writers.items():
             with self._watch.of(self._pieces.get(name, OTHERS)):
                 pickle.dumps(writer.snapshot())

@@ -151,10 +151,11 @@ def flat(found: dict[str, Any]) -> dict[str, float]:
     """Return the figures by name for the terminal, without what is no figure."""
     lines: dict[str, float] = {}
     for name, value in found.items():
+        if name in ("machine", "versions"):
+            continue
         if isinstance(value, dict):
             unit = " (µs an event)" if name == "pieces" else ""
-            each = {f"{name} {key}{unit}": v for key, v in value.items()}
-            lines |= {key: v for key, v in each.items() if isinstance(v, int | float)}
+            lines |= {f"{name} {key}{unit}": each for key, each in value.items()}
         elif isinstance(value, int | float):
             lines[name] = value
     return lines

@@ -88,8 +88,11 @@ class Axes:
 
     def svg(self, style: str = "") -> str:
         """Return the picture; with a `style` it is a file of its own."""
-        alone = 'xmlns="http://www.w3.org/2000/svg" ' if style else ""
-        own = f"<style>{style}</style>" if style else ""
+        alone = own = ""
+        if style:
+            size = f'width="{_WIDTH}" height="{_HEIGHT}"'
+            alone = f'xmlns="http://www.w3.org/2000/svg" {size} '
+            own = f"<style>{style}</style>"
         return (
             f'<svg {alone}viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
             f'aria-label="{escape(self.label)}">{own}{"".join(self.parts)}</svg>'
