@@ -16,7 +16,7 @@ NAMES = ("roofline", "against", "latency", "windows", "joins", "nexmark")
 
 def run(*arguments: str) -> str:
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -27,7 +27,7 @@ def test_each_explains_itself_and_is_in_the_readme(name, capsys):
         parser().parse_args([name, "--help"])
     assert "--json" in capsys.readouterr().out
     text = (ROOT / "README.md").read_text("utf-8")
-    assert f"`{name}`" in text or f"python -m benchmarks {name}`" in text
+    assert re.search(rf"`{name}`|python -m benchmarks {name}\b", text)
 
 
 def test_make_bench_runs_commands_that_are_there():
