@@ -37,9 +37,8 @@ check: .venv/installed ## Format, lint, types and import contracts
 chaos: .venv/installed ## Faults by the hundred, whole tables compared (STREAM=payments, KILLS=500, MINUTES=…)
 	$(BIN)/python -m tests.chaos --stream $(or $(STREAM),payments) --kills $(or $(KILLS),500) $(if $(MINUTES),--minutes $(MINUTES))
 
-bench: .venv/installed ## The whole flow's figures in the README's Benchmarks
-	$(BIN)/python -m benchmarks flow
-	$(BIN)/python -m benchmarks latency
+bench: .venv/installed ## The payments flow beside its pieces alone: README's Benchmarks, and their picture
+	$(BIN)/python -m benchmarks roofline
 
 lock: .venv/installed ## Renew locks/ from pyproject.toml
 	$(BIN)/pip install --quiet uv

@@ -1,20 +1,36 @@
 """``python -m benchmarks NAME``: the figures that the README quotes, one part at a time."""
 
 import argparse
+import signal
+import sys
 
-import flows  # noqa: F401 # one Polars thread, as in a worker
-from benchmarks import dedup, flow, joins, latency, windows
+from benchmarks import against, dedup, joins, latency, roofline, windows
 from benchmarks.nexmark import rates
+from flows.settings import refuse
+from operators.errors import KnownError
+from ops.processes import ServerError
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser with every benchmark."""
+    top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = top.add_subparsers(metavar="NAME", required=True)
+    for module in (roofline, against, latency, dedup, windows, joins, rates):
+        module.add_parser(commands)
+    return top
 
 
 def main() -> None:
     """Run one benchmark and print a line per figure, or JSON."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(metavar="NAME", required=True)
-    for module in (flow, latency, dedup, windows, joins, rates):
-        module.add_parser(commands)
-    args = parser.parse_args()
-    args.func(args)
+    args = parser().parse_args()
+    # As Ctrl-C: what was started ends, and what was laid out goes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        args.func(args)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (KnownError, ServerError) as error:
+        refuse(error, 1)
 
 
 if __name__ == "__main__":

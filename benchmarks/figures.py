@@ -2,9 +2,25 @@
 
 import argparse
 import json
+import os
 import platform
+import re
 from collections.abc import Mapping
-from typing import Any
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+_PACKAGES: Final = (
+    "millstream",
+    "bytewax",
+    "confluent-kafka",
+    "deltalake",
+    "numpy",
+    "polars",
+    "pyarrow",
+    "pyruhvro",
+    "redis",
+)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +33,40 @@ def show(figures: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(figures, indent=2))
         return
-    print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}")
+    print(f"{_processor()}, Python {platform.python_version()}")
     for name, value in figures.items():
         print(f"{name:55}{value:>16,.2f}")
+
+
+def at_least_one(text: str) -> int:
+    """Read an option's number that must be 1 or more."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on of this machine; nothing tells which one it is."""
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(pages / 2**30, 1),
+        "system": platform.system(),
+    }
+
+
+def _processor() -> str:
+    try:
+        found = re.search(
+            r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE
+        )
+    except OSError:
+        found = None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that the figures depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}

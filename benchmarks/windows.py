@@ -12,7 +12,7 @@ import argparse
 import json
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,11 +22,12 @@ import polars as pl
 
 from benchmarks.figures import add_json
 from flows.streams import PAYMENTS
-from operators.records.batches import Batch, Progress
+from operators.features import PartitionFeatures
+from operators.records.batches import Batch, Progress, merge
 from operators.records.tables import TIME
 from operators.state.shards import SHARDS
 from operators.state.snapshots import IncrementalSnapshots
-from operators.steps.windows import assign
+from operators.steps.windows import assign, late_rows
 from operators.windows import (
     Emission,
     Intake,
@@ -100,30 +101,36 @@ def batches(keys: int, events: int, rate: float, first: int = 0) -> Iterator[Bat
 class Groups:
     """An operator's key groups, as its Bytewax steps run them."""
 
-    def __init__(self, windows: Windows) -> None:
-        self.windows = windows
+    def __init__(self, windows: Windows, step: str = "", told: Sequence[str] = ()) -> None:
+        """`step` and `told` are as of `assign`."""
+        self.windows, self.step, self.told = windows, step, told
         self.intakes = [Intake(windows) for _ in range(GROUPS)]
         self.panes: dict[tuple[int, int], Slot] = {}
         self.closing = Emission(windows)
         self.touched: set[tuple[int, int]] = set()
         self.emitted = 0
 
-    def feed(self, batch: Batch) -> None:
-        """Take a batch through the operator."""
-        dues = []
-        for key, item in assign([batch], self.windows, GROUPS):
+    def feed(self, batches: list[Batch]) -> tuple[pl.DataFrame | None, list[pl.DataFrame]]:
+        """Take what one activation brings; return the panes that close, and late rows."""
+        dues, missed = [], []
+        for key, item in assign(batches, self.windows, GROUPS, self.step, self.told):
             if isinstance(item, pl.DataFrame):
+                missed.append(item)
                 continue
             group = int(key)
-            for work in self.intakes[group].advance(item.progress, item.rows)[0]:
-                place = group, work.slot
+            work, late = self.intakes[group].advance(item.progress, item.rows)
+            if late is not None:
+                missed.append(late_rows(self.step, late, self.told))
+            for each in work:
+                place = group, each.slot
                 panes = self.panes.setdefault(place, new_panes(self.windows))
-                due = panes.advance(work.rows, work.watermark)
+                due = panes.advance(each.rows, each.watermark)
                 if due is not None:
                     dues.append(due)
                 self.touched.add(place)
         made = self.closing.close(dues)
         self.emitted += 0 if made is None else made.height
+        return made, missed
 
     def snapshot(self) -> int:
         """Snapshot what was touched since the last one, as Bytewax does; return its bytes."""
@@ -141,16 +148,20 @@ class Groups:
 class Partition:
     """The features of one source partition, as their Bytewax steps run them."""
 
-    def __init__(self) -> None:
-        self.kept = IncrementalSnapshots(PAYMENTS.features.make(BOUND))
+    def __init__(self, make: Callable[[], PartitionFeatures]) -> None:
+        """`make` returns what works the features out."""
+        self.kept = IncrementalSnapshots(make())
         self.part: int | None = None
         self.emitted = 0
 
-    def feed(self, batch: Batch) -> None:
-        """Take a batch through the operator."""
+    def feed(self, batches: list[Batch]) -> Batch:
+        """Take what one activation brings; return it with features and the watermark."""
         part = self.kept.turn()
         self.part = self.part if part is None else part
-        self.emitted += self.kept.state.advance(batch.frame.drop("watermark")).height
+        state = self.kept.state
+        frame = state.advance(merge(batches).drop("watermark", strict=False))
+        self.emitted += frame.height
+        return Batch(batches[-1].progress.at(state.watermark.current), frame)
 
     def snapshot(self) -> int:
         """Snapshot what Bytewax would; return its bytes."""
@@ -181,9 +192,13 @@ def measure(name: str, keys: int, scale: float, *, per_key: bool) -> dict[str, A
     rate = case.rate * (keys / 1_000_000 if per_key else 1)
     events = max(int(case.events * scale), 10 * BATCH)
     spent = 0.0
-    groups = Partition() if case.windows is None else Groups(case.windows)
+    groups = (
+        Partition(partial(PAYMENTS.features.make, BOUND))
+        if case.windows is None
+        else Groups(case.windows)
+    )
     for batch in batches(keys, events, rate):
-        spent += timed(partial(groups.feed, batch))[0]
+        spent += timed(partial(groups.feed, [batch]))[0]
     row: dict[str, Any] = {
         "operator": name, "keys": keys, "events": events, "per_cpu_s": events / spent,
     }  # fmt: skip
@@ -193,7 +208,7 @@ def measure(name: str, keys: int, scale: float, *, per_key: bool) -> dict[str, A
     spent, total = 0.0, 0
     for epoch in range(EPOCHS + 1):
         for batch in batches(keys, 1_000, rate, events + 1_000 * epoch):
-            groups.feed(batch)
+            groups.feed([batch])
         seconds, size = timed(groups.snapshot)
         if epoch:
             spent, total = spent + seconds, total + size

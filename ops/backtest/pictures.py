@@ -29,7 +29,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 @dataclass
-class _Axes:
+class Axes:
     """A picture's two axes, and what has been drawn."""
 
     x: tuple[float, float]
@@ -86,11 +86,16 @@ class _Axes:
             f'height="{bottom - top:.1f}"><title>{escape(name)}</title></rect>'
         )
 
-    def svg(self) -> str:
-        """Return the picture."""
+    def svg(self, style: str = "") -> str:
+        """Return the picture; with a `style` it is a file of its own."""
+        alone = own = ""
+        if style:
+            size = f'width="{_WIDTH}" height="{_HEIGHT}"'
+            alone = f'xmlns="http://www.w3.org/2000/svg" {size} '
+            own = f"<style>{style}</style>"
         return (
-            f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-            f'aria-label="{escape(self.label)}">{"".join(self.parts)}</svg>'
+            f'<svg {alone}viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+            f'aria-label="{escape(self.label)}">{own}{"".join(self.parts)}</svg>'
         )
 
 
@@ -102,7 +107,7 @@ def _stairs(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def precision_recall(pictures: Pictures) -> str:
     """Draw the precision at each recall, of all rules together, and each rule as a point."""
-    axes = _Axes((0, 1), (0, 1), "Precision by recall")
+    axes = Axes((0, 1), (0, 1), "Precision by recall")
     axes.grid("recall", "precision")
     for kind, (name, (recall, precision)) in zip(
         ("these", "live"), pictures.curves.items(), strict=False
@@ -131,7 +136,7 @@ def precision_recall(pictures: Pictures) -> str:
 def alerts_by_day(days: Sequence[dict[str, Any]], labelled: bool, live: bool) -> str:
     """Draw the alerts of each day, those on frauds below the others, and the live rules'."""
     most = max(max(day["alerts"], day["live_alerts"] * live) for day in days)
-    axes = _Axes((0, len(days)), (0, max(most, 1)), "Alerts by day")
+    axes = Axes((0, len(days)), (0, max(most, 1)), "Alerts by day")
     every = max(len(days) // 8, 1)
     texts = [(at + 0.5, day["day"][5:]) for at, day in enumerate(days) if at % every == 0]
     axes.grid("day", "alerts", texts)
@@ -164,7 +169,7 @@ def money_by_threshold(pictures: Pictures, minor: int) -> str:
     high = max(max(stopped), max(wrongly), 1)
     # From the lowest threshold, which stops all, to just above the highest, which stops nothing.
     end = scores[-1] + max((scores[-1] - scores[0]) * 0.02, 1)
-    axes = _Axes((scores[0], end), (0, high), "Money by threshold")
+    axes = Axes((scores[0], end), (0, high), "Money by threshold")
     axes.grid("stopped from this score on", pictures.currency)
     # At a threshold between two scores it is that of the higher one.
     for kind, name, values in (

@@ -8,27 +8,31 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.__main__ import parser
+
 ROOT = Path(__file__).parents[2]
-NAMES = ("flow", "latency", "dedup", "windows", "joins", "nexmark")
+NAMES = ("roofline", "against", "latency", "dedup", "windows", "joins", "nexmark")
 
 
 def run(*arguments: str) -> str:
     command = [sys.executable, "-m", "benchmarks", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_explains_itself_and_is_in_the_readme(name):
-    assert "--json" in run(name, "--help")
+def test_each_explains_itself_and_is_in_the_readme(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        parser().parse_args([name, "--help"])
+    assert "--json" in capsys.readouterr().out
     text = (ROOT / "README.md").read_text("utf-8")
-    assert f"`{name}`" in text or f"python -m benchmarks {name}`" in text
+    assert re.search(rf"`{name}`|python -m benchmarks {name}\b", text)
 
 
 def test_make_bench_runs_commands_that_are_there():
     recipe = (ROOT / "Makefile").read_text("utf-8")
-    assert set(re.findall(r"-m benchmarks (\w+)", recipe)) == {"flow", "latency"} <= set(NAMES)
+    assert set(re.findall(r"-m benchmarks (\w+)", recipe)) == {"roofline"} <= set(NAMES)
 
 
 def test_dedup_measures_both_sides_and_the_memory():
