@@ -11,7 +11,7 @@ from bytewax.inputs import Source
 from redis import Redis
 
 import schemas
-from flows import pipeline
+from flows import pipeline, watchdog
 from flows import settings as settings_
 from flows.definitions import (
     as_today,
@@ -124,6 +124,7 @@ class Ends:
         `tables` are those that the flow writes, `own` is the stream whose they are if they can
         make its state anew, and `grouped` says that some of that is kept by key group.
         """
+        watchdog.start(settings.stall_timeout)
         timeout = settings.start_timeout.total_seconds()
         names = [settings.of(each).topic for each in streams]
         topics = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
