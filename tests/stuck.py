@@ -19,10 +19,11 @@ import flows  # noqa: F401 # sets what must be set before Polars is imported
 
 def stick(held: bool) -> None:
     """Never come back."""
-    while True:
-        if held:
-            ctypes.PyDLL(None).sleep(1_000)
-        time.sleep(1_000)
+    # Functions of a PyDLL are called with the interpreter's lock; one of zeros is a free mutex.
+    mutex, library = ctypes.create_string_buffer(64), ctypes.PyDLL(None)
+    while held:
+        library.pthread_mutex_lock(mutex)
+    time.sleep(10_000)
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from operators.columns.times import in_micros
 from operators.connectors.delta.table_history import TableHistory
 from operators.connectors.delta.warming import Warming
 from operators.connectors.kafka.source import STATE_VERSION, KafkaSource
-from operators.connectors.pulse import PULSE
 from operators.event_time.watermarks import ended
 from operators.records.batches import NO_WATERMARK, Batch, Progress, RawBatch
 
@@ -57,7 +56,6 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
     def next_batch(self) -> Iterable[Item]:
         if self._topic_part is not None:
             return self._topic_part.next_batch()
-        PULSE.asked(self._name)
         kafka = self._source.kafka
         if kafka.shutdown.requested:
             raise StopIteration
@@ -156,7 +154,6 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
         kafka = self._source.kafka
         kafka.alignment.forget(self._partition)
         kafka.shutdown.end(self._name)
-        PULSE.left(self._name)
 
 
 class WarmSource(FixedPartitionedSource[Item, dict[str, Any]]):

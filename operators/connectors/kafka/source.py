@@ -15,7 +15,6 @@ from operators.connectors.kafka.group_offsets import GroupOffsets
 from operators.connectors.kafka.places import Places
 from operators.connectors.kafka.reader import Readers
 from operators.connectors.kafka.records import raw_batch, time_reached
-from operators.connectors.pulse import PULSE
 from operators.connectors.shutdown import Shutdown
 from operators.event_time.alignment import Alignment
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress, RawBatch
@@ -70,7 +69,6 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
 
     def next_batch(self) -> Iterable[RawBatch]:
         source = self._source
-        PULSE.asked(self._name)
         if self._run.over:
             # At once: what waits for it holds the others of its reader up.
             self._reader.leave(self._partition)
@@ -78,7 +76,6 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if self._snapshot_taken:
             # Bytewax has come back after a snapshot, so that is durable.
             source.group_offsets.durable(self._partition)
-            PULSE.settled = True
             self._snapshot_taken = False
         source.group_offsets.send()
         if self._run.reached:
@@ -229,7 +226,6 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
     def close(self) -> None:
         self._source.alignment.forget(self._partition)
         self._run.leave()
-        PULSE.left(self._name)
         self._reader.leave(self._partition)
 
 
