@@ -51,6 +51,7 @@ from operators.connectors.kafka.sink import KafkaSink
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.dedup_ids import History
 from operators.connectors.redis.dedup_store import RedisDedupStore, memory_of
+from operators.connectors.watched import WatchedSink
 from operators.contracts import load_contract
 from operators.records.tables import Table
 from operators.rules.rules import RuleSet, load_rules
@@ -288,4 +289,5 @@ def _connect(loaded: Loaded) -> Dataflow:
         topics=names,
         rules=len(rules.rules) if rules else None,
     )
-    return pipeline.build(stream, source, table_sink, topic_sink, parts, settings)
+    sink = WatchedSink(table_sink)
+    return pipeline.build(stream, source, sink, topic_sink, parts, settings)

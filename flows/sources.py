@@ -23,7 +23,7 @@ from operators.connectors.kafka.source import KafkaSource
 from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON
 from operators.connectors.shutdown import SHUTDOWN
 from operators.connectors.warm_source import WarmSource
-from operators.connectors.watched_source import WatchedSource
+from operators.connectors.watched import WatchedSource
 from operators.event_time.frontier import Frontier, joining_floors
 
 # With few records a batch costs as much as with many, and the cores are others' too.

@@ -47,7 +47,6 @@ from operators.connectors.delta.table import (
     table_uri,
     unavailable,
 )
-from operators.connectors.pulse import PULSE
 from operators.event_time.frontier import Frontier, Tracker
 from operators.event_time.holdup import HoldUp, watch
 from operators.records.batches import Progress
@@ -96,7 +95,6 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._hold_up = HoldUp(time.monotonic()) if speaks else None
 
     def write_batch(self, values: list[TableItem]) -> None:
-        PULSE.written(self._table.name)
         for item in values:
             if isinstance(item, Progress):
                 self._tracker.observe(item)
@@ -138,7 +136,6 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             self._reopen()
         metrics.ROWS.labels(self._table.name).inc(rows.height)
         metrics.COMMIT_SECONDS.labels(self._table.name).observe(time.perf_counter() - began)
-        PULSE.got_on()
 
     def _append(self, rows: pl.DataFrame, target: Frontier) -> None:
         """Commit rows and the frontier that they bring the table to, on disk on return."""
@@ -180,7 +177,6 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         name, why = self._table.name, reason(error)
         uri = table_uri(self._sink.root, name)
         LOG.warning("%s: commit failed (attempt %d): %s", name, attempt + 1, why)
-        PULSE.got_on()
         try:
             self._reopen()
             found = recorded(self._handle, self._sink.fence)
@@ -204,10 +200,6 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         return False
 
     def snapshot(self) -> dict[str, Any]:
-        PULSE.written(self._table.name)
-        if self._epoch > 1:
-            # What was written before is durable by now, everywhere.
-            PULSE.settled = True
         self._sink.commit_all()
         if self._commit is not None:
             self._commit.result()

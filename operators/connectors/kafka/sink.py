@@ -23,7 +23,6 @@ from operators.connectors.kafka.outgoing import (
     Outgoing,
 )
 from operators.connectors.kafka.producer import TopicProducer
-from operators.connectors.pulse import PULSE
 from operators.records.batches import Progress
 
 STATE_VERSION: Final = 2
@@ -106,7 +105,6 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
             LOG.debug("a message in %s is not ours", self._topic)
 
     def write_batch(self, values: list[KafkaItem]) -> None:
-        PULSE.written(self._topic)
         new: list[Outgoing] = []
         for item in values:
             if isinstance(item, Progress):
