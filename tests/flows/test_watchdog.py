@@ -5,6 +5,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from redis import Redis
+
 from flows import watchdog
 from flows.settings import load
 from flows.streams import PAYMENTS
@@ -27,7 +29,7 @@ def test_a_commit_a_step_or_a_peer_that_never_comes_back_ends_it_and_no_row_is_a
 ) -> None:
     name, made = tmp_path.name, topics.made(1_600, partitions=2)
     (whole,) = [each for suffix, each in made.items() if not suffix]
-    shares = [replace(whole, records=each) for each in whole.records.iter_slices(400)]
+    shares = [replace(whole, records=each) for each in whole.records.iter_slices(300)]
     topics.fill(stack.bootstrap, name, {"": shares.pop()}, 2)
     settings = topics.settings(stack, name, tmp_path) | STALL
     stuck = tmp_path / "work" / "stuck"
@@ -45,6 +47,14 @@ def test_a_commit_a_step_or_a_peer_that_never_comes_back_ends_it_and_no_row_is_a
     # A commit, in a thread that is no worker's.
     flow = Flow("payments", settings, tmp_path, stuck=SINK)
     at_work(1)  # its first commit made it
+    # An outage that is waited for is none.
+    with Redis.from_url(stack.redis_url) as client:
+        client.client_pause(SUSPENDED * 1_000)
+    time.sleep(SUSPENDED)
+    before = commits()
+    send_more()
+    at_work(before)
+    assert "waiting for Redis" in flow.said()
     stuck.touch()
     send_more()
     assert flow.wait(120) == watchdog.STATUS, flow.said()
@@ -78,7 +88,7 @@ def test_a_commit_a_step_or_a_peer_that_never_comes_back_ends_it_and_no_row_is_a
     try:
         send_more()
         at_work(before)
-        time.sleep(2)
+        time.sleep(SUSPENDED)  # an idle topic is none either
         both[1].process.send_signal(signal.SIGSTOP)
         assert both[0].process.wait(120) == watchdog.STATUS, both[0].said()
         assert "process 0 stood still" in both[0].said()
