@@ -21,6 +21,7 @@ from flows.settings import Settings
 from flows.starting import start
 from flows.streams import PAYMENTS, Stream
 from operators.connectors.redis.dedup_store import memory_of
+from operators.connectors.watched import WatchedSink
 
 
 def build(
@@ -68,4 +69,4 @@ def _connect(loaded: Loaded) -> Dataflow:
         rules=len(rules.rules) if rules else None,
     )
     source = ends.source(payments, None, hurried=True)
-    return build(payments, source, sink, parts, settings)
+    return build(payments, source, WatchedSink(sink), parts, settings)

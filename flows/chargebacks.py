@@ -23,6 +23,7 @@ from flows.streams import CHARGEBACKS, PAYMENTS, Stream
 from flows.streams.chargebacks import LATE, ChargebackSettings, outcome_join, outcomes_table
 from flows.tables import LATENESS, WITHIN, out_of_orderness
 from operators.connectors.redis.dedup_store import memory_of
+from operators.connectors.watched import WatchedSink
 from operators.joins import IntervalJoin
 from operators.records.tables import Table
 from operators.steps.joins import interval_join
@@ -125,4 +126,4 @@ def _connect(loaded: Loaded) -> Dataflow:
     )
     partitions = {topic: len(found) for topic, found in ends.topics.items()}
     both = connected(PAYMENTS), connected(CHARGEBACKS)
-    return build(*both, partitions, sink, letters, settings)
+    return build(*both, partitions, WatchedSink(sink), letters, settings)

@@ -11,7 +11,7 @@ from bytewax.inputs import Source
 from redis import Redis
 
 import schemas
-from flows import pipeline
+from flows import pipeline, watchdog
 from flows import settings as settings_
 from flows.definitions import (
     as_today,
@@ -51,6 +51,7 @@ from operators.connectors.kafka.sink import KafkaSink
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.dedup_ids import History
 from operators.connectors.redis.dedup_store import RedisDedupStore, memory_of
+from operators.connectors.watched import WatchedSink
 from operators.contracts import load_contract
 from operators.records.tables import Table
 from operators.rules.rules import RuleSet, load_rules
@@ -129,6 +130,7 @@ class Ends:
         `tables` are those that the flow writes, `own` is the stream whose they are if they can
         make its state anew, and `grouped` says that some of that is kept by key group.
         """
+        watchdog.start(settings.stall_timeout)
         timeout = settings.start_timeout.total_seconds()
         names = [settings.of(each).topic for each in streams]
         topics = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
@@ -293,4 +295,5 @@ def _connect(loaded: Loaded) -> Dataflow:
         topics=names,
         rules=len(rules.rules) if rules else None,
     )
-    return pipeline.build(stream, source, table_sink, topic_sink, parts, settings)
+    sink = WatchedSink(table_sink)
+    return pipeline.build(stream, source, sink, topic_sink, parts, settings)

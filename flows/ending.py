@@ -26,6 +26,7 @@ from confluent_kafka import KafkaException
 from deltalake.exceptions import DeltaError
 from redis.exceptions import RedisError
 
+from flows import watchdog
 from operators.connectors.delta.errors import reason
 from operators.errors import KnownError
 
@@ -141,6 +142,9 @@ def _end(_: type[BaseException], error: BaseException, __: TracebackType | None)
             line = known(error)
             whole = "".join(traceback.format_exception(error))
             status, text = 1, whole if line is None else f"millstream: {line}\n"
+            if line == _PEER and watchdog.stands():
+                # All stand still, and the first that ended has ended the others.
+                status = watchdog.STATUS
         try:
             sys.stdout.flush()
             sys.stderr.write(text)

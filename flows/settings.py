@@ -59,6 +59,7 @@ class Settings(StreamSettings):
     key_groups: int = Field(16, ge=1, le=256)
     start_timeout: Duration = timedelta(seconds=60)
     report_every: Duration = timedelta(seconds=60)
+    stall_timeout: Duration = timedelta(minutes=5)
     streams: dict[str, StreamSettings] = Field(default_factory=dict)
 
     def of(self, stream: Stream) -> StreamSettings:

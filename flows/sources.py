@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from flows import reporting
 from flows.settings import Settings
@@ -23,6 +23,7 @@ from operators.connectors.kafka.source import KafkaSource
 from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON
 from operators.connectors.shutdown import SHUTDOWN
 from operators.connectors.warm_source import WarmSource
+from operators.connectors.watched import WatchedSource
 from operators.event_time.frontier import Frontier, joining_floors
 
 # With few records a batch costs as much as with many, and the cores are others' too.
@@ -43,7 +44,7 @@ def open_source(
     group: str,
     hurried: bool,
     anew: bool = False,
-) -> KafkaSource | WarmSource:
+) -> WatchedSource[Any, Any]:
     """Return the source of a topic, which goes on where the recovery store and the tables are.
 
     A flow without `tables` has the recovery store alone. The tables of a `stream` bring state
@@ -105,9 +106,9 @@ def open_source(
     )
     at_good_end(lambda: source.group_offsets.finish(_FINISH_SECONDS))
     if stream is None:
-        return source
+        return WatchedSource(source)
     history = TableHistory(settings.delta_root, stream.silver.name, topic, stream.past)
-    return WarmSource(source, history, warming)
+    return WatchedSource(WarmSource(source, history, warming))
 
 
 def _has(settings: Settings, topic: str, offsets: Mapping[int, int]) -> bool:

@@ -18,19 +18,21 @@ _PORT: Final = "BYTEWAX_DATAFLOW_API_PORT"
 _CACHE: Final = "BYTEWAX_DATAFLOW_API_CACHE_PATH"
 _OFF: Final = {"", "0", "false", "no", "off"}
 _DEFAULT_PORT: Final = 3030
+_EPOCH: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
     """How Bytewax runs the flow: its recovery directory, this process among all, its workers.
 
-    `addresses` are the processes' as host:port, none for a single process.
+    `addresses` are the processes' as host:port, none for a single process; `epoch` is in s.
     """
 
     recovery: Path | None
     process: int
     addresses: tuple[str, ...]
     workers: int
+    epoch: float = _EPOCH
 
     def check(self) -> None:
         """Refuse what Bytewax would end with a traceback of, or do nothing at all with.
@@ -87,6 +89,7 @@ def told() -> Told:
         ("-w", "--workers-per-process", int),
         ("-i", "--process-id", int),
         ("-a", "--addresses", str),
+        ("-s", "--snapshot-interval", float),
     ):
         default = environ.get(f"BYTEWAX_{long[2:].upper().replace('-', '_')}")
         parser.add_argument(short, long, type=kind, default=default)
@@ -100,7 +103,8 @@ def told() -> Told:
         lines = Path(environ["BYTEWAX_HOSTFILE_PATH"]).read_text("utf-8").splitlines()
         addresses = [line.strip() for line in lines if line.strip()]
     workers = 1 if given.workers_per_process is None else given.workers_per_process
-    return Told(given.recovery_directory, process or 0, tuple(addresses), workers)
+    epoch = _EPOCH if given.snapshot_interval is None else given.snapshot_interval
+    return Told(given.recovery_directory, process or 0, tuple(addresses), workers, epoch)
 
 
 def check_endpoint() -> None:

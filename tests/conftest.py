@@ -50,6 +50,7 @@ _LONGEST = (
     "test_readme.py",
     "test_upgrades.py",
     "test_alerts.py",
+    "test_watchdog.py",
 )
 
 

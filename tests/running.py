@@ -52,16 +52,18 @@ class Flow:
         at: str = "",
         altered: str = "",
         redefined: str = "",
+        stuck: str = "",
         recovery: bool = True,
     ) -> None:
         """`arguments` are Bytewax's; with `at` the process ends itself there, see stopped.py.
 
         `altered` is a constant and its value, see altered.py, `redefined` a declaration, see
-        redefined.py.
+        redefined.py, `stuck` where it hangs when told, see stuck.py.
         """
         self.folder, self._log = folder, folder / f"{name}.log"
         module = ["tests.stopped", at] if at else ["bytewax.run"]
         module = ["tests.altered", altered] if altered else module
+        module = ["tests.stuck", stuck] if stuck else module
         module = ["tests.redefined", redefined] if redefined else module
         work = folder / "work"
         work.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from operators.connectors.pulse import PULSE
 from operators.connectors.shutdown import SHUTDOWN, Shutdown
 
 PATIENCE: Final = 120.0
@@ -50,6 +51,8 @@ class Outage:
 
     def failed(self, reason: str) -> None:
         """Note that it did not answer; `reason` is what the line says, without secrets."""
+        # Those who wait give up by themselves.
+        PULSE.got_on()
         with self._lock:
             now = self.clock()
             self._reason = reason

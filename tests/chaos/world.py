@@ -134,6 +134,8 @@ class World:
             "MILLSTREAM_REDIS_URL": self.redis.url,
             "MILLSTREAM_DELTA_ROOT": root or str(self.folder / name / "tables"),
             "CHAOS_STREAM": self.stream.name,
+            # What stands still leaves its stacks in the log before it is given up.
+            "MILLSTREAM_STALL_TIMEOUT": "90s",
             self.variable("topic"): self.topic,
             self.variable("consumer_group"): f"{self.topic}.{name}",
             **{self.variable(each): f"{self.topic}.{name}.{each}" for each in self._outputs},

@@ -35,7 +35,7 @@ def test_the_command_line_counts_before_the_environment(monkeypatch):
         monkeypatch, "-r", "state", "-i", "1", "-a", "a:1;b:2", "-s", "1", "-b", "0",
         RECOVERY_DIRECTORY="other", PROCESS_ID="0", WORKERS_PER_PROCESS="3",
     )  # fmt: skip
-    assert heard == Told(Path("state"), 1, ("a:1", "b:2"), 3)
+    assert heard == Told(Path("state"), 1, ("a:1", "b:2"), 3, epoch=1)
 
 
 def test_a_pod_knows_its_number_and_the_others(monkeypatch, tmp_path):

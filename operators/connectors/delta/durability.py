@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from deltalake import DeltaTable
 
 from operators.connectors.delta.paths import local_folder
+from operators.connectors.pulse import PULSE
 
 
 def _sync(path: Path) -> None:
@@ -25,6 +26,7 @@ def sync_commit(table: DeltaTable) -> None:
     deltalake does not, and the recovery store, which does, must never be ahead of a table.
     Object stores are durable when they answer; for them this does nothing.
     """
+    PULSE.got_on()
     root = local_folder(table.table_uri)
     if root is None:
         return

@@ -19,6 +19,7 @@ from operators.connectors.delta.layout import declared, missing_columns
 from operators.connectors.delta.paths import local_folder
 from operators.connectors.delta.paths import table_uri as table_uri
 from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON, TopicChangedError, number
+from operators.connectors.pulse import PULSE
 from operators.event_time.frontier import Frontier
 from operators.records.batches import NO_WATERMARK
 from operators.records.tables import Table
@@ -37,6 +38,8 @@ def open_table(root: str, table: Table, told: History | None = None) -> DeltaTab
     Raises UnfitTableError where somebody made of it what the flow's rows would not fit, and
     StorageUnavailableError.
     """
+    # Also before one more try of what storage has refused.
+    PULSE.got_on()
     uri = table_uri(root, table.name)
     for attempt in range(_ATTEMPTS):
         try:

@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from operators.connectors.outage import PATIENCE, Outage, wait_for
+from operators.connectors.pulse import PULSE
 from operators.connectors.redis.faults import fault
 from operators.errors import KnownError
 
@@ -86,6 +87,7 @@ def executed(calls: Pipeline) -> list[Any]:
     """Return a pipeline's answers; raises the first error, without what was asked."""
     with calls:
         answers: list[Any] = calls.execute(raise_on_error=False)
+    PULSE.got_on()
     for answer in answers:
         if isinstance(answer, RedisError):
             raise answer

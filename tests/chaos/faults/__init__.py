@@ -10,6 +10,7 @@ Fault = Callable[[World, Result, int], None]
 
 FAULTS: Final[dict[str, tuple[Fault, int]]] = {
     "kill -9": (processes.kill, 500),
+    "fresh clusters": (processes.starts, 40),
     "SIGTERM": (processes.sigterm, 20),
     "broker of three killed": (servers.brokers, 20),
     "Redis stopped for 30 s": (servers.redis_stopped, 10),

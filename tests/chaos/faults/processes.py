@@ -3,6 +3,7 @@
 import random
 import signal
 import time
+from dataclasses import replace
 from typing import Final
 
 from tests.chaos.faults.watching import GIVE_UP, count, tended
@@ -45,6 +46,32 @@ def kill(world: World, result: Result, times: int) -> None:
             world.compare(flow, result)
         world.drop(flow, result)
     result.said.append(f"{len(shapes)} shapes")
+
+
+def starts(world: World, result: Result, times: int) -> None:
+    """Fresh clusters, killed in their first seconds: each has got under way by then.
+
+    What stands still has the stacks of its threads in the log, by the watchdog.
+    """
+    luck = world.luck
+    while result.times < times and not result.problems:
+        flow = world.flow("start", MILLSTREAM_STALL_TIMEOUT="40s")
+        shape = replace(Shape.draw(luck), processes=world.largest, threads=1)
+        wanted, deadline = luck.choice([1, 5, 10, 20]), time.monotonic() + GIVE_UP
+        flow.start(shape, pace=luck.choice(_PACES))
+        while flow.running() and flow.notes.commits < wanted and time.monotonic() < deadline:
+            time.sleep(0.02)
+            flow.notes.update()
+        if not flow.running():
+            codes = flow.wait(GIVE_UP)
+            if codes is None or any(codes):
+                result.problems.append(f"{shape}: ended with {codes}: {flow.said(200)}")
+        elif flow.notes.commits < wanted:
+            result.problems.append(f"{shape}: never got under way: {flow.said(200)}")
+        flow.kill()
+        result.times += 1
+        result.count(flow)
+        world.drop(flow, result)
 
 
 def _kill_at(flow: Flow, shape: Shape, point: str, luck: random.Random) -> str:
