@@ -5,7 +5,7 @@ weather. Both read the same records from the same topic, each from its own files
 packages that it locks, and with new tables and an empty Redis each time. They take turns, each
 first in every other pair, and a pair's ratio is this tree's events per CPU-second over the
 other's: above 1 this tree is faster. CPU time is that of the flow's processes, without broker
-and Redis; Redis' is a ratio of its own.
+and Redis; Redis' is a ratio of its own, and so is that of both together.
 """
 
 import argparse
@@ -62,7 +62,9 @@ def run(args: argparse.Namespace) -> None:
         for code in (Code(), other):
             once(code, EMPTY)
         if not args.json:
-            print(f"{'pair':>4} {'this tree':>12} {args.revision[:12]:>12}  ratio  Redis")
+            print(
+                f"{'pair':>4} {'this tree':>12} {args.revision[:12]:>12}  ratio  Redis   both"
+            )
         pairs = []
         for number, turns in enumerate(order(args.pairs, Code(), other), 1):
             used = {code: once(code) for code in turns}
@@ -77,11 +79,13 @@ def run(args: argparse.Namespace) -> None:
         "pairs": pairs,
         "ratio": spread([pair["ratio"] for pair in pairs]),
         "redis_ratio": spread([pair["redis_ratio"] for pair in pairs]),
+        "both_ratio": spread([pair["both_ratio"] for pair in pairs]),
     }
     if args.json:
         print(json.dumps(found, indent=2))
         return
-    for name, each in (("ratio", found["ratio"]), ("Redis", found["redis_ratio"])):
+    for name, key in (("ratio", "ratio"), ("Redis", "redis_ratio"), ("both", "both_ratio")):
+        each = found[key]
         low, high = each["lowest"], each["highest"]
         print(f"{name}: median {each['median']:.3f} ({low:.3f} to {high:.3f})")
 
@@ -98,6 +102,7 @@ def _pair(events: int, ours: Used, theirs: Used) -> dict[str, Any]:
         "other": _figures(events, theirs),
         "ratio": theirs.cpu_s / ours.cpu_s,
         "redis_ratio": theirs.redis_s / ours.redis_s,
+        "both_ratio": (theirs.cpu_s + theirs.redis_s) / (ours.cpu_s + ours.redis_s),
     }
 
 
@@ -115,7 +120,7 @@ def _line(number: int, pair: dict[str, Any]) -> str:
     rates = (pair[side]["events_per_cpu_second"] for side in ("this", "other"))
     return (
         f"{number:4} " + " ".join(f"{rate:12,.0f}" for rate in rates)
-        + f"  {pair['ratio']:5.3f}  {pair['redis_ratio']:5.3f}"
+        + "".join(f"  {pair[each]:5.3f}" for each in ("ratio", "redis_ratio", "both_ratio"))
     )  # fmt: skip
 
 

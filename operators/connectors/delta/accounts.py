@@ -81,7 +81,9 @@ def accounted(handle: DeltaTable, table: Table, fence: Fence) -> tuple[Frontier,
     found = fence.read(handle)
     if found != Frontier():
         return found, False
-    found = recorded(handle, fence)
+    # Not `recorded`, which would look for all of the fence's transactions again.
+    told = newest_fence(handle, fence.flow)
+    found = Frontier() if told is None else fence.read(Told(handle.table_uri, told))
     if found == Frontier() and handle.file_uris():
         if table.fenced == "by window" or not COORDINATES.keys() <= columns_of(handle).keys():
             limited = RETENTION in handle.metadata().configuration
