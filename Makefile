@@ -18,7 +18,7 @@ demo: .venv/installed ## Payments from Kafka to tables on this machine; DATA=fil
 	@$(BIN)/millstream demo $(if $(DATA),--file "$(DATA)")
 
 test: .venv/installed ## Every test; most wait for servers, so three files at a time
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 PURE := tests/operators --ignore=tests/operators/connectors --ignore=tests/operators/steps
 

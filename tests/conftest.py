@@ -51,6 +51,15 @@ _LONGEST = (
     "test_upgrades.py",
     "test_alerts.py",
     "test_watchdog.py",
+    "test_rule_statuses.py",
+    "test_release.py",
+    "test_topic_made_anew.py",
+    "test_other_engines.py",
+    "test_warm_state.py",
+    "test_workers.py",
+    "test_join_changed.py",
+    "test_against.py",
+    "test_roofline.py",
 )
 
 

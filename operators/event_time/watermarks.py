@@ -41,8 +41,9 @@ class PartitionWatermark:
     """A partition's watermark: its largest event time minus the bounded out-of-orderness.
 
     It depends on the partition's records alone, so every replay computes the same. `bound`
-    is in µs; `largest` resumes an earlier one, and `told` one that was retracing its past.
-    It never goes back: where the bound grows it stands still until event time has caught up.
+    is in µs; `largest` resumes an earlier one, `told` one that was retracing its past, and `floor`
+    one that had another bound. It never goes back: where the bound grows it stands still until
+    event time has caught up.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class PartitionWatermark:
         largest: int = NO_WATERMARK,
         told: int = NO_WATERMARK,
         by: int | None = None,
+        floor: int = NO_WATERMARK,
     ) -> None:
         """`by` is the bound that made an earlier one, in µs, if that is known."""
         self._bounds = bound if isinstance(bound, Bounds) else Bounds(bound)
@@ -58,6 +60,8 @@ class PartitionWatermark:
         self.largest = largest
         self.told = told
         """The last watermark of the past that is being retraced, in µs."""
+        self.floor = floor
+        """What it had come to by earlier bounds, in µs."""
 
     @property
     def current(self) -> int:
@@ -67,6 +71,10 @@ class PartitionWatermark:
         """
         if self.told != NO_WATERMARK:
             return self.told
+        return max(self.floor, self._reached)
+
+    @property
+    def _reached(self) -> int:
         return NO_WATERMARK if self.largest == NO_WATERMARK else self.largest - self.bound
 
     def advance(self, event_times: Int64s, frame: pl.DataFrame | None = None) -> Int64s:
@@ -93,7 +101,8 @@ class PartitionWatermark:
         largest = np.maximum.accumulate(np.concatenate(([self.largest], event_times)))
         self.largest = int(largest[-1])
         before = largest[:-1]
-        return np.where(before == NO_WATERMARK, NO_WATERMARK, before - self.bound)
+        reached = np.where(before == NO_WATERMARK, NO_WATERMARK, before - self.bound)
+        return np.maximum(reached, self.floor)
 
     def retrace(
         self, event_times: Int64s, watermarks: Int64s, frame: pl.DataFrame | None = None
@@ -112,11 +121,8 @@ class PartitionWatermark:
 
     def _settle(self, bound: int) -> None:
         """Let a bound count from here on; no watermark goes back."""
-        reached = self.told
-        if reached == NO_WATERMARK and bound != self.bound and self.largest != NO_WATERMARK:
-            reached = self.largest - self.bound
-        if reached != NO_WATERMARK:
-            self.largest = max(self.largest, reached + bound)
+        if self.told != NO_WATERMARK or bound != self.bound:
+            self.floor = self.current
             self.told = NO_WATERMARK
         self.bound = bound
 

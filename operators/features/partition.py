@@ -199,7 +199,9 @@ class PartitionFeatures(Composite):
     def head(self) -> dict[str, Any]:
         """Return what is no row, as builtins, and which features the rows are of."""
         mark = self.watermark
-        own = {"largest": mark.largest, "told": mark.told, "bound": mark.bound}
+        own = {
+            "largest": mark.largest, "told": mark.told, "bound": mark.bound, "floor": mark.floor
+        }  # fmt: skip
         return super().head() | own | self._keeps.head()
 
     def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
@@ -210,3 +212,4 @@ class PartitionFeatures(Composite):
         # Heads of before states could be made anew from tables do not have it, nor the bound.
         self.watermark.told = head.get("told", NO_WATERMARK)
         self.watermark.bound = head.get("bound", self.watermark.bound)
+        self.watermark.floor = head.get("floor", NO_WATERMARK)

@@ -51,7 +51,10 @@ class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
         if state["version"] not in (1, STATE_VERSION):
             raise ValueError(f"watermarks of state version {state['version']}")
         told = state.get("told", NO_WATERMARK)
-        self._mark = PartitionWatermark(bound, state["largest"], told, state.get("bound"))
+        floor = state.get("floor", NO_WATERMARK)
+        self._mark = PartitionWatermark(
+            bound, state["largest"], told, state.get("bound"), floor
+        )
         # Version 1 did not tell when the last event came.
         self._clock = Clock(idle_timeout, state.get("heard"))
 
@@ -74,6 +77,7 @@ class _PartitionLogic(StatefulBatchLogic[Batch, Batch, dict[str, Any]]):
             "largest": self._mark.largest,
             "told": self._mark.told,
             "bound": self._mark.bound,
+            "floor": self._mark.floor,
             "heard": self._clock.heard(),
         }
 

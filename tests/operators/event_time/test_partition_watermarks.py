@@ -41,6 +41,13 @@ def test_a_partitions_watermark_is_its_largest_time_so_far_minus_the_bound(times
     assert watermark.current == (max(times) - bound if times else NO_WATERMARK)
 
 
+def test_a_bound_that_grew_and_shrank_again_has_not_moved_event_time():
+    bounds = Bounds(0, ((0, {0: 0}), (1, {0: 1})))
+    frame = pl.DataFrame({"source_offset": [0, 1, 2], "source_partition": [0, 0, 0]})
+    marks = PartitionWatermark(bounds).advance(np.zeros(3, np.int64), frame)
+    assert marks.tolist() == [NO_WATERMARK, 0, 0]
+
+
 @given(event_times, st.lists(st.integers(0, 50), min_size=1, max_size=4), st.data())
 def test_another_bound_counts_from_its_offset_on_and_takes_no_watermark_back(times, made, data):
     """Whatever the batches, and whether states or the stored watermarks bring it there."""
@@ -68,7 +75,7 @@ def test_another_bound_counts_from_its_offset_on_and_takes_no_watermark_back(tim
             watermark.settle()
             got += watermark.advance(values, rows).tolist()
         # What recovery does between any two batches.
-        state = watermark.largest, watermark.told, watermark.bound
+        state = watermark.largest, watermark.told, watermark.bound, watermark.floor
         watermark = PartitionWatermark(bounds, *state)
     assert got == expected
 
