@@ -79,13 +79,16 @@ def derived(side: str, columns: Iterable[str], bounds: Bounds) -> str:
         spans = [f"source_partition = {p} AND source_offset <= {last[p]}" for p in sorted(last)]
         nth = f"CASE WHEN {' OR '.join(spans) or 'false'} THEN {number} ELSE {nth} END"
     for number, bound in enumerate([*(bound for bound, _ in bounds.before), bounds.now]):
-        for name, its in (("up_to", "nth <="), ("by", "nth =")):
+        made = f"up_to_{number} - INTERVAL '{bound} microseconds'"
+        wanted = [("up_to", "nth <=")]
+        if number:
+            # The records up to the first bound are its own.
+            wanted.append(("by", "nth ="))
+            made = f"CASE WHEN nth = {number} OR by_{number} IS NOT NULL THEN {made} END"
+        for name, its in wanted:
             times = f"CASE WHEN {its} {number} THEN event_time END"
             largest.append(f"{_BEFORE.format(times=times)} AS {name}_{number}")
-        reached.append(
-            f"CASE WHEN nth = {number} OR by_{number} IS NOT NULL "
-            f"THEN up_to_{number} - INTERVAL '{bound} microseconds' END"
-        )
+        reached.append(made)
     judged = f"SELECT {named}, {nth} AS nth FROM {side}"  # noqa: S608 # our own words
     before = f"SELECT {named}, nth, {', '.join(largest)} FROM ({judged})"  # noqa: S608
     return f"SELECT {named}, greatest({', '.join(reached)}) AS derived FROM ({before})"  # noqa: S608
