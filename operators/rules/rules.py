@@ -145,7 +145,7 @@ def _problem(error: ErrorDetails) -> str:
         )
         like = get_close_matches(str(last), fields, 1)
         said = f"no field of a {kind}" + "".join(f"; {each}?" for each in like)
-    elif error["type"] == "string_pattern_mismatch":
+    elif error["type"] in ("string_pattern_mismatch", "string_type"):
         said = _FORMS.get(str(last), said)
     return f"{'.'.join(map(str, error['loc']))}: ".removeprefix(": ") + said
 
