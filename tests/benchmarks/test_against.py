@@ -23,6 +23,7 @@ with open(os.environ["RAN"], "a") as ran:
     ran.write("{name} ")
 """
 
+# A flow needs no git: only whoever compares revisions has it, as those who have a clone do.
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 
 

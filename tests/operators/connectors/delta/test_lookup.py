@@ -42,15 +42,20 @@ def test_what_a_table_lacks_is_told_also_behind_a_compaction_and_a_vacuum(root):
     assert lookup.lacking(root, LATE, []) == []
 
 
-def test_a_table_that_cannot_be_opened_for_a_moment_is_opened_again(root, monkeypatch):
-    left, real = [StorageUnavailableError("503")] * 2, lookup.open_table
+def failing(real, errors):
+    """Return a function that raises each error once, and then does what the real one does."""
 
-    def open_table(*args):
-        if left:
-            raise left.pop()
+    def called(*args):
+        if errors:
+            raise errors.pop()
         return real(*args)
 
-    monkeypatch.setattr(lookup, "open_table", open_table)
+    return called
+
+
+def test_a_table_that_cannot_be_opened_for_a_moment_is_opened_again(root, monkeypatch):
+    errors = [StorageUnavailableError("503")] * 2
+    monkeypatch.setattr(lookup, "open_table", failing(lookup.open_table, errors))
     monkeypatch.setattr(lookup.time, "sleep", lambda _: None)
     (found,) = lookup.lacking(root, LATE, [ASKED.head(2), ASKED[2:]])
     assert sorted(found["source_offset", "step"].rows()) == LACKING
@@ -58,14 +63,8 @@ def test_a_table_that_cannot_be_opened_for_a_moment_is_opened_again(root, monkey
 
 @pytest.mark.parametrize("times", [2, 6])
 def test_storage_that_fails_is_asked_again_and_then_told_in_one_line(root, times, monkeypatch):
-    left, real = [OSError("503 SlowDown")] * times, lookup.read
-
-    def read(*args):
-        if left:
-            raise left.pop()
-        return real(*args)
-
-    monkeypatch.setattr(lookup, "read", read)
+    errors = [OSError("503 SlowDown")] * times
+    monkeypatch.setattr(lookup, "read", failing(lookup.read, errors))
     monkeypatch.setattr(lookup.time, "sleep", lambda _: None)
     if times < 6:
         (found,) = lookup.lacking(root, LATE, [ASKED])
