@@ -40,6 +40,11 @@ def stacked(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     return pl.DataFrame([pl.concat(columns) for columns in each])
 
 
+def in_one(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
+    """Return the rows of one or more frames, each column in one piece."""
+    return in_one_chunk(stacked(frames))
+
+
 def alike(one: pl.Series, other: pl.Series) -> npt.NDArray[np.bool_]:
     """Tell which values are equal, nulls to nulls, shape (n,); as `one.eq_missing(other)`."""
     if one.null_count() or other.null_count():

@@ -1,34 +1,41 @@
-"""An index of rows by key that grows by batches: sorted runs, merged as they fill."""
+"""An index of rows by key that grows by batches."""
 
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from operators.columns.arrays import Bools, Int64s, UInt64s
 from operators.columns.ranges import repeats
+from operators.columns.sorted_runs import SortedRuns
 
-_RATIO: Final = 4
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """Ids sorted by (key, id); parallel arrays."""
+
+    keys: UInt64s
+    ids: Int64s
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
 
 class KeyIndex:
     """Finds the ids of rows by their key's hash.
 
-    Ids only grow, so within a key they are in order. The runs are sorted by (key, id); a new
-    one is merged into the one before it until that is `_RATIO` times larger, so a row is moved
-    a few times in its life and a look-up searches a few runs.
+    Ids only grow, so within a key they are in order.
     """
 
-    def __init__(self) -> None:
-        self._runs: list[tuple[UInt64s, Int64s]] = []
+    def __init__(self, kept: Callable[[Int64s], Bools] | None = None) -> None:
+        """`kept` tells which ids, shape (n,), are still to be found; others may be dropped."""
+        self._kept = kept
+        self._runs = SortedRuns(self._merged)
 
-    def add(self, keys: UInt64s, first: int, kept: Callable[[Int64s], Bools]) -> None:
-        """Take rows with the ids first, first + 1, …; a merge drops the ids not `kept`."""
+    def add(self, keys: UInt64s, first: int) -> None:
+        """Take rows with ids from `first` on, one after the other."""
         order = np.argsort(keys, kind="stable")
-        run = keys[order], order + np.int64(first)
-        while self._runs and len(self._runs[-1][0]) < _RATIO * len(run[0]):
-            run = _merged(self._runs.pop(), run, kept)
-        self._runs.append(run)
+        self._runs.add(_Run(keys[order], order + np.int64(first)))
 
     def find(self, keys: UInt64s, low: Int64s, high: Int64s) -> tuple[Int64s, Int64s]:
         """Return (position in `keys`, id) of each key's ids in [low, high); shapes (n,)."""
@@ -55,25 +62,19 @@ class KeyIndex:
     def _spans(self, keys: UInt64s) -> Iterator[tuple[Int64s, Int64s, Int64s, Int64s]]:
         """Yield of each run that has any of the keys its ids, and what `_spans` finds in it."""
         order = np.argsort(keys)
-        for run_keys, run_ids in self._runs:
-            at, left, right = _spans(run_keys, keys[order])
+        for run in self._runs:
+            at, left, right = _spans(run.keys, keys[order])
             if len(at):
-                yield run_ids, order[at], left, right
+                yield run.ids, order[at], left, right
 
-
-def _merged(
-    older: tuple[UInt64s, Int64s],
-    newer: tuple[UInt64s, Int64s],
-    kept: Callable[[Int64s], Bools],
-) -> tuple[UInt64s, Int64s]:
-    keys = np.concatenate((older[0], newer[0]))
-    ids = np.concatenate((older[1], newer[1]))
-    keep = kept(ids)
-    if not keep.all():
-        keys, ids = keys[keep], ids[keep]
-    # Two sorted runs in a row: a stable sort finds and merges them. Ids grow from run to run.
-    order = np.argsort(keys, kind="stable")
-    return keys[order], ids[order]
+    def _merged(self, runs: Sequence[_Run]) -> _Run:
+        keys = np.concatenate([run.keys for run in runs])
+        ids = np.concatenate([run.ids for run in runs])
+        if self._kept is not None and not (keep := self._kept(ids)).all():
+            keys, ids = keys[keep], ids[keep]
+        # A stable sort finds the runs and merges them. Ids grow from run to run.
+        order = np.argsort(keys, kind="stable")
+        return _Run(keys[order], ids[order])
 
 
 def _spans(run: UInt64s, keys: UInt64s) -> tuple[Int64s, Int64s, Int64s]:

@@ -7,8 +7,10 @@ import numpy as np
 import polars as pl
 
 from operators.columns.arrays import Bools, Int64s, UInt64s
+from operators.columns.frames import in_one
 from operators.columns.index import KeyIndex
 from operators.columns.ipc import to_ipc
+from operators.columns.sorted_runs import SortedRuns
 from operators.state.event_time_buffer import HASH, OFFSET, PARTITION, TIME_US, Side
 from operators.state.shards import Rows, of_shard, read, write
 
@@ -26,7 +28,7 @@ class Versions:
     def __init__(self, side: Side) -> None:
         """`side` is that of the keyed rows."""
         self._side = side
-        self._frames: list[pl.DataFrame] = []
+        self._frames = SortedRuns(in_one)
         self._new: list[pl.DataFrame] = []
         self._times = np.empty(0, np.int64)
         self._parts: list[Int64s] = []
@@ -42,9 +44,9 @@ class Versions:
         self._put(rows)
 
     def _put(self, rows: pl.DataFrame) -> None:
-        self._index.add(rows[HASH].to_numpy(), self._size, _all)
+        self._index.add(rows[HASH].to_numpy(), self._size)
         self._parts.append(rows[TIME_US].to_numpy())
-        self._frames.append(rows)
+        self._frames.add(rows)
         self._size += rows.height
 
     def as_of(
@@ -54,8 +56,6 @@ class Versions:
         if self._parts:
             self._times = np.concatenate((self._times, *self._parts))
             self._parts = []
-        if len(self._frames) > 4:
-            self._frames = [pl.concat(self._frames, rechunk=True)]
         schema = {n: t for n, t in self._side.schema.items() if n != "_deleted"}
         nothing = pl.select(
             pl.repeat(None, len(times), dtype=dtype).alias(name)
@@ -91,7 +91,8 @@ class Versions:
         self._tidied = self._size
 
     def _replace(self, rows: pl.DataFrame) -> None:
-        self._frames, self._parts, self._size = [], [], 0
+        self._frames.replace([])
+        self._parts, self._size = [], 0
         self._times, self._index = np.empty(0, np.int64), KeyIndex()
         if rows.height:
             self._put(rows)
@@ -111,7 +112,8 @@ class Versions:
 
     def shard(self, shard: int) -> dict[str, Any]:
         """Return all versions of a shard."""
-        return write(self._frames, [of_shard(f[HASH].to_numpy(), shard) for f in self._frames])
+        frames = list(self._frames)
+        return write(frames, [of_shard(f[HASH].to_numpy(), shard) for f in frames])
 
     def settle(self) -> None:
         """Let nothing count as new."""
@@ -131,7 +133,3 @@ class Versions:
 
 def _newest(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.unique(HASH, keep="last", maintain_order=True)
-
-
-def _all(ids: Int64s) -> Bools:
-    return np.ones(len(ids), bool)

@@ -10,6 +10,7 @@ import polars as pl
 from operators.columns.arrays import Bools, Int64s
 from operators.columns.frames import stacked, taken
 from operators.columns.hashing import hash_columns
+from operators.columns.sorted_runs import SortedRuns
 from operators.records.tables import LATENESS_US, TIME, late_columns
 from operators.state.shards import Rows, of_shard, read, write
 
@@ -23,7 +24,8 @@ INTERNAL: Final = (HASH, TIME_US, PARTITION, OFFSET)
 LATE_ROWS: Final = late_columns()
 """Columns of a late row: where the record stands, and the watermark it was late by."""
 
-_RUNS: Final = 16
+# A run costs little to look into, and its rows are gone soon: they are moved less often.
+_RATIO: Final = 2
 
 
 @dataclass(frozen=True)
@@ -110,55 +112,54 @@ class _Run:
     rows: pl.DataFrame
     new: Bools
 
+    @classmethod
+    def sorted(cls, rows: pl.DataFrame, new: Bools) -> "_Run":
+        """Return rows in any order as a run."""
+        times = rows[TIME_US].to_numpy()
+        if (times[1:] < times[:-1]).any():
+            order = np.argsort(times, kind="stable")
+            times, rows, new = times[order], taken(rows, order), new[order]
+        return cls(times, rows, new)
+
     def __len__(self) -> int:
         return len(self.times)
+
+    @classmethod
+    def merged(cls, runs: "Sequence[_Run]") -> "_Run":
+        """Return runs as one."""
+        rows = stacked(run.rows for run in runs)
+        return cls.sorted(rows, np.concatenate([run.new for run in runs]))
 
 
 class EventTimeBuffer:
     """Keyed rows that wait for the watermark.
 
-    They are kept in runs sorted by time, of which the smallest are joined when there are too
-    many, so that taking what is due costs what is due and not what waits.
+    They are kept in runs sorted by time, so that taking what is due costs what is due and not
+    what waits.
     """
 
     def __init__(self) -> None:
-        self._runs: list[_Run] = []
+        self._runs = SortedRuns(_Run.merged, ratio=_RATIO)
 
     def __len__(self) -> int:
-        return sum(map(len, self._runs))
+        return len(self._runs)
 
     def add(self, rows: pl.DataFrame) -> None:
         """Keep keyed rows in any order."""
-        self._put(rows, np.ones(rows.height, bool))
-
-    def _put(self, rows: pl.DataFrame, new: Bools) -> None:
-        if rows.height == 0:
-            return
-        times = rows[TIME_US].to_numpy()
-        if (times[1:] < times[:-1]).any():
-            order = np.argsort(times, kind="stable")
-            times, rows, new = times[order], taken(rows, order), new[order]
-        self._runs.append(_Run(times, rows, new))
-        if len(self._runs) > _RUNS:
-            self._runs.sort(key=len)
-            small = self._runs[: _RUNS // 2]
-            del self._runs[: _RUNS // 2]
-            self._put(
-                pl.concat([run.rows for run in small]),
-                np.concatenate([run.new for run in small]),
-            )
+        self._runs.add(_Run.sorted(rows, np.ones(rows.height, bool)))
 
     def take(self, before: int) -> pl.DataFrame | None:
         """Return and forget the rows before a time in µs, by (time, partition, offset)."""
-        due = []
-        for i, run in enumerate(self._runs):
-            if run.times[0] < before:
-                size = int(np.searchsorted(run.times, before))
+        due, left = [], []
+        for run in self._runs:
+            size = int(np.searchsorted(run.times, before))
+            if size:
                 due.append(run.rows.head(size))
-                self._runs[i] = _Run(run.times[size:], run.rows.slice(size), run.new[size:])
+                run = _Run(run.times[size:], run.rows.slice(size), run.new[size:])
+            left.append(run)
         if not due:
             return None
-        self._runs = [run for run in self._runs if len(run)]
+        self._runs.replace(left)
         rows = stacked(due)
         order = np.lexsort([rows[name].to_numpy() for name in (OFFSET, PARTITION, TIME_US)])
         return taken(rows, order)
@@ -190,6 +191,6 @@ class EventTimeBuffer:
 
     def load(self, head: Mapping[str, Any], found: Sequence[Rows]) -> None:
         """Take up what was given before, and with it what has been taken since."""
-        self._runs = []
+        self._runs.replace([])
         for rows, changed in read(found, HASH):
-            self._put(rows, np.full(rows.height, changed))
+            self._runs.add(_Run.sorted(rows, np.full(rows.height, changed)))

@@ -9,14 +9,13 @@ import numpy as np
 from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
 from operators.columns.grouping import Sorted, distinct
 from operators.columns.ranges import repeats
+from operators.columns.sorted_runs import SortedRuns
 from operators.records.batches import NO_WATERMARK
 from operators.state.folds import Answers, Ask, Index, Ranges, exclusive
 from operators.state.shards import Rows, gather, span_of_shard
 
-# The second and the third run are merged into the one before them when they have more rows than
-# this, and than that part of it.
-_RUN_ROWS = 8_192, 1_024
-_RUN_PARTS = 4, 8
+# To look into one more run costs a small batch more than to move so many rows.
+_LEAST: Final = 1_024
 
 TIME: Final = "time"
 """The column of the events' own times, which is always there; µs."""
@@ -42,32 +41,35 @@ class _Run:
     new: Bools
     columns: tuple[Int64s, ...]
 
-    @classmethod
-    def empty(cls, columns: int) -> "_Run":
-        none = np.empty(0, np.int64)
-        return cls(np.empty(0, np.uint64), none, np.empty(0, bool), (none,) * columns)
-
     def __len__(self) -> int:
         return len(self.keys)
 
-    def merge(self, other: "_Run", horizon: int) -> "_Run":
-        """Return both as one sorted run, without the events at or before `horizon`."""
-        keys = np.concatenate((self.keys, other.keys))
-        arrived = np.concatenate((self.times, other.times))
-        new = np.concatenate((self.new, other.new))
+    @classmethod
+    def merged(cls, runs: "Sequence[_Run]", horizon: int) -> "_Run":
+        """Return runs as one, without the events at or before `horizon`."""
+        keys = np.concatenate([run.keys for run in runs])
+        arrived = np.concatenate([run.times for run in runs])
+        new = np.concatenate([run.new for run in runs])
         kept = np.flatnonzero(arrived > horizon)
-        # Timsort finds that there are two sorted runs of keys, and merges them in one pass.
+        # A stable sort finds that the runs' keys are in order, and merges them.
         order = kept[np.argsort(keys[kept], kind="stable")]
         keys, times = keys[order], arrived[order]
         again = _out_of_order(keys, times)
         if len(again):
             order[again] = order[again[np.lexsort((times[again], keys[again]))]]
             times[again] = arrived[order[again]]
-        columns = tuple(
-            np.concatenate(both)[order]
-            for both in zip(self.columns, other.columns, strict=True)
-        )
-        return _Run(keys, times, new[order], columns)
+        columns = zip(*(run.columns for run in runs), strict=True)
+        made = tuple(np.concatenate(each)[order] for each in columns)
+        return cls(keys, times, new[order], made)
+
+    def in_order(self) -> "_Run":
+        """Return the events, whose keys are sorted, by (key, time)."""
+        again = _out_of_order(self.keys, self.times)
+        if len(again) == 0:
+            return self
+        order = np.arange(len(self))
+        order[again] = again[np.lexsort((self.times[again], self.keys[again]))]
+        return self.pick(order)
 
     def pick(self, rows: Indices | slice) -> "_Run":
         """Return the events at some positions, in their order."""
@@ -98,9 +100,7 @@ class SlidingHistory:
     exact for any order of arrival, and a function of the partition's records alone, whatever the
     batches. What no later event can ask for is dropped.
 
-    Three sorted runs hold the past: each batch is merged into the last, and a run that has
-    grown to a part of the one before it is merged into that, so a batch does not pay for all
-    that exists.
+    Sorted runs hold the past, so a batch does not pay for all that exists.
     """
 
     def __init__(
@@ -111,13 +111,10 @@ class SlidingHistory:
         self.columns = tuple(columns)
         self.kept = max(each.kept for each in horizons)
         self._after = NO_WATERMARK
-        self._runs = [self._empty() for _ in range(1 + len(_RUN_ROWS))]
-
-    def _empty(self) -> _Run:
-        return _Run.empty(len(self.columns))
+        self._runs = SortedRuns(self._merged, least=_LEAST)
 
     def __len__(self) -> int:
-        return sum(map(len, self._runs))
+        return len(self._runs)
 
     def advance(
         self,
@@ -155,21 +152,16 @@ class SlidingHistory:
             answers.take(ranges, slice(None), begins, high)
         self._after = after
         kept = tuple(columns[name] for name in self.columns)
-        self._take(_Run(rows.keys[rows.runs], times, np.ones(len(times), bool), kept))
+        run = _Run(rows.keys[rows.runs], times, np.ones(len(times), bool), kept)
+        self._runs.add(run.in_order())
         return answers.all(own)
+
+    def _merged(self, runs: Sequence[_Run]) -> _Run:
+        return _Run.merged(runs, self._horizon)
 
     @property
     def _horizon(self) -> int:
         return NO_WATERMARK if self._after == NO_WATERMARK else self._after - self.kept
-
-    def _take(self, batch: _Run) -> None:
-        horizon, runs = self._horizon, self._runs
-        runs[-1] = runs[-1].merge(batch, horizon)
-        for at in range(len(runs) - 1, 0, -1):
-            before = len(runs[at - 1])
-            if len(runs[at]) > max(_RUN_ROWS[at - 1], before // _RUN_PARTS[at - 1]):
-                runs[at - 1] = runs[at - 1].merge(runs[at], horizon)
-                runs[at] = self._empty()
 
     @property
     def changed(self) -> int:
@@ -189,13 +181,12 @@ class SlidingHistory:
         return self._builtins([run.pick(span_of_shard(run.keys, shard)) for run in self._runs])
 
     def _builtins(self, runs: Sequence[_Run]) -> dict[str, bytes]:
-        columns = zip(*(run.columns for run in runs), strict=True)
         return {
             "key": b"".join(run.keys.tobytes() for run in runs),
             TIME: b"".join(run.times.tobytes() for run in runs),
             **{
-                name: b"".join(each.tobytes() for each in column)
-                for name, column in zip(self.columns, columns, strict=True)
+                name: b"".join(run.columns[at].tobytes() for run in runs)
+                for at, name in enumerate(self.columns)
             },
         }
 
@@ -218,7 +209,7 @@ class SlidingHistory:
         )
         # What was dropped may be in an old entry.
         kept = run.pick(np.flatnonzero(run.times > self._horizon))
-        self._runs = [kept, *(self._empty() for _ in _RUN_ROWS)]
+        self._runs.replace([kept])
 
 
 def _in_batch(

@@ -1,24 +1,24 @@
 """The time log: rows in order of event time, found by key, forgotten from the front."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from operators.columns.arrays import Bools, Int64s, UInt64s
+from operators.columns.frames import in_one
 from operators.columns.index import KeyIndex
 from operators.columns.ipc import from_ipc, to_ipc
+from operators.columns.sorted_runs import SortedRuns
 from operators.state.shards import Rows, gather, last_of_each, of_shard
 
 Array = npt.NDArray[Any]
 
-_RATIO: Final = 4
-
 
 class TimeLog:
-    """Rows appended in order of time; each has the next id.
+    """Rows in_one in order of time; each has the next id.
 
     A row has a key's hash, a time in µs, numbers in named columns that may be changed, and a
     payload in a frame. What is before some time is forgotten as a whole; a single
@@ -36,9 +36,9 @@ class TimeLog:
         self._head = self._tail = 0
         self.first = 0
         """The id of the oldest row."""
-        self._frames: list[pl.DataFrame] = []
+        self._frames = SortedRuns(in_one)
         self._frames_first = 0
-        self._index = KeyIndex()
+        self._index = KeyIndex(self._kept)
 
     def __len__(self) -> int:
         return self._tail - self._head
@@ -71,10 +71,8 @@ class TimeLog:
             array[self._tail : self._tail + size] = added.get(name, 0)
         self._tail += size
         if frame is not None:
-            while self._frames and self._frames[-1].height < _RATIO * frame.height:
-                frame = pl.concat([self._frames.pop(), frame], rechunk=True)
-            self._frames.append(frame)
-        self._index.add(keys, first, self._kept)
+            self._frames.add(frame)
+        self._index.add(keys, first)
         return first
 
     def _kept(self, ids: Int64s) -> Bools:
@@ -124,10 +122,8 @@ class TimeLog:
 
     def payload(self, ids: Int64s) -> pl.DataFrame:
         """Return the payload of rows, in the order of `ids`."""
-        frames = self._frames
         # Without copying; Polars gathers from a few chunks as fast as from one.
-        whole = frames[0] if len(frames) == 1 else pl.concat(frames, rechunk=False)
-        return whole[ids - self._frames_first]
+        return pl.concat(self._frames, rechunk=False)[ids - self._frames_first]
 
     def forget(self, before: int) -> None:
         """Drop the rows before a time in µs."""
@@ -136,7 +132,7 @@ class TimeLog:
             return
         self._head += gone
         self.first += gone
-        frames = self._frames
+        frames = list(self._frames)
         while frames and self._frames_first + frames[0].height <= self.first:
             self._frames_first += frames.pop(0).height
         if frames and 2 * (dead := self.first - self._frames_first) > frames[0].height:
@@ -145,8 +141,9 @@ class TimeLog:
             self._frames_first = self.first
         if not frames:
             self._frames_first = self.end
+        self._frames.replace(frames)
         if len(self) == 0:
-            self._index = KeyIndex()
+            self._index = KeyIndex(self._kept)
 
     @property
     def changed(self) -> int:
@@ -190,13 +187,13 @@ class TimeLog:
         last = last[rows["ids"][last] >= self.first]
         self._tail = len(last)
         self._arrays = {name: rows[name][last] for name in self._arrays}
-        self._frames = self._payloads(found)
+        self._frames.replace(self._payloads(found))
         self._settled = self.end
         for each in found:
             if each.changed:
                 self._settled = each.rows["payload_from"]
         if len(self):
-            self._index.add(self.column("key"), self.first, self._kept)
+            self._index.add(self.column("key"), self.first)
 
     def _payloads(self, found: Sequence[Rows]) -> list[pl.DataFrame]:
         """Return the payload of every row that is there."""

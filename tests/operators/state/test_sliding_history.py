@@ -38,7 +38,7 @@ YEAR = 365 * 86_400_000_000
 @pytest.fixture(autouse=True)
 def _small_runs(monkeypatch):
     """Merge runs often, so that each of them holds something; count values in pieces."""
-    monkeypatch.setattr(module, "_RUN_ROWS", (6, 2))
+    monkeypatch.setattr(module, "_LEAST", 2)
     monkeypatch.setattr(folds, "_PAIRS_AT_ONCE", 20)
 
 
