@@ -54,6 +54,10 @@ class Reader:
         self.names = {self.record.name.rpartition(".")[2], *schema.get("aliases", ())}
         self.dtypes = {field.name: _dtype(field) for field in self.record.fields}
 
+    def reads(self, writer: Record) -> bool:
+        """Tell whether a writer's record has this one's name, or an alias of it."""
+        return writer.name in self.names or writer.name.rpartition(".")[2] in self.names
+
 
 def _dtype(field: Field) -> pl.DataType:
     wire = field.wire
@@ -64,8 +68,12 @@ def _dtype(field: Field) -> pl.DataType:
     return _READER_TYPES[wire.kind]
 
 
-class _Column:
-    """How one of the reader's columns comes about: from which wire column, or a default."""
+class Column:
+    """How one of the reader's columns comes about: from which wire column, or a default.
+
+    Raises SchemaError if it does in no record. `lacks` says what the column cannot hold of what
+    may be written, empty if it can hold all.
+    """
 
     def __init__(self, field: Field, dtype: pl.DataType, writer: Record) -> None:
         self.name, self.dtype, self.wire = field.name, dtype, field.wire
@@ -76,6 +84,7 @@ class _Column:
         value = field.schema.get("default")
         self.default = pl.Series(field.name, [value], storage).cast(dtype)
         self.symbols: pl.Series | None = None
+        self.lacks = ""
         if self.source is not None:
             self._match(writer.fields[self.source].wire)
         elif "default" not in field.schema:
@@ -90,15 +99,23 @@ class _Column:
             raise SchemaError(
                 f"field {self.name}: written as {written.logical}, read as {self.wire.logical}"
             )
+        if written.null_first is not None and self.wire.null_first is None:
+            self.lacks = f"field {self.name}: may be written as null, read as never null"
         if self.wire.kind == "enum":
             known = set(self.wire.symbols)
             other = self.wire.default
+            if other is None and (gone := [s for s in written.symbols if s not in known]):
+                self.lacks = (
+                    f"field {self.name}: written as {', '.join(gone)}, of which the reader knows "
+                    "nothing, and it has no default symbol"
+                )
             self.symbols = pl.Series(
                 [symbol if symbol in known else other for symbol in written.symbols],
                 dtype=pl.String,
             )
 
     def read(self, columns: Sequence[pl.Series], height: int) -> pl.Series:
+        """Return the column, of `height` rows; `columns` are as of `Resolver.resolve`."""
         if self.source is None:
             return self.default.new_from_index(0, height)
         column = columns[self.source]
@@ -126,13 +143,10 @@ class Resolver:
     """
 
     def __init__(self, writer: Record, reader: Reader) -> None:
-        if (
-            writer.name.rpartition(".")[2] not in reader.names
-            and writer.name not in reader.names
-        ):
+        if not reader.reads(writer):
             raise SchemaError("the records have different names")
         self._columns = [
-            _Column(field, reader.dtypes[field.name], writer) for field in reader.record.fields
+            Column(field, reader.dtypes[field.name], writer) for field in reader.record.fields
         ]
 
     def resolve(
