@@ -20,23 +20,9 @@ def open_registry(settings: Settings) -> Lookup:
     try:
         return registry.open_registry(
             settings.schema_registry.get_secret_value(),
-            registry_config(settings),
+            settings.registry_config,
             kept=None if directory is None else directory / _KEPT,
             timeout=settings.start_timeout.total_seconds(),
         )
     except ValueError as error:
         raise SettingsError(f"{PREFIX}SCHEMA_REGISTRY: {error}") from error
-
-
-def registry_config(settings: Settings) -> dict[str, str]:
-    """Return the settings of the registry's client, those that are set."""
-    every = {
-        "basic.auth.user.info": settings.schema_registry_user.get_secret_value(),
-        "bearer.auth.token": settings.schema_registry_token.get_secret_value(),
-        "bearer.auth.token.file": settings.schema_registry_token_file,
-        "ssl.ca.location": settings.schema_registry_ca_location,
-        "ssl.certificate.location": settings.schema_registry_certificate_location,
-        "ssl.key.location": settings.schema_registry_key_location,
-        "ssl.key.password": settings.schema_registry_key_password.get_secret_value(),
-    }
-    return {name: str(value) for name, value in every.items() if value}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import (
+    BaseModel,
     Field,
     SecretStr,
     ValidationError,
@@ -17,24 +18,19 @@ from pydantic import (
 
 from flows.apart import same_folders, same_topics
 from flows.kafka_settings import kafka_problems, kafka_settings
+from flows.registry_settings import RegistrySettings
 from flows.streams import PAYMENTS, STREAMS, Stream
 from flows.streams.settings import OWN, Duration, StreamSettings
 from operators.connectors.delta.paths import check_root
 from operators.connectors.redis.url import check_redis_url
-from operators.connectors.registry import schema_source as registry
 
 PREFIX = "MILLSTREAM_"
 _KAFKA = f"{PREFIX}KAFKA_"
 
-_REGISTRY_FILES = tuple(
-    f"schema_registry_{name}"
-    for name in ("token_file", "ca_location", "certificate_location", "key_location")
-)
-
-_Kind = TypeVar("_Kind", bound=StreamSettings)
+_Kind = TypeVar("_Kind", bound=BaseModel)
 
 
-class Settings(StreamSettings):
+class Settings(RegistrySettings, StreamSettings):
     """What all flows need to know, and that of payments; each is MILLSTREAM_ and its name.
 
     `streams` has what is set of the others, by name; see `of`.
@@ -43,15 +39,6 @@ class Settings(StreamSettings):
     redis_url: SecretStr = Field(description="redis://, rediss:// or unix:// URL")
     delta_root: str = Field(min_length=1, description="path or s3://, abfss://, gs:// URL")
     kafka: dict[str, str] = Field(description="librdkafka settings")
-    # A secret: its URL may have a password in it.
-    schema_registry: SecretStr = SecretStr("")
-    schema_registry_user: SecretStr = SecretStr("")
-    schema_registry_token: SecretStr = SecretStr("")
-    schema_registry_token_file: Path | None = None
-    schema_registry_ca_location: Path | None = None
-    schema_registry_certificate_location: Path | None = None
-    schema_registry_key_location: Path | None = None
-    schema_registry_key_password: SecretStr = SecretStr("")
     start: str | datetime = "earliest"
     stop_at_end: bool = False
     close_windows_at_end: bool = False
@@ -103,48 +90,6 @@ class Settings(StreamSettings):
     def _redis(cls, value: SecretStr) -> SecretStr:
         check_redis_url(value.get_secret_value())
         return value
-
-    @field_validator("schema_registry")
-    @classmethod
-    def _registry(cls, value: SecretStr) -> SecretStr:
-        registry.check_url(value.get_secret_value())
-        return value
-
-    @field_validator("schema_registry_user")
-    @classmethod
-    def _registry_user(cls, value: SecretStr) -> SecretStr:
-        # A file's last line ends with a line feed, which many a secret store keeps.
-        text = value.get_secret_value().strip("\r\n")
-        if text and ":" not in text:
-            raise ValueError("must be user:password")
-        return SecretStr(text)
-
-    @field_validator("schema_registry_token")
-    @classmethod
-    def _registry_token(cls, value: SecretStr, others: ValidationInfo) -> SecretStr:
-        text = value.get_secret_value().strip()
-        if text and not (text.isascii() and text.isprintable()):
-            raise ValueError("has characters that no token has")
-        if text and others.data.get("schema_registry_user"):
-            raise ValueError("there is a MILLSTREAM_SCHEMA_REGISTRY_USER too")
-        return SecretStr(text)
-
-    @field_validator(*_REGISTRY_FILES, mode="before")
-    @classmethod
-    def _registry_file(cls, value: Any, others: ValidationInfo) -> Any:
-        if not value:
-            return None
-        path = Path(value)
-        if not path.exists():
-            raise ValueError(f"there is no file {path}")
-        for name, field, there in (
-            ("schema_registry_token_file", "schema_registry_user", False),
-            ("schema_registry_token_file", "schema_registry_token", False),
-            ("schema_registry_key_location", "schema_registry_certificate_location", True),
-        ):
-            if others.field_name == name and bool(others.data.get(field)) != there:
-                raise ValueError(f"there is {'no' if there else 'a'} {PREFIX}{field.upper()}")
-        return path
 
     @field_validator("kafka")
     @classmethod
@@ -210,6 +155,17 @@ def declared(stream: Stream, environ: Mapping[str, str] | None = None) -> Stream
     found = _parsed(
         stream.settings, prefix_of(stream), stream.own_settings() | own, problems, own
     )
+    if found is None:
+        raise SettingsError("\n".join(problems))
+    return found
+
+
+def registry_settings(environ: Mapping[str, str] | None = None) -> RegistrySettings:
+    """Return what is set of the schema registry, whatever else is missing; raises SettingsError."""
+    environ = os.environ if environ is None else environ
+    problems: list[str] = []
+    given = _values(environ, PREFIX, RegistrySettings.model_fields)
+    found = _parsed(RegistrySettings, PREFIX, given, problems)
     if found is None:
         raise SettingsError("\n".join(problems))
     return found

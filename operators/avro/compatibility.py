@@ -8,7 +8,6 @@ both. Transitive ones hold a version against all before it, the others against t
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
-from fastavro.schema import SchemaParseException, UnknownType, parse_schema
 from polars.exceptions import PolarsError
 
 from operators.avro.compile import Record, compile_record
@@ -60,6 +59,9 @@ def unreadable(writer: AvroSchema, reader: AvroSchema) -> list[str]:
 
 def invalid(schema: AvroSchema) -> str:
     """Return why a schema is no record that a flow can read, empty if it is one."""
+    # It takes a tenth of a second to import, and no flow looks at schemas so.
+    from fastavro.schema import SchemaParseException, UnknownType, parse_schema
+
     try:
         reader = Reader(schema)
         # What compiles is of the right shape; of names, symbols and defaults the library knows.

@@ -1,6 +1,17 @@
 """Contracts: what a record must be like beyond its schema, as data; checked by columns."""
 
 from operators.contracts.contract import Contract
-from operators.contracts.files import ContractError, load_contract
+from operators.contracts.files import (
+    ContractError,
+    load_contract,
+    read_compatibility,
+    read_contract,
+)
 
-__all__ = ["Contract", "ContractError", "load_contract"]
+__all__ = [
+    "Contract",
+    "ContractError",
+    "load_contract",
+    "read_compatibility",
+    "read_contract",
+]

@@ -10,6 +10,7 @@ from polars.exceptions import PolarsError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import schemas
+from operators.avro.compatibility import DEFAULT, Level
 from operators.columns.expressions import one_row
 from operators.contracts.contract import (
     Check,
@@ -72,6 +73,7 @@ class Stated(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    compatibility: Level = DEFAULT
     checks: list[Stated]
 
 
@@ -110,8 +112,17 @@ def load_checks(record: str) -> list[Stated]:
 
 def read_checks(text: str, name: str) -> list[Stated]:
     """Return what a YAML text states, not yet looked at beside a schema; raises ContractError."""
+    return _read(text, name).checks
+
+
+def read_compatibility(text: str, name: str) -> Level:
+    """Return what a YAML text states that the record's versions are; raises ContractError."""
+    return _read(text, name).compatibility
+
+
+def _read(text: str, name: str) -> _File:
     try:
-        return _File.model_validate(yaml.safe_load(text)).checks
+        return _File.model_validate(yaml.safe_load(text))
     except ValidationError as error:
         raise ContractError(
             "\n".join(

@@ -48,6 +48,10 @@ class RegistryClient:
             }
         self._client = SchemaRegistryClient(settings)
 
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
     def check(self) -> None:
         """Return if a registry answers there."""
         try:
@@ -70,6 +74,21 @@ class RegistryClient:
             )
         except Exception as error:  # its HTTP library's own come through, of many kinds
             raise _failed(error) from error
+
+    def published(self, subject: str) -> dict[int, tuple[int, AvroSchema]]:
+        """Return each version's id and schema; nothing of a subject that is not there."""
+        try:
+            found = {}
+            for version in self._client.get_versions(subject):
+                each = self._client.get_version(subject, version)
+                found[version] = each.schema_id, self._whole(each.schema_id, each.schema)
+        except SchemaRegistryError as error:
+            if error.error_code in _NOT_FOUND:
+                return {}
+            raise _failed(error) from error
+        except Exception as error:  # its HTTP library's own come through, of many kinds
+            raise _failed(error) from error
+        return found
 
     def fetch(self, schema_id: SchemaId) -> AvroSchema:
         """Return the schema of an id; raises KeyError if there is none, perhaps with a why."""

@@ -3,7 +3,8 @@
 import json
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -23,14 +24,21 @@ from schemas import AvroSchema
 if TYPE_CHECKING:
     from operators.connectors.registry.client import RegistryClient
 
-__all__ = ["RegistryUnavailableError", "check_url", "open_registry", "register"]
+__all__ = [
+    "RegistryUnavailableError",
+    "check_url",
+    "is_registry",
+    "open_registry",
+    "published",
+    "register",
+]
 
 _HTTP: Final = re.compile(r"https?://", re.IGNORECASE)
 
 
 def check_url(url: str) -> None:
     """Raise ValueError, which shows no password, if `url` is none for `open_registry`."""
-    if _HTTP.match(url):
+    if is_registry(url):
         _without_user(url)
     else:
         _read_folder(url)
@@ -58,7 +66,7 @@ def open_registry(
     This raises ValueError for a bad `url` or `config`, without secrets, and
     RegistryUnavailableError.
     """
-    if not _HTTP.match(url):
+    if not is_registry(url):
         return _read_folder(url).__getitem__
     client = _client(url, config)
     lookup = RegistryLookup(client, KeptSchemas(kept, client.where))
@@ -76,16 +84,41 @@ def register(
     RegistryUnavailableError also where the registry refuses a version as incompatible.
     """
     versions = schemas.versions(record)
-    if not _HTTP.match(url):
+    if not is_registry(url):
         return {version: schemas.local_id(record, version) for version in versions}
-    client = _client(url, config)
-    try:
+    with _answering(url, config) as client:
         return {
             version: client.register(f"{topic}-value", schemas.load(record, version))
             for version in versions
         }
+
+
+def is_registry(url: str) -> bool:
+    """Tell whether a `url` is a registry's, and no folder's."""
+    return _HTTP.match(url) is not None
+
+
+def published(
+    url: str, config: Mapping[str, str] | None, topic: str
+) -> dict[int, tuple[int, AvroSchema]]:
+    """Return what a registry has of a topic's values: each version's id and schema.
+
+    Raises RegistryUnavailableError, and ValueError for a bad `config`.
+    """
+    with _answering(url, config) as client:
+        return client.published(f"{topic}-value")
+
+
+@contextmanager
+def _answering(url: str, config: Mapping[str, str] | None) -> "Iterator[RegistryClient]":
+    """Have a client for the length of a block, which does not wait for a registry that is away."""
+    client = _client(url, config)
+    try:
+        yield client
     except (RegistryAwayError, RegistryDeniedError) as error:
         raise RegistryUnavailableError(f"schema registry {client.where}: {error}") from error
+    finally:
+        client.close()
 
 
 def _client(url: str, config: Mapping[str, str] | None) -> "RegistryClient":

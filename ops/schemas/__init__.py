@@ -1,0 +1,1 @@
+"""Schemas in files: checked, published, compared and drafted."""

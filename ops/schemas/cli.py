@@ -1,0 +1,263 @@
+"""``millstream schemas``: schemas as files, held to what was published, and to a registry."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+import schemas
+from flows import settings as settings_
+from operators.connectors.registry import schema_source as registry
+from ops.checks import Problem
+from ops.schemas import changes, draft, folder, published
+from schemas import AvroSchema
+
+T = TypeVar("T")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command ``schemas``; its sub-commands' `func` return the exit code."""
+    parser = subparsers.add_parser(
+        "schemas",
+        help="check schemas, compare them, publish them",
+        description="Schemas as files, <record>/<version>.avsc, and as a registry has them. The "
+        "registry is that of MILLSTREAM_SCHEMA_REGISTRY, and the settings that begin so.",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, func, text, more in _COMMANDS:
+        each = commands.add_parser(name, help=text, description=f"{more}")
+        each.set_defaults(func=func)
+        if name in ("check", "lock"):
+            each.add_argument(
+                "folder", type=Path, nargs="?", default=Path(schemas.__file__).parent,
+                metavar="FOLDER", help="of schemas (default: the packaged ones)",
+            )  # fmt: skip
+        elif name == "diff":
+            each.add_argument("record", choices=schemas.records(), metavar="RECORD")
+            each.add_argument("old", nargs="?", metavar="FROM", help="a version, or registry")
+            each.add_argument("new", nargs="?", metavar="TO", help="a version, or registry")
+        elif name == "infer":
+            each.add_argument("topic", metavar="TOPIC")
+            each.add_argument(
+                "--records", type=int, default=1_000, metavar="N",
+                help="how many to look at, from the topic's beginning (default: %(default)s)",
+            )  # fmt: skip
+            each.add_argument(
+                "--out", type=Path, metavar="FOLDER",
+                help="write FOLDER/<record>/1.avsc and contract.yaml instead of printing them",
+            )  # fmt: skip
+        elif name == "register":
+            each.add_argument("records", nargs="*", metavar="RECORD", help="default: all")
+        each.add_argument("--json", action="store_true", help="print JSON")
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print what is wrong with a folder; returns 0, or 1 if anything is."""
+    found = _read(args.folder)
+    problems = [
+        *found.problems,
+        *(
+            Problem(
+                str(found.path / f"{name}.avsc"),
+                1,
+                f"is not locked yet: run `millstream schemas lock{_argument(found.path)}` and "
+                f"commit {folder.LOCK}",
+            )
+            for name in found.new
+        ),
+    ]
+    return _say(found, problems, args.json)
+
+
+def lock(args: argparse.Namespace) -> int:
+    """Lock what is new; returns 0, or 1 if anything is wrong, and then locks nothing."""
+    found = _read(args.folder)
+    if found.problems:
+        return _say(found, found.problems, args.json)
+    new = folder.lock(found)
+    if args.json:
+        _print({"locked": new})
+    else:
+        print(f"locked {', '.join(new)}" if new else "nothing is new")
+    return 0
+
+
+def _read(path: Path) -> folder.Folder:
+    if not path.is_dir():
+        settings_.refuse(f"{path} is no folder", 2)
+    return folder.read(path)
+
+
+def _argument(path: Path) -> str:
+    return "" if path == Path(schemas.__file__).parent else f" {path}"
+
+
+def _say(found: folder.Folder, problems: list[Problem], as_json: bool) -> int:
+    records = {
+        name: {"versions": sorted(each.versions), "compatibility": each.compatibility}
+        for name, each in found.records.items()
+    }
+    if as_json:
+        _print({"records": records, "problems": [asdict(each) for each in problems]})
+    else:
+        for each in problems:
+            print(f"{each.file}:{each.line}: {each.problem}")
+        versions = sum(len(each.versions) for each in found.records.values())
+        print(f"{len(records)} records, {versions} versions, {len(problems)} problems")
+    return 1 if problems else 0
+
+
+def listed(args: argparse.Namespace) -> int:
+    """Print every version here and in the registry, if one is set; returns 0, 1 or 2."""
+    settings = _asking(settings_.registry_settings)
+    url = settings.schema_registry.get_secret_value()
+    asked = registry.is_registry(url)
+    found = _asking(lambda: published.rows(published.ask(url, settings) if asked else {}))
+    if args.json:
+        _print([asdict(each) for each in found])
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for name in ("record", "version", "local id", "subject", *(("registry",) if asked else ())):
+        table.add_column(name)
+    for each in found:
+        there = f"version {each.registry_version}, id {each.registry_id}"
+        table.add_row(
+            each.record,
+            "not here" if each.version is None else str(each.version),
+            "" if each.local_id is None else str(each.local_id),
+            each.subject,
+            *([] if not asked else ["not there" if each.registry_id is None else there]),
+        )
+    Console().print(table)
+    return 0
+
+
+def diff(args: argparse.Namespace) -> int:
+    """Print what differs between two versions; returns 0, or 1 or 2 if one is not to be had."""
+    versions = schemas.versions(args.record)
+    newest = args.new or str(versions[-1])
+    oldest = args.old or (str(versions[-2]) if len(versions) > 1 else "registry")
+    found = changes.compare(_version(args.record, oldest), _version(args.record, newest))
+    if args.json:
+        _print(asdict(found))
+        return 0
+    signs = {"added": "+", "removed": "-", "renamed": "~", "changed": "~"}
+    for each in found.changes:
+        print(f"{signs[each.kind]} {each.field}: {each.text}")
+    if not found.changes:
+        print("no field differs")
+    for reader, writer, whys in (
+        (newest, oldest, found.new_reads_old),
+        (oldest, newest, found.old_reads_new),
+    ):
+        print(
+            f"{reader} reads all of {writer}" if not whys else f"{reader} can't read {writer}:"
+        )
+        for why in whys:
+            print(f"  {why}")
+    return 0
+
+
+def _version(record: str, name: str) -> AvroSchema:
+    """Return a version by its number, or the registry's last one; ends the process without it."""
+    if name == "registry":
+        url, settings = _asking(published.where)
+        topic = _asking(published.topics)[record]
+        there = _asking(lambda: registry.published(url, settings.registry_config, topic))
+        if not there:
+            settings_.refuse(
+                f"the registry has nothing under {topic}-value: publish it with `millstream "
+                f"schemas register {record}`", 1
+            )  # fmt: skip
+        return there[max(there)][1]
+    versions = schemas.versions(record)
+    if not (name.isascii() and name.isdecimal() and int(name) in versions):
+        known = ", ".join(map(str, versions))
+        settings_.refuse(f"{record} has no version {name}: there are {known}, and registry", 2)
+    return schemas.load(record, int(name))
+
+
+def register(args: argparse.Namespace) -> int:
+    """Publish the versions that the registry lacks; returns 0, 1 (refused) or 2 (settings)."""
+    unknown = set(args.records) - set(schemas.records())
+    if unknown:
+        known = ", ".join(schemas.records())
+        settings_.refuse(f"no record {', '.join(sorted(unknown))}: there are {known}", 2)
+    found = _read(Path(schemas.__file__).parent)
+    if found.problems:
+        return _say(found, found.problems, args.json)
+    url, settings = _asking(published.where)
+    ids: dict[str, dict[int, int]] = {}
+    for record, topic in _asking(published.topics).items():
+        if not args.records or record in args.records:
+            ids[record] = _asking(
+                partial(registry.register, url, settings.registry_config, record, topic)
+            )
+            if not args.json:
+                for version, number in ids[record].items():
+                    print(f"{record} {version}: id {number} under {topic}-value")
+    if args.json:
+        _print(ids)
+    return 0
+
+
+def _asking(call: Callable[[], T]) -> T:
+    """Return what the registry says, or end the process with a line that says what to do."""
+    try:
+        return call()
+    except registry.RegistryUnavailableError as error:
+        settings_.refuse(error, 1)
+    except ValueError as error:
+        settings_.refuse(error, 2)
+
+
+def _print(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=2)
+    print()
+
+
+_COMMANDS = (
+    (
+        "check", check, "prove schemas compatible and unchanged",
+        "Check every schema of a folder: that it is one that a flow can read, that the versions "
+        "are compatible as the record's contract.yaml says (compatibility: none, backward, "
+        "forward, full, or one of these and _transitive; backward_transitive unless stated), that "
+        "the published ones are as they were (lock.json has their hashes), and that the contract "
+        "fits the newest. Exit status 1 if there is any problem: for CI.",
+    ),
+    (
+        "lock", lock, "note that new versions are published",
+        "Add the hash of every version that is not in lock.json yet, if nothing is wrong. What is "
+        "there is never changed.",
+    ),
+    (
+        "list", listed, "list versions with their ids",
+        "List every version that is here with the id that it has without a registry, the subject "
+        "of its topic, and, if a registry is set, its version and id there; also what the registry "
+        "has and is not here.",
+    ),
+    (
+        "diff", diff, "show what a version changed",
+        "Show what differs between two versions of a record, field by field, and which can read "
+        "which. Default: the newest beside the one before it; registry is its last version there.",
+    ),
+    (
+        "register", register, "publish versions in a registry",
+        "Publish every version, oldest first, under the subject of its topic, <topic>-value; what "
+        "is there keeps its id. Refused where `schemas check` finds anything but unlocked "
+        "versions.",
+    ),
+    (
+        "infer", draft.infer, "draft a schema and a contract of a topic",
+        "Read the first records of a topic and draft a schema and a contract that they fulfil: of "
+        "JSON objects by their values, of Avro the schema that wrote most of them. "
+        "Nothing is committed. Brokers and registry are those of the settings.",
+    ),
+)  # fmt: skip
