@@ -3,7 +3,8 @@
 ``python -m ops.registry PORT`` serves until it is killed. Each packaged record stands under the
 subject of the topic that the flows read it from by default, with the ids of `schemas.local_id`
 and `local_guid`. What is registered besides is in memory only. Ids are made of the schemas, so
-that they are the same after a restart. Nothing is checked for compatibility, nothing deleted.
+that they are the same after a restart, and those of `former_id` are known as well. Nothing is
+checked for compatibility, nothing deleted.
 """
 
 import json
@@ -47,6 +48,7 @@ class Store:
                     schemas.local_guid(record, version),
                 )
                 self._add({"schema": text}, number, guid)
+                self.schemas[schemas.former_id(record, version)] = self.schemas[number]
                 self.subjects.setdefault(subject, []).append(number)
 
     def find(self, body: dict[str, Any]) -> int | None:

@@ -56,8 +56,14 @@ def latest(record: str) -> AvroSchema:
 def local_id(record: str, version: int) -> int:
     """Return the 4-byte id that a version has where no registry gives it one.
 
-    CRC-32 of ``record/version``, so it needs no index file and never changes.
+    31 bits of the CRC-32 of ``record/version``, so it needs no index file and never changes, and
+    is a number of Java's, whose clients know no larger ones.
     """
+    return former_id(record, version) & 0x7FFF_FFFF
+
+
+def former_id(record: str, version: int) -> int:
+    """Return the id that a version had once, which records out there still name."""
     return zlib.crc32(f"{record}/{version}".encode())
 
 

@@ -65,7 +65,8 @@ def test_it_has_the_packaged_schemas_under_the_topics_of_the_flows(
     for record, subject in (("payment", "payments-value"), ("chargeback", "chargebacks-value")):
         for version in schemas.versions(record):
             found = client.get_version(subject, version)
-            assert found.schema_id == schemas.local_id(record, version)
+            assert found.schema_id == schemas.local_id(record, version) < 2**31
+            assert client.get_schema(schemas.former_id(record, version)) == found.schema
             assert UUID(found.guid) == schemas.local_guid(record, version)
             assert json.loads(found.schema.schema_str) == schemas.load(record, version)
             assert client.get_schema(found.schema_id) == found.schema

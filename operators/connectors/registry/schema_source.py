@@ -55,7 +55,8 @@ def open_registry(
 
     `url` is a registry's (``http://`` or ``https://``, several with commas between), a
     folder of ``<record>/<version>.avsc`` or its ``file://`` URL, or empty for the packaged
-    schemas; files are read here, and have the ids of `schemas.local_id` and `local_guid`.
+    schemas; files are read here, and have the ids of `schemas.local_id`, `former_id` and
+    `local_guid`.
     `config` has the names of `SchemaRegistryClient`: ``basic.auth.user.info``,
     ``ssl.ca.location`` and so on; for a bearer token ``bearer.auth.token``, or
     ``bearer.auth.token.file`` where it is renewed. A registry is waited for, for `timeout`
@@ -196,6 +197,7 @@ def _read_folder(url: str) -> dict[SchemaId, AvroSchema]:
             continue
         version = int(path.stem)
         found[schemas.local_id(record, version)] = schema
+        found[schemas.former_id(record, version)] = schema
         found[schemas.local_guid(record, version)] = schema
     if not paths:
         problems.append(f"{folder} has no file <record>/<version>.avsc")
