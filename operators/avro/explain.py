@@ -54,8 +54,10 @@ def explain(value: bytes | None, headers: Headers | None, lookup: Lookup) -> Exp
     parts = _head(value, skip, schema_id)
     try:
         schema = lookup(schema_id)
-    except KeyError:
+    except KeyError as error:
         why = f"there is no schema with the id {schema_id}"
+        if len(error.args) > 1:
+            why = f"the schema with the id {schema_id} {error.args[1]}"
         at = parts[-1].begin if parts else 0
         return Explained(parts, None, Broken(at, why, "an id that the registry has"), schema_id)
     try:

@@ -106,7 +106,7 @@ def _of_kind(quarantine: Quarantine, fingerprint: str, others: str) -> str:
     """Return what holds of rows with a fingerprint, also of those from before there was one."""
     kinds = quarantine.lacking(others)
     same = [
-        " AND ".join(f"{name} IS NOT DISTINCT FROM {quoted(kind[name])}" for name in KIND)
+        " AND ".join(f"({name} IS NOT DISTINCT FROM {quoted(kind[name])})" for name in KIND)
         for kind in kinds.iter_rows(named=True)
         if kind["fingerprint"] == fingerprint
     ]
