@@ -91,7 +91,8 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     shown = next(text for text in TEXT if "good blocked" in text).replace("…\n", "")
     lines = [line.rstrip() for line in run.stdout.splitlines()]
     assert [each for each in shown.splitlines() if each.rstrip() not in lines] == []
-    assert run.stdout.count("malformed  Not a record of its schema: field") > 3
+    assert run.stdout.count("malformed  Not a record of its schema: field") == 3
+    assert "refused: contract amount_range" in run.stdout
     assert "✗ byte " in run.stdout
     assert pl.read_parquet(tmp_path / "refused.parquet")["decoded"].null_count() == 0
     assert (tmp_path / "backtest.html").read_text().count("<svg ") == 3

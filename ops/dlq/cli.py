@@ -13,7 +13,7 @@ from flows import settings as settings_
 from operators.avro import Lookup, SchemaId
 from operators.avro.explain import Explained
 from operators.connectors.registry import schema_source as registry
-from ops.dlq import lines, shown
+from ops.dlq import lines, replay_cli, shown
 from ops.dlq.export import FORMATS, export
 from ops.dlq.filters import Filters, add_filters, add_root, opened, root_of
 from ops.dlq.groups import groups, why
@@ -62,6 +62,11 @@ def add_parser(subparsers: Any) -> None:
                 "What the rejects of a fingerprint have in common, which is all that it is made "
                 "of: numbers, times and ids are taken out of the message.")  # fmt: skip
     each.add_argument("fingerprint", metavar="FINGERPRINT", help="as summary has it")
+
+    each = made(_replay, "replay", "send what is good by now again", replay_cli.DESCRIPTION)
+    add_filters(each)
+    _add_sought(each)
+    replay_cli.add_options(each)
 
     each = made(_export, "export", "rejects with their records, as a file",
                 "Write rejects with keys, values and headers to a file, as Parquet or as JSON "
@@ -188,6 +193,14 @@ def _why(args: argparse.Namespace) -> int:
     if args.json:
         return _dump({"groups": found, "releases": releases})
     lines.show_why(found, releases)
+    return 0
+
+
+def _replay(args: argparse.Namespace) -> int:
+    told = replay_cli.replay(args, _sought(args), _lookup())
+    if args.json:
+        return _dump(told)
+    replay_cli.show(told)
     return 0
 
 

@@ -36,6 +36,7 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--until", type=_time, metavar="TIME", help="before that time")
     group.add_argument("--partition", type=int, metavar="N", help="of the source topic")
+    group.add_argument("--open", action="store_true", help="those that were not sent again")
     group.add_argument(
         "--where",
         metavar="SQL",
@@ -75,6 +76,7 @@ class Filters:
     since: datetime | None = None
     until: datetime | None = None
     partition: int | None = None
+    open: bool = False
     where: str | None = None
 
     @classmethod
@@ -94,6 +96,8 @@ class Filters:
                 parts.append(f"time {sign} TIMESTAMP {quoted(time.isoformat())}")
         if self.partition is not None:
             parts.append(f"source_partition = {self.partition}")
+        if self.open:
+            parts.append("replay IS NULL")
         if self.where:
             # The line feed ends a comment, so that it cannot take what is behind it along.
             parts.append(f"({self.where}\n)")

@@ -11,7 +11,8 @@ from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError, with_fingerpr
 # By fingerprint where there is one. Of rows from before there was, by what it is made of.
 _GROUPS: Final = """
 SELECT fingerprint, stage, code, old_schema, old_message, source_topic, source_partition,
-    count(*) AS count, min(time) AS first, max(time) AS last, max(source_offset) AS source_offset,
+    count(*) AS count, count(*) - count(replay) AS open,
+    min(time) AS first, max(time) AS last, max(source_offset) AS source_offset,
     max(attempts) AS attempts, first_value(schema_id) AS schema_id,
     first_value(message) AS message
 FROM (
@@ -51,6 +52,7 @@ def _line(stream: str, group: pl.DataFrame) -> dict[str, Any]:
         "schema_id": kind["schema_id"],
         "message": kind["message"],
         "count": int(group["count"].sum()),
+        "open": int(group["open"].sum()),
         "first": group["first"].min(),
         "last": newest["last"],
         "partitions": sorted(group["source_partition"].unique().to_list()),

@@ -17,11 +17,12 @@ _NO_END: Final = 100_000
 def show_groups(found: list[dict[str, Any]]) -> None:
     """Print a line for each kind."""
     _print(
-        ("count", "first", "last", "fingerprint", "stage", "code", "partitions", "newest",
+        ("count", "open", "first", "last", "fingerprint", "stage", "code", "partitions", "newest",
          "message"),
         [
             (
-                f"{each['count']:,}", f"{each['first']:{_TIME}}", f"{each['last']:{_TIME}}",
+                f"{each['count']:,}", f"{each['open']:,}",
+                f"{each['first']:{_TIME}}", f"{each['last']:{_TIME}}",
                 each["fingerprint"], each["stage"], each["code"], _ranges(each["partitions"]),
                 each["sample"], each["message"],
             )
@@ -54,7 +55,7 @@ def show_why(found: list[dict[str, Any]], releases: list[dict[str, Any]]) -> Non
         ]
         span = f"{line['first']:{_TIME}} to {line['last']:{_TIME}}"
         cells += [
-            ("count", f"{line['count']:,}, {span}"),
+            ("count", f"{line['count']:,}, {line['open']:,} open, {span}"),
             ("partitions", _ranges(line["partitions"])),
             ("newest", line["sample"]),
         ]

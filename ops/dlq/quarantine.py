@@ -15,10 +15,13 @@ from operators.records.fingerprints import KIND, fingerprint, kind_of
 
 PLACE: Final = ("source_topic", "source_partition", "source_offset")
 
+REPLAYS: Final = "ops/replays"
+"""The table that says which records were sent again."""
+
 _SQL_TYPES: Final[Mapping[Any, str]] = {pl.String: "VARCHAR", pl.Int32: "INT"}
 
 
-def quoted(value: object) -> str:
+def quoted(value: Any) -> str:
     """Return a value as a text of SQL, or NULL."""
     return "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"
 
@@ -32,17 +35,21 @@ class Quarantine:
     """A stream's quarantine, whose rows SQL finds in `rows`.
 
     They have all of the table's columns, and those that it lacks as null, as a release before had
-    made it; `stream`; and `time`, Kafka's or, where a record has none, when it was written.
+    made it; `stream`; `time`, Kafka's or, where a record has none, when it was written; and the
+    `replay` that has sent the record again, if one has.
     """
 
     stream: Stream
     handle: DeltaTable
+    replays: DeltaTable | None = None
 
     def batches(self, sql: str) -> Iterator[pl.DataFrame]:
         """Yield the result of SQL as it comes; raises QuarantineError for what cannot run."""
         engine = QueryBuilder().register("written", self.handle)
         try:
-            engine.execute(f"CREATE VIEW rows AS SELECT {self._columns} FROM written")  # noqa: S608 # our own
+            if self.replays is not None:
+                engine = engine.register("replays", self.replays)
+            engine.execute(f"CREATE VIEW rows AS {self._rows}")
             for batch in engine.execute(sql):
                 found = pl.from_arrow(pa.record_batch(batch))
                 assert isinstance(found, pl.DataFrame)  # noqa: S101 # a batch's is
@@ -55,15 +62,23 @@ class Quarantine:
         return pl.concat([*self.batches(sql)] or [pl.DataFrame()])
 
     @property
-    def _columns(self) -> str:
+    def _rows(self) -> str:
         there = columns_of(self.handle)
-        found = [f'"{name}"' for name in there if name not in ("stream", "time")]
+        found = [f'w."{name}"' for name in there if name not in ("stream", "time", "replay")]
         for name, kind in self.stream.quarantine.schema.items():
             if name not in there:
                 found.append(f"CAST(NULL AS {_SQL_TYPES[type(kind)]}) AS {name}")
-        found.append(f"'{self.stream.name}' AS stream")
-        found.append("coalesce(kafka_timestamp, written_at) AS time")
-        return ", ".join(found)
+        own = f"'{self.stream.name}'"
+        found += [f"{own} AS stream", "coalesce(w.kafka_timestamp, w.written_at) AS time"]
+        if self.replays is None:
+            return (
+                f"SELECT {', '.join(found)}, CAST(NULL AS VARCHAR) AS replay FROM written AS w"  # noqa: S608 # our own
+            )
+        same = " AND ".join(f"w.{name} = r.{name}" for name in PLACE)
+        return (
+            f"SELECT {', '.join(found)}, r.replay FROM written AS w LEFT JOIN "  # noqa: S608 # our own
+            f"(SELECT * FROM replays WHERE stream = {own}) AS r ON {same} AND w.stage <> 'rule'"
+        )
 
     def lacking(self, where: str) -> pl.DataFrame:
         """Return the kinds of rows that have no fingerprint yet, each once, with theirs."""
@@ -80,11 +95,13 @@ def open_quarantines(root: str, names: Iterable[str] | None) -> list[Quarantine]
     Raises QuarantineError if none is.
     """
     streams = [each for each in STREAMS if names is None or each.name in names]
+    sent = table_uri(root, REPLAYS)
+    replays = DeltaTable(sent) if DeltaTable.is_deltatable(sent) else None
     found = []
     for stream in streams:
         uri = table_uri(root, stream.quarantine.name)
         if DeltaTable.is_deltatable(uri):
-            found.append(Quarantine(stream, DeltaTable(uri)))
+            found.append(Quarantine(stream, DeltaTable(uri), replays))
     if not found:
         tables = " or ".join(stream.quarantine.name for stream in streams)
         raise QuarantineError(

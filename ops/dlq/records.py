@@ -19,7 +19,7 @@ from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError, quoted, with_
 
 COLUMNS: Final = (
     *PLACE, "time", "stream", "fingerprint", *KIND, "attempts", "kafka_timestamp", "flow_version",
-    "written_at",
+    "written_at", "replay",
 )  # fmt: skip
 """What is told of a reject: no part of its record."""
 RECORD: Final = ("key", "value", "headers")

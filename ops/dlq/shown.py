@@ -85,6 +85,8 @@ def _head(rows: list[dict[str, Any]]) -> Iterator[str]:
         schema = f", schema id {row['schema_id']}" if row["schema_id"] else ""
         release = f"written by {row['flow_version']} at {row['written_at']:%Y-%m-%dT%H:%M:%S%z}"
         yield f"{row['stage']} {row['code']}  {row['fingerprint']}{schema}{tried}, {release}"
+        if row["replay"]:
+            yield f"  sent again by replay {row['replay']}"
         yield f"  {row['message']}"
     yield f"key: {_bytes(record['key'])}"
     for each in record["headers"] or ():
