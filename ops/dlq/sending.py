@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from operators.connectors.kafka.brokers import brokers_of
 from operators.connectors.kafka.client import headers_of, read_to_end
+from operators.connectors.kafka.faults import denied
 from operators.records.quarantine import ATTEMPTS_HEADER
 from ops.dlq.quarantine import PLACE, QuarantineError
 from ops.dlq.records import headers_of as original_headers
@@ -20,7 +22,8 @@ REPLAY_HEADER: Final = "millstream.replay"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _CHUNK: Final = 5_000
-_SECONDS: Final = 60.0
+_SECONDS: Final = 30.0
+_GO_ON: Final = "What was sent is sent: run replay --send again, and it goes on from there"
 
 Place = tuple[str, int, int]
 
@@ -31,15 +34,18 @@ class Sender:
     def __init__(
         self, config: Mapping[str, str], owner: str, rate: float | None = None
     ) -> None:
-        """`rate` is in records per second. Raises QuarantineError if the brokers do not let us."""
+        """`rate` is in records a second. Raises QuarantineError, KafkaUnavailableError."""
         self._config, self._rate = dict(config), rate
+        self._topic = ""
+        self._failed: KafkaError | None = None
+        self._id = f"millstream-replay-{owner}"
         own = {
-            "transactional.id": f"millstream-replay-{owner}",
+            "transactional.id": self._id,
             "linger.ms": 5,
-            "log_level": 0,
             "transaction.timeout.ms": int(_SECONDS * 1000),
         }
-        self._producer = Producer({**self._config, **own})
+        self._brokers = brokers_of(self._config)
+        self._producer = Producer({**self._config, **own, **self._brokers.callbacks()})
         # Whoever was at it before has sent all that it ever will: what it began is undone.
         self._try(lambda: self._producer.init_transactions(_SECONDS))
 
@@ -74,6 +80,7 @@ class Sender:
             time.sleep(max(0.0, began + sent / self._rate - time.monotonic()))
 
     def _transact(self, replay: str, chunk: pl.DataFrame) -> None:
+        self._topic = chunk["source_topic"][0]
         self._try(self._producer.begin_transaction)
         for row in chunk.iter_rows(named=True):
             self._try(lambda row=row: self._produce(replay, row))  # type: ignore[misc]
@@ -96,6 +103,7 @@ class Sender:
                     row["key"],
                     row["source_partition"],
                     headers=headers,
+                    on_delivery=self._delivered,
                     # The record's own: the contract holds its event time against it.
                     timestamp=0 if stamp is None else (stamp - _EPOCH) // _MILLISECOND,
                 )
@@ -108,10 +116,21 @@ class Sender:
         try:
             call()
         except KafkaException as error:
-            raise QuarantineError(
-                f"Kafka at {self._config.get('bootstrap.servers')}: {error.args[0].str()}; what "
-                "was sent is sent: run replay --send again, and it goes on from there"
-            ) from error
+            if error.args[0].code() == KafkaError._TIMED_OUT:
+                raise self._brokers.given_up(_SECONDS) from error
+            # Of a commit it only says that some message has failed.
+            what = self._refused(self._failed or error.args[0])
+            raise QuarantineError(f"{what}. {_GO_ON}") from error
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        self._failed = self._failed or error
+
+    def _refused(self, error: KafkaError) -> str:
+        if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            return denied(self._config, "WRITE", self._id, ["WRITE"], "transactional id")
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return denied(self._config, "WRITE", self._topic, ["READ", "WRITE"])
+        return f"Kafka at {self._config.get('bootstrap.servers')}: {error.str()}"
 
 
 def _place(text: str) -> Place:

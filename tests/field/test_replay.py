@@ -14,15 +14,17 @@ import pytest
 
 import schemas
 from flows import settings as settings_
-from flows.settings import PREFIX
+from flows.settings import PREFIX, kafka_settings
 from operators.connectors.kafka.client import headers_of, read_to_end
 from ops import cli
 from ops.dlq.quarantine import QuarantineError
 from ops.dlq.sending import ORIGIN_HEADER, REPLAY_HEADER, Sender
+from ops.local import Stack
 from ops.verify import verify
 from tests.field.topic import NOON, Field, payment
 from tests.ops.reports import broken
 from tests.running import environment
+from tests.servers.secured import Right, SecuredKafka
 
 # Ends the process behind the nth call of a function, with chunks of a few records.
 KILLED = """
@@ -207,3 +209,34 @@ def test_who_takes_over_undoes_what_the_one_before_has_not_committed(field: Fiel
         "own": b"1", "millstream.attempts": b"2", ORIGIN_HEADER: f"{field.topic}/1/5".encode(),
         REPLAY_HEADER: b"one",
     }  # fmt: skip
+
+
+def test_who_may_not_send_is_told_what_to_grant(
+    stack: Stack, secured: SecuredKafka, tmp_path: Path
+) -> None:
+    field = Field(stack, secured.bootstrap, tmp_path)
+    config = kafka_settings(secured.settings)
+    field.create(1)
+    rights: set[Right] = set()
+    secured.allow(rights)
+    row = pl.DataFrame(
+        {
+            "source_topic": field.topic, "source_partition": 0, "source_offset": 5,
+            "kafka_timestamp": None, "attempts": None, "key": None, "value": b"v",
+            "headers": None,
+        }
+    )  # fmt: skip
+    try:
+        for missing in (
+            ("WRITE", "TRANSACTIONAL_ID", f"millstream-replay-{field.topic}"),
+            ("WRITE", "TOPIC", field.topic),
+        ):
+            with pytest.raises(QuarantineError) as told:
+                Sender(config, field.topic).send("one", iter([row]), lambda _: None)
+            kind = missing[1].lower().replace("_", " ")
+            assert f"may not WRITE {kind} '{missing[2]}': grant it " in str(told.value)
+            rights.add(missing)
+            secured.allow(rights)
+        assert Sender(config, field.topic).send("one", iter([row]), lambda _: None) == 1
+    finally:
+        secured.allow([])
