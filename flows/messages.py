@@ -8,6 +8,7 @@ import orjson
 import polars as pl
 
 from operators.connectors.kafka.outgoing import Outgoing
+from operators.records.quarantine import ATTEMPTS_HEADER
 from operators.records.rejects import Refusal, Stage
 
 _CONNECT: Final = "__connect.errors."
@@ -44,9 +45,10 @@ def alert_messages(alerts: pl.DataFrame, key: str) -> list[Outgoing]:
 def reject_messages(rejects: pl.DataFrame) -> list[Outgoing]:
     """Return a message per reject: the record's key, value and headers, and why in headers.
 
-    The record's own headers come first and stay as they are, also where one of ours has the
-    same name. No header of ours holds a value of the payload. `millstream.*` say what we have
-    to say; the rest says it to tools made for others' dead letters, in their names and bytes:
+    `rejects` has `QUARANTINE_COLUMNS`. The record's own headers come first and stay as they are,
+    also where one of ours has the same name. No header of ours holds a value of the payload.
+    `millstream.*` say what we have to say; the rest says it to tools made for others' dead
+    letters, in their names and bytes:
 
     - Kafka Connect (KIP-298, DeadLetterQueueReporter): texts, `stage` one of its Stage enum;
     - Spring (DeadLetterPublishingRecoverer): a partition as 4 bytes, an offset and a timestamp
@@ -78,6 +80,8 @@ def _why(row: dict[str, Any]) -> dict[str, bytes]:
     texts = {
         "millstream.stage": stage,
         "millstream.code": row["code"],
+        "millstream.fingerprint": row["fingerprint"],
+        ATTEMPTS_HEADER: row["attempts"],
         "millstream.schema_id": row["schema_id"] or "",
         "millstream.timestamp": timestamp.isoformat() if timestamp else "",
         f"{_CONNECT}topic": topic,

@@ -22,6 +22,7 @@ from operators.avro import Decoder
 from operators.columns.frames import filtered
 from operators.event_time.watermarks import Bounds
 from operators.records.batches import Batch, RawBatch, merge
+from operators.records.quarantine import quarantined
 from operators.records.raw import ingested
 from operators.records.rejects import Breaker
 from operators.rules.rules import RuleSet
@@ -108,7 +109,8 @@ def read(
         detected = detect(f"{prefix}rules", good, parts.rules)
         alerts = op.map(f"{prefix}since", detected.alerts, partial(_behind, parts.since))
         rejects = op.merge(f"{prefix}rejects", decoded.rejects, detected.rejects)
-    return Records(raw, every, good, unique.duplicates, rejects, alerts)
+    kept = op.map(f"{prefix}quarantined", rejects, partial(quarantined, stream.name))
+    return Records(raw, every, good, unique.duplicates, kept, alerts)
 
 
 def _behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.DataFrame:

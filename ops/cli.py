@@ -11,6 +11,7 @@ os.environ.setdefault("POLARS_MAX_THREADS", str(os.cpu_count() or 1))
 
 from flows import settings as settings_  # behind the setting
 from ops import demo, local_cli, query, rules_cli, streams_cli
+from ops.dlq import cli as dlq_cli
 from ops.schemas import cli as schemas_cli
 from ops.simulate import cli as simulate_cli
 from ops.verify import cli as verify_cli
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
         streams_cli,
         rules_cli,
         schemas_cli,
+        dlq_cli,
     ):
         module.add_parser(commands)
     return top

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         result = query(root, args.sql)
     # The engine raises plain Exceptions for every mistake in the query.
     except Exception as error:
-        settings_.refuse(_one_line(error), 1)
+        settings_.refuse(one_line(error), 1)
     if args.json:
         sys.stdout.write(result.write_ndjson())
         return 0
@@ -94,6 +94,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """Return what the engine says without its colours and indents."""
     return " ".join(re.sub(r"\x1b\[\d*m|↳", "", str(error)).split())

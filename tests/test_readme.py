@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import bytewax.operators as op
+import polars as pl
 import pytest
 import yaml
 from bytewax.dataflow import Dataflow
@@ -52,7 +53,7 @@ def test_the_first_two_commands_are_make_targets_and_ci_runs_the_second() -> Non
 def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     """The flow itself is stopped by Ctrl-C, as the text says, and then started again."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    start, look, quick, join, test, clicks = SHELL[1:7]
+    start, look, quick, join, refused, test, clicks = SHELL[1:8]
     flow = start.splitlines()[-1]
     assert flow.startswith(".venv/bin/python -m bytewax.run flows.payments")
     began = f"until_said '{flow}' 'nothing new.*; [1-9].* since the start; 0 to read'"
@@ -67,6 +68,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
             look,
             quick,
             join,
+            refused,
             test.replace("flows/streams", f"{ROOT}/flows/streams"),
             clicks,
         ]
@@ -89,6 +91,10 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     shown = next(text for text in TEXT if "good blocked" in text).replace("…\n", "")
     lines = [line.rstrip() for line in run.stdout.splitlines()]
     assert [each for each in shown.splitlines() if each.rstrip() not in lines] == []
+    assert run.stdout.count("malformed  Not a record of its schema: field") == 3
+    assert "refused: contract amount_range" in run.stdout
+    assert "✗ byte " in run.stdout
+    assert pl.read_parquet(tmp_path / "refused.parquet")["decoded"].null_count() == 0
     assert (tmp_path / "backtest.html").read_text().count("<svg ") == 3
 
 
@@ -152,6 +158,7 @@ TRIED = {
     "events    ": "test_what_the_demo_shows_is_what_it_simulates",
     'eval "$(': "test_the_commands_by_hand_run_as_they_stand",
     ".venv/bin/millstream verify": "test_the_commands_by_hand_run_as_they_stand",
+    ".venv/bin/millstream dlq": "test_the_commands_by_hand_run_as_they_stand",
     ".venv/bin/millstream simulate --stream": "test_the_commands_by_hand_run_as_they_stand",
     "MILLSTREAM_STOP_AT_END": "test_the_commands_by_hand_run_as_they_stand",
     "export MILLSTREAM": "test_the_commands_by_hand_run_as_they_stand",

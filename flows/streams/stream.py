@@ -12,7 +12,8 @@ import schemas
 from flows.streams.columns import record_columns
 from flows.streams.settings import StreamSettings
 from operators.features import Coded, Feature, Features, Former, Source, load_features
-from operators.records.raw import RAW_COLUMNS, REJECT_COLUMNS
+from operators.records.quarantine import QUARANTINE_COLUMNS
+from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
 from operators.rules.cases import Fixture
 from operators.rules.rule import alert_columns
@@ -164,7 +165,8 @@ class Stream:
     @cached_property
     def quarantine(self) -> Table:
         """The records that were refused."""
-        return Table(self._table("quarantine", f"quarantine/{self.name}"), REJECT_COLUMNS)
+        name = self._table("quarantine", f"quarantine/{self.name}")
+        return Table(name, QUARANTINE_COLUMNS)
 
     @cached_property
     def alerts(self) -> Table:

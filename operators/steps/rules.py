@@ -10,6 +10,7 @@ from bytewax.dataflow import Stream, operator
 from operators import metrics
 from operators.records.batches import Batch, merge
 from operators.records.raw import REJECT_COLUMNS
+from operators.records.tables import COORDINATES
 from operators.rules.rules import Failure, RuleSet
 
 
@@ -24,9 +25,7 @@ class RulesOut:
 def _rejected(failures: list[Failure]) -> pl.DataFrame:
     """Return a row per failure; the event's bytes stand in bronze at the same offset."""
     rows = [
-        failure.event.select("source_topic", "source_partition", "source_offset").row(
-            0, named=True
-        )
+        failure.event.select(*COORDINATES, "kafka_timestamp").row(0, named=True)
         | {
             "stage": "rule",
             "code": f"rule_failed:{failure.rule.id}",

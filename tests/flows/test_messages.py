@@ -9,7 +9,8 @@ import pytest
 
 from flows.messages import alert_messages, reject_messages
 from operators.records.batches import Progress, RawBatch
-from operators.records.raw import REJECT_COLUMNS, refused
+from operators.records.quarantine import QUARANTINE_COLUMNS, quarantined
+from operators.records.raw import refused
 from operators.records.rejects import Refusal, Stage
 from operators.rules.rule import alert_columns
 
@@ -46,7 +47,7 @@ def test_a_score_that_json_has_no_number_for_is_null():
 
 def test_no_alerts_and_no_rejects_are_no_messages():
     assert alert_messages(alerts().clear(), "card_id") == []
-    assert reject_messages(pl.DataFrame(schema=REJECT_COLUMNS)) == []
+    assert reject_messages(pl.DataFrame(schema=QUARANTINE_COLUMNS)) == []
 
 
 def rejects(stamp=1_714_564_800_123, headers=(("h", b"\xff"), ("none", None)), schema_id="7"):
@@ -54,7 +55,8 @@ def rejects(stamp=1_714_564_800_123, headers=(("h", b"\xff"), ("none", None)), s
         Progress("payments", 2, 4, 17), np.array([17]), np.array([stamp]),
         [b"key"], [b"\0value"], [headers and list(headers)],
     )  # fmt: skip
-    return refused([raw], [Refusal(0, "decode", "truncated", "3 bytes left", schema_id)])
+    refusal = Refusal(0, "decode", "truncated", "3 bytes left", schema_id)
+    return quarantined("payments", refused([raw], [refusal]))
 
 
 def test_a_reject_goes_out_as_it_came_with_the_reason_in_headers():
@@ -66,6 +68,8 @@ def test_a_reject_goes_out_as_it_came_with_the_reason_in_headers():
     assert dict(message.headers) == {
         "millstream.stage": b"decode",
         "millstream.code": b"truncated",
+        "millstream.fingerprint": b"1:8688cd131c7c8ff5",
+        "millstream.attempts": b"1",
         "millstream.schema_id": b"7",
         "millstream.timestamp": b"2024-05-01T12:00:00.123000+00:00",
         "__connect.errors.topic": b"payments",

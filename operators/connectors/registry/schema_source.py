@@ -5,6 +5,7 @@ import re
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RegistryUnavailableError",
+    "ask_registry",
     "check_url",
     "is_registry",
     "open_registry",
@@ -73,6 +75,23 @@ def open_registry(
     lookup = RegistryLookup(client, KeptSchemas(kept, client.where))
     lookup.begin(timeout)
     return lookup
+
+
+def ask_registry(url: str, config: Mapping[str, str] | None = None) -> Lookup:
+    """Return what `open_registry` does, for tools: the registry is asked once, not waited for.
+
+    The function raises KeyError for an id that does not exist, and RegistryUnavailableError if the
+    registry does not answer. This raises ValueError for a bad `url` or `config`.
+    """
+    if not is_registry(url):
+        return _read_folder(url).__getitem__
+
+    @cache
+    def ask(schema_id: SchemaId) -> AvroSchema:
+        with _answering(url, config) as client:
+            return client.fetch(schema_id)
+
+    return ask
 
 
 def register(

@@ -1,0 +1,94 @@
+"""Groups: rejects of one fingerprint as one line, and what made them one."""
+
+from typing import Any, Final
+
+import polars as pl
+
+from operators.records.fingerprints import KIND, VERSION, kind_of, version_of
+from ops.dlq.filters import Filters
+from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError, with_fingerprints
+
+# By fingerprint where there is one. Of rows from before there was, by what it is made of.
+_GROUPS: Final = """
+SELECT fingerprint, stage, code, old_schema, old_message, source_topic, source_partition,
+    count(*) AS count, count(*) - count(replay) AS open,
+    min(time) AS first, max(time) AS last, max(source_offset) AS source_offset,
+    max(attempts) AS attempts, first_value(schema_id) AS schema_id,
+    first_value(message) AS message
+FROM (
+    SELECT *,
+        CASE WHEN fingerprint IS NULL THEN message END AS old_message,
+        CASE WHEN fingerprint IS NULL AND code <> 'unknown_schema' THEN schema_id END AS old_schema
+    FROM rows WHERE {where}
+)
+GROUP BY 1, 2, 3, 4, 5, 6, 7
+"""
+
+
+def groups(quarantines: list[Quarantine], filters: Filters) -> list[dict[str, Any]]:
+    """Return a line per fingerprint and stream, the largest first."""
+    found = []
+    for each in quarantines:
+        rows = each.query(_GROUPS.format(where=filters.condition(each)))
+        if rows.height:
+            found += [_line(each.stream.name, group) for group in _grouped(each, rows)]
+    return sorted(found, key=lambda line: (-line["count"], line["fingerprint"]))
+
+
+def _grouped(quarantine: Quarantine, rows: pl.DataFrame) -> list[pl.DataFrame]:
+    rows = with_fingerprints(quarantine.stream, rows)
+    return rows.sort("last", descending=True).partition_by("fingerprint", maintain_order=True)
+
+
+def _line(stream: str, group: pl.DataFrame) -> dict[str, Any]:
+    """Return what is told of one fingerprint's rows; the first one has the newest record."""
+    newest = group.row(0, named=True)
+    kind = _kind(stream, newest)
+    return {
+        "fingerprint": newest["fingerprint"],
+        "stream": stream,
+        "stage": newest["stage"],
+        "code": newest["code"],
+        "schema_id": kind["schema_id"],
+        "message": kind["message"],
+        "count": int(group["count"].sum()),
+        "open": int(group["open"].sum()),
+        "first": group["first"].min(),
+        "last": newest["last"],
+        "partitions": sorted(group["source_partition"].unique().to_list()),
+        "attempts": group["attempts"].max() or 1,
+        "sample": "/".join(str(newest[name]) for name in PLACE),
+    }
+
+
+def _kind(stream: str, row: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes a row one of its kind; one of a later version as the row itself tells."""
+    version = version_of(row["fingerprint"])
+    told = {name: row[name] for name in KIND}
+    try:
+        return kind_of(stream, **told, version=version or VERSION)._asdict()
+    except KeyError:
+        return {"stream": stream, **told}
+
+
+def why(
+    quarantines: list[Quarantine], fingerprint: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the lines of a fingerprint, and by which releases how many of it were written.
+
+    Raises QuarantineError if there is no such reject.
+    """
+    filters = Filters(fingerprint=fingerprint)
+    lines = groups(quarantines, filters)
+    if not lines:
+        raise QuarantineError(
+            f"no reject has the fingerprint {fingerprint}; summary lists them"
+        )
+    releases: list[dict[str, Any]] = []
+    for each in quarantines:
+        rows = each.query(
+            "SELECT stream, flow_version, count(*) AS count, min(time) AS first "  # noqa: S608 # our own
+            f"FROM rows WHERE {filters.condition(each)} GROUP BY 1, 2 ORDER BY 4"
+        )
+        releases += rows.to_dicts()
+    return lines, releases

@@ -1,0 +1,81 @@
+"""Judging rejects by today's schemas and contract: what would become of each if it came again."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+import schemas
+from flows import settings as settings_
+from flows.pipeline import micros
+from flows.streams import Stream
+from operators.avro import Decoder, Lookup
+from operators.contracts import load_contract
+from operators.records.batches import Batch, Progress, RawBatch
+from operators.steps.decode import decode_batches
+from ops.dlq.quarantine import PLACE
+from ops.dlq.records import headers_of
+
+_HOUR: Final = 3_600_000_000
+
+Judge = Callable[[pl.DataFrame], pl.DataFrame]
+"""Maps rejects to a row for each, of `JUDGED`."""
+
+JUDGED: Final[dict[str, pl.DataType]] = {
+    "source_topic": pl.String(), "source_partition": pl.Int32(), "source_offset": pl.Int64(),
+    "stage": pl.String(), "code": pl.String(), "event_id": pl.String(),
+    "event_hour": pl.Int64(),
+}  # fmt: skip
+"""A reject's coordinates and why it is refused today; of a good one the event that it is."""
+
+
+def judge_of(stream: Stream, lookup: Lookup) -> Judge:
+    """Return what judges a stream's rejects as its flow would today."""
+    own = settings_.declared(stream)
+    decoder = Decoder(schemas.latest(stream.record), lookup)
+    check = load_contract(stream.record).check
+    contract = partial(check, future_bound_us=micros(own.future_bound))
+
+    def judge(rows: pl.DataFrame) -> pl.DataFrame:
+        judged = [pl.DataFrame(schema=JUDGED)]
+        for _, mine in rows.group_by("source_topic"):
+            parts = mine.sort(PLACE).partition_by("source_partition", maintain_order=True)
+            for item in decode_batches(list(map(_raw, parts)), decoder, contract):
+                judged.append(
+                    _good(item.frame, stream) if isinstance(item, Batch) else _bad(item)
+                )
+        return pl.concat(judged)
+
+    return judge
+
+
+def _raw(rows: pl.DataFrame) -> RawBatch:
+    last = rows.row(-1, named=True)
+    times = rows["kafka_timestamp"].to_physical() // 1000
+    records: list[dict[str, Any]] = rows.select("headers").to_dicts()
+    return RawBatch(
+        Progress(last["source_topic"], last["source_partition"], 1, last["source_offset"]),
+        rows["source_offset"].to_numpy(),
+        times.fill_null(-1).to_numpy().astype(np.int64),
+        rows["key"].to_list(),
+        rows["value"].to_list(),
+        [headers_of(each) or None for each in records],
+    )
+
+
+def _good(frame: pl.DataFrame, stream: Stream) -> pl.DataFrame:
+    nothing = pl.lit(None, pl.String)
+    return frame.select(
+        *PLACE,
+        nothing.alias("stage"),
+        nothing.alias("code"),
+        pl.col(stream.id).alias("event_id"),
+        (pl.col("event_time").to_physical() // _HOUR).alias("event_hour"),
+    )
+
+
+def _bad(frame: pl.DataFrame) -> pl.DataFrame:
+    nothing = [pl.lit(None, JUDGED[name]).alias(name) for name in ("event_id", "event_hour")]
+    return frame.select(*PLACE, "stage", "code", *nothing)

@@ -1,0 +1,203 @@
+"""Records: those that filters pick, newest first, and all about one of them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from operators.avro import Lookup
+from operators.avro.explain import Explained, explain
+from operators.avro.framing import Headers
+from operators.connectors.delta.paths import table_uri
+from operators.connectors.delta.reading import read
+from operators.records.fingerprints import KIND
+from ops.dlq.filters import Filters
+from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError, quoted, with_fingerprints
+
+COLUMNS: Final = (
+    *PLACE, "time", "stream", "fingerprint", *KIND, "attempts", "kafka_timestamp", "flow_version",
+    "written_at", "replay",
+)  # fmt: skip
+"""What is told of a reject: no part of its record."""
+RECORD: Final = ("key", "value", "headers")
+"""What the record itself brought, null where bronze alone has it."""
+
+_ORDER: Final = ("time", *PLACE)
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What is looked for in decoded fields: a text anywhere, or the event's id as a whole."""
+
+    contains: str | None = None
+    id: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.contains is not None or self.id is not None
+
+    def prefiltered(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return rows without those that surely have not what is sought."""
+        # Texts lie in Avro as they are: whoever has the id has its bytes.
+        return rows if self.id is None else rows.filter(
+            pl.col("value").bin.contains(self.id.encode()).fill_null(value=False)
+        )  # fmt: skip
+
+    def found_in(self, record: dict[str, Any] | None, id_field: str) -> bool:
+        """Tell whether the fields that could be decoded have it."""
+        if record is None or (self.id is not None and record.get(id_field) != self.id):
+            return False
+        return self.contains is None or _has(record, self.contains.casefold())
+
+
+def _has(value: Any, text: str) -> bool:
+    if isinstance(value, dict):
+        return any(_has(each, text) for each in value.values())
+    if isinstance(value, list):
+        return any(_has(each, text) for each in value)
+    return value is not None and text in str(value).casefold()
+
+
+def newest(
+    quarantines: list[Quarantine],
+    filters: Filters,
+    limit: int,
+    sought: Sought,
+    lookup: Callable[[], Lookup],
+    told: Callable[[int], None] = lambda _: None,
+) -> pl.DataFrame:
+    """Return the newest rejects, with `COLUMNS`; `told` hears how many were looked into.
+
+    `lookup` gives what finds schemas, where any is needed.
+    """
+    frames = []
+    for each in quarantines:
+        if sought:
+            rows = _searched(each, filters, limit, sought, lookup(), told)
+        else:
+            rows = each.query(
+                f"SELECT {', '.join(COLUMNS)} FROM rows WHERE {filters.condition(each)} "  # noqa: S608 # asked for
+                f"ORDER BY {', '.join(f'{name} DESC' for name in _ORDER)} LIMIT {limit}"
+            )
+        if rows.height:
+            frames.append(with_fingerprints(each.stream, rows))
+    if not frames:
+        return pl.DataFrame()
+    return pl.concat(frames).sort(_ORDER, descending=True).head(limit)
+
+
+def _searched(
+    quarantine: Quarantine,
+    filters: Filters,
+    limit: int,
+    sought: Sought,
+    lookup: Lookup,
+    told: Callable[[int], None],
+) -> pl.DataFrame:
+    kept = pl.DataFrame()
+    for rows in matching(quarantine, filters, sought, lookup, told):
+        kept = pl.concat([kept, rows.select(COLUMNS)] if kept.width else [rows.select(COLUMNS)])
+        kept = kept.sort(_ORDER, descending=True).head(limit)
+    return kept
+
+
+def matching(
+    quarantine: Quarantine,
+    filters: Filters,
+    sought: Sought,
+    lookup: Lookup,
+    told: Callable[[int], None] = lambda _: None,
+) -> Iterator[pl.DataFrame]:
+    """Yield frames of the rejects that are meant, with `COLUMNS` and `RECORD`, in no order."""
+    columns = ", ".join((*COLUMNS, *RECORD))
+    done = 0
+    sql = f"SELECT {columns} FROM rows WHERE {filters.condition(quarantine)}"  # noqa: S608 # asked for
+    for rows in quarantine.batches(sql):
+        done += rows.height
+        if sought:
+            rows = sought.prefiltered(rows)
+            records = (explained(row, lookup).record for row in _records(rows))
+            own = quarantine.stream.id
+            rows = rows.filter(
+                pl.Series([sought.found_in(each, own) for each in records], dtype=pl.Boolean)
+            )
+        if rows.height:
+            yield rows
+        told(done)
+
+
+def _records(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    return rows.select(RECORD).iter_rows(named=True)
+
+
+def count(quarantines: list[Quarantine], filters: Filters) -> int:
+    """Return how many rejects are meant."""
+    return sum(
+        each.query(f"SELECT count(*) AS n FROM rows WHERE {filters.condition(each)}").item()  # noqa: S608 # asked for
+        for each in quarantines
+    )
+
+
+def hexed(value: bytes | None) -> str | None:
+    """Return bytes as JSON has them."""
+    return None if value is None else value.hex()
+
+
+def headers_of(row: dict[str, Any]) -> Headers:
+    """Return the headers of a row as the decoder takes them."""
+    return [(each["key"], each["value"]) for each in row["headers"] or ()]
+
+
+def explained(row: dict[str, Any], lookup: Lookup) -> Explained:
+    """Explain a row's value."""
+    return explain(row["value"], headers_of(row), lookup)
+
+
+def parse_place(text: str) -> tuple[str, int, int]:
+    """Return topic, partition and offset of TOPIC/PARTITION/OFFSET; raises ValueError."""
+    topic, *numbers = text.rsplit("/", 2)
+    if not topic or len(numbers) != 2 or not all(each.isdecimal() for each in numbers):
+        raise ValueError(
+            f"{text!r} is no record such as payments/0/1234: its topic, partition and offset"
+        )
+    return topic, int(numbers[0]), int(numbers[1])
+
+
+def find(
+    root: str, quarantines: list[Quarantine], place: tuple[str, int, int]
+) -> list[dict[str, Any]]:
+    """Return the rejects of one record, one for each reason, with `COLUMNS` and `RECORD`.
+
+    What bronze alone has of the record is filled in. Raises QuarantineError if there is none.
+    """
+    where = " AND ".join(
+        f"{name} = {quoted(value) if isinstance(value, str) else value}"
+        for name, value in zip(PLACE, place, strict=True)
+    )
+    columns = ", ".join((*COLUMNS, *RECORD))
+    for each in quarantines:
+        rows = each.query(f"SELECT {columns} FROM rows WHERE {where} ORDER BY code")  # noqa: S608 # quoted
+        if rows.height:
+            found = with_fingerprints(each.stream, rows).to_dicts()
+            for row in found:
+                if row["stage"] == "rule" and each.stream.alone:
+                    row.update(_ingested(root, each, where))
+            return found
+    raise QuarantineError(
+        f"no reject of {'/'.join(map(str, place))}; list shows which there are"
+    )
+
+
+def _ingested(root: str, quarantine: Quarantine, where: str) -> dict[str, Any]:
+    """Return what bronze has of a record that passed decoding; nothing if that is gone."""
+    table = quarantine.stream.bronze
+    uri = table_uri(root, table.name)
+    if not DeltaTable.is_deltatable(uri):
+        return {}
+    try:
+        rows = read(DeltaTable(uri), {name: table.columns[name] for name in RECORD}, where)
+    except DeltaError as error:
+        raise QuarantineError(f"{table.name}: {error}") from error
+    return rows.row(0, named=True) if rows.height else {}

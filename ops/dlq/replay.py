@@ -1,0 +1,193 @@
+"""Replay: rejects that are good by now, sent to their topic again, each once.
+
+A plan judges what is meant by today's schemas and contract. What would be good, and is of no event
+that silver has, is claimed and sent as it came, so that it is decoded, deduplicated and counted as
+any other record. A replay that a crash has ended is gone on with by the next one.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+from deltalake import DeltaTable
+
+from flows import settings as settings_
+from flows.streams import Stream
+from operators.avro import Lookup
+from operators.connectors.delta.paths import table_uri
+from operators.connectors.delta.reading import query
+from operators.connectors.delta.table import open_table
+from operators.connectors.kafka.client import end_offsets
+from ops.dlq.filters import Filters
+from ops.dlq.judge import JUDGED, judge_of
+from ops.dlq.quarantine import PLACE, Quarantine, quoted, with_fingerprints
+from ops.dlq.records import COLUMNS, RECORD, Sought, matching
+from ops.dlq.replays import REPLAYS, Replays
+from ops.dlq.sending import Sender
+
+GOOD: Final = "silver"
+_TIMEOUT: Final = 30.0
+_EVENT: Final = ["event_id", "event_hour"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would become of a stream's rejects: a row for each, with `outcome` and `FINGERPRINT`.
+
+    `version` is that of the quarantine that was looked at.
+    """
+
+    quarantine: Quarantine
+    version: int
+    rows: pl.DataFrame
+
+    @property
+    def chosen(self) -> pl.DataFrame:
+        """The rejects that are to be sent."""
+        return self.rows.filter(outcome=GOOD)
+
+    def histogram(self) -> list[dict[str, Any]]:
+        """Return how many have each outcome, the most first."""
+        counted = self.rows.group_by("outcome").len("count")
+        stream = pl.lit(self.quarantine.stream.name).alias("stream")
+        return counted.select(stream, "outcome", "count").sort(
+            "count", "outcome", descending=[True, False]
+        ).to_dicts()  # fmt: skip
+
+
+def plan(
+    root: str,
+    quarantine: Quarantine,
+    filters: Filters,
+    sought: Sought,
+    lookup: Lookup,
+    limit: int | None = None,
+    told: Callable[[int], None] = lambda _: None,
+) -> Plan:
+    """Return what would become of the rejects that are meant; `limit` is how many are sent.
+
+    Raises QuarantineError.
+    """
+    stream = quarantine.stream
+    judge = judge_of(stream, lookup)
+    kinds = {name: JUDGED[name] for name in PLACE} | {"fingerprint": pl.String()}
+    judged, known = [pl.DataFrame(schema=JUDGED)], [pl.DataFrame(schema=kinds)]
+    for rows in matching(quarantine, filters, sought, lookup, told):
+        # What a rule failed on is in silver, and what was refused last is what counts.
+        rows = rows.filter(pl.col("stage") != "rule")
+        if rows.height:
+            known.append(with_fingerprints(stream, rows).select(*kinds))
+            judged.append(judge(rows))
+    found = pl.concat(judged).join(pl.concat(known), on=PLACE, how="left")
+    found = found.sort(PLACE).with_columns(
+        outcome=_outcome(stream, Replays(root).claimed(), found)
+    )
+    good = found.filter(outcome=GOOD)
+    there = good.join(_in_silver(root, stream, good), on=_EVENT, how="semi")
+    again = good.filter(~pl.struct(_EVENT).is_first_distinct())
+    duplicates = pl.concat([there, again]).select(PLACE).unique()
+    repeated = found.join(
+        duplicates.with_columns(pl.lit(True).alias("repeated")), on=PLACE, how="left"
+    )
+    outcome = pl.when("repeated").then(pl.lit("duplicate")).otherwise("outcome")
+    found = repeated.with_columns(outcome=outcome).drop("repeated")
+    if limit is not None:
+        mine = (pl.col("outcome") == GOOD) & ((pl.col("outcome") == GOOD).cum_sum() > limit)
+        beyond = pl.when(mine).then(pl.lit("beyond --limit")).otherwise("outcome")
+        found = found.with_columns(outcome=beyond)
+    return Plan(quarantine, quarantine.handle.version(), found)
+
+
+def _outcome(stream: Stream, claimed: pl.DataFrame, judged: pl.DataFrame) -> pl.Series:
+    topic = settings_.declared(stream).topic
+    before = judged.select(PLACE).join(
+        claimed.select(*PLACE, "replay").unique(PLACE),
+        on=PLACE,
+        how="left",
+        maintain_order="left",
+    )
+    refused = pl.format("refused: {} {}", "stage", "code")
+    return judged.select(
+        outcome=pl.when(before["replay"].is_not_null())
+        .then(pl.lit("replayed before"))
+        .when(pl.col("source_topic") != topic)
+        .then(pl.lit("of a topic that the flow does not read"))
+        .when(pl.col("code").is_not_null())
+        .then(refused)
+        .otherwise(pl.lit(GOOD))
+    )["outcome"]
+
+
+def _in_silver(root: str, stream: Stream, good: pl.DataFrame) -> pl.DataFrame:
+    """Return the events, among those that are good, that silver has."""
+    uri = table_uri(root, stream.silver.name)
+    if not good.height or not DeltaTable.is_deltatable(uri):
+        return pl.DataFrame(schema={name: JUDGED[name] for name in _EVENT})
+    hours = good["event_hour"].unique()
+    days = ", ".join(
+        f"DATE {quoted(day)}"
+        for day in (hours // 24).unique().cast(pl.Int32).cast(pl.Date).to_list()
+    )
+    rows = query(
+        DeltaTable(uri),
+        f"SELECT {stream.id} AS event_id, event_time FROM rows WHERE event_date IN ({days})",  # noqa: S608 # our own
+    )
+    hour = pl.col("event_time").cast(pl.Datetime("us", "UTC")).to_physical() // 3_600_000_000
+    return rows.select(pl.col("event_id").cast(pl.String), hour.alias("event_hour"))
+
+
+def begin(root: str, plan_: Plan, config: Mapping[str, str]) -> str:
+    """Claim what a plan has chosen, so that no other replay sends it; return the replay's name."""
+    behind: dict[tuple[str, int], int] = {}
+    for (topic,), mine in plan_.chosen.group_by("source_topic"):
+        partitions = mine["source_partition"].unique().to_list()
+        ends = end_offsets(config, str(topic), partitions, _TIMEOUT)
+        behind |= {(str(topic), p): offset for p, offset in ends.items()}
+    stream = plan_.quarantine.stream.name
+    return Replays(root).claim(stream, plan_.chosen, behind)
+
+
+def finish(
+    root: str,
+    replay: str,
+    quarantines: Mapping[str, Quarantine],
+    config: Mapping[str, str],
+    rate: float | None,
+    told: Callable[[int], None] = lambda _: None,
+) -> tuple[int, int]:
+    """Send what of a claimed replay is not sent yet; return how many of it are sent, of how many.
+
+    Fewer, where the quarantine has not all of them any more. Raises QuarantineError.
+    """
+    sender = Sender(config, str(open_table(root, REPLAYS).metadata().id), rate)
+    mine = Replays(root).claimed().filter(replay=replay)
+    ends = mine.group_by("source_topic", "source_partition").agg(pl.col("sent_behind").min())
+    behind = {(topic, p): end for topic, p, end in ends.iter_rows()}
+    already = sender.already(replay, behind)
+    done = pl.DataFrame(list(already), schema={n: JUDGED[n] for n in PLACE}, orient="row")
+    left = mine.join(done, on=PLACE, how="anti")
+    quarantine = quarantines[mine["stream"][0]]
+    sent = sender.send(replay, _records(quarantine, left), told)
+    return len(already) + sent, mine.height
+
+
+def _records(quarantine: Quarantine, places: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield the rejects at some coordinates with their records, partition by partition in order."""
+    columns = ", ".join((*COLUMNS, *RECORD))
+    for mine in places.partition_by(PLACE[:2], maintain_order=True):
+        first = mine.row(0, named=True)
+        topic, partition = first["source_topic"], first["source_partition"]
+        offsets = mine["source_offset"].to_list()
+        sql = (
+            f"SELECT {columns} FROM rows WHERE stage <> 'rule' AND source_topic = {quoted(topic)} "  # noqa: S608 # quoted
+            f"AND source_partition = {partition} "
+            f"AND source_offset BETWEEN {min(offsets)} AND {max(offsets)} ORDER BY source_offset"
+        )
+        for rows in quarantine.batches(sql):
+            yield rows.join(
+                mine.select("source_offset"),
+                on="source_offset",
+                how="semi",
+                maintain_order="left",
+            )

@@ -1,0 +1,138 @@
+"""Sending records to their topic again, each once, in transactions."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import polars as pl
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from operators.connectors.kafka.brokers import brokers_of
+from operators.connectors.kafka.client import headers_of, read_to_end
+from operators.connectors.kafka.faults import denied
+from operators.records.quarantine import ATTEMPTS_HEADER
+from ops.dlq.quarantine import PLACE, QuarantineError
+from ops.dlq.records import headers_of as original_headers
+
+ORIGIN_HEADER: Final = "millstream.origin"
+"""The coordinates of the reject that a record is sent again of."""
+REPLAY_HEADER: Final = "millstream.replay"
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_CHUNK: Final = 5_000
+_SECONDS: Final = 30.0
+_GO_ON: Final = "What was sent is sent: run replay --send again, and it goes on from there"
+
+Place = tuple[str, int, int]
+
+
+class Sender:
+    """Sends the rejects of a replay; another one of the same `owner` takes over from it."""
+
+    def __init__(
+        self, config: Mapping[str, str], owner: str, rate: float | None = None
+    ) -> None:
+        """`rate` is in records a second. Raises QuarantineError, KafkaUnavailableError."""
+        self._config, self._rate = dict(config), rate
+        self._topic = ""
+        self._failed: KafkaError | None = None
+        self._id = f"millstream-replay-{owner}"
+        own = {
+            "transactional.id": self._id,
+            "linger.ms": 5,
+            "transaction.timeout.ms": int(_SECONDS * 1000),
+        }
+        self._brokers = brokers_of(self._config)
+        self._producer = Producer({**self._config, **own, **self._brokers.callbacks()})
+        # Whoever was at it before has sent all that it ever will: what it began is undone.
+        self._try(lambda: self._producer.init_transactions(_SECONDS))
+
+    def already(self, replay: str, behind: Mapping[tuple[str, int], int]) -> set[Place]:
+        """Return what a replay has sent so far; it is `behind` these ends."""
+        found: set[Place] = set()
+        for topic in {topic for topic, _ in behind}:
+            starts = {p: offset for (t, p), offset in behind.items() if t == topic}
+            messages = read_to_end(self._config, topic, starts)
+            for message in messages:
+                headers = dict(headers_of(message))
+                if headers.get(REPLAY_HEADER) == replay.encode():
+                    found.add(_place((headers[ORIGIN_HEADER] or b"").decode()))
+        return found
+
+    def send(
+        self, replay: str, rows: Iterator[pl.DataFrame], told: Callable[[int], None]
+    ) -> int:
+        """Send rejects, with their records, each to its own partition; return how many."""
+        sent, began = 0, time.monotonic()
+        size = _CHUNK if self._rate is None else max(1, min(_CHUNK, int(self._rate)))
+        for frame in rows:
+            for chunk in frame.iter_slices(size):
+                self._wait(sent, began)
+                self._transact(replay, chunk)
+                sent += chunk.height
+                told(sent)
+        return sent
+
+    def _wait(self, sent: int, began: float) -> None:
+        if self._rate is not None:
+            time.sleep(max(0.0, began + sent / self._rate - time.monotonic()))
+
+    def _transact(self, replay: str, chunk: pl.DataFrame) -> None:
+        self._topic = chunk["source_topic"][0]
+        self._try(self._producer.begin_transaction)
+        for row in chunk.iter_rows(named=True):
+            self._try(lambda row=row: self._produce(replay, row))  # type: ignore[misc]
+        self._try(lambda: self._producer.commit_transaction(_SECONDS))
+
+    def _produce(self, replay: str, row: dict[str, Any]) -> None:
+        stamp = row["kafka_timestamp"]
+        origin = "/".join(str(row[name]) for name in PLACE)
+        headers = [
+            *original_headers(row),
+            (ATTEMPTS_HEADER, b"%d" % (row["attempts"] or 1)),
+            (ORIGIN_HEADER, origin.encode()),
+            (REPLAY_HEADER, replay.encode()),
+        ]
+        while True:
+            try:
+                self._producer.produce(
+                    row["source_topic"],
+                    row["value"],
+                    row["key"],
+                    row["source_partition"],
+                    headers=headers,
+                    on_delivery=self._delivered,
+                    # The record's own: the contract holds its event time against it.
+                    timestamp=0 if stamp is None else (stamp - _EPOCH) // _MILLISECOND,
+                )
+                self._producer.poll(0)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _try(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._TIMED_OUT:
+                raise self._brokers.given_up(_SECONDS) from error
+            # Of a commit it only says that some message has failed.
+            what = self._refused(self._failed or error.args[0])
+            raise QuarantineError(f"{what}. {_GO_ON}") from error
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        self._failed = self._failed or error
+
+    def _refused(self, error: KafkaError) -> str:
+        if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+            return denied(self._config, "WRITE", self._id, ["WRITE"], "transactional id")
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return denied(self._config, "WRITE", self._topic, ["READ", "WRITE"])
+        return f"Kafka at {self._config.get('bootstrap.servers')}: {error.str()}"
+
+
+def _place(text: str) -> Place:
+    topic, partition, offset = text.rsplit("/", 2)
+    return topic, int(partition), int(offset)
