@@ -72,7 +72,7 @@ def open_source(
             # No first start: what the tables lack is behind what they have, not at the end.
             start = "earliest"
             ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
-            _refuse_shorter(topic, ends, held)
+            refuse_shorter(topic, ends, held)
         if stream is not None and not known:
             warming = find_warming(
                 settings.delta_root,
@@ -143,7 +143,7 @@ def _report(
     reporting.reads(topic, sorted(ends), positions, start=start, waiting=waiting, whose=whose)
 
 
-def _refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:
+def refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:
     """Refuse a topic that ends before what the tables hold: their fences would drop its records."""
     held: dict[int, int] = {}
     for frontier in frontiers:
