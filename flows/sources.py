@@ -57,8 +57,8 @@ def open_source(
     not say where it ends.
     """
     topic, timeout = own.topic, settings.start_timeout.total_seconds()
-    clients = _OTHER_CLIENTS + told().workers * min(READERS, len(partitions))
-    file_limit.ensure(file_limit.needed(clients, kafka.count_brokers(settings.kafka, timeout)))
+    brokers = kafka.count_brokers(settings.kafka, timeout)
+    file_limit.ensure(files_needed(len(partitions), brokers, told().workers))
     known = set() if anew else known_partitions(topic)
     warming: Warming | None = None
     floors: Mapping[int, int] = {}
@@ -109,6 +109,11 @@ def open_source(
         return WatchedSource(source)
     history = TableHistory(settings.delta_root, stream.silver.name, topic, stream.past)
     return WatchedSource(WarmSource(source, history, warming))
+
+
+def files_needed(partitions: int, brokers: int, workers: int = 1) -> int:
+    """Return how many files and sockets a process that reads a topic has open at the most."""
+    return file_limit.needed(_OTHER_CLIENTS + workers * min(READERS, partitions), brokers)
 
 
 def _has(settings: Settings, topic: str, offsets: Mapping[int, int]) -> bool:

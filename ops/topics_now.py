@@ -108,3 +108,20 @@ def _committed(
         for each in found
         if each.error is None and each.offset >= 0
     }
+
+
+def refuse_gone(topic: str, firsts: Mapping[int, int], positions: Mapping[int, int]) -> None:
+    """Refuse a topic that lacks what is to be read next; offsets are by partition.
+
+    Raises OffsetGoneError, as a flow would when it comes to read there.
+    """
+    gone = [
+        f"partition {p} begins at {firsts[p]:,}, {offset:,} is the next to read"
+        for p, offset in sorted(positions.items())
+        if firsts.get(p, 0) > offset
+    ]
+    if gone:
+        raise kafka.OffsetGoneError(
+            f"retention has deleted unread records of topic {topic}: {'; '.join(gone)}. Restore "
+            "the topic, or start with an empty recovery directory and tables to read what there is"
+        )

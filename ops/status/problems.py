@@ -1,6 +1,5 @@
 """Problems: what is open, each with what to do about it."""
 
-import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,12 +10,14 @@ from operators.connectors import recovery_owner
 from operators.connectors.delta.accounts import fenced, refuse_behind, refuse_restored
 from operators.connectors.delta.look import Look
 from operators.connectors.delta.table import Fence
+from operators.connectors.kafka.client import OffsetGoneError
 from operators.connectors.kafka.faults import NO_TOPIC
 from operators.errors import KnownError
+from ops.advice import divided
 from ops.status.flow_status import FlowStatus, Problem, TopicStatus
 from ops.status.seen import Seen
 from ops.stores import Store
-from ops.topics_now import Cluster
+from ops.topics_now import Cluster, refuse_gone
 
 MANY_REJECTS: Final = 0.05
 """The share of refused records in an hour from which on it is a problem."""
@@ -27,7 +28,6 @@ QUIET: Final = timedelta(minutes=5)
 HELD_SECONDS: Final = 60.0
 """For how long the watermark may wait for one partition."""
 
-_SENTENCE: Final = re.compile(r"\. (?=[A-Z])")
 _SMALL_FILES: Final = 1_000
 _SMALL_BYTES: Final = 16 * 2**20
 
@@ -60,12 +60,8 @@ def of_all(
 
 
 def told(text: str) -> Problem:
-    """Return a problem of a message that says itself what to do, behind its first part."""
-    sentence = _SENTENCE.search(text)
-    if sentence:
-        return Problem(text[: sentence.start()], text[sentence.end() :])
-    problem, there, to_do = text.rpartition("; ")
-    return Problem(problem, to_do) if there else Problem(text)
+    """Return the problem that a line is of."""
+    return Problem(*divided(text))
 
 
 def of_flow(seen: Seen, status: FlowStatus, now: datetime) -> list[Problem]:
@@ -164,17 +160,10 @@ def _of_topic(status: FlowStatus, topic: TopicStatus) -> Iterator[Problem]:
             "create it, grant DESCRIBE, or look at the setting that names it (MILLSTREAM_TOPIC, …)",
         )
         return
-    gone = [
-        f"partition {p} begins at {topic.firsts[p]:,}, {offset:,} is the next to read"
-        for p, offset in topic.position.items()
-        if topic.firsts.get(p, 0) > offset
-    ]
-    if gone:
-        yield Problem(
-            f"retention has deleted unread records of topic {topic.topic}: {'; '.join(gone)}",
-            "the flow skips nothing and refuses to start. Where they are lost for good: start "
-            "with new, empty folders for MILLSTREAM_DELTA_ROOT and -r",
-        )
+    try:
+        refuse_gone(topic.topic, topic.firsts, topic.position)
+    except OffsetGoneError as error:
+        yield told(str(error))
     new = sorted(topic.ends.keys() - topic.position.keys())
     if new and topic.position and status.state == "running":
         yield Problem(

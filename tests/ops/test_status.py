@@ -19,7 +19,6 @@ from flows import settings as settings_
 from flows.catalog import flows
 from operators.connectors.delta.commits import restored_to
 from ops import cli
-from ops.local import Stack
 from ops.status.flow_status import FlowStatus, Status
 from ops.status.gather import gather, status_of
 from ops.status.scraped import Scraped
@@ -55,41 +54,18 @@ def text(status: Status) -> str:
     return captured.get()
 
 
-@pytest.fixture(scope="module")
-def done(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Field:
-    """A topic of two partitions that the flow has read to its end, and does not read any more."""
-    field = Field(stack, stack.bootstrap, tmp_path_factory.mktemp("status"))
-    field.create(2)
-    field.send(*payments(1, 30), *[b"no payment"] * 5)
-    field.send(*payments(100, 119), partition=1)
-    flow = field.flow(STOP_AT_END="true")
-    assert flow.wait() == 0, flow.said()
-    return field
-
-
-@pytest.fixture
-def copied(done: Field, tmp_path: Path) -> Field:
-    """The same with tables and a recovery store of its own, for tests that tamper with them."""
-    for name in ("tables", "state"):
-        shutil.copytree(done.folder / name, tmp_path / name)
-    found = Field(done.stack, done.bootstrap, tmp_path)
-    found.topic = done.topic
-    found.settings = done.settings | {"MILLSTREAM_DELTA_ROOT": str(tmp_path / "tables")}
-    return found
-
-
-def test_a_flow_that_has_read_all_and_stopped(done: Field) -> None:
-    status = look(done)
+def test_a_flow_that_has_read_all_and_stopped(read: Field) -> None:
+    status = look(read)
     flow = payments_of(status)
     assert (flow.state, flow.lag, flow.recovery) == (
-        "stopped", 0, str(done.folder / "state/payments"),
+        "stopped", 0, str(read.folder / "state/payments"),
     )  # fmt: skip
     (topic,) = flow.topics
     assert (topic.position, topic.position_of, topic.worst) == (
         {0: 35, 1: 20}, "recovery store", None,
     )  # fmt: skip
     assert flow.mark is not None
-    assert (flow.mark.topic, flow.mark.partition) == (done.topic, 0)
+    assert (flow.mark.topic, flow.mark.partition) == (read.topic, 0)
     assert flow.mark.ahead == 89
     tables = {each.table: each for each in flow.tables}
     assert tables["bronze/payments"].rows == 55
@@ -107,9 +83,9 @@ def test_a_flow_that_has_read_all_and_stopped(done: Field) -> None:
     assert "never run with these settings: alerts, clicks, chargebacks" in shown
 
 
-def test_its_advice_on_refused_records_shows_them(done: Field, capsys, monkeypatch) -> None:
-    monkeypatch.setenv("MILLSTREAM_DELTA_ROOT", done.settings["MILLSTREAM_DELTA_ROOT"])
-    (problem,) = payments_of(look(done)).problems
+def test_its_advice_on_refused_records_shows_them(read: Field, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("MILLSTREAM_DELTA_ROOT", read.settings["MILLSTREAM_DELTA_ROOT"])
+    (problem,) = payments_of(look(read)).problems
     program, *command = shlex.split(problem.to_do.partition(": ")[2])
     assert program == "millstream"
     with pytest.raises(SystemExit) as ended:
@@ -118,8 +94,8 @@ def test_its_advice_on_refused_records_shows_them(done: Field, capsys, monkeypat
     assert capsys.readouterr().out.count("bad_magic") == 5
 
 
-def test_without_kafka_and_without_a_store_it_shows_what_the_tables_tell(done: Field) -> None:
-    status = look(done, store="", KAFKA_BOOTSTRAP_SERVERS=AWAY)
+def test_without_kafka_and_without_a_store_it_shows_what_the_tables_tell(read: Field) -> None:
+    status = look(read, store="", KAFKA_BOOTSTRAP_SERVERS=AWAY)
     assert status.kafka_away is not None
     (problem, *_) = status.problems
     assert AWAY in problem.problem
@@ -154,46 +130,46 @@ def cluster_of(field: Field, **changes) -> Cluster:
     return replace(found, topics={field.topic: replace(found.topics[field.topic], **changes)})
 
 
-def test_a_topic_that_is_another_one_by_now(copied: Field) -> None:
-    (problem,) = problems(copied, cluster=cluster_of(copied, identity="cluster/another"))
-    assert f"was made of another topic {copied.topic}: that one was deleted" in problem
+def test_a_topic_that_is_another_one_by_now(tampered: Field) -> None:
+    (problem,) = problems(tampered, cluster=cluster_of(tampered, identity="cluster/another"))
+    assert f"was made of another topic {tampered.topic}: that one was deleted" in problem
     assert "give MILLSTREAM_DELTA_ROOT and the recovery directory (-r) new, empty" in problem
 
 
-def test_a_topic_that_lost_records_or_unread_ones(copied: Field) -> None:
-    (problem,) = problems(copied, cluster=cluster_of(copied, ends={0: 10, 1: 20}))
+def test_a_topic_that_lost_records_or_unread_ones(tampered: Field) -> None:
+    (problem,) = problems(tampered, cluster=cluster_of(tampered, ends={0: 10, 1: 20}))
     assert "partition 0 ends at 10, but offset 34 is in the tables" in problem
-    gone = cluster_of(copied, firsts={0: 40, 1: 0}, ends={0: 50, 1: 20})
-    first, second = problems(copied, cluster=gone)
+    gone = cluster_of(tampered, firsts={0: 40, 1: 0}, ends={0: 50, 1: 20})
+    first, second = problems(tampered, cluster=gone)
     assert "retention has deleted unread records" in first
     assert "partition 0 begins at 40, 35 is the next to read" in first
     assert "does not run, and has 10 records to read" in second
 
 
-def test_a_topic_that_is_not_there(copied: Field) -> None:
-    (problem,) = problems(copied, cluster=Cluster(copied.bootstrap))
-    assert f"there is no topic '{copied.topic}'" in problem
+def test_a_topic_that_is_not_there(tampered: Field) -> None:
+    (problem,) = problems(tampered, cluster=Cluster(tampered.bootstrap))
+    assert f"there is no topic '{tampered.topic}'" in problem
 
 
-def test_a_partition_that_holds_up_the_windows(copied: Field) -> None:
-    held = Scraped("payments", "here:1", {(copied.topic, 0): 75.0})
-    problem = next(each for each in problems(copied, scraped=held) if "windows" in each)
-    assert f"windows wait for partition {copied.topic}/0 since 75 s" in problem
+def test_a_partition_that_holds_up_the_windows(tampered: Field) -> None:
+    held = Scraped("payments", "here:1", {(tampered.topic, 0): 75.0})
+    problem = next(each for each in problems(tampered, scraped=held) if "windows" in each)
+    assert f"windows wait for partition {tampered.topic}/0 since 75 s" in problem
 
 
-def test_a_partition_that_was_added_to_what_runs(copied: Field) -> None:
-    grown = cluster_of(copied, firsts={0: 0, 1: 0, 2: 0}, ends={0: 37, 1: 23, 2: 4})
+def test_a_partition_that_was_added_to_what_runs(tampered: Field) -> None:
+    grown = cluster_of(tampered, firsts={0: 0, 1: 0, 2: 0}, ends={0: 37, 1: 23, 2: 4})
     running = Scraped("payments", "here:1")
     assert any(
         "partitions 2 of topic" in each and "stop the flow and start it again" in each
-        for each in problems(copied, cluster=grown, scraped=running)
+        for each in problems(tampered, cluster=grown, scraped=running)
     )
 
 
 @pytest.mark.parametrize("runs", [True, False])
-def test_no_commit_though_there_is_something_to_read(copied: Field, runs: bool) -> None:
-    more = cluster_of(copied, ends={0: 100, 1: 100})
-    flow = flows(settings_.load(copied.settings))[0]
+def test_no_commit_though_there_is_something_to_read(tampered: Field, runs: bool) -> None:
+    more = cluster_of(tampered, ends={0: 100, 1: 100})
+    flow = flows(settings_.load(tampered.settings))[0]
     scraped = Scraped("payments", "here:1") if runs else None
     seen = see(flow, more, None, scraped)
     later = datetime.now(UTC) + timedelta(minutes=7)
@@ -203,33 +179,33 @@ def test_no_commit_though_there_is_something_to_read(copied: Field, runs: bool) 
     assert ("see its log" if runs else "start it, if it does not") in problem
 
 
-def test_a_table_that_is_behind_its_store_or_was_restored(copied: Field) -> None:
-    silver = copied.folder / "tables" / "silver" / "payments"
+def test_a_table_that_is_behind_its_store_or_was_restored(tampered: Field) -> None:
+    silver = tampered.folder / "tables" / "silver" / "payments"
     shutil.rmtree(silver)
     DeltaTable.create(
-        str(silver), DeltaTable(str(copied.folder / "tables/bronze/payments")).schema()
+        str(silver), DeltaTable(str(tampered.folder / "tables/bronze/payments")).schema()
     )
-    assert any("is behind the recovery store" in each for each in problems(copied))
-    bronze = DeltaTable(str(copied.folder / "tables/bronze/payments"))
+    assert any("is behind the recovery store" in each for each in problems(tampered))
+    bronze = DeltaTable(str(tampered.folder / "tables/bronze/payments"))
     bronze.restore(0)
     assert restored_to(bronze) == 0
-    found = problems(copied)
+    found = problems(tampered)
     assert any("was restored to its version 0" in each for each in found), found
 
 
-def test_no_store_where_one_was_named(copied: Field) -> None:
-    (copied.folder / "empty").mkdir()
-    (problem,) = look(copied, store="empty").problems
+def test_no_store_where_one_was_named(tampered: Field) -> None:
+    (tampered.folder / "empty").mkdir()
+    (problem,) = look(tampered, store="empty").problems
     assert "there is no recovery store in" in problem.problem
 
 
-def test_the_command(done: Field, monkeypatch, capsys) -> None:
+def test_the_command(read: Field, monkeypatch, capsys) -> None:
     for name in [each for each in os.environ if each.startswith(settings_.PREFIX)]:
         monkeypatch.delenv(name)
     with pytest.raises(SystemExit) as ended:
         cli.main(["status"])
     assert ended.value.code == 2
-    for name, value in done.settings.items():
+    for name, value in read.settings.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit) as ended:
         cli.main(["status", "payment"])
@@ -238,24 +214,24 @@ def test_the_command(done: Field, monkeypatch, capsys) -> None:
         capsys.readouterr().err
     )
     with pytest.raises(SystemExit) as ended:
-        cli.main(["status", "payments", "--json", "-r", str(done.folder / "state/payments")])
+        cli.main(["status", "payments", "--json", "-r", str(read.folder / "state/payments")])
     assert ended.value.code == 0
     found = json.loads(capsys.readouterr().out)
     (flow,) = found["flows"]
     assert (flow["flow"], flow["lag"], flow["state"]) == ("payments", 0, "stopped")
     assert datetime.fromisoformat(flow["tables"][0]["committed"]) < datetime.now(UTC)
-    (done.folder / "text").mkdir(exist_ok=True)
-    (done.folder / "text" / "part-0.sqlite3").write_text("no store at all, but a text")
+    (read.folder / "text").mkdir(exist_ok=True)
+    (read.folder / "text" / "part-0.sqlite3").write_text("no store at all, but a text")
     with pytest.raises(SystemExit) as ended:
-        cli.main(["status", "-r", str(done.folder / "text")])
+        cli.main(["status", "-r", str(read.folder / "text")])
     assert ended.value.code == 1
     assert "is no recovery store" in capsys.readouterr().err
 
 
-def test_watching_ends_with_ctrl_c(done: Field) -> None:
+def test_watching_ends_with_ctrl_c(read: Field) -> None:
     watching = subprocess.Popen(
         [Path(sys.executable).with_name("millstream"), "status", "payments", "--watch", "--json"],
-        env=environment(done.settings), stdout=subprocess.PIPE, text=True,
+        env=environment(read.settings), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert watching.stdout is not None
     first, second = (json.loads(watching.stdout.readline()) for _ in range(2))
@@ -265,10 +241,10 @@ def test_watching_ends_with_ctrl_c(done: Field) -> None:
     watching.stdout.close()
 
 
-def test_what_is_to_be_read_is_read_when_it_is_started_as_it_says(copied: Field) -> None:
+def test_what_is_to_be_read_is_read_when_it_is_started_as_it_says(tampered: Field) -> None:
     """It then runs, as its recovery store and its metrics tell, and tells its rate."""
-    copied.send(*payments(200, 202), partition=1)
-    flow = payments_of(look(copied))
+    tampered.send(*payments(200, 202), partition=1)
+    flow = payments_of(look(tampered))
     assert (flow.lag, flow.topics[0].worst) == (3, 1)
     problem = flow.problems[0]
     assert problem.problem == "the payments flow does not run, and has 3 records to read"
@@ -278,22 +254,22 @@ def test_what_is_to_be_read_is_read_when_it_is_started_as_it_says(copied: Field)
     api = {"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": port}
     epochs = {"BYTEWAX_SNAPSHOT_INTERVAL": "1", "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0"}
     started = subprocess.Popen(
-        [sys.executable, *words[1:]], cwd=copied.folder, stderr=subprocess.DEVNULL,
-        env=environment(copied.settings | api | epochs),
+        [sys.executable, *words[1:]], cwd=tampered.folder, stderr=subprocess.DEVNULL,
+        env=environment(tampered.settings | api | epochs),
     )  # fmt: skip
     try:
 
         def reads() -> bool:
-            flow = payments_of(look(copied, metrics=f"localhost:{port}"))
+            flow = payments_of(look(tampered, metrics=f"localhost:{port}"))
             return flow.lag == 0 and flow.metrics is not None
 
         wait_until(reads)
-        copied.send(*payments(203, 204), partition=0)
-        wait_until(lambda: payments_of(look(copied)).topics[0].position == {0: 37, 1: 23})
-        status = look(copied, store="", metrics=f"localhost:{port}")
+        tampered.send(*payments(203, 204), partition=0)
+        wait_until(lambda: payments_of(look(tampered)).topics[0].position == {0: 37, 1: 23})
+        status = look(tampered, store="", metrics=f"localhost:{port}")
         flow = payments_of(status)
         assert (flow.state, flow.metrics) == ("running", f"localhost:{port}")
-        assert payments_of(look(copied)).state == "running"
+        assert payments_of(look(tampered)).state == "running"
         assert flow.rate is not None
         assert flow.rate.records_per_second > 0
         assert len({each.epoch for each in flow.commits}) > 1
