@@ -16,6 +16,9 @@ from typing import Any, Final
 
 from deltalake import CommitProperties, DeltaTable, Transaction
 
+RESTORED: Final = "restored"
+"""What a restoring commit says of the version that its table is as of."""
+
 _FIRST_LOOK: Final = 2
 
 
@@ -62,10 +65,16 @@ def newest_fence(
 def fences(table: DeltaTable, flow: str) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
     """Yield, the newest first, the fences of a flow's commits of rows.
 
-    Each with what moved as it was before, both by transactions' ids.
+    Each with what moved as it was before, both by transactions' ids. Those that a restore has
+    taken back are none.
     """
+    until = None
     for commit in _newest_first(table):
         told = _told(commit)
+        if until is not None and commit["version"] > until:
+            continue
+        if told.get("flow") == flow and RESTORED in told:
+            until = int(told[RESTORED])
         if told.get("flow") == flow and told.get("rows") and isinstance(told["fence"], dict):
             yield dict(told["fence"]), dict(told.get("before") or {})
 

@@ -54,6 +54,18 @@ class Look:
         sql = f"SELECT count(*) FROM rows WHERE written_at >= '{since.isoformat()}'"  # noqa: S608 # a time
         return int(query(self.handle, sql).item())
 
+    def small(self, target: int) -> int:
+        """Return how many files are smaller than a target and have another such beside them."""
+        files = self.statistics
+        if not files.height:
+            return 0
+        folders = [name for name in files.columns if name.startswith("partition.")]
+        small = files.filter(pl.col("size_bytes") < target)
+        if folders:
+            beside = small.group_by(folders).len()["len"]
+            return int(beside.filter(beside > 1).sum())
+        return small.height if small.height > 1 else 0
+
 
 def look(
     root: str, table: Table, flow: str, partitions: list[tuple[str, int]], commits: int = _FEW
