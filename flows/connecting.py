@@ -140,8 +140,8 @@ class Ends:
         before = changed_definitions(name, identities, now, partial(as_today, now=now))
         line = None
         if before:
-            sink = _sink(name, settings, topics, identities, own.all_tables if own else [])
-            own_tables = _Tables(settings, own, sink)
+            sink = sink_of(name, settings, topics, identities, own.all_tables if own else [])
+            own_tables = OwnTables(settings, own, sink)
             line = refuse_or_set_aside(name, before, now, own_tables, set_aside)
         if line is not None:
             say(line)
@@ -154,7 +154,7 @@ class Ends:
 
     def tables(self, tables: Sequence[Table]) -> DeltaSink:
         """Return the sink of the flow's tables."""
-        return _sink(self.name, self.settings, self.topics, self.identities, tables)
+        return sink_of(self.name, self.settings, self.topics, self.identities, tables)
 
     def outputs(
         self, own: StreamSettings, topics: Sequence[str], *, tables: bool = True
@@ -226,13 +226,14 @@ class Ends:
         return CommittedIds(root, stream.silver.name, tables.fence, topic, stream.id)
 
 
-def _sink(
+def sink_of(
     flow: str,
     settings: Settings,
     topics: Mapping[str, Sequence[int]],
     identities: Mapping[str, str],
     tables: Sequence[Table],
 ) -> DeltaSink:
+    """Return the sink of a flow's tables."""
     return DeltaSink(
         settings.delta_root,
         tables,
@@ -245,14 +246,18 @@ def _sink(
 
 
 @dataclass(frozen=True)
-class _Tables:
-    """The tables of a flow's own stream, if it has one, as its state may be made of them."""
+class OwnTables:
+    """The tables of a flow's own stream, if it has one, as its state may be made of them.
+
+    Raises what reading them does.
+    """
 
     settings: Settings
     stream: Stream | None
     sink: DeltaSink
 
     def can_warm(self) -> bool:
+        """Tell whether they can make it anew."""
         if self.stream is None:
             return False
         self.sink.refuse_others()
@@ -263,6 +268,7 @@ class _Tables:
         return found is not None
 
     def has_rows(self, window: str) -> bool:
+        """Tell whether that of a window has any."""
         if self.stream is None:
             return False
         table = self.stream.window_table(window)

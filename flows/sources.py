@@ -57,8 +57,8 @@ def open_source(
     not say where it ends.
     """
     topic, timeout = own.topic, settings.start_timeout.total_seconds()
-    clients = _OTHER_CLIENTS + told().workers * min(READERS, len(partitions))
-    file_limit.ensure(file_limit.needed(clients, kafka.count_brokers(settings.kafka, timeout)))
+    brokers = kafka.count_brokers(settings.kafka, timeout)
+    file_limit.ensure(files_needed(len(partitions), brokers, told().workers))
     known = set() if anew else known_partitions(topic)
     warming: Warming | None = None
     floors: Mapping[int, int] = {}
@@ -72,7 +72,7 @@ def open_source(
             # No first start: what the tables lack is behind what they have, not at the end.
             start = "earliest"
             ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
-            _refuse_shorter(topic, ends, held)
+            refuse_shorter(topic, ends, held)
         if stream is not None and not known:
             warming = find_warming(
                 settings.delta_root,
@@ -111,6 +111,11 @@ def open_source(
     return WatchedSource(WarmSource(source, history, warming))
 
 
+def files_needed(partitions: int, brokers: int, workers: int = 1) -> int:
+    """Return how many files and sockets a process that reads a topic has open at the most."""
+    return file_limit.needed(_OTHER_CLIENTS + workers * min(READERS, partitions), brokers)
+
+
 def _has(settings: Settings, topic: str, offsets: Mapping[int, int]) -> bool:
     """Tell whether a topic still has all records from offsets by partition on."""
     timeout = settings.start_timeout.total_seconds()
@@ -143,7 +148,7 @@ def _report(
     reporting.reads(topic, sorted(ends), positions, start=start, waiting=waiting, whose=whose)
 
 
-def _refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:
+def refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:
     """Refuse a topic that ends before what the tables hold: their fences would drop its records."""
     held: dict[int, int] = {}
     for frontier in frontiers:

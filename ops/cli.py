@@ -10,10 +10,12 @@ from importlib.metadata import version
 os.environ.setdefault("POLARS_MAX_THREADS", str(os.cpu_count() or 1))
 
 from flows import settings as settings_  # behind the setting
-from ops import demo, local_cli, query, rules_cli, streams_cli
+from ops import demo, local_cli, query, rules_cli, streams_cli, tables_cli
 from ops.dlq import cli as dlq_cli
+from ops.doctor import cli as doctor_cli
 from ops.schemas import cli as schemas_cli
 from ops.simulate import cli as simulate_cli
+from ops.status import cli as status_cli
 from ops.verify import cli as verify_cli
 
 
@@ -25,16 +27,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=version("millstream"))
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for module in (
-        demo,
-        local_cli,
-        simulate_cli,
-        verify_cli,
-        query,
-        streams_cli,
-        rules_cli,
-        schemas_cli,
-        dlq_cli,
-    ):
+        demo, local_cli, simulate_cli, verify_cli, status_cli, doctor_cli, query, streams_cli,
+        rules_cli, schemas_cli, dlq_cli, tables_cli,
+    ):  # fmt: skip
         module.add_parser(commands)
     return top
 

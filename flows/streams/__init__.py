@@ -4,6 +4,7 @@ from flows.streams.chargebacks import CHARGEBACKS, outcome_tables
 from flows.streams.clicks import CLICKS
 from flows.streams.payments import PAYMENTS
 from flows.streams.stream import Stream
+from flows.streams.upkeep import Upkeep
 from operators.records.tables import Table
 
 STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS)
@@ -15,4 +16,29 @@ def all_tables() -> list[Table]:
     return [*(table for each in STREAMS for table in each.all_tables), *outcome_tables()]
 
 
-__all__ = ["CHARGEBACKS", "CLICKS", "PAYMENTS", "STREAMS", "Stream", "all_tables"]
+def writers() -> dict[str, tuple[Table, str]]:
+    """Return every table by its name, each with the flow that writes it."""
+    found = {
+        table.name: (table, each.name if each.alone else CHARGEBACKS.name)
+        for each in STREAMS
+        for table in each.all_tables
+    }
+    return found | {table.name: (table, CHARGEBACKS.name) for table in outcome_tables()}
+
+
+def upkeep_of(table: str) -> Upkeep:
+    """Return how a table is maintained."""
+    own = (each.upkeep[table] for each in STREAMS if table in each.upkeep)
+    return next(own, Upkeep())
+
+
+__all__ = [
+    "CHARGEBACKS",
+    "CLICKS",
+    "PAYMENTS",
+    "STREAMS",
+    "Stream",
+    "all_tables",
+    "upkeep_of",
+    "writers",
+]

@@ -27,6 +27,12 @@ def _duration(value: Any) -> Any:
         raise ValueError(f"{value!r} is no duration such as 500ms, 30s, 5m, 2h or 7d") from None
 
 
+def parse_duration(text: str) -> timedelta:
+    """Return what 500ms, 30s, 5m, 2h or 7d says; raises ValueError."""
+    found: timedelta = _duration(text)
+    return found
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 

@@ -11,6 +11,7 @@ import polars as pl
 import schemas
 from flows.streams.columns import record_columns
 from flows.streams.settings import StreamSettings
+from flows.streams.upkeep import Upkeep
 from operators.features import Coded, Feature, Features, Former, Source, load_features
 from operators.records.quarantine import QUARANTINE_COLUMNS
 from operators.records.raw import RAW_COLUMNS
@@ -50,6 +51,7 @@ class Stream:
     example: Mapping[str, Any] = field(default_factory=dict)
     told: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
+    upkeep: Mapping[str, Upkeep] = field(default_factory=dict)
     amount: str | None = None
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True

@@ -2,15 +2,16 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import pickle
 import sqlite3
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bytewax.recovery import init_db_dir
 
@@ -171,6 +172,46 @@ def offsets(directory: Path, topic: str) -> dict[int, int | None]:
                 if isinstance(state, dict) and "offset" in state:
                     found[int(part)] = state["offset"]
     return found
+
+
+def states(directory: Path, keys: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return the states, by their keys, that a resume from this store begins with.
+
+    To be asked for keys that one step alone has, as tables' names are. Nothing is made or
+    changed by looking.
+    """
+    files = sorted(directory.glob("part-*.sqlite3"))
+    resume = _resume_epoch(files)
+    found: dict[str, dict[str, Any]] = {}
+    for file in files if resume is not None and keys else ():
+        with contextlib.closing(sqlite3.connect(file)) as store:
+            rows = store.execute(
+                "SELECT state_key, ser_change, MAX(snap_epoch) FROM snaps "
+                "WHERE snap_epoch < ? AND state_key IN (SELECT value FROM json_each(?)) "
+                "GROUP BY state_key",
+                (resume, json.dumps([*keys])),
+            ).fetchall()
+        for key, change, _ in rows:
+            state = None if change is None else pickle.loads(change)  # noqa: S301 # as Bytewax does
+            if isinstance(state, dict):
+                found[key] = state
+    return found
+
+
+def in_use(directory: Path) -> bool:
+    """Tell whether a process of this machine has the recovery store."""
+    try:
+        file = os.open(directory / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        # Shared, and given back at once: who starts meanwhile waits for longer than that.
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
 
 
 def _resume_epoch(files: Sequence[Path]) -> int | None:

@@ -108,6 +108,24 @@ def claim(
             store.executemany(f"INSERT OR REPLACE INTO {_TABLE} VALUES (?, ?)", rows)  # noqa: S608 # our own name
 
 
+def owner(directory: Path) -> str | None:
+    """Return the name of the flow whose a recovery store is, None where there is none.
+
+    Raises OtherOwnerError of what is no recovery store.
+    """
+    for file in sorted(directory.glob("part-*.sqlite3")):
+        try:
+            with contextlib.closing(sqlite3.connect(file)) as store:
+                known, steps = _known(store)
+        except sqlite3.DatabaseError as error:
+            raise OtherOwnerError(
+                f"{file} is no recovery store ({error}): name another folder with -r"
+            ) from error
+        if _FLOW in known or steps:
+            return known.get(_FLOW) or min(step.split(".")[0] for step in steps)
+    return None
+
+
 def _known(store: sqlite3.Connection) -> tuple[dict[str, str], set[str]]:
     """Return what a store says of its owner, and the ids of the steps that wrote to it."""
     steps = {step for (step,) in store.execute("SELECT DISTINCT step_id FROM snaps")}

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from flows.settings import kafka_settings
 from flows.streams import PAYMENTS
 from operators.connectors.kafka import client as connector
+from ops.doctor.examine import examine
 from ops.local import Stack
 from ops.processes import running
 from ops.servers import broker
@@ -105,6 +106,31 @@ def test_who_does_what_each_line_says_ends_with_the_rights_that_the_docs_list_an
     assert not any(asked_for(flow.said()) for flow in flows)
     assert committed(field, "millstream-payments-alerts", field.topic) == 22
     assert field.table(PAYMENTS.quarantine.name).height == 1
+
+
+def test_the_doctor_asks_for_just_these_rights_too_and_makes_nothing(
+    field: Field, secured: SecuredKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for a topic that is not there and that nobody may make: it is only tried."""
+    make_topics(field)
+    wanted, new = needed(field)["payments"], f"{field.topic}.new"
+    missing = {("READ", "TOPIC", new), ("WRITE", "TOPIC", new), ("CREATE", "TOPIC", new)}
+    for name, value in (field.settings | {"MILLSTREAM_ALERTS_TOPIC": new}).items():
+        monkeypatch.setenv(name, value)
+    wanted = {each for each in wanted if not each[2].endswith(".alerts")} | missing
+    granted: set[Right] = set()
+    while True:
+        found = list(examine(["payments"], []))
+        asked = asked_for("\n".join(f"{each.said}: {each.to_do}" for each in found))
+        if not asked:
+            break
+        assert asked - granted, found
+        granted |= asked
+        secured.allow(granted)
+    assert granted == wanted
+    assert all(each.state == "ok" for each in found), found
+    admin = AdminClient({"bootstrap.servers": secured.bootstrap, "log_level": 0})
+    assert new not in admin.list_topics(timeout=10).topics
 
 
 def test_an_output_topic_that_is_not_there_needs_the_right_to_create_it_or_somebody_who_does(

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows.sources import _refuse_shorter
+from flows.sources import refuse_shorter
 from flows.streams import PAYMENTS
 from operators.connectors.delta.table import FencedError
 from operators.event_time.frontier import Frontier
@@ -59,9 +59,9 @@ def test_latest_is_for_a_first_start_and_not_for_one_behind_tables(
 def test_a_topic_that_has_lost_its_end_is_refused() -> None:
     """As after an unclean leader election; or where brokers give topics no ids."""
     held = [Frontier({("payments", 0): 5, ("payments", 1): 9}), Frontier({("payments", 0): 7})]
-    _refuse_shorter("payments", {0: 8, 1: 10}, held)
-    _refuse_shorter("others", {0: 0, 1: 0}, held)
+    refuse_shorter("payments", {0: 8, 1: 10}, held)
+    refuse_shorter("others", {0: 0, 1: 0}, held)
     with pytest.raises(
         FencedError, match="partition 0 ends at 7, but offset 7 is in the tables"
     ):
-        _refuse_shorter("payments", {0: 7, 1: 10}, held)
+        refuse_shorter("payments", {0: 7, 1: 10}, held)

@@ -5,6 +5,7 @@ from pathlib import Path
 from flows.streams.payments.former import VERSION_2
 from flows.streams.payments.places import Places
 from flows.streams.stream import Stream
+from flows.streams.upkeep import Upkeep
 from operators.windows import Windows, agg, session, sliding, tumbling
 
 _TOTALS = {
@@ -49,5 +50,7 @@ PAYMENTS = Stream(
     },
     told=("terminal_id",),
     tables={"duplicates": "silver/duplicates", "alerts": "gold/alerts", "late": "gold/late"},
+    # Who looks into a case asks for a card.
+    upkeep={"silver/payments": Upkeep(z_order=("card_id",))},
     amount="amount_minor",
 )

@@ -112,7 +112,10 @@ def refuse_restored(handle: DeltaTable, table: Table, fence: Fence) -> None:
     try:
         older = DeltaTable(handle.table_uri)
         older.load_as_version(restored)
-        then = recorded(older, fence)
+        then = fence.read(older)
+        if then == Frontier():
+            told = newest_fence(handle, fence.flow, older.version())
+            then = then if told is None else fence.read(Told(handle.table_uri, told))
     # A ValueError is of a time without its zone.
     except (DeltaError, OSError, ValueError):
         then = Frontier()

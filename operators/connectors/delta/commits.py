@@ -9,11 +9,15 @@ second place: other engines' checkpoints may drop transactions.
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, Final
 
 from deltalake import CommitProperties, DeltaTable, Transaction
+
+RESTORED: Final = "restored"
+"""What a restoring commit says of the version that its table is as of."""
 
 _FIRST_LOOK: Final = 2
 
@@ -41,12 +45,17 @@ def metadata(told: dict[str, Any]) -> dict[str, Any]:
     return {"userMetadata": json.dumps(told, separators=(",", ":"))}
 
 
-def newest_fence(table: DeltaTable, flow: str) -> dict[str, int] | None:
+def newest_fence(
+    table: DeltaTable, flow: str, until: int | None = None
+) -> dict[str, int] | None:
     """Return the fence that the newest commit of a flow tells, by its transactions' ids.
 
-    None if the log has no such commit any more.
+    None if the log has no such commit any more. `table` is as it is now, also where only commits
+    `until` a version count: the history of an older version's handle is that of the newest one.
     """
     for commit in _newest_first(table):
+        if until is not None and commit["version"] > until:
+            continue
         told = _told(commit)
         if told.get("flow") == flow and isinstance(told.get("fence"), dict):
             return dict(told["fence"])
@@ -56,12 +65,61 @@ def newest_fence(table: DeltaTable, flow: str) -> dict[str, int] | None:
 def fences(table: DeltaTable, flow: str) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
     """Yield, the newest first, the fences of a flow's commits of rows.
 
-    Each with what moved as it was before, both by transactions' ids.
+    Each with what moved as it was before, both by transactions' ids. Those that a restore has
+    taken back are none.
     """
+    until = None
     for commit in _newest_first(table):
         told = _told(commit)
+        if until is not None and commit["version"] > until:
+            continue
+        if told.get("flow") == flow and RESTORED in told:
+            until = int(told[RESTORED])
         if told.get("flow") == flow and told.get("rows") and isinstance(told["fence"], dict):
             yield dict(told["fence"]), dict(told.get("before") or {})
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit as a table's history has it.
+
+    What is empty, or None, was not told: of a commit that is no flow's rows. `fence` is by its
+    transactions' ids, and `before` has those that moved as they were.
+    """
+
+    version: int
+    at: datetime
+    operation: str
+    engine: str
+    flow: str = ""
+    release: str = ""
+    run: str = ""
+    epoch: int | None = None
+    rows: int | None = None
+    fence: Mapping[str, int] = field(default_factory=dict)
+    before: Mapping[str, int] = field(default_factory=dict)
+
+
+def newest_commits(table: DeltaTable, count: int) -> list[Commit]:
+    """Return a table's newest commits, the newest first, at most so many."""
+    return [_commit(each) for each in table.history(count)]
+
+
+def _commit(found: Mapping[str, Any]) -> Commit:
+    told = _told(found)
+    return Commit(
+        int(found["version"]),
+        datetime.fromtimestamp(found["timestamp"] / 1000, UTC),
+        str(found.get("operation", "")),
+        str(found.get("engineInfo", "")),
+        str(told.get("flow", "")),
+        str(told.get("millstream", "")),
+        str(told.get("run", "")),
+        told.get("epoch"),
+        told.get("rows"),
+        dict(told.get("fence") or {}),
+        dict(told.get("before") or {}),
+    )
 
 
 def restored_to(table: DeltaTable) -> int | datetime | str | None:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from deltalake import DeltaTable, Transaction
@@ -200,10 +200,26 @@ class Fence:
                     "anew, or these are other brokers. " + HOW_TO_GO_ON
                 )
 
+    @classmethod
+    def told(cls, flow: str, ids: Iterable[str]) -> "Fence":
+        """Return the fence whose transactions' ids these are, for who knows no partitions."""
+        parts = (each.split("/") for each in ids)
+        places = [
+            (found[1], int(found[2]))
+            for found in parts
+            if len(found) == 3 and found[0] == flow and found[2].isdigit()
+        ]
+        return cls(flow, places)
+
     @property
     def flow(self) -> str:
         """The flow whose fence this is."""
         return self._flow
+
+    @property
+    def partitions(self) -> tuple[tuple[str, int], ...]:
+        """The (topic, partition) pairs that it reads."""
+        return self._partitions
 
     def _offset_id(self, topic: str, partition: int) -> str:
         return f"{self._flow}/{topic}/{partition}"

@@ -40,14 +40,48 @@ def ensure(config: Config, topic: str, partitions: int, timeout: float) -> list[
             admin, lambda: _there_or_made(config, admin, topic, partitions, timeout), timeout
         )
         found = wait_for_partitions(config, topic, timeout, OUTPUT)
-        _refuse_compacted(admin, topic)
+        refuse_compacted(admin, topic)
     return found
 
 
+def try_out(config: Config, topic: str, timeout: float, *, other: str) -> str:
+    """Say of an output topic that it is there, or could be made; none is made by asking.
+
+    `other` is a topic that is there. Raises OutputTopicError and KafkaUnavailableError as
+    `ensure` does.
+    """
+    brokers = brokers_of(config)
+    with brokers.admin() as admin:
+        try:
+            describe(config, admin, topic, OUTPUT, timeout)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+        else:
+            refuse_compacted(admin, topic)
+            return "may be written to and read"
+        # Brokers that tell no rights are none of Apache Kafka's, and may make what is only tried.
+        if describe(config, admin, other, (), timeout).authorized_operations is None:
+            return "is not there yet: the flow makes it, where it may"
+        brokers.wait(
+            admin, lambda: _there_or_made(config, admin, topic, 1, timeout, try_=True), timeout
+        )
+        return "is not there yet, and may be made"
+
+
 def _there_or_made(
-    config: Config, admin: AdminClient, topic: str, partitions: int, timeout: float
+    config: Config,
+    admin: AdminClient,
+    topic: str,
+    partitions: int,
+    timeout: float,
+    *,
+    try_: bool = False,
 ) -> None:
-    """See that the topic is there, or make it; raises KafkaException for what may pass."""
+    """See that the topic is there, or make it; raises KafkaException for what may pass.
+
+    Where it is only to be tried none is made.
+    """
     answer = try_seconds(timeout)
     try:
         describe(config, admin, topic, OUTPUT, timeout)
@@ -56,7 +90,10 @@ def _there_or_made(
         if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise
     (made,) = admin.create_topics(
-        [NewTopic(topic, partitions)], operation_timeout=answer, request_timeout=answer
+        [NewTopic(topic, partitions)],
+        operation_timeout=answer,
+        request_timeout=answer,
+        validate_only=try_,
     ).values()
     try:
         made.result()
@@ -76,7 +113,7 @@ def _there_or_made(
         raise KafkaException(KafkaError(refusal.code(), text)) from None
 
 
-def _refuse_compacted(admin: AdminClient, topic: str) -> None:
+def refuse_compacted(admin: AdminClient, topic: str) -> None:
     """Refuse a topic that keeps the last message of a key alone: others are lost, by and by.
 
     It takes no message without a key either, and a dead letter may have none.

@@ -136,6 +136,13 @@ def test_another_engines_rows_do_not_hide_a_restore(root):
         Flow(root)
 
 
+def test_a_restore_to_the_version_that_made_the_table_is_refused(root):
+    """It has no transactions, and no commit of its own tells a fence; newer ones do."""
+    handle(root, ROWS).restore(0)
+    with pytest.raises(FencedError, match="restored to its version 0"):
+        sink(root).frontiers()
+
+
 @pytest.mark.parametrize(
     ("parameters", "told"),
     [

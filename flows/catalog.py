@@ -1,0 +1,93 @@
+"""The catalog of flows: what each reads, sends and writes, by the settings.
+
+For tools: what people run beside flows, and know only by their settings.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from flows import chargebacks, pipeline
+from flows.settings import Settings
+from flows.streams import CHARGEBACKS, PAYMENTS, STREAMS, Stream
+from flows.streams.settings import StreamSettings
+from flows.tables import defined
+from operators.records.tables import Table
+from operators.rules.rules import RuleSet
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A flow by its name, which is also that of its module in `flows`.
+
+    `reads` are the streams of the topics that it reads, `sends` the topics that it sends to, `own`
+    is the stream whose tables it writes, if it writes all of them, and can make its state anew.
+    """
+
+    name: str
+    settings: Settings
+    reads: tuple[Stream, ...]
+    sends: tuple[str, ...]
+    group: str
+    tables: tuple[Table, ...] = ()
+    own: Stream | None = None
+    quarantine: Table | None = field(default=None)
+
+    def of(self, stream: Stream) -> StreamSettings:
+        """Return the settings of one of its streams."""
+        return self.settings.of(stream)
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics that it reads."""
+        return [self.settings.of(each).topic for each in self.reads]
+
+    @property
+    def grouped(self) -> bool:
+        """Whether some of its state is kept by key group."""
+        return bool(self.tables)
+
+    @property
+    def command(self) -> str:
+        """How it is started, but for its recovery directory."""
+        return f"python -m bytewax.run flows.{self.name}"
+
+
+def flows(
+    settings: Settings, rules: Callable[[Stream], RuleSet | None] = lambda _: None
+) -> list[Flow]:
+    """Return every flow; tables tell what their rows are made by as of these `rules`.
+
+    Raises FeatureError.
+    """
+    return list(_flows(settings, rules))
+
+
+def _flows(settings: Settings, rules: Callable[[Stream], RuleSet | None]) -> Iterator[Flow]:
+    for each in STREAMS:
+        if not each.alone:
+            continue
+        stream, own = settings.stream(each), settings.of(each)
+        yield Flow(
+            stream.name,
+            settings,
+            (stream,),
+            tuple(pipeline.topics(stream, own)),
+            own.consumer_group,
+            tuple(defined(stream, own, rules(stream))),
+            stream,
+            stream.quarantine,
+        )
+        if each is PAYMENTS:
+            group = f"{own.consumer_group}-alerts"
+            yield Flow("alerts", settings, (stream,), (own.alerts_topic,), group)
+    payments = settings.stream(PAYMENTS)
+    yield Flow(
+        "chargebacks",
+        settings,
+        (payments, CHARGEBACKS),
+        (settings.of(CHARGEBACKS).dlq_topic,),
+        f"{settings.consumer_group}-outcomes",
+        tuple(chargebacks.defined_tables(settings)),
+        None,
+        CHARGEBACKS.quarantine,
+    )

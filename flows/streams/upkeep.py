@@ -1,0 +1,17 @@
+"""Upkeep: how a table is maintained, as its stream declares it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """How large files of a table should be, for how long it keeps those of before, and its order.
+
+    `target` is in bytes. Rows of a file are near each other in the columns `z_order`, if there
+    are any, so that who looks for some values opens few files.
+    """
+
+    target: int = 128 * 2**20
+    keep: timedelta = timedelta(days=7)
+    z_order: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""The doctor: what a flow needs, tried; nothing is left behind."""

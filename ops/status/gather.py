@@ -1,0 +1,167 @@
+"""Gathering a status: from what is outside of the flows' processes, and whatever runs or not."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from flows.catalog import Flow
+from flows.streams import CHARGEBACKS
+from operators.connectors.delta.table import StorageUnavailableError
+from operators.records.batches import NO_WATERMARK
+from ops.status.flow_status import (
+    CommitStatus,
+    FlowStatus,
+    Letters,
+    Mark,
+    Rate,
+    Status,
+    TableStatus,
+    TopicStatus,
+)
+from ops.status.letters import letters
+from ops.status.problems import of_all, of_flow
+from ops.status.scraped import Place, scrape
+from ops.status.seen import Seen, see
+from ops.stores import Store
+from ops.topics_now import ask
+
+_COMMITS: Final = 50
+_RATE_OVER: Final = timedelta(minutes=10)
+_ALIVE: Final = timedelta(minutes=1)
+_AT_ONCE: Final = 4
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def gather(flows: Sequence[Flow], stores: Sequence[Store], metrics: Iterable[str]) -> Status:
+    """Look at everything once; raises sqlite3.Error of a recovery store that cannot be read."""
+    names = {topic for flow in flows for topic in flow.topics}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        scraping = pool.map(scrape, metrics)
+        groups = {flow.group: flow.topics for flow in flows}
+        cluster = ask(flows[0].settings.kafka, names, groups)
+        scraped = {each.flow: each for each in scraping if each is not None}
+        owned = {each.flow: each for each in stores if each.flow is not None}
+        seen = list(
+            pool.map(
+                lambda flow: see(flow, cluster, owned.get(flow.name), scraped.get(flow.name)),
+                flows,
+            )
+        )
+    now = datetime.now(UTC)
+    found = [status_of(each, now) for each in seen]
+    return Status(now, cluster.servers, cluster.why, found, of_all(cluster, stores, found))
+
+
+def status_of(seen: Seen, now: datetime) -> FlowStatus:
+    """Return what there is to say of a flow."""
+    flow = seen.flow
+    position, whose = seen.position
+    topics = [_topic(seen, topic, position, whose) for topic in flow.topics]
+    found = FlowStatus(
+        flow.name,
+        _state(seen, now),
+        flow.command,
+        None if seen.store is None else str(seen.store.directory),
+        None if seen.scraped is None else seen.scraped.where,
+        topics,
+        _rate(seen),
+        _mark(seen),
+        [
+            TableStatus(
+                each.table.name, each.version, each.files, each.rows, each.size, each.written,
+                each.newest,
+            )
+            for each in seen.looks
+        ],
+        _letters(seen, now),
+        [
+            CommitStatus(
+                commit.at, each.table.name, commit.version, commit.rows or 0, commit.epoch,
+                commit.run, commit.release,
+            )
+            for each, commit in seen.commits[:_COMMITS]
+        ],
+    )  # fmt: skip
+    found.problems.extend(of_flow(seen, found, now))
+    return found
+
+
+def _state(seen: Seen, now: datetime) -> str:
+    if seen.scraped is not None or (seen.store is not None and seen.store.in_use):
+        return "running"
+    if seen.store is not None:
+        return "stopped"
+    if seen.commits and now - seen.commits[0][1].at < _ALIVE:
+        return "running"
+    return "unknown" if seen.position[0] or seen.looks else "never run"
+
+
+def _topic(seen: Seen, name: str, position: dict[Place, int], whose: str) -> TopicStatus:
+    own = {p: offset for (topic, p), offset in sorted(position.items()) if topic == name}
+    topic = seen.cluster.topics.get(name)
+    if topic is None:
+        return TopicStatus(name, own, whose)
+    return TopicStatus(name, own, whose, topic.ends, topic.firsts)
+
+
+def _rate(seen: Seen) -> Rate | None:
+    """Return the rate by the frontiers of the newest commits, of whichever table."""
+    commits = [commit for _, commit in seen.commits]
+    if not commits:
+        return None
+    until = commits[0].at
+    places: dict[Place, int] = {}
+    points: list[tuple[datetime, int]] = []
+    for commit in reversed(commits):
+        for place, offset in seen.offsets_of(commit).items():
+            places[place] = max(offset, places.get(place, 0))
+        if until - commit.at <= _RATE_OVER:
+            points.append((commit.at, sum(places.values())))
+    (began, first), (_, last) = points[0], points[-1]
+    seconds = (until - began).total_seconds()
+    # Tables of one epoch are committed side by side.
+    return Rate((last - first) / seconds, seconds, until) if seconds >= 1 else None
+
+
+def _mark(seen: Seen) -> Mark | None:
+    """Return the watermark of the last epoch, and who holds it: by the metrics, or the store."""
+    tracker = seen.tracker
+    marks = [each.frontier.watermark for each in seen.looks]
+    known = max(marks, default=NO_WATERMARK)
+    held = {} if seen.scraped is None else seen.scraped.held
+    if tracker is None or tracker.flow.waits_for is None:
+        if known == NO_WATERMARK:
+            return None
+        place, seconds = max(held.items(), key=lambda each: each[1], default=(None, 0.0))
+        if place is None or not seconds:
+            return Mark(_time(known))
+        return Mark(_time(known), *place, held=seconds)
+    waits = tracker.flow.waits_for
+    others = [each.watermark for each in tracker.flow.seen if each is not waits]
+    others = [each for each in others if NO_WATERMARK not in (each, waits.watermark)]
+    others = [each for each in others if each > waits.watermark]
+    place = (waits.topic, waits.partition)
+    ahead = (min(others) - waits.watermark) / 1e6 if others else None
+    return Mark(_time(tracker.flow.current), *place, held=held.get(place), ahead=ahead)
+
+
+def _time(micros: int) -> datetime | None:
+    """Return a watermark as a time; None for none, and for the end of all event time."""
+    if micros == NO_WATERMARK or micros >= (_LAST - _EPOCH) / timedelta(microseconds=1):
+        return None
+    return _EPOCH + timedelta(microseconds=micros)
+
+
+def _letters(seen: Seen, now: datetime) -> Letters | None:
+    looks = {each.table.name: each for each in seen.looks}
+    own = seen.flow.own or CHARGEBACKS
+    if seen.flow.quarantine is None or seen.flow.quarantine.name not in looks:
+        return None
+    others = [looks[t.name] for t in (own.silver, own.duplicates) if t.name in looks]
+    try:
+        return letters(looks[seen.flow.quarantine.name], others, now)
+    except StorageUnavailableError as error:
+        seen.unreadable.append(str(error))
+        return None

@@ -1,0 +1,51 @@
+"""Scraped: what a flow's own metrics say, where their port answers."""
+
+import contextlib
+import http.client
+import json
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+_SECONDS: Final = 2.0
+
+Place = tuple[str, int]
+"""A topic's partition."""
+
+
+@dataclass(frozen=True)
+class Scraped:
+    """The metrics at `where` that a status shows; times in seconds."""
+
+    flow: str
+    where: str
+    held: dict[Place, float] = field(default_factory=dict)
+    lag: dict[Place, float] = field(default_factory=dict)
+    watermark_lag: dict[Place, float] = field(default_factory=dict)
+
+
+def scrape(where: str) -> Scraped | None:
+    """Return the metrics of the flow that serves them at host:port; None if none does."""
+    host, _, port = where.rpartition(":")
+    with contextlib.suppress(OSError, http.client.HTTPException, ValueError, KeyError):
+        flow = json.loads(_get(host, int(port), "/dataflow"))["flow_id"]
+        found = Scraped(str(flow), where)
+        kept = {
+            "millstream_watermark_held_seconds": found.held,
+            "millstream_offset_lag_records": found.lag,
+            "millstream_watermark_lag_seconds": found.watermark_lag,
+        }
+        for family in text_string_to_metric_families(_get(host, int(port), "/metrics")):
+            for sample in family.samples if family.name in kept else ():
+                place = sample.labels["topic"], int(sample.labels["partition"])
+                kept[family.name][place] = sample.value
+        return found
+    return None
+
+
+def _get(host: str, port: int, path: str) -> str:
+    client = http.client.HTTPConnection(host.strip("[]"), port, timeout=_SECONDS)
+    with contextlib.closing(client):
+        client.request("GET", path)
+        return client.getresponse().read().decode()

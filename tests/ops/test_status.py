@@ -1,0 +1,279 @@
+"""The status of flows: what it shows, whatever runs, and that what it says to do mends it."""
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+from rich.console import Console
+
+from flows import settings as settings_
+from flows.catalog import flows
+from operators.connectors.delta.commits import restored_to
+from ops import cli
+from ops.status.flow_status import FlowStatus, Status
+from ops.status.gather import gather, status_of
+from ops.status.scraped import Scraped
+from ops.status.seen import see
+from ops.status.show import screen
+from ops.stores import stores
+from ops.topics_now import Cluster, ask
+from tests.field.topic import Field, payments
+from tests.running import environment, wait_until
+from tests.servers.ports import lasting_port
+
+AWAY = "127.0.0.1:9"
+
+
+def look(
+    field: Field, *, store: str = "state/payments", metrics: str = AWAY, **changes
+) -> Status:
+    """Return the status of all flows; `changes` are settings without MILLSTREAM_."""
+    own = {f"MILLSTREAM_{key}": value for key, value in changes.items()}
+    found = flows(settings_.load(field.settings | own))
+    return gather(found, stores([field.folder / store] if store else []), [metrics])
+
+
+def payments_of(status: Status) -> FlowStatus:
+    (found,) = (each for each in status.flows if each.flow == "payments")
+    return found
+
+
+def text(status: Status) -> str:
+    console = Console(width=300, highlight=False)
+    with console.capture() as captured:
+        console.print(screen(status))
+    return captured.get()
+
+
+def test_a_flow_that_has_read_all_and_stopped(read: Field) -> None:
+    status = look(read)
+    flow = payments_of(status)
+    assert (flow.state, flow.lag, flow.recovery) == (
+        "stopped", 0, str(read.folder / "state/payments"),
+    )  # fmt: skip
+    (topic,) = flow.topics
+    assert (topic.position, topic.position_of, topic.worst) == (
+        {0: 35, 1: 20}, "recovery store", None,
+    )  # fmt: skip
+    assert flow.mark is not None
+    assert (flow.mark.topic, flow.mark.partition) == (read.topic, 0)
+    assert flow.mark.ahead == 89
+    tables = {each.table: each for each in flow.tables}
+    assert tables["bronze/payments"].rows == 55
+    assert tables["silver/payments"].newest == datetime(2026, 3, 1, 12, 1, 59, tzinfo=UTC)
+    assert flow.letters is not None
+    assert (flow.letters.all, flow.letters.last_hour, flow.letters.records) == (5, 5, 55)
+    assert flow.letters.codes == {"bad_magic": {"all": 5, "last_hour": 5}}
+    assert sum(each.rows for each in flow.commits if each.table == "silver/payments") == 50
+    (problem,) = flow.problems
+    assert problem.problem == "9% of the last hour's records were refused (5 of 55)"
+    assert [each.state for each in status.flows if each.flow != "payments"] == ["never run"] * 3
+    shown = text(status)
+    for part in ("payments  stopped", "; 0 to read", "bad_magic 5 (5)", "epoch 1", "✗ 9% of"):
+        assert part in shown
+    assert "never run with these settings: alerts, clicks, chargebacks" in shown
+
+
+def test_its_advice_on_refused_records_shows_them(read: Field, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("MILLSTREAM_DELTA_ROOT", read.settings["MILLSTREAM_DELTA_ROOT"])
+    (problem,) = payments_of(look(read)).problems
+    program, *command = shlex.split(problem.to_do.partition(": ")[2])
+    assert program == "millstream"
+    with pytest.raises(SystemExit) as ended:
+        cli.main(command)
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.count("bad_magic") == 5
+
+
+def test_without_kafka_and_without_a_store_it_shows_what_the_tables_tell(read: Field) -> None:
+    status = look(read, store="", KAFKA_BOOTSTRAP_SERVERS=AWAY)
+    assert status.kafka_away is not None
+    (problem, *_) = status.problems
+    assert AWAY in problem.problem
+    assert "check that the brokers run" in problem.to_do
+    flow = payments_of(status)
+    assert flow.lag is None
+    (topic,) = flow.topics
+    assert (topic.position, topic.position_of) == ({0: 35, 1: 20}, "tables")
+    assert {each.table for each in flow.tables} >= {"bronze/payments", "gold/late"} - {
+        "gold/late"
+    }
+    assert flow.letters is not None
+    assert "how much there is to read is not known" in text(status)
+
+
+def problems(field: Field, *, cluster: Cluster | None = None, **changes) -> list[str]:
+    """Return the payments flow's problems, but for those that all of these tests have."""
+    flow = flows(settings_.load(field.settings))[0]
+    if cluster is None:
+        cluster = ask(flow.settings.kafka, flow.topics, {})
+    (store,) = stores([field.folder / "state/payments"])
+    seen = replace(see(flow, cluster, store, None), **changes)
+    status = status_of(seen, datetime.now(UTC))
+    return [
+        f"{each.problem} → {each.to_do}" for each in status.problems if "9%" not in each.problem
+    ]
+
+
+def cluster_of(field: Field, **changes) -> Cluster:
+    """Return the brokers' answer of now with changes of the topic."""
+    found = ask({"bootstrap.servers": field.bootstrap}, [field.topic], {})
+    return replace(found, topics={field.topic: replace(found.topics[field.topic], **changes)})
+
+
+def test_a_topic_that_is_another_one_by_now(tampered: Field) -> None:
+    (problem,) = problems(tampered, cluster=cluster_of(tampered, identity="cluster/another"))
+    assert f"was made of another topic {tampered.topic}: that one was deleted" in problem
+    assert "give MILLSTREAM_DELTA_ROOT and the recovery directory (-r) new, empty" in problem
+
+
+def test_a_topic_that_lost_records_or_unread_ones(tampered: Field) -> None:
+    (problem,) = problems(tampered, cluster=cluster_of(tampered, ends={0: 10, 1: 20}))
+    assert "partition 0 ends at 10, but offset 34 is in the tables" in problem
+    gone = cluster_of(tampered, firsts={0: 40, 1: 0}, ends={0: 50, 1: 20})
+    first, second = problems(tampered, cluster=gone)
+    assert "retention has deleted unread records" in first
+    assert "partition 0 begins at 40, 35 is the next to read" in first
+    assert "does not run, and has 10 records to read" in second
+
+
+def test_a_topic_that_is_not_there(tampered: Field) -> None:
+    (problem,) = problems(tampered, cluster=Cluster(tampered.bootstrap))
+    assert f"there is no topic '{tampered.topic}'" in problem
+
+
+def test_a_partition_that_holds_up_the_windows(tampered: Field) -> None:
+    held = Scraped("payments", "here:1", {(tampered.topic, 0): 75.0})
+    problem = next(each for each in problems(tampered, scraped=held) if "windows" in each)
+    assert f"windows wait for partition {tampered.topic}/0 since 75 s" in problem
+
+
+def test_a_partition_that_was_added_to_what_runs(tampered: Field) -> None:
+    grown = cluster_of(tampered, firsts={0: 0, 1: 0, 2: 0}, ends={0: 37, 1: 23, 2: 4})
+    running = Scraped("payments", "here:1")
+    assert any(
+        "partitions 2 of topic" in each and "stop the flow and start it again" in each
+        for each in problems(tampered, cluster=grown, scraped=running)
+    )
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_no_commit_though_there_is_something_to_read(tampered: Field, runs: bool) -> None:
+    more = cluster_of(tampered, ends={0: 100, 1: 100})
+    flow = flows(settings_.load(tampered.settings))[0]
+    scraped = Scraped("payments", "here:1") if runs else None
+    seen = see(flow, more, None, scraped)
+    later = datetime.now(UTC) + timedelta(minutes=7)
+    found = [each.problem + each.to_do for each in status_of(seen, later).problems]
+    (problem,) = (each for each in found if "no commit for" in each)
+    assert "no commit for 7 minutes, and 145 records to read" in problem
+    assert ("see its log" if runs else "start it, if it does not") in problem
+
+
+def test_a_table_that_is_behind_its_store_or_was_restored(tampered: Field) -> None:
+    silver = tampered.folder / "tables" / "silver" / "payments"
+    shutil.rmtree(silver)
+    DeltaTable.create(
+        str(silver), DeltaTable(str(tampered.folder / "tables/bronze/payments")).schema()
+    )
+    assert any("is behind the recovery store" in each for each in problems(tampered))
+    bronze = DeltaTable(str(tampered.folder / "tables/bronze/payments"))
+    bronze.restore(0)
+    assert restored_to(bronze) == 0
+    found = problems(tampered)
+    assert any("was restored to its version 0" in each for each in found), found
+
+
+def test_no_store_where_one_was_named(tampered: Field) -> None:
+    (tampered.folder / "empty").mkdir()
+    (problem,) = look(tampered, store="empty").problems
+    assert "there is no recovery store in" in problem.problem
+
+
+def test_the_command(read: Field, monkeypatch, capsys) -> None:
+    for name in [each for each in os.environ if each.startswith(settings_.PREFIX)]:
+        monkeypatch.delenv(name)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["status"])
+    assert ended.value.code == 2
+    for name, value in read.settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["status", "payment"])
+    assert ended.value.code == 2
+    assert "there is no flow payment: payments, alerts, clicks, chargebacks" in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["status", "payments", "--json", "-r", str(read.folder / "state/payments")])
+    assert ended.value.code == 0
+    found = json.loads(capsys.readouterr().out)
+    (flow,) = found["flows"]
+    assert (flow["flow"], flow["lag"], flow["state"]) == ("payments", 0, "stopped")
+    assert datetime.fromisoformat(flow["tables"][0]["committed"]) < datetime.now(UTC)
+    (read.folder / "text").mkdir(exist_ok=True)
+    (read.folder / "text" / "part-0.sqlite3").write_text("no store at all, but a text")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["status", "-r", str(read.folder / "text")])
+    assert ended.value.code == 1
+    assert "is no recovery store" in capsys.readouterr().err
+
+
+def test_watching_ends_with_ctrl_c(read: Field) -> None:
+    watching = subprocess.Popen(
+        [Path(sys.executable).with_name("millstream"), "status", "payments", "--watch", "--json"],
+        env=environment(read.settings), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert watching.stdout is not None
+    first, second = (json.loads(watching.stdout.readline()) for _ in range(2))
+    assert first["at"] < second["at"]
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(30) == 130
+    watching.stdout.close()
+
+
+def test_what_is_to_be_read_is_read_when_it_is_started_as_it_says(tampered: Field) -> None:
+    """It then runs, as its recovery store and its metrics tell, and tells its rate."""
+    tampered.send(*payments(200, 202), partition=1)
+    flow = payments_of(look(tampered))
+    assert (flow.lag, flow.topics[0].worst) == (3, 1)
+    problem = flow.problems[0]
+    assert problem.problem == "the payments flow does not run, and has 3 records to read"
+    words = shlex.split(problem.to_do.removeprefix("start it: "))
+    assert words[:2] == ["python", "-m"]
+    port = str(lasting_port())
+    api = {"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": port}
+    epochs = {"BYTEWAX_SNAPSHOT_INTERVAL": "1", "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0"}
+    started = subprocess.Popen(
+        [sys.executable, *words[1:]], cwd=tampered.folder, stderr=subprocess.DEVNULL,
+        env=environment(tampered.settings | api | epochs),
+    )  # fmt: skip
+    try:
+
+        def reads() -> bool:
+            flow = payments_of(look(tampered, metrics=f"localhost:{port}"))
+            return flow.lag == 0 and flow.metrics is not None
+
+        wait_until(reads)
+        tampered.send(*payments(203, 204), partition=0)
+        wait_until(lambda: payments_of(look(tampered)).topics[0].position == {0: 37, 1: 23})
+        status = look(tampered, store="", metrics=f"localhost:{port}")
+        flow = payments_of(status)
+        assert (flow.state, flow.metrics) == ("running", f"localhost:{port}")
+        assert payments_of(look(tampered)).state == "running"
+        assert flow.rate is not None
+        assert flow.rate.records_per_second > 0
+        assert len({each.epoch for each in flow.commits}) > 1
+        assert "records/s in" in text(status)
+    finally:
+        started.kill()
+        started.wait()
