@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 from bytewax.dataflow import Dataflow
@@ -20,6 +19,7 @@ from flows.definitions import (
     refuse_two_kinds_of_rows,
 )
 from flows.outputs import open_outputs
+from flows.own_tables import OwnTables, sink_of
 from flows.pipeline import Parts, micros
 from flows.registry import open_registry
 from flows.reporting import report, say
@@ -40,11 +40,9 @@ from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from flows.tables import bounds, defined, rules_since
 from operators.avro import Decoder, Lookup
-from operators.connectors.delta.accounts import has_rows
 from operators.connectors.delta.committed_ids import CommittedIds
 from operators.connectors.delta.definitions import History as Told
 from operators.connectors.delta.sink import DeltaSink
-from operators.connectors.delta.warming import warming
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import topic_ids
 from operators.connectors.kafka.sink import KafkaSink
@@ -224,55 +222,6 @@ class Ends:
         """Return what silver has of a stream's ids, to fill a Redis again that has lost them."""
         root, topic = self.settings.delta_root, self.settings.of(stream).topic
         return CommittedIds(root, stream.silver.name, tables.fence, topic, stream.id)
-
-
-def sink_of(
-    flow: str,
-    settings: Settings,
-    topics: Mapping[str, Sequence[int]],
-    identities: Mapping[str, str],
-    tables: Sequence[Table],
-) -> DeltaSink:
-    """Return the sink of a flow's tables."""
-    return DeltaSink(
-        settings.delta_root,
-        tables,
-        flow=flow,
-        flow_version=version("millstream"),
-        partitions=[(topic, p) for topic, found in topics.items() for p in found],
-        identities=identities,
-        unchanged=topic_ids.Unchanged(settings.kafka, identities),
-    )
-
-
-@dataclass(frozen=True)
-class OwnTables:
-    """The tables of a flow's own stream, if it has one, as its state may be made of them.
-
-    Raises what reading them does.
-    """
-
-    settings: Settings
-    stream: Stream | None
-    sink: DeltaSink
-
-    def can_warm(self) -> bool:
-        """Tell whether they can make it anew."""
-        if self.stream is None:
-            return False
-        self.sink.refuse_others()
-        root, topic = self.settings.delta_root, self.settings.of(self.stream).topic
-        tables = self.stream.all_tables
-        fence = self.sink.fence
-        found = warming(root, self.stream.ledger, tables, fence, topic, lambda _: False)
-        return found is not None
-
-    def has_rows(self, window: str) -> bool:
-        """Tell whether that of a window has any."""
-        if self.stream is None:
-            return False
-        table = self.stream.window_table(window)
-        return has_rows(self.settings.delta_root, table, self.sink.fence)
 
 
 def _connect(loaded: Loaded) -> Dataflow:

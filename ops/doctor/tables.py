@@ -5,13 +5,13 @@ from functools import partial
 from pathlib import Path
 
 from flows.catalog import Flow
-from flows.connecting import OwnTables, sink_of
 from flows.definitions import (
     as_today,
     definitions,
     refuse_or_set_aside,
     refuse_two_kinds_of_rows,
 )
+from flows.own_tables import OwnTables, sink_of
 from flows.sources import refuse_shorter
 from operators.connectors import recovery, recovery_owner
 from operators.connectors.delta.accounts import frontiers_of, refuse_behind, tables_there

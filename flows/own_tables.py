@@ -1,0 +1,62 @@
+"""The tables of a flow: what writes them, and what its state may be made of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from flows.settings import Settings
+from flows.streams import Stream
+from operators.connectors.delta.accounts import has_rows
+from operators.connectors.delta.sink import DeltaSink
+from operators.connectors.delta.warming import warming
+from operators.connectors.kafka import topic_ids
+from operators.records.tables import Table
+
+
+def sink_of(
+    flow: str,
+    settings: Settings,
+    topics: Mapping[str, Sequence[int]],
+    identities: Mapping[str, str],
+    tables: Sequence[Table],
+) -> DeltaSink:
+    """Return the sink of a flow's tables."""
+    return DeltaSink(
+        settings.delta_root,
+        tables,
+        flow=flow,
+        flow_version=version("millstream"),
+        partitions=[(topic, p) for topic, found in topics.items() for p in found],
+        identities=identities,
+        unchanged=topic_ids.Unchanged(settings.kafka, identities),
+    )
+
+
+@dataclass(frozen=True)
+class OwnTables:
+    """The tables of a flow's own stream, if it has one, as its state may be made of them.
+
+    Raises what reading them does.
+    """
+
+    settings: Settings
+    stream: Stream | None
+    sink: DeltaSink
+
+    def can_warm(self) -> bool:
+        """Tell whether they can make it anew."""
+        if self.stream is None:
+            return False
+        self.sink.refuse_others()
+        root, topic = self.settings.delta_root, self.settings.of(self.stream).topic
+        tables = self.stream.all_tables
+        fence = self.sink.fence
+        found = warming(root, self.stream.ledger, tables, fence, topic, lambda _: False)
+        return found is not None
+
+    def has_rows(self, window: str) -> bool:
+        """Tell whether that of a window has any."""
+        if self.stream is None:
+            return False
+        table = self.stream.window_table(window)
+        return has_rows(self.settings.delta_root, table, self.sink.fence)
