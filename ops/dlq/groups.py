@@ -1,5 +1,6 @@
 """Groups: rejects of one fingerprint as one line, and what made them one."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import polars as pl
@@ -10,29 +11,45 @@ from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError, with_fingerpr
 
 # By fingerprint where there is one. Of rows from before there was, by what it is made of.
 _GROUPS: Final = """
-SELECT fingerprint, stage, code, old_schema, old_message, source_topic, source_partition,
-    count(*) AS count, count(*) - count(replay) AS open,
-    min(time) AS first, max(time) AS last, max(source_offset) AS source_offset,
-    max(attempts) AS attempts, first_value(schema_id) AS schema_id,
-    first_value(message) AS message
+SELECT fingerprint, stage, code, {what}
+    first_value(schema_id) AS schema_id, first_value(message) AS message, count(*) AS count
 FROM (
     SELECT *,
         CASE WHEN fingerprint IS NULL THEN message END AS old_message,
         CASE WHEN fingerprint IS NULL AND code <> 'unknown_schema' THEN schema_id END AS old_schema
     FROM rows WHERE {where}
 )
-GROUP BY 1, 2, 3, 4, 5, 6, 7
+GROUP BY fingerprint, stage, code, old_schema, old_message{by}
 """
+_PLACES: Final = ", source_topic, source_partition"
+_WHAT: Final = """source_topic, source_partition, max(source_offset) AS source_offset,
+    min(time) AS first, max(time) AS last, max(attempts) AS attempts,"""
 
 
 def groups(quarantines: list[Quarantine], filters: Filters) -> list[dict[str, Any]]:
     """Return a line per fingerprint and stream, the largest first."""
     found = []
     for each in quarantines:
-        rows = each.query(_GROUPS.format(where=filters.condition(each)))
+        where = filters.condition(each)
+        rows = each.query(_GROUPS.format(what=_WHAT, by=_PLACES, where=where))
         if rows.height:
-            found += [_line(each.stream.name, group) for group in _grouped(each, rows)]
+            sent = _sent(each, where)
+            found += [_line(each.stream.name, group, sent) for group in _grouped(each, rows)]
     return sorted(found, key=lambda line: (-line["count"], line["fingerprint"]))
+
+
+def _sent(quarantine: Quarantine, where: str) -> dict[str, int]:
+    """Return by fingerprint how many of the rows that are meant were sent again."""
+    if quarantine.replays is None:
+        return {}
+    again = f"replay IS NOT NULL AND ({where})"
+    rows = quarantine.query(_GROUPS.format(what="", by="", where=again))
+    counts: dict[str, int] = {}
+    if rows.height:
+        rows = with_fingerprints(quarantine.stream, rows)
+        for name, count in rows.select("fingerprint", "count").iter_rows():
+            counts[name] = counts.get(name, 0) + count
+    return counts
 
 
 def _grouped(quarantine: Quarantine, rows: pl.DataFrame) -> list[pl.DataFrame]:
@@ -40,10 +57,10 @@ def _grouped(quarantine: Quarantine, rows: pl.DataFrame) -> list[pl.DataFrame]:
     return rows.sort("last", descending=True).partition_by("fingerprint", maintain_order=True)
 
 
-def _line(stream: str, group: pl.DataFrame) -> dict[str, Any]:
+def _line(stream: str, group: pl.DataFrame, sent: Mapping[str, int]) -> dict[str, Any]:
     """Return what is told of one fingerprint's rows; the first one has the newest record."""
     newest = group.row(0, named=True)
-    kind = _kind(stream, newest)
+    kind, count = _kind(stream, newest), int(group["count"].sum())
     return {
         "fingerprint": newest["fingerprint"],
         "stream": stream,
@@ -51,8 +68,8 @@ def _line(stream: str, group: pl.DataFrame) -> dict[str, Any]:
         "code": newest["code"],
         "schema_id": kind["schema_id"],
         "message": kind["message"],
-        "count": int(group["count"].sum()),
-        "open": int(group["open"].sum()),
+        "count": count,
+        "open": count - sent.get(newest["fingerprint"], 0),
         "first": group["first"].min(),
         "last": newest["last"],
         "partitions": sorted(group["source_partition"].unique().to_list()),

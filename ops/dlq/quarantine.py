@@ -11,7 +11,9 @@ from deltalake import DeltaTable, QueryBuilder
 from flows.streams import STREAMS, Stream
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
+from operators.connectors.delta.reading import read
 from operators.records.fingerprints import KIND, fingerprint, kind_of
+from operators.records.tables import COORDINATES
 
 PLACE: Final = ("source_topic", "source_partition", "source_offset")
 
@@ -47,9 +49,12 @@ class Quarantine:
         """Yield the result of SQL as it comes; raises QuarantineError for what cannot run."""
         engine = QueryBuilder().register("written", self.handle)
         try:
-            if self.replays is not None:
-                engine = engine.register("replays", self.replays)
-            engine.execute(f"CREATE VIEW rows AS {self._rows}")
+            # Every row is looked up in the replays, so only where that is asked for.
+            replays = self.replays if "replay" in sql.lower() else None
+            if replays is not None:
+                engine = engine.register("replays", replays)
+            rows = self._rows(joined=replays is not None)
+            engine.execute(f"CREATE VIEW rows AS {rows}")
             for batch in engine.execute(sql):
                 found = pl.from_arrow(pa.record_batch(batch))
                 assert isinstance(found, pl.DataFrame)  # noqa: S101 # a batch's is
@@ -61,8 +66,7 @@ class Quarantine:
         """Return the result of SQL; its columns, if there are no rows, may be missing."""
         return pl.concat([*self.batches(sql)] or [pl.DataFrame()])
 
-    @property
-    def _rows(self) -> str:
+    def _rows(self, *, joined: bool) -> str:
         there = columns_of(self.handle)
         found = [f'w."{name}"' for name in there if name not in ("stream", "time", "replay")]
         for name, kind in self.stream.quarantine.schema.items():
@@ -70,7 +74,7 @@ class Quarantine:
                 found.append(f"CAST(NULL AS {_SQL_TYPES[type(kind)]}) AS {name}")
         own = f"'{self.stream.name}'"
         found += [f"{own} AS stream", "coalesce(w.kafka_timestamp, w.written_at) AS time"]
-        if self.replays is None:
+        if not joined:
             return (
                 f"SELECT {', '.join(found)}, CAST(NULL AS VARCHAR) AS replay FROM written AS w"  # noqa: S608 # our own
             )
@@ -79,6 +83,18 @@ class Quarantine:
             f"SELECT {', '.join(found)}, r.replay FROM written AS w LEFT JOIN "  # noqa: S608 # our own
             f"(SELECT * FROM replays WHERE stream = {own}) AS r ON {same} AND w.stage <> 'rule'"
         )
+
+    def with_replays(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return a few rows with the column `replay`, which SQL would look up for all."""
+        nothing = pl.DataFrame(schema={**COORDINATES, "replay": pl.String()})
+        if self.replays is not None and rows.height:
+            offsets = rows["source_offset"].to_list()
+            within = f"source_offset BETWEEN {min(offsets)} AND {max(offsets)}"
+            mine = f"stream = {quoted(self.stream.name)} AND {within}"
+            nothing = read(self.replays, nothing.schema, mine)
+        found = rows.join(nothing, on=PLACE, how="left", maintain_order="left")
+        refused = pl.col("stage") != "rule"
+        return found.with_columns(replay=pl.when(refused).then("replay"))
 
     def lacking(self, where: str) -> pl.DataFrame:
         """Return the kinds of rows that have no fingerprint yet, each once, with theirs."""

@@ -77,10 +77,13 @@ def newest(
         if sought:
             rows = _searched(each, filters, limit, sought, lookup(), told)
         else:
+            columns = ", ".join(name for name in COLUMNS if name != "replay")
             rows = each.query(
-                f"SELECT {', '.join(COLUMNS)} FROM rows WHERE {filters.condition(each)} "  # noqa: S608 # asked for
+                f"SELECT {columns} FROM rows WHERE {filters.condition(each)} "  # noqa: S608 # asked for
                 f"ORDER BY {', '.join(f'{name} DESC' for name in _ORDER)} LIMIT {limit}"
             )
+            if rows.height:
+                rows = each.with_replays(rows).select(COLUMNS)
         if rows.height:
             frames.append(with_fingerprints(each.stream, rows))
     if not frames:
