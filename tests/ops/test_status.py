@@ -257,7 +257,7 @@ def test_watching_looks_again_until_ctrl_c(read: Field, monkeypatch, capsys) -> 
         if len(waited) == 2:
             raise KeyboardInterrupt
 
-    for arguments, shown in (["--json"], '"flow": "payments"'), ([], "payments  not known"):
+    for arguments, shown in (["--json"], '"flow": "payments"'), ([], "  dead letters"):
         waited.clear()
         with monkeypatch.context() as patch:
             patch.setattr(status_cli.time, "sleep", wait)
