@@ -54,7 +54,7 @@ def test_the_first_two_commands_are_make_targets_and_ci_runs_the_second() -> Non
 def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     """The flow itself is stopped by Ctrl-C, as the text says, and then started again."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    start, look, quick, join, refused, test, clicks, held = SHELL[1:9]
+    start, look, quick, join, keep, refused, test, clicks, held = SHELL[1:10]
     flow = start.splitlines()[-1]
     assert flow.startswith(".venv/bin/python -m bytewax.run flows.payments")
     began = f"until_said '{flow}' 'nothing new.*; [1-9].* since the start; 0 to read'"
@@ -69,6 +69,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
             look,
             quick,
             join,
+            keep,
             refused,
             test.replace("flows/streams", f"{ROOT}/flows/streams"),
             clicks,
@@ -167,6 +168,7 @@ TRIED = {
     ".venv/bin/millstream simulate --stream": "test_the_commands_by_hand_run_as_they_stand",
     "MILLSTREAM_STOP_AT_END": "test_the_commands_by_hand_run_as_they_stand",
     "export MILLSTREAM": "test_the_commands_by_hand_run_as_they_stand",
+    ".venv/bin/millstream tables": "test_the_commands_by_hand_run_as_they_stand",
     "mkdir candidates": "test_the_commands_by_hand_run_as_they_stand",
     "…\njudged": "test_the_commands_by_hand_run_as_they_stand",
     "id: velocity": "test_the_rule_that_it_shows_is_one_of_payments",

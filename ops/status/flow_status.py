@@ -49,11 +49,15 @@ class TopicStatus:
 
 @dataclass(frozen=True)
 class TableStatus:
-    """A table of a flow; times are of its newest rows and of the newest that they tell of."""
+    """A table of a flow; times are of its newest rows and of the newest that they tell of.
+
+    Of its files so many are small and could be put together.
+    """
 
     table: str
     version: int
     files: int
+    to_compact: int
     rows: int
     bytes: int
     committed: datetime | None

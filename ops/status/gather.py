@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from flows.catalog import Flow
-from flows.streams import CHARGEBACKS
+from flows.streams import CHARGEBACKS, upkeep_of
 from operators.connectors.delta.table import StorageUnavailableError
 from operators.records.batches import NO_WATERMARK
 from ops.status.flow_status import (
@@ -70,7 +70,8 @@ def status_of(seen: Seen, now: datetime) -> FlowStatus:
         _mark(seen),
         [
             TableStatus(
-                each.table.name, each.version, each.files, each.rows, each.size, each.written,
+                each.table.name, each.version, each.files,
+                each.small(upkeep_of(each.table.name).target), each.rows, each.size, each.written,
                 each.newest,
             )
             for each in seen.looks

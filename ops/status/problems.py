@@ -28,8 +28,9 @@ QUIET: Final = timedelta(minutes=5)
 HELD_SECONDS: Final = 60.0
 """For how long the watermark may wait for one partition."""
 
-_SMALL_FILES: Final = 1_000
-_SMALL_BYTES: Final = 16 * 2**20
+
+SMALL_FILES: Final = 1_000
+"""How many files that could be put together are too many."""
 
 
 def of_all(
@@ -96,9 +97,9 @@ def _of_flow(seen: Seen, status: FlowStatus, now: datetime) -> Iterator[Problem]
             f"see why, and tell who sends them: millstream query {shlex.quote(sql)}",
         )
     for table in status.tables:
-        if table.files >= _SMALL_FILES and table.bytes < table.files * _SMALL_BYTES:
+        if table.to_compact >= SMALL_FILES:
             yield Problem(
-                f"{table.table} has {table.files:,} small files: readers take longer by the day",
+                f"{table.table} has {table.to_compact:,} small files, each to be opened by readers",
                 f"millstream tables compact {table.table}",
             )
 

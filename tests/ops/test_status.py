@@ -4,21 +4,24 @@ import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
+import polars as pl
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from rich.console import Console
 
 from flows import settings as settings_
 from flows.catalog import flows
+from flows.streams import PAYMENTS
+from operators.connectors.delta import maintenance
 from operators.connectors.delta.commits import restored_to
 from ops import cli
+from ops.status import cli as status_cli
+from ops.status import problems as status_problems
 from ops.status.flow_status import FlowStatus, Status
 from ops.status.gather import gather, status_of
 from ops.status.scraped import Scraped
@@ -193,6 +196,22 @@ def test_a_table_that_is_behind_its_store_or_was_restored(tampered: Field) -> No
     assert any("was restored to its version 0" in each for each in found), found
 
 
+def test_many_small_files_go_as_it_says(tampered: Field, monkeypatch) -> None:
+    monkeypatch.setattr(status_problems, "SMALL_FILES", 2)
+    silver = str(tampered.folder / "tables/silver/payments")
+    maintenance.compact(str(tampered.folder / "tables"), PAYMENTS.silver, 2**20)
+    write_deltalake(silver, pl.read_delta(silver).head(1).to_arrow(), mode="append")
+    monkeypatch.setenv("MILLSTREAM_DELTA_ROOT", str(tampered.folder / "tables"))
+    said = "silver/payments has 2 small files"
+    (problem,) = (each for each in problems(tampered) if said in each)
+    _, *command = problem.partition(" → ")[2].split()
+    assert command == ["tables", "compact", "silver/payments"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(command)
+    assert ended.value.code == 0
+    assert not any("silver/payments has" in each for each in problems(tampered))
+
+
 def test_no_store_where_one_was_named(tampered: Field) -> None:
     (tampered.folder / "empty").mkdir()
     (problem,) = look(tampered, store="empty").problems
@@ -228,17 +247,24 @@ def test_the_command(read: Field, monkeypatch, capsys) -> None:
     assert "is no recovery store" in capsys.readouterr().err
 
 
-def test_watching_ends_with_ctrl_c(read: Field) -> None:
-    watching = subprocess.Popen(
-        [Path(sys.executable).with_name("millstream"), "status", "payments", "--watch", "--json"],
-        env=environment(read.settings), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert watching.stdout is not None
-    first, second = (json.loads(watching.stdout.readline()) for _ in range(2))
-    assert first["at"] < second["at"]
-    watching.send_signal(signal.SIGINT)
-    assert watching.wait(30) == 130
-    watching.stdout.close()
+def test_watching_looks_again_until_ctrl_c(read: Field, monkeypatch, capsys) -> None:
+    for name, value in read.settings.items():
+        monkeypatch.setenv(name, value)
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 2:
+            raise KeyboardInterrupt
+
+    for arguments, shown in (["--json"], '"flow": "payments"'), ([], "  dead letters"):
+        waited.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(status_cli.time, "sleep", wait)
+            with pytest.raises(SystemExit) as ended:
+                cli.main(["status", "payments", "--watch", *arguments])
+        assert (ended.value.code, waited) == (130, [2.0, 2.0])
+        assert capsys.readouterr().out.count(shown) == 2
 
 
 def test_what_is_to_be_read_is_read_when_it_is_started_as_it_says(tampered: Field) -> None:
