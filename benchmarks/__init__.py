@@ -6,7 +6,8 @@ from typing import Final
 ENVIRON: Final = {
     name: value
     for name, value in os.environ.items()
-    if not name.startswith(("MILLSTREAM_", "BYTEWAX_"))
+    # Else every start compiles all of the code, as no installed one does.
+    if not name.startswith(("MILLSTREAM_", "BYTEWAX_", "PYTHONDONTWRITEBYTECODE"))
 }
 """The environment that flows are run in: without settings of flows, and as it was before imports.
 

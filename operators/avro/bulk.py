@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyruhvro
 
 from operators.avro.compile import Field
@@ -174,6 +173,9 @@ def _readable(columns: Sequence[Any]) -> tuple[list[Any], npt.NDArray[np.bool_]]
             bad += _search_text(chunk, first)
             first += len(chunk)
         if bad:
+            # Making its functions takes as long as all else that PyArrow does at a start.
+            import pyarrow.compute as pc
+
             good[bad] = False
             mine = np.ones(len(column), np.bool_)
             mine[bad] = False

@@ -16,11 +16,9 @@ def settle() -> None:
 
     An epoch fills its buffers and lets them go at once. Given back to the system, every page
     of them is zeroed again for the next epoch, which took a quarter of the CPU time. The
-    garbage collector need not walk again and again what is loaded by now, nor run every 700
-    objects where a batch makes a hundred thousand.
+    garbage collector need not walk again and again what is loaded by now.
     """
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):

@@ -5,11 +5,11 @@ from datetime import UTC, date, datetime
 from functools import cache
 from typing import Annotated, Any, Final
 
-import yaml
 from polars.exceptions import PolarsError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import schemas
+from operators import yaml_text
 from operators.avro.compatibility import DEFAULT, Level
 from operators.columns.expressions import one_row
 from operators.contracts.contract import (
@@ -122,7 +122,7 @@ def read_compatibility(text: str, name: str) -> Level:
 
 def _read(text: str, name: str) -> _File:
     try:
-        return _File.model_validate(yaml.safe_load(text))
+        return _File.model_validate(yaml_text.read(text))
     except ValidationError as error:
         raise ContractError(
             "\n".join(
@@ -130,7 +130,7 @@ def _read(text: str, name: str) -> _File:
                 for e in error.errors()
             )
         ) from None
-    except yaml.YAMLError as error:
+    except yaml_text.YAMLError as error:
         raise ContractError(f"{name}: {error}") from None
 
 

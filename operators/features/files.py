@@ -4,9 +4,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from operators import yaml_text
 from operators.features.feature import Feature, Source
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -55,8 +55,8 @@ def load_features(
     features, problems = [], []
     for path in sorted(folder.glob("*.yaml")):
         try:
-            stated = yaml.safe_load(path.read_text("utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            stated = yaml_text.read(path.read_text("utf-8"))
+        except (yaml_text.YAMLError, UnicodeDecodeError) as error:
             problems.append(f"features/{path.name}: {error}")
             continue
         feature, found = read_feature(stated, path.stem, source, taken)

@@ -8,8 +8,6 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
 from polars.exceptions import PolarsError
 
 from operators.columns.arrays import Bools, Int64s
@@ -96,9 +94,9 @@ def nullable(name: str, values: npt.NDArray[Any], unknown: Bools) -> pl.Series:
     """Return a column that is null where `unknown`, shape (n,), is true."""
     if not unknown.any():
         return pl.Series(name, values)
-    # A copy in Arrow's own memory: Arrow takes the interpreter's lock to free NumPy's, and a column
-    # may end in a thread of Polars for which the lock's holder waits.
-    return pl.Series(name, pc.if_else(unknown, None, pa.array(values)))
+    # A copy in Polars' own memory: NumPy's is freed under the interpreter's lock, and a column may
+    # end in a thread of Polars for which the lock's holder waits.
+    return pl.Series(name, values).set(pl.Series(unknown), None)
 
 
 class Conditions:

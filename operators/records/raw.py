@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from operators.columns.arrays import Int64s
 from operators.columns.frames import stacked
@@ -80,8 +79,8 @@ def _headers(headers: Sequence[Headers | None]) -> pl.Series:
         ],
         ["key", "value"],
     )
-    # Made by Arrow: to free NumPy's memory it would take the interpreter's lock.
-    offsets = pa.concat_arrays([pa.array([0]), pc.cumulative_sum(pa.array(sizes))])
+    # Made by Polars: to free NumPy's memory Arrow would take the interpreter's lock.
+    offsets = pl.Series([0]).append(pl.Series(sizes).cum_sum()).to_arrow()
     lists = pa.LargeListArray.from_arrays(offsets, entries, mask=pa.array(missing))
     return pl.Series("headers", pl.from_arrow(lists), dtype=HEADERS)
 

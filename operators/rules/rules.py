@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
-import yaml
 from polars.exceptions import PolarsError
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from operators import yaml_text
 from operators.columns.expressions import select_rows
 from operators.columns.frames import filtered, in_one_chunk, stacked
 from operators.rules.rule import Case, Rule, alert_columns
@@ -158,8 +158,8 @@ def load_rules(folder: Path) -> list[Rule]:
     rules, problems = [], []
     for path in sorted(folder.glob("*.yaml")):
         try:
-            stated = yaml.safe_load(path.read_text("utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            stated = yaml_text.read(path.read_text("utf-8"))
+        except (yaml_text.YAMLError, UnicodeDecodeError) as error:
             problems.append(f"{path.name}: {error}")
             continue
         rule, found = read_rule(stated, path.stem)
