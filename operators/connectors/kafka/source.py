@@ -14,7 +14,7 @@ from operators.connectors.kafka.bounded import NEVER, Bounded
 from operators.connectors.kafka.group_offsets import GroupOffsets
 from operators.connectors.kafka.places import Places
 from operators.connectors.kafka.reader import Readers
-from operators.connectors.kafka.records import raw_batch, time_reached
+from operators.connectors.kafka.records import Records, time_reached
 from operators.connectors.shutdown import Shutdown
 from operators.event_time.alignment import Alignment
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress, RawBatch
@@ -82,13 +82,10 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             return self._rest()
         if source.alignment.held(self._partition) or source.readers.early(self._partition):
             return self._wait()
-        messages = self._reader.take(self._partition)
-        # Also where offsets follow that are no records, such as a transaction's marker.
-        at_end = bool(messages) and messages[-1].error() is not None
-        if at_end or any(map(Message.error, messages)):
-            messages = self._without_events(messages)
+        records, events, at_end = self._reader.take(self._partition)
+        self._heed(events)
         now = time.monotonic()
-        if messages:
+        if records:
             self._refuse_after_end()
             self._place_known = True
             self._last_record, self._silent = now, False
@@ -100,8 +97,8 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             if not (self._announce or self._run.reached):
                 return []
         self._announce = False
-        batch = self._batch(messages)
-        if messages:
+        batch = self._batch(records)
+        if records:
             backlog = self._backlog and not (at_end or self._run.reached)
             source.alignment.observe(
                 self._partition, time_reached(batch.timestamps), backlog=backlog
@@ -123,7 +120,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if not self._announce:
             return []
         self._announce = False
-        return [self._batch([])]
+        return [self._batch(Records())]
 
     def _rest(self) -> list[RawBatch]:
         """Say at the end of a bounded run, in every epoch, whether more has come."""
@@ -131,13 +128,12 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             self._reader.hold(self._partition)
         else:
             # They are for the next run.
-            left = self._reader.take(self._partition)
-            self._run.more = any(message.error() is None for message in left)
+            self._run.more = bool(self._reader.take(self._partition).records)
         if not self._announce:
             return []
         self._announce = False
         self._run.speak()
-        return [self._batch([])]
+        return [self._batch(Records())]
 
     def _falls_silent(self, now: float) -> bool:
         """Tell whether nothing has come for the timeout since it was at its end, once."""
@@ -145,19 +141,18 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._silent = quiet and self._end is not None
         return self._silent and not was
 
-    def _without_events(self, messages: list[Message]) -> list[Message]:
-        """Return the records alone; an end of a bounded input ends it, other events raise."""
-        for message in messages:
-            error = message.error()
-            if error is None or kafka.of_group(error):
+    def _heed(self, events: Iterable[Message]) -> None:
+        """Take note of where the topic ends; other events raise."""
+        for event in events:
+            error = event.error()
+            if kafka.of_group(error):
                 continue
             if error.code() != KafkaError._PARTITION_EOF:
-                self._refuse(message)
+                self._refuse(event)
             # Behind the last record, where markers and aborted records follow it.
-            self._end = self._next = max(message.offset(), self._next or 0)
+            self._end = self._next = max(event.offset(), self._next or 0)
             self._place_known = True
             self._run.read(self._next, to_the_end=True)
-        return [message for message in messages if message.error() is None]
 
     def _check_place(self, now: float) -> None:
         """Refuse a topic that ends before the offset to go on from, where a broker does not.
@@ -183,11 +178,11 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
                 "closed every window. Start with an empty recovery directory and tables"
             )
 
-    def _batch(self, messages: list[Message]) -> RawBatch:
+    def _batch(self, records: Records) -> RawBatch:
         source = self._source
-        if messages:
-            self._next = max(messages[-1].offset() + 1, self._next or 0)
-            self._records.inc(len(messages))
+        if records:
+            self._next = max(int(records.offsets[-1]) + 1, self._next or 0)
+            self._records.inc(len(records))
             self._run.read(self._next)
             if self._run.reached:
                 self._end = self._next
@@ -212,7 +207,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         )
         if self._run.closed:
             progress = progress.at(END_OF_INPUT)
-        return raw_batch(progress, messages)
+        return records.batch(progress)
 
     def snapshot(self) -> dict[str, Any]:
         self._announce = self._snapshot_taken = True

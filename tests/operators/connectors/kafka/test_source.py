@@ -247,7 +247,8 @@ class Odd:
 
 def test_header_names_that_are_not_utf8_cost_no_record(open_part, monkeypatch):
     monkeypatch.setattr(kafka_records, "Message", Odd)
-    batch = open_part()._batch([Odd(7, odd=False), Odd(8, odd=True)])
+    records = kafka_records.Records.of([Odd(7, odd=False), Odd(8, odd=True)])
+    batch = open_part()._batch(records)
     assert list(batch.headers) == [[("h", b"1")], [("<header names that are not UTF-8>", None)]]
     assert values([batch]) == [b"v", b"v"]
     assert batch.progress.offset == 8

@@ -50,10 +50,10 @@ class Refusal:
 def test_an_offset_that_retention_has_deleted_is_an_error(open_part, code):
     part = open_part({"version": 1, "offset": 5, "ended": False})
     with pytest.raises(OffsetGoneError, match=r"offset 5 is not in the topic.*not skipped"):
-        part._without_events([Refusal(code)])
+        part._heed([Refusal(code)])
 
 
 def test_any_other_error_stops_the_flow_so_that_it_resumes(topic, open_part):
     part = open_part({"version": 1, "offset": 5, "ended": False})
     with pytest.raises(RuntimeError, match=f"may not READ topic '{topic}'"):
-        part._without_events([Refusal(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
+        part._heed([Refusal(KafkaError.TOPIC_AUTHORIZATION_FAILED)])
