@@ -7,6 +7,7 @@ panics) nor at the range of ints. So it is given a schema of the wire's types on
 
 import json
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,9 @@ class Bulk:
                 for rows in _pieces(payloads, group.rows):
                     values = payloads.values
                     if len(rows) < len(values):
-                        values = [values[row] for row in rows.tolist()]
+                        picked = np.zeros(len(values), np.bool_)
+                        picked[rows] = True
+                        values = list(compress(values, picked.tolist()))
                     batch = pyruhvro.deserialize_array(values, self._schemas[group.skip])
                     before = len(_BEFORE[group.skip])
                     made.append(batch.select(batch.schema.names[before:]) if before else batch)

@@ -8,6 +8,7 @@ in the header ``__value_schema_id``, and then the payload is all body.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
 from uuid import UUID
 
 import numpy as np
@@ -40,8 +41,7 @@ def split(
     sizes = payloads.ends - payloads.starts
     magic = payloads.data[payloads.starts]
     plain = (sizes >= _SIZES[0]) & (magic == 0) | (sizes >= _SIZES[1]) & (magic == 1)
-    if any(headers):
-        plain &= ~np.fromiter(map(bool, headers), np.bool_, len(headers))
+    plain[list(compress(range(len(headers)), headers))] = False
     done = np.zeros(len(sizes), np.bool_)
     for head, rows in _alike(payloads, np.flatnonzero(plain)):
         groups[_parse(head)].append(Group(rows, len(head)))
