@@ -66,12 +66,32 @@ def hash_strings(values: pl.Series) -> UInt64s:
     """
     offsets, data = _bytes_of(values)
     words = _words_at_each_byte(data[offsets[0] : offsets[-1]])
-    starts, lengths = offsets[:-1] - offsets[0], np.diff(offsets)
+    starts, lengths = offsets[:-1] - offsets[0], offsets[1:] - offsets[:-1]
+    found = np.empty(len(starts), np.uint64)
+    for first in range(0, len(starts), _BLOCK):
+        rows = slice(first, first + _BLOCK)
+        found[rows] = _hash_block(words, starts[rows], lengths[rows])
+    return found
+
+
+def _hash_block(words: UInt64s, starts: Int64s, lengths: Int64s) -> UInt64s:
     h = _mix(lengths.astype(np.uint64) + _MULTIPLY)
-    for at in range(0, int(lengths.max(initial=0)), 8):
-        rows = np.flatnonzero(lengths > at)
-        word = words[starts[rows] + at] & _KEEP[np.minimum(lengths[rows] - at, 8)]
-        h[rows] = _mix((h[rows] ^ word) * _MULTIPLY)
+    shortest, longest = int(lengths.min()), int(lengths.max())
+    for at in range(0, longest, 8):
+        if at >= shortest:
+            rows = np.flatnonzero(lengths > at)
+            word = words[starts[rows] + at] & _KEEP[np.minimum(lengths[rows] - at, 8)]
+            h[rows] = _mix((h[rows] ^ word) * _MULTIPLY)
+            continue
+        if shortest == longest:
+            # They lie end to end: nothing to gather.
+            begin = int(starts[0]) + at
+            word = words[begin : begin + longest * (len(h) - 1) + 1 : longest]
+        else:
+            word = words[starts + at]
+        if at + 8 > shortest:
+            word = word & _KEEP.take(np.minimum(lengths - at, 8))
+        h = _mix((h ^ word) * _MULTIPLY)
     return h
 
 
