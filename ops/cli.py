@@ -4,39 +4,56 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
+from typing import Final
 
 # As in flows/__init__.py this is for Polars' first import; a tool may use every core.
 os.environ.setdefault("POLARS_MAX_THREADS", str(os.cpu_count() or 1))
 
-from flows import settings as settings_  # behind the setting
-from ops import demo, local_cli, query, rules_cli, streams_cli, tables_cli
-from ops.dlq import cli as dlq_cli
-from ops.doctor import cli as doctor_cli
-from ops.schemas import cli as schemas_cli
-from ops.simulate import cli as simulate_cli
-from ops.status import cli as status_cli
-from ops.verify import cli as verify_cli
+COMMANDS: Final = {
+    "demo": ("ops.demo", "payments from Kafka to tables on this machine"),
+    "local": (
+        "ops.local_cli",
+        "a Kafka broker, a Redis server and a schema registry on this machine",
+    ),
+    "simulate": ("ops.simulate.cli", "write simulated or recorded events to Kafka"),
+    "verify": ("ops.verify.cli", "prove that the tables are exact"),
+    "status": ("ops.status.cli", "how far each flow is, and what is open"),
+    "doctor": ("ops.doctor.cli", "try all that a flow needs, and say what to mend"),
+    "query": ("ops.query", "run SQL on the tables"),
+    "streams": ("ops.streams_cli", "list the streams that are declared"),
+    "rules": ("ops.rules_cli", "check rules, run them on history"),
+    "schemas": ("ops.schemas.cli", "check schemas, compare them, publish them"),
+    "dlq": ("ops.dlq.cli", "look into what was refused"),
+    "tables": ("ops.tables_cli", "look at tables, and maintain them beside their flows"),
+}
+"""Each command's module, which has `add_parser`, and what it says there that the command is."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser with every sub-command."""
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """Return the parser with every sub-command, and the arguments of one alone.
+
+    What the others need to be imported for theirs takes seconds.
+    """
     top = argparse.ArgumentParser(
         prog="millstream", description="What people run beside a Millstream flow."
     )
     top.add_argument("--version", action="version", version=version("millstream"))
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (
-        demo, local_cli, simulate_cli, verify_cli, status_cli, doctor_cli, query, streams_cli,
-        rules_cli, schemas_cli, dlq_cli, tables_cli,
-    ):  # fmt: skip
-        module.add_parser(commands)
+    for name, (module, what) in COMMANDS.items():
+        if name == command:
+            import_module(module).add_parser(commands)
+        else:
+            commands.add_parser(name, help=what)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end with its exit code."""
-    args = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    # Before a command there are only options that end it all.
+    args = parser(given[0] if given else "").parse_args(given)
     try:
         sys.exit(args.func(args))
     except KeyboardInterrupt:
@@ -47,12 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except Exception as error:  # any of the libraries': `known` tells faults of ours apart
         # What none of the commands expects: a line where it is known, else a fault of ours.
-        from flows import ending  # what runs flows takes a while to import
+        from flows import ending, settings  # what runs flows takes a while to import
 
         line = ending.known(error)
         if line is None:
             raise
-        settings_.refuse(line, 1)
+        settings.refuse(line, 1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Mistakes with the command ``millstream``: one line that says what to do, and a status."""
 
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -147,3 +149,18 @@ def test_what_no_command_expects_is_a_line_where_it_is_known(known, monkeypatch,
     else:
         with pytest.raises(ZeroDivisionError):
             cli.main(["local", "status"])
+
+
+def test_help_tells_every_command_and_imports_none():
+    code = "import sys; from ops import cli; cli.parser(); print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert not {"polars", "deltalake", "pydantic", "confluent_kafka"} & {*found.stdout.split()}
+    assert "argparse" in found.stdout
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_a_command_is_what_its_module_says(command):
+    def lines(parser) -> list[str]:
+        return parser.format_help().splitlines()
+
+    assert lines(cli.parser(command)) == lines(cli.parser())
