@@ -14,7 +14,7 @@ os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
 
 # Imports make a hundred thousand objects that stay, as does a batch of what goes without cycles:
 # looking for garbage at every 700 of them took an eighth of the start.
-gc.set_threshold(50_000, 20, 20)
+gc.set_threshold(200_000, 20, 20)
 
 # What an epoch has allocated the next one needs again, so the allocator of Polars and deltalake
 # keeps it, in large pages: zeroing fresh ones was a quarter of the CPU time, and with an arena for
