@@ -12,11 +12,14 @@ from operators.avro import framing
 from operators.avro.compile import compile_record
 from operators.avro.framing import ID_HEADER, Headers, Lookup, SchemaId
 from operators.avro.payloads import Payloads
-from operators.avro.walk import Broken, Part, Walk
+from operators.avro.walk import Broken, Named, Part, Walk, named_types
 from operators.avro.wire import SchemaError
+from schemas import AvroSchema
 
 MAGIC: Final = "magic byte"
 ID: Final = "schema id"
+
+_MAX_SCHEMAS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,32 +45,76 @@ class Explained:
 
 
 def explain(value: bytes | None, headers: Headers | None, lookup: Lookup) -> Explained:
-    """Explain a value with its record's headers.
+    """Explain one value with its record's headers, as `Explainer` does."""
+    return Explainer(lookup).explain([value], [headers])[0]
 
-    Whatever the bytes are, only what `lookup` raises beside KeyError comes through.
+
+class Explainer:
+    """Explains values; whatever their bytes are, only what `lookup` raises comes through.
+
+    That a schema is not there, KeyError, is part of what is said of a value.
     """
-    payloads = Payloads.of([value])
-    groups, refusals = framing.split(payloads, [headers])
-    if refusals or value is None:
-        return Explained(broken=_unframed(value, headers, refusals[0].message))
-    ((schema_id, ((_, skip),)),) = groups.items()
-    parts = _head(value, skip, schema_id)
-    try:
-        schema = lookup(schema_id)
-    except KeyError as error:
-        why = f"there is no schema with the id {schema_id}"
-        if len(error.args) > 1:
-            why = f"the schema with the id {schema_id} {error.args[1]}"
-        at = parts[-1].begin if parts else 0
-        return Explained(parts, None, Broken(at, why, "an id that the registry has"), schema_id)
-    try:
-        compile_record(schema)
-    except SchemaError as error:
-        why = f"the schema with the id {schema_id} cannot be read by: {error}"
-        return Explained(parts, None, Broken(skip, why, "a record"), schema_id, schema)
-    walk = Walk(value, skip)
-    record, broken = walk.read(schema)
-    return Explained([*parts, *walk.parts], record, broken, schema_id, schema)
+
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._read: dict[SchemaId, _Schema] = {}
+
+    def explain(
+        self, values: Sequence[bytes | None], headers: Sequence[Headers | None]
+    ) -> list[Explained]:
+        """Explain each value with its record's headers."""
+        groups, refusals = framing.split(Payloads.of(values), headers)
+        found: dict[int, Explained] = {
+            refusal.row: Explained(
+                broken=_unframed(values[refusal.row], headers[refusal.row], refusal.message)
+            )
+            for refusal in refusals
+        }
+        for schema_id, several in groups.items():
+            schema = self._schema(schema_id)
+            for rows, skip in several:
+                for row in rows.tolist():
+                    found[row] = schema.explain(values[row] or b"", skip)
+        return [found[row] for row in range(len(values))]
+
+    def _schema(self, schema_id: SchemaId) -> "_Schema":
+        if schema_id not in self._read:
+            if len(self._read) >= _MAX_SCHEMAS:
+                self._read.clear()
+            self._read[schema_id] = _Schema(schema_id, self._lookup)
+        return self._read[schema_id]
+
+
+class _Schema:
+    """A schema as far as it is there and can be read by."""
+
+    def __init__(self, schema_id: SchemaId, lookup: Lookup) -> None:
+        self._id, self._why = schema_id, ""
+        self._schema: AvroSchema | None = None
+        self._named: Named = {}
+        try:
+            self._schema = lookup(schema_id)
+            compile_record(self._schema)
+            self._named = named_types(self._schema)
+        except KeyError as error:
+            self._why = f"there is no schema with the id {schema_id}"
+            if len(error.args) > 1:
+                self._why = f"the schema with the id {schema_id} {error.args[1]}"
+        except (SchemaError, RecursionError) as error:
+            self._why = f"the schema with the id {schema_id} cannot be read by: {error}"
+
+    def explain(self, value: bytes, skip: int) -> Explained:
+        head = _head(value, skip, self._id)
+        if self._schema is None:
+            at = head[-1].begin if head else 0
+            broken = Broken(at, self._why, "an id that the registry has")
+            return Explained(head, None, broken, self._id)
+        if self._why:
+            broken = Broken(skip, self._why, "a record")
+            return Explained(head, None, broken, self._id, self._schema)
+        walk = Walk(value, skip, self._named)
+        record, broken_ = walk.read(self._schema)
+        return Explained([*head, *walk.parts], record, broken_, self._id, self._schema)
 
 
 def _head(value: bytes, skip: int, schema_id: SchemaId) -> list[Part]:

@@ -66,11 +66,10 @@ _Put = Callable[[Any], None]
 class Walk:
     """Reads one record; `parts` are what was read so far."""
 
-    def __init__(self, data: bytes, at: int) -> None:
-        """Begin at a place in `data`."""
+    def __init__(self, data: bytes, at: int, named: "Named") -> None:
+        """Begin at a place in `data`; `named` are the schema's `named_types`."""
         self.parts: list[Part] = []
-        self._data, self._at = data, at
-        self._named: dict[str, tuple[Mapping[str, Any], str]] = {}
+        self._data, self._at, self._named = data, at, named
 
     def read(self, schema: Mapping[str, Any]) -> tuple[dict[str, Any], Broken | None]:
         """Return what could be read of the record, and where it broke, if it did.
@@ -79,28 +78,12 @@ class Walk:
         """
         record: dict[str, Any] = {}
         try:
-            self._define(schema, "")
             self._fields(schema, "", _space(schema, ""), record)
         except _BrokenError as error:
             return record, error.broken
         except RecursionError:
             return record, Broken(self._at, "the schema is nested too deep", "a flatter one")
         return record, None
-
-    def _define(self, schema: Any, space: str) -> None:
-        """Take up the named types of a schema, also of what no value of it is read."""
-        if isinstance(schema, list):
-            for each in schema:
-                self._define(each, space)
-        elif isinstance(schema, dict):
-            kind = schema["type"]
-            if kind in ("record", "enum", "fixed"):
-                name, space = schema["name"].rpartition(".")[2], _space(schema, space)
-                self._named[f"{space}.{name}".lstrip(".")] = schema, space
-            inner = [kind, schema.get("items"), schema.get("values")]
-            inner += [each["type"] for each in schema.get("fields", ())]
-            for each in inner:
-                self._define(each, space)
 
     def _fields(
         self, schema: Mapping[str, Any], path: str, space: str, into: dict[str, Any]
@@ -238,6 +221,35 @@ class Walk:
     def _add(self, begin: int, path: str, kind: str, value: Any) -> None:
         if len(self.parts) < MOST_PARTS:
             self.parts.append(Part(begin, self._at, path, kind, value))
+
+
+Named = Mapping[str, tuple[Mapping[str, Any], str]]
+"""Named types by their full names, each with the namespace inside it."""
+
+
+def named_types(schema: Any) -> Named:
+    """Return the named types of a schema, also those of what no value of it is read.
+
+    Raises RecursionError for one that is nested too deep.
+    """
+    found: dict[str, tuple[Mapping[str, Any], str]] = {}
+    _define(schema, "", found)
+    return found
+
+
+def _define(schema: Any, space: str, found: dict[str, tuple[Mapping[str, Any], str]]) -> None:
+    if isinstance(schema, list):
+        for each in schema:
+            _define(each, space, found)
+    elif isinstance(schema, dict):
+        kind = schema["type"]
+        if kind in ("record", "enum", "fixed"):
+            name, space = schema["name"].rpartition(".")[2], _space(schema, space)
+            found[f"{space}.{name}".lstrip(".")] = schema, space
+        inner = [kind, schema.get("items"), schema.get("values")]
+        inner += [each["type"] for each in schema.get("fields", ())]
+        for each in inner:
+            _define(each, space, found)
 
 
 def _space(schema: Mapping[str, Any], around: str) -> str:

@@ -11,14 +11,14 @@ from typing import Any
 
 from flows import settings as settings_
 from operators.avro import Lookup, SchemaId
-from operators.avro.explain import Explained
+from operators.avro.explain import Explained, explain
 from operators.connectors.registry import schema_source as registry
 from ops.dlq import lines, replay_cli, shown
 from ops.dlq.export import FORMATS, export
 from ops.dlq.filters import Filters, add_filters, add_root, opened, root_of
 from ops.dlq.groups import groups, why
 from ops.dlq.quarantine import QuarantineError
-from ops.dlq.records import Sought, count, explained, find, newest, parse_place
+from ops.dlq.records import Sought, count, find, headers_of, newest, parse_place
 from ops.progress import bar
 from ops.query import one_line
 from schemas import AvroSchema
@@ -167,7 +167,8 @@ def _list(args: argparse.Namespace) -> int:
 
 def _found(args: argparse.Namespace) -> tuple[list[dict[str, Any]], Explained]:
     rows = find(root_of(args), opened(args), args.record)
-    return rows, explained(rows[0], _lookup_or_why)
+    first = rows[0]
+    return rows, explain(first["value"], headers_of(first), _lookup_or_why)
 
 
 def _show(args: argparse.Namespace) -> int:

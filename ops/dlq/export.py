@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from operators.avro import Lookup
+from operators.avro.explain import Explainer
 from operators.records.raw import HEADERS
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import Quarantine, with_fingerprints
@@ -43,7 +44,7 @@ def export(
     kinds = {name: _SCHEMA.get(name, pl.String()) for name in (*COLUMNS, *RECORD)}
     if decoded:
         kinds["decoded"] = pl.String()
-    written, looked = 0, 0
+    explainer, written, looked = Explainer(lookup), 0, 0
     part = path.with_name(f".{path.name}.part")
     try:
         with ExitStack() as stack:
@@ -59,7 +60,7 @@ def export(
                 for rows in matching(each, filters, sought, lookup, so_far):
                     rows = with_fingerprints(each.stream, rows)
                     if decoded:
-                        rows = rows.with_columns(_decoded(rows, lookup))
+                        rows = rows.with_columns(_decoded(rows, explainer))
                     write(rows.select(pl.col(name).cast(kind) for name, kind in kinds.items()))
                     written += rows.height
         os.replace(part, path)
@@ -68,8 +69,8 @@ def export(
     return written
 
 
-def _decoded(rows: pl.DataFrame, lookup: Lookup) -> pl.Series:
-    found = (explained(row, lookup).record for row in rows.select(RECORD).iter_rows(named=True))
+def _decoded(rows: pl.DataFrame, explainer: Explainer) -> pl.Series:
+    found = [each.record for each in explained(rows, explainer)]
     return pl.Series("decoded", [each and json.dumps(each) for each in found], pl.String)
 
 

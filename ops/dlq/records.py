@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from operators.avro import Lookup
-from operators.avro.explain import Explained, explain
+from operators.avro.explain import Explained, Explainer
 from operators.avro.framing import Headers
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
@@ -115,13 +115,13 @@ def matching(
 ) -> Iterator[pl.DataFrame]:
     """Yield frames of the rejects that are meant, with `COLUMNS` and `RECORD`, in no order."""
     columns = ", ".join((*COLUMNS, *RECORD))
-    done = 0
+    explainer, done = Explainer(lookup), 0
     sql = f"SELECT {columns} FROM rows WHERE {filters.condition(quarantine)}"  # noqa: S608 # asked for
     for rows in quarantine.batches(sql):
         done += rows.height
         if sought:
             rows = sought.prefiltered(rows)
-            records = (explained(row, lookup).record for row in _records(rows))
+            records = [each.record for each in explained(rows, explainer)]
             own = quarantine.stream.id
             rows = rows.filter(
                 pl.Series([sought.found_in(each, own) for each in records], dtype=pl.Boolean)
@@ -129,10 +129,6 @@ def matching(
         if rows.height:
             yield rows
         told(done)
-
-
-def _records(rows: pl.DataFrame) -> Iterator[dict[str, Any]]:
-    return rows.select(RECORD).iter_rows(named=True)
 
 
 def count(quarantines: list[Quarantine], filters: Filters) -> int:
@@ -153,9 +149,10 @@ def headers_of(row: dict[str, Any]) -> Headers:
     return [(each["key"], each["value"]) for each in row["headers"] or ()]
 
 
-def explained(row: dict[str, Any], lookup: Lookup) -> Explained:
-    """Explain a row's value."""
-    return explain(row["value"], headers_of(row), lookup)
+def explained(rows: pl.DataFrame, explainer: Explainer) -> list[Explained]:
+    """Explain the value of each row, with `RECORD`."""
+    headers = [headers_of(row) for row in rows.select("headers").iter_rows(named=True)]
+    return explainer.explain(rows["value"].to_list(), headers)
 
 
 def parse_place(text: str) -> tuple[str, int, int]:
