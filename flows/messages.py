@@ -8,7 +8,7 @@ import orjson
 import polars as pl
 
 from operators.connectors.kafka.outgoing import Outgoing
-from operators.records.quarantine import ATTEMPTS_HEADER
+from operators.records.quarantine import ATTEMPTS_HEADER, TIMESTAMP_HEADER
 from operators.records.rejects import Refusal, Stage
 
 _CONNECT: Final = "__connect.errors."
@@ -83,7 +83,7 @@ def _why(row: dict[str, Any]) -> dict[str, bytes]:
         "millstream.fingerprint": row["fingerprint"],
         ATTEMPTS_HEADER: row["attempts"],
         "millstream.schema_id": row["schema_id"] or "",
-        "millstream.timestamp": timestamp.isoformat() if timestamp else "",
+        TIMESTAMP_HEADER: timestamp.isoformat() if timestamp else "",
         f"{_CONNECT}topic": topic,
         f"{_CONNECT}partition": partition,
         f"{_CONNECT}offset": offset,

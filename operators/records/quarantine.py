@@ -10,6 +10,9 @@ from operators.records.raw import REJECT_COLUMNS
 ATTEMPTS_HEADER: Final = "millstream.attempts"
 """Says in a dead letter how often its record was tried; one sent again has it as its own."""
 
+TIMESTAMP_HEADER: Final = "millstream.timestamp"
+"""Says in a dead letter, and in a record that is sent again, what the record's Kafka time was."""
+
 QUARANTINE_COLUMNS: Final[dict[str, pl.DataType]] = {
     **REJECT_COLUMNS,
     "fingerprint": pl.String(),

@@ -1,6 +1,7 @@
 """Judging rejects by today's schemas and contract: what would become of each if it came again."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -53,12 +54,13 @@ def judge_of(stream: Stream, lookup: Lookup) -> Judge:
 
 def _raw(rows: pl.DataFrame) -> RawBatch:
     last = rows.row(-1, named=True)
-    times = rows["kafka_timestamp"].to_physical() // 1000
+    # By its first time, though it will have another: what was too far ahead of that stays so.
+    times = rows["kafka_timestamp"].fill_null(datetime.now(UTC)).to_physical() // 1000
     records: list[dict[str, Any]] = rows.select("headers").to_dicts()
     return RawBatch(
         Progress(last["source_topic"], last["source_partition"], 1, last["source_offset"]),
         rows["source_offset"].to_numpy(),
-        times.fill_null(-1).to_numpy().astype(np.int64),
+        times.to_numpy().astype(np.int64),
         rows["key"].to_list(),
         rows["value"].to_list(),
         [headers_of(each) or None for each in records],

@@ -19,7 +19,7 @@ from ops.progress import bar
 
 DESCRIPTION = (
     "Say what would become of rejects by today's schemas and contract, and with --send send those "
-    "that would be good to their topic again, each once, with its key, value, headers and time: a "
+    "that would be good to their topic again, each once, with its key, value and headers: a "
     "running flow then takes them as any other record. Needs MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS. "
     "A replay that was ended on its way is gone on with first."
 )

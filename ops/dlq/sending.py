@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -11,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from operators.connectors.kafka.brokers import brokers_of
 from operators.connectors.kafka.client import headers_of, read_to_end
 from operators.connectors.kafka.faults import denied
-from operators.records.quarantine import ATTEMPTS_HEADER
+from operators.records.quarantine import ATTEMPTS_HEADER, TIMESTAMP_HEADER
 from ops.dlq.quarantine import PLACE, QuarantineError
 from ops.dlq.records import headers_of as original_headers
 
@@ -19,8 +18,6 @@ ORIGIN_HEADER: Final = "millstream.origin"
 """The coordinates of the reject that a record is sent again of."""
 REPLAY_HEADER: Final = "millstream.replay"
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND: Final = timedelta(milliseconds=1)
 _CHUNK: Final = 5_000
 _SECONDS: Final = 30.0
 _GO_ON: Final = "What was sent is sent: run replay --send again, and it goes on from there"
@@ -87,13 +84,15 @@ class Sender:
         self._try(lambda: self._producer.commit_transaction(_SECONDS))
 
     def _produce(self, replay: str, row: dict[str, Any]) -> None:
-        stamp = row["kafka_timestamp"]
-        origin = "/".join(str(row[name]) for name in PLACE)
+        stamp, origin = row["kafka_timestamp"], "/".join(str(row[name]) for name in PLACE)
         headers = [
             *original_headers(row),
             (ATTEMPTS_HEADER, b"%d" % (row["attempts"] or 1)),
             (ORIGIN_HEADER, origin.encode()),
             (REPLAY_HEADER, replay.encode()),
+            # The record itself is of now: one as old as this the topic's retention may delete
+            # before any flow has read it.
+            (TIMESTAMP_HEADER, b"" if stamp is None else stamp.isoformat().encode()),
         ]
         while True:
             try:
@@ -104,8 +103,6 @@ class Sender:
                     row["source_partition"],
                     headers=headers,
                     on_delivery=self._delivered,
-                    # The record's own: the contract holds its event time against it.
-                    timestamp=0 if stamp is None else (stamp - _EPOCH) // _MILLISECOND,
                 )
                 self._producer.poll(0)
                 return

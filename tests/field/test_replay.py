@@ -4,7 +4,7 @@ import io
 import json
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from ops.dlq.quarantine import QuarantineError
 from ops.dlq.sending import ORIGIN_HEADER, REPLAY_HEADER, Sender
 from ops.local import Stack
 from ops.verify import verify
-from tests.field.topic import NOON, Field, payment
+from tests.field.topic import Field, payment
 from tests.ops.reports import broken
 from tests.running import environment
 from tests.servers.secured import Right, SecuredKafka
@@ -52,6 +52,7 @@ def wrapped(*args, **kwargs):
 setattr(owner, name, wrapped)
 cli.main(sys.argv[3:])
 """
+LONG_AGO = datetime(2020, 3, 1, 12, tzinfo=UTC)
 _NEWER = schemas.latest("payment")
 
 
@@ -166,9 +167,6 @@ def test_what_is_good_by_now_is_in_silver_once_whatever_kills_the_replay(
     assert again.height == 18
     quarantine = field.table("quarantine/payments")
     assert quarantine.height == 22
-    stamps = quarantine.select("source_partition", "kafka_timestamp")
-    again = again.filter(pl.col("payment_id") != "payment-7")
-    assert {*again.select(stamps.columns).iter_rows()} <= {*stamps.iter_rows()}
     assert broken(verify(settings_.load(field.settings))) == []
 
     (line,) = (each for each in told("summary") if each["code"] == "unknown_schema")
@@ -186,7 +184,7 @@ def test_who_takes_over_undoes_what_the_one_before_has_not_committed(field: Fiel
     row = pl.DataFrame(
         {
             "source_topic": field.topic, "source_partition": 1, "source_offset": 5,
-            "kafka_timestamp": NOON + timedelta(microseconds=999), "attempts": 2, "key": b"k",
+            "kafka_timestamp": LONG_AGO + timedelta(microseconds=999), "attempts": 2, "key": b"k",
             "value": b"v", "headers": [[{"key": "own", "value": b"1"}]],
         }
     )  # fmt: skip
@@ -204,10 +202,12 @@ def test_who_takes_over_undoes_what_the_one_before_has_not_committed(field: Fiel
     assert second.already("other", behind) == set()
     (message,) = read_to_end(config, field.topic, {0: 0, 1: 0})
     assert (message.key(), message.value()) == (b"k", b"v")
-    assert message.timestamp()[1] == int(NOON.timestamp() * 1000)
+    assert message.timestamp()[1] > LONG_AGO.timestamp() * 1000 + 1, (
+        "no retention takes it for old"
+    )
     assert headers_of(message) == {
         "own": b"1", "millstream.attempts": b"2", ORIGIN_HEADER: f"{field.topic}/1/5".encode(),
-        REPLAY_HEADER: b"one",
+        REPLAY_HEADER: b"one", "millstream.timestamp": b"2020-03-01T12:00:00.000999+00:00",
     }  # fmt: skip
 
 
