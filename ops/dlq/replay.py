@@ -88,7 +88,10 @@ def plan(
     again = good.filter(~pl.struct(_EVENT).is_first_distinct())
     duplicates = pl.concat([there, again]).select(PLACE).unique()
     repeated = found.join(
-        duplicates.with_columns(pl.lit(True).alias("repeated")), on=PLACE, how="left"
+        duplicates.with_columns(pl.lit(True).alias("repeated")),
+        on=PLACE,
+        how="left",
+        maintain_order="left",
     )
     outcome = pl.when("repeated").then(pl.lit("duplicate")).otherwise("outcome")
     found = repeated.with_columns(outcome=outcome).drop("repeated")
@@ -137,15 +140,20 @@ def _in_silver(root: str, stream: Stream, good: pl.DataFrame) -> pl.DataFrame:
     return rows.select(pl.col("event_id").cast(pl.String), hour.alias("event_hour"))
 
 
-def begin(root: str, plan_: Plan, config: Mapping[str, str]) -> str:
-    """Claim what a plan has chosen, so that no other replay sends it; return the replay's name."""
+def begin(
+    root: str, plan_: Plan, config: Mapping[str, str], asked: Mapping[str, Any], why: str | None
+) -> str:
+    """Claim what a plan has chosen, so that no other replay sends it; return the replay's name.
+
+    `asked` is the filter, for the audit.
+    """
     behind: dict[tuple[str, int], int] = {}
     for (topic,), mine in plan_.chosen.group_by("source_topic"):
         partitions = mine["source_partition"].unique().to_list()
         ends = end_offsets(config, str(topic), partitions, _TIMEOUT)
         behind |= {(str(topic), p): offset for p, offset in ends.items()}
     stream = plan_.quarantine.stream.name
-    return Replays(root).claim(stream, plan_.chosen, behind)
+    return Replays(root).claim(stream, plan_.chosen, behind, asked, why)
 
 
 def finish(

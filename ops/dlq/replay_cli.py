@@ -59,7 +59,7 @@ def replay(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> dict[str
     told["versions"] = {each.quarantine.stream.name: each.version for each in plans}
     if args.send:
         told["finished"] += [
-            _finish(root, args, begin(root, each, config), config)
+            _finish(root, args, begin(root, each, config, vars(filters), args.why), config)
             for each in plans
             if each.chosen.height
         ]
@@ -74,7 +74,7 @@ def _finish(
     total = replays.claimed().filter(replay=name).height
     with bar("sent", total, args.json) as shown:
         sent, claimed = finish(root, name, everything, config, args.rate, shown)
-    replays.done(name, sent, vars(Filters.of(args)), args.why)
+    replays.done(name, sent)
     return {"replay": name, "sent": sent, "claimed": claimed}
 
 

@@ -5,6 +5,7 @@ A reject is sent again once: who sends has claimed it, in one commit that lets n
 
 import getpass
 import json
+import os
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -47,7 +48,10 @@ AUDIT: Final = Table(
         "why": pl.String(),
     },
 )
-"""A row per thing that was done, when it was done."""
+"""A row per action: a replay that is about to claim, as `BEGUN`, and one that has sent all."""
+
+BEGUN: Final = "replay"
+DONE: Final = "replayed"
 
 _APP: Final = "millstream/replays"
 
@@ -65,16 +69,21 @@ class Replays:
     def unfinished(self) -> list[str]:
         """Return the replays that were claimed and not reported done, the oldest first."""
         begun = self.claimed().sort("written_at")["replay"].unique(maintain_order=True)
-        done = set(self._read(AUDIT).filter(action="replay")["replay"])
+        done = set(self._read(AUDIT).filter(action=DONE)["replay"])
         return [each for each in begun if each not in done]
 
     def claim(
-        self, stream: str, chosen: pl.DataFrame, behind: Mapping[tuple[str, int], int]
+        self,
+        stream: str,
+        chosen: pl.DataFrame,
+        behind: Mapping[tuple[str, int], int],
+        asked: Mapping[str, Any],
+        why: str | None,
     ) -> str:
         """Claim rejects, with coordinates and fingerprint, for one replay; return its name.
 
-        `behind` are the topics' ends as they are now. Raises QuarantineError if another replay
-        claims at the same time.
+        `behind` are the topics' ends as they are now; `asked` and `why` are for the audit.
+        Raises QuarantineError if another replay claims at the same time.
         """
         handle = open_table(self._root, REPLAYS)
         sync_table(handle)
@@ -89,6 +98,7 @@ class Replays:
             pl.lit(stream).alias("stream"),
             pl.Series("sent_behind", ends, pl.Int64),
         )
+        self._note(BEGUN, name, rows.height, asked, why)
         try:
             # Through the handle whose number was read: together an atomic compare-and-set.
             self._append(handle, REPLAYS, rows, CommitProperties(
@@ -100,14 +110,22 @@ class Replays:
             ) from error
         return name
 
-    def done(
-        self, replay: str, records: int, filters: Mapping[str, Any], why: str | None
-    ) -> None:
+    def done(self, replay: str, records: int) -> None:
         """Report a replay as done."""
+        self._note(DONE, replay, records)
+
+    def _note(
+        self,
+        action: str,
+        replay: str,
+        records: int,
+        asked: Mapping[str, Any] | None = None,
+        why: str | None = None,
+    ) -> None:
+        filters = None if asked is None else json.dumps(asked, default=str)
         row = {
-            "action": "replay", "replay": replay, "who": getpass.getuser(),
-            "at": datetime.now(UTC), "filter": json.dumps(filters, default=str),
-            "records": records, "why": why,
+            "action": action, "replay": replay, "who": _who(), "at": datetime.now(UTC),
+            "filter": filters, "records": records, "why": why,
         }  # fmt: skip
         handle = open_table(self._root, AUDIT)
         sync_table(handle)
@@ -136,3 +154,10 @@ class Replays:
             return read(DeltaTable(uri), table.schema)
         except DeltaError as error:
             raise QuarantineError(f"{table.name}: {error}") from error
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())

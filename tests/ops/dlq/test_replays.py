@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ops.dlq.judge import JUDGED
+from ops.dlq.quarantine import PLACE, QuarantineError
+from ops.dlq.replays import Replays
+
+
+def chosen(*offsets: int) -> pl.DataFrame:
+    rows = [("payments", 0, offset, "1:0123456789abcdef") for offset in offsets]
+    kinds = {name: JUDGED[name] for name in PLACE} | {"fingerprint": pl.String()}
+    return pl.DataFrame(rows, schema=kinds, orient="row")
+
+
+def claim(replays: Replays, *offsets: int) -> str:
+    return replays.claim("payments", chosen(*offsets), {("payments", 0): 7}, {}, None)
+
+
+def test_what_is_claimed_is_unfinished_until_it_is_reported_done(tmp_path: Path) -> None:
+    replays = Replays(str(tmp_path))
+    assert replays.unfinished() == []
+    first, second = claim(replays, 1, 2), claim(replays, 3)
+    assert replays.unfinished() == [first, second]
+    replays.done(first, 2)
+    assert replays.unfinished() == [second]
+    assert replays.claimed().select("replay", "source_offset", "sent_behind").sort(
+        "source_offset"
+    ).rows() == [(first, 1, 7), (first, 2, 7), (second, 3, 7)]
+
+
+def test_of_two_that_claim_at_once_one_does(tmp_path: Path, monkeypatch) -> None:
+    replays, other = Replays(str(tmp_path)), Replays(str(tmp_path))
+    claim(replays, 0)
+    with pytest.raises(QuarantineError, match="has claimed some of these: run it again"):
+        claim(replays, 1, 0)
+    note = replays._note
+
+    def meanwhile(*told: object) -> None:
+        # Behind the look at what is claimed, before the claim.
+        claim(other, 1, 2)
+        note(*told)
+
+    monkeypatch.setattr(replays, "_note", meanwhile)
+    with pytest.raises(QuarantineError, match="began at the same time: run it again"):
+        claim(replays, 1)
+    assert sorted(replays.claimed()["source_offset"]) == [0, 1, 2]
