@@ -112,18 +112,18 @@ def _rate(seen: Seen) -> Rate | None:
     commits = [commit for _, commit in seen.commits]
     if not commits:
         return None
-    until = commits[0].at
     places: dict[Place, int] = {}
-    points: list[tuple[datetime, int]] = []
+    epochs: dict[tuple[str, int | None], tuple[datetime, int]] = {}
     for commit in reversed(commits):
         for place, offset in seen.offsets_of(commit).items():
             places[place] = max(offset, places.get(place, 0))
-        if until - commit.at <= _RATE_OVER:
-            points.append((commit.at, sum(places.values())))
-    (began, first), (_, last) = points[0], points[-1]
+        if commits[0].at - commit.at <= _RATE_OVER:
+            # Tables of one epoch are committed side by side.
+            at, _ = epochs.get((commit.run, commit.epoch), (commit.at, 0))
+            epochs[commit.run, commit.epoch] = at, sum(places.values())
+    (began, first), *_, (until, last) = [*epochs.values()] * 2
     seconds = (until - began).total_seconds()
-    # Tables of one epoch are committed side by side.
-    return Rate((last - first) / seconds, seconds, until) if seconds >= 1 else None
+    return Rate((last - first) / seconds, seconds, until) if seconds > 0 else None
 
 
 def _mark(seen: Seen) -> Mark | None:

@@ -24,7 +24,7 @@ from ops.status import cli as status_cli
 from ops.status import problems as status_problems
 from ops.status.flow_status import FlowStatus, Status
 from ops.status.gather import gather, status_of
-from ops.status.scraped import Scraped
+from ops.status.scraped import Scraped, scrape
 from ops.status.seen import see
 from ops.status.show import screen
 from ops.stores import stores
@@ -284,16 +284,19 @@ def test_what_is_to_be_read_is_read_when_it_is_started_as_it_says(tampered: Fiel
         env=environment(tampered.settings | api | epochs),
     )  # fmt: skip
     try:
+        bronze = DeltaTable(str(tampered.folder / "tables/bronze/payments"))
 
-        def reads() -> bool:
-            flow = payments_of(look(tampered, metrics=f"localhost:{port}"))
-            return flow.lag == 0 and flow.metrics is not None
+        def has(rows: int) -> bool:
+            bronze.update_incremental()
+            return bronze.count() == rows
 
-        wait_until(reads)
+        wait_until(lambda: has(58))
         tampered.send(*payments(203, 204), partition=0)
-        wait_until(lambda: payments_of(look(tampered)).topics[0].position == {0: 37, 1: 23})
+        wait_until(lambda: has(60))
+        wait_until(lambda: scrape(f"localhost:{port}"))
         status = look(tampered, store="", metrics=f"localhost:{port}")
         flow = payments_of(status)
+        assert flow.lag == 0
         assert (flow.state, flow.metrics) == ("running", f"localhost:{port}")
         assert payments_of(look(tampered)).state == "running"
         assert flow.rate is not None
