@@ -113,17 +113,19 @@ def _rate(seen: Seen) -> Rate | None:
     if not commits:
         return None
     places: dict[Place, int] = {}
-    epochs: dict[tuple[str, int | None], tuple[datetime, int]] = {}
+    epochs: dict[tuple[str, int | None], tuple[datetime, dict[Place, int]]] = {}
     for commit in reversed(commits):
         for place, offset in seen.offsets_of(commit).items():
             places[place] = max(offset, places.get(place, 0))
         if commits[0].at - commit.at <= _RATE_OVER:
             # Tables of one epoch are committed side by side.
-            at, _ = epochs.get((commit.run, commit.epoch), (commit.at, 0))
-            epochs[commit.run, commit.epoch] = at, sum(places.values())
-    (began, first), *_, (until, last) = [*epochs.values()] * 2
+            at, _ = epochs.get((commit.run, commit.epoch), (commit.at, {}))
+            epochs[commit.run, commit.epoch] = at, dict(places)
+    points = [*epochs.values()]
+    (began, first), (until, last) = points[0], points[-1]
     seconds = (until - began).total_seconds()
-    return Rate((last - first) / seconds, seconds, until) if seconds > 0 else None
+    read = sum(last[place] - offset for place, offset in first.items())
+    return Rate(read / seconds, seconds, until) if seconds > 0 else None
 
 
 def _mark(seen: Seen) -> Mark | None:
