@@ -31,6 +31,7 @@ from ops.stores import stores
 from ops.topics_now import Cluster, ask
 from tests.field.topic import Field, payments
 from tests.running import environment, wait_until
+from tests.servers import s3
 from tests.servers.ports import lasting_port
 
 AWAY = "127.0.0.1:9"
@@ -210,6 +211,26 @@ def test_many_small_files_go_as_it_says(tampered: Field, monkeypatch) -> None:
         cli.main(command)
     assert ended.value.code == 0
     assert not any("silver/payments has" in each for each in problems(tampered))
+
+
+def test_storage_that_is_away_or_a_table_that_cannot_be_read(
+    tampered: Field, monkeypatch
+) -> None:
+    (
+        tampered.folder / "tables/silver/payments/_delta_log/00000000000000000001.json"
+    ).write_text("{")
+    flow = payments_of(look(tampered, store="state/payments"))
+    assert "silver/payments" in flow.problems[0].problem
+    assert flow.problems[0].to_do.startswith("Are its files there")
+    assert {"bronze/payments", "gold/late"} - {each.table for each in flow.tables} == {
+        "gold/late"
+    }
+    for name, value in s3.storage_env(9).items():
+        monkeypatch.setenv(name, value)
+    flow = payments_of(look(tampered, DELTA_ROOT="s3://away/tables"))
+    assert (flow.tables, flow.lag) == ([], 0)
+    assert "; nor can 8 other tables be read" in flow.problems[0].problem
+    assert flow.problems[0].to_do.startswith("Is the bucket there")
 
 
 def test_no_store_where_one_was_named(tampered: Field) -> None:
