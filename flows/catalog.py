@@ -4,12 +4,11 @@ For tools: what people run beside flows, and know only by their settings.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from flows import chargebacks, pipeline
 from flows.settings import Settings
 from flows.streams import CHARGEBACKS, PAYMENTS, STREAMS, Stream
-from flows.streams.settings import StreamSettings
 from flows.tables import defined
 from operators.records.tables import Table
 from operators.rules.rules import RuleSet
@@ -30,11 +29,7 @@ class Flow:
     group: str
     tables: tuple[Table, ...] = ()
     own: Stream | None = None
-    quarantine: Table | None = field(default=None)
-
-    def of(self, stream: Stream) -> StreamSettings:
-        """Return the settings of one of its streams."""
-        return self.settings.of(stream)
+    quarantine: Table | None = None
 
     @property
     def topics(self) -> list[str]:

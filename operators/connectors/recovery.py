@@ -184,7 +184,8 @@ def states(directory: Path, keys: Collection[str]) -> dict[str, dict[str, Any]]:
     resume = _resume_epoch(files)
     found: dict[str, dict[str, Any]] = {}
     for file in files if resume is not None and keys else ():
-        with contextlib.closing(sqlite3.connect(file)) as store:
+        where = f"{file.absolute().as_uri()}?mode=rw"
+        with contextlib.closing(sqlite3.connect(where, uri=True)) as store:
             rows = store.execute(
                 "SELECT state_key, ser_change, MAX(snap_epoch) FROM snaps "
                 "WHERE snap_epoch < ? AND state_key IN (SELECT value FROM json_each(?)) "

@@ -115,9 +115,13 @@ def owner(directory: Path) -> str | None:
     """
     for file in sorted(directory.glob("part-*.sqlite3")):
         try:
-            with contextlib.closing(sqlite3.connect(file)) as store:
+            # Not to be made by looking.
+            where = f"{file.absolute().as_uri()}?mode=rw"
+            with contextlib.closing(sqlite3.connect(where, uri=True)) as store:
                 known, steps = _known(store)
         except sqlite3.DatabaseError as error:
+            if not file.exists():
+                continue
             raise OtherOwnerError(
                 f"{file} is no recovery store ({error}): name another folder with -r"
             ) from error

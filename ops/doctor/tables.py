@@ -70,7 +70,8 @@ def store(flow: Flow, directory: Path, topics: Topics, identities: Mapping[str, 
         line = refuse_or_set_aside(flow.name, before, now, own, lambda: None)
         if line is not None:
             raise NoteError(f"{line}; nothing is to be done, the next start only takes longer")
-    return "is this flow's, and its tables reach up to it"
+    reach = ", and its tables reach up to it" if flow.tables else ""
+    return f"is this flow's{reach}"
 
 
 def _sink(flow: Flow, topics: Topics, identities: Mapping[str, str]) -> DeltaSink:

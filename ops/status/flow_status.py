@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Final
+
+END: Final = datetime(9999, 12, 31, tzinfo=UTC)
+"""The watermark of a flow that was told that no event follows any more."""
 
 
 @dataclass(frozen=True)

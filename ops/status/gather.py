@@ -8,8 +8,10 @@ from typing import Final
 from flows.catalog import Flow
 from flows.streams import CHARGEBACKS, upkeep_of
 from operators.connectors.delta.table import StorageUnavailableError
+from operators.event_time.watermarks import ended
 from operators.records.batches import NO_WATERMARK
 from ops.status.flow_status import (
+    END,
     CommitStatus,
     FlowStatus,
     Letters,
@@ -31,7 +33,6 @@ _RATE_OVER: Final = timedelta(minutes=10)
 _ALIVE: Final = timedelta(minutes=1)
 _AT_ONCE: Final = 4
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def gather(flows: Sequence[Flow], stores: Sequence[Store], metrics: Iterable[str]) -> Status:
@@ -112,18 +113,20 @@ def _rate(seen: Seen) -> Rate | None:
     commits = [commit for _, commit in seen.commits]
     if not commits:
         return None
-    until = commits[0].at
     places: dict[Place, int] = {}
-    points: list[tuple[datetime, int]] = []
+    epochs: dict[tuple[str, int | None], tuple[datetime, dict[Place, int]]] = {}
     for commit in reversed(commits):
         for place, offset in seen.offsets_of(commit).items():
             places[place] = max(offset, places.get(place, 0))
-        if until - commit.at <= _RATE_OVER:
-            points.append((commit.at, sum(places.values())))
-    (began, first), (_, last) = points[0], points[-1]
+        if commits[0].at - commit.at <= _RATE_OVER:
+            # Tables of one epoch are committed side by side.
+            at, _ = epochs.get((commit.run, commit.epoch), (commit.at, {}))
+            epochs[commit.run, commit.epoch] = at, dict(places)
+    points = [*epochs.values()]
+    (began, first), (until, last) = points[0], points[-1]
     seconds = (until - began).total_seconds()
-    # Tables of one epoch are committed side by side.
-    return Rate((last - first) / seconds, seconds, until) if seconds >= 1 else None
+    read = sum(last[place] - offset for place, offset in first.items())
+    return Rate(read / seconds, seconds, until) if seconds > 0 else None
 
 
 def _mark(seen: Seen) -> Mark | None:
@@ -149,10 +152,10 @@ def _mark(seen: Seen) -> Mark | None:
 
 
 def _time(micros: int) -> datetime | None:
-    """Return a watermark as a time; None for none, and for the end of all event time."""
-    if micros == NO_WATERMARK or micros >= (_LAST - _EPOCH) / timedelta(microseconds=1):
+    """Return a watermark as a time: none if there is none, the last one for the end of all."""
+    if micros == NO_WATERMARK:
         return None
-    return _EPOCH + timedelta(microseconds=micros)
+    return END if ended(micros) else _EPOCH + timedelta(microseconds=micros)
 
 
 def _letters(seen: Seen, now: datetime) -> Letters | None:

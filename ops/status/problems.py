@@ -71,7 +71,11 @@ def of_flow(seen: Seen, status: FlowStatus, now: datetime) -> list[Problem]:
 
 
 def _of_flow(seen: Seen, status: FlowStatus, now: datetime) -> Iterator[Problem]:
-    yield from map(told, seen.unreadable)
+    if seen.unreadable:
+        first = told(seen.unreadable[0])
+        more = len(seen.unreadable) - 1
+        others = f"; nor can {more} other tables be read" if more else ""
+        yield Problem(first.problem + others, first.to_do)
     if status.state == "never run":
         return
     yield from _of_identity(seen)

@@ -9,6 +9,7 @@ from typing import Final
 from prometheus_client.parser import text_string_to_metric_families
 
 _SECONDS: Final = 2.0
+_HELD: Final = "millstream_watermark_held_seconds"
 
 Place = tuple[str, int]
 """A topic's partition."""
@@ -16,13 +17,11 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True)
 class Scraped:
-    """The metrics at `where` that a status shows; times in seconds."""
+    """What the metrics at `where` say: for how many seconds the watermark waits for whom."""
 
     flow: str
     where: str
     held: dict[Place, float] = field(default_factory=dict)
-    lag: dict[Place, float] = field(default_factory=dict)
-    watermark_lag: dict[Place, float] = field(default_factory=dict)
 
 
 def scrape(where: str) -> Scraped | None:
@@ -31,15 +30,10 @@ def scrape(where: str) -> Scraped | None:
     with contextlib.suppress(OSError, http.client.HTTPException, ValueError, KeyError):
         flow = json.loads(_get(host, int(port), "/dataflow"))["flow_id"]
         found = Scraped(str(flow), where)
-        kept = {
-            "millstream_watermark_held_seconds": found.held,
-            "millstream_offset_lag_records": found.lag,
-            "millstream_watermark_lag_seconds": found.watermark_lag,
-        }
         for family in text_string_to_metric_families(_get(host, int(port), "/metrics")):
-            for sample in family.samples if family.name in kept else ():
+            for sample in family.samples if family.name == _HELD else ():
                 place = sample.labels["topic"], int(sample.labels["partition"])
-                kept[family.name][place] = sample.value
+                found.held[place] = sample.value
         return found
     return None
 

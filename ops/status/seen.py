@@ -1,9 +1,10 @@
 """Seen: all that there is to know of a flow from outside of its processes, before it is judged."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from flows.catalog import Flow
 from operators.connectors import recovery
@@ -11,9 +12,12 @@ from operators.connectors.delta.commits import Commit
 from operators.connectors.delta.look import Look, look
 from operators.connectors.delta.table import Fence, StorageUnavailableError
 from operators.event_time.frontier import Tracker
+from operators.records.tables import Table
 from ops.status.scraped import Place, Scraped
 from ops.stores import Store
 from ops.topics_now import Cluster
+
+_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True)
@@ -89,20 +93,24 @@ def see(flow: Flow, cluster: Cluster, store: Store | None, scraped: Scraped | No
 
     Raises sqlite3.Error of a store that cannot be read.
     """
-    looks, unreadable = [], []
     places = [
         (topic, partition)
         for topic in flow.topics
         if topic in cluster.topics
         for partition in cluster.topics[topic].partitions
     ]
-    for table in flow.tables:
+
+    def at(table: Table) -> Look | StorageUnavailableError | None:
         try:
-            found = look(flow.settings.delta_root, table, flow.name, places)
+            return look(flow.settings.delta_root, table, flow.name, places)
         except StorageUnavailableError as error:
-            unreadable.append(str(error))
-        else:
-            looks += [found] if found is not None else []
+            return error
+
+    # Each waits for storage that is away, as it would for one that is far.
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        found = list(pool.map(at, flow.tables))
+    looks = [each for each in found if isinstance(each, Look)]
+    unreadable = [str(each) for each in found if isinstance(each, StorageUnavailableError)]
     offsets: dict[Place, int] = {}
     states: dict[str, dict[str, Any]] = {}
     if store is not None:

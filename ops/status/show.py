@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ops.status.flow_status import (
+    END,
     CommitStatus,
     FlowStatus,
     Letters,
@@ -112,6 +113,8 @@ def _rate(flow: FlowStatus, now: datetime) -> str:
 
 
 def _mark(mark: Mark) -> str:
+    if mark.watermark == END:
+        return "at the end of all event time (MILLSTREAM_CLOSE_WINDOWS_AT_END)"
     text = "none yet" if mark.watermark is None else _time(mark.watermark)
     if mark.topic:
         text += f"; {mark.topic}/{mark.partition} is the furthest behind"

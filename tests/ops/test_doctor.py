@@ -5,15 +5,19 @@ import os
 import resource
 import shutil
 import time
+from datetime import timedelta
 from pathlib import Path
 
+import polars as pl
 import pyarrow.fs as pafs
 import pytest
 from confluent_kafka import Producer
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from deltalake.fs import DeltaStorageHandler
 
 from flows import settings as settings_
+from flows.streams import PAYMENTS
+from operators.connectors.delta import maintenance
 from ops import cli
 from ops.doctor import machine, servers
 from ops.doctor.checks import Check, Question, answers
@@ -199,6 +203,20 @@ def test_a_bucket(
         assert "can be written, listed and read" in machine.storage("s3://tables/root")
         files = pafs.PyFileSystem(DeltaStorageHandler("s3://tables/"))
         assert files.get_file_info(pafs.FileSelector("", recursive=True)) == []
+        # Tables there are maintained as those in folders are.
+        kept, name = (
+            pl.read_delta(str(read.folder / "tables/silver/payments")),
+            "silver/payments",
+        )
+        for row in range(3):
+            write_deltalake(
+                f"s3://tables/{name}", kept[row : row + 1].to_arrow(), mode="append"
+            )
+        rewritten = maintenance.compact("s3://tables", PAYMENTS.silver, 2**20)
+        assert (rewritten.removed, rewritten.added) == (3, 1)
+        assert maintenance.checkpoint("s3://tables", PAYMENTS.silver) == 3
+        assert len(maintenance.vacuum("s3://tables", PAYMENTS.silver, timedelta(0))) == 3
+        assert DeltaTable(f"s3://tables/{name}").to_pyarrow_table().num_rows == 3
 
 
 def test_tables_that_were_restored_or_are_behind(tampered: Field, examined) -> None:

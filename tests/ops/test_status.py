@@ -24,13 +24,14 @@ from ops.status import cli as status_cli
 from ops.status import problems as status_problems
 from ops.status.flow_status import FlowStatus, Status
 from ops.status.gather import gather, status_of
-from ops.status.scraped import Scraped
+from ops.status.scraped import Scraped, scrape
 from ops.status.seen import see
 from ops.status.show import screen
 from ops.stores import stores
 from ops.topics_now import Cluster, ask
 from tests.field.topic import Field, payments
 from tests.running import environment, wait_until
+from tests.servers import s3
 from tests.servers.ports import lasting_port
 
 AWAY = "127.0.0.1:9"
@@ -212,6 +213,26 @@ def test_many_small_files_go_as_it_says(tampered: Field, monkeypatch) -> None:
     assert not any("silver/payments has" in each for each in problems(tampered))
 
 
+def test_storage_that_is_away_or_a_table_that_cannot_be_read(
+    tampered: Field, monkeypatch
+) -> None:
+    (
+        tampered.folder / "tables/silver/payments/_delta_log/00000000000000000001.json"
+    ).write_text("{")
+    flow = payments_of(look(tampered, store="state/payments"))
+    assert "silver/payments" in flow.problems[0].problem
+    assert flow.problems[0].to_do.startswith("Are its files there")
+    assert {"bronze/payments", "gold/late"} - {each.table for each in flow.tables} == {
+        "gold/late"
+    }
+    for name, value in s3.storage_env(9).items():
+        monkeypatch.setenv(name, value)
+    flow = payments_of(look(tampered, DELTA_ROOT="s3://away/tables"))
+    assert (flow.tables, flow.lag) == ([], 0)
+    assert "; nor can 8 other tables be read" in flow.problems[0].problem
+    assert flow.problems[0].to_do.startswith("Is the bucket there")
+
+
 def test_no_store_where_one_was_named(tampered: Field) -> None:
     (tampered.folder / "empty").mkdir()
     (problem,) = look(tampered, store="empty").problems
@@ -284,16 +305,19 @@ def test_what_is_to_be_read_is_read_when_it_is_started_as_it_says(tampered: Fiel
         env=environment(tampered.settings | api | epochs),
     )  # fmt: skip
     try:
+        bronze = DeltaTable(str(tampered.folder / "tables/bronze/payments"))
 
-        def reads() -> bool:
-            flow = payments_of(look(tampered, metrics=f"localhost:{port}"))
-            return flow.lag == 0 and flow.metrics is not None
+        def has(rows: int) -> bool:
+            bronze.update_incremental()
+            return bronze.count() == rows
 
-        wait_until(reads)
+        wait_until(lambda: has(58))
         tampered.send(*payments(203, 204), partition=0)
-        wait_until(lambda: payments_of(look(tampered)).topics[0].position == {0: 37, 1: 23})
+        wait_until(lambda: has(60))
+        wait_until(lambda: scrape(f"localhost:{port}"))
         status = look(tampered, store="", metrics=f"localhost:{port}")
         flow = payments_of(status)
+        assert flow.lag == 0
         assert (flow.state, flow.metrics) == ("running", f"localhost:{port}")
         assert payments_of(look(tampered)).state == "running"
         assert flow.rate is not None

@@ -13,10 +13,14 @@ from confluent_kafka import Producer
 from deltalake import DeltaTable
 
 from flows import settings as settings_
+from flows.catalog import flows
 from flows.settings import Settings
 from flows.streams import CHARGEBACKS
 from ops import cli
 from ops.local import Stack
+from ops.status.flow_status import END
+from ops.status.gather import gather
+from ops.stores import stores
 from ops.verify import verify
 from tests import topics
 from tests.ops.reports import broken, spoil
@@ -56,6 +60,26 @@ def test_two_undisturbed_runs_balance(done: Settings) -> None:
     assert all(map(len, rows.values())), "every trouble came"
     matched = rows["gold/payment_outcomes"]["chargeback_id"].is_not_null().sum()
     assert 500 < matched < 800
+
+
+def test_their_status_is_that_both_have_read_all_to_the_end_of_event_time(
+    done: Settings,
+) -> None:
+    folder = Path(done.delta_root).parent
+    kept = stores([folder / "payments", folder / "chargebacks"])
+    found = {each.flow: each for each in gather(flows(done), kept, []).flows}
+    for name, reads in (("payments", [TOPIC]), ("chargebacks", [TOPIC, f"{TOPIC}.back"])):
+        flow = found[name]
+        assert (flow.state, flow.lag) == ("stopped", 0)
+        assert [topic.topic for topic in flow.topics] == reads
+        assert all(sum(topic.position.values()) > 700 for topic in flow.topics)
+        assert flow.mark is not None
+        assert flow.mark.watermark == END
+        assert flow.letters is not None
+        assert flow.letters.all == sum(each["all"] for each in flow.letters.codes.values()) > 0
+        assert [each for each in flow.problems if "refused" not in each.problem] == []
+    # It has neither tables nor a recovery store, nor has anybody run it.
+    assert found["alerts"].state == "never run"
 
 
 def test_without_the_flows_tables_nothing_is_said_of_them(copy: Settings) -> None:

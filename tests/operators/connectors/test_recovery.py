@@ -1,6 +1,9 @@
 """Against recovery stores that Bytewax itself has written."""
 
+import pickle
 import sqlite3
+import subprocess
+import sys
 from datetime import timedelta
 
 import bytewax.operators as op
@@ -216,3 +219,40 @@ def test_a_store_that_is_set_aside_is_whole_and_a_new_one_begins(tmp_path):
     assert run(tmp_path, ["a"]) == [("a", 1)]
     # What was set aside can be gone on with, under another name.
     assert run(aside, ["a", "a", "a"]) == [("a", 3)]
+
+
+def test_states_are_those_that_a_resume_begins_with(tmp_path):
+    assert recovery.states(tmp_path, ["gold/alerts"]) == {}
+    recovery.prepare(tmp_path)
+    run(tmp_path, ["a"])
+    (resume,) = {recovery._resume_epoch([tmp_path / "part-0.sqlite3"])}
+    with sqlite3.connect(tmp_path / "part-0.sqlite3") as store:
+        for epoch, number in ((resume - 2, 1), (resume - 1, 2), (resume, 3)):
+            store.execute(
+                "INSERT INTO snaps (step_id, state_key, snap_epoch, ser_change) "
+                "VALUES ('payments.tables', 'gold/alerts', ?, ?)",
+                (epoch, pickle.dumps({"number": number})),
+            )
+    store.close()
+    found = recovery.states(tmp_path, ["gold/alerts", "none"])
+    assert found == {"gold/alerts": {"number": 2}}
+    # What is no table's is left out: a state of another kind under the key.
+    assert recovery.states(tmp_path, ["a"]) == {}
+
+
+def test_a_store_is_in_use_while_a_process_holds_it(tmp_path):
+    assert not recovery.in_use(tmp_path)
+    holder = subprocess.Popen(
+        [sys.executable, "-c",
+         "import pathlib, sys; from operators.connectors import recovery; "
+         "recovery.hold(pathlib.Path(sys.argv[1])); print('held', flush=True); input()",
+         str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    assert recovery.in_use(tmp_path)
+    holder.communicate("\n")
+    assert not recovery.in_use(tmp_path)
+    # Looking holds nothing.
+    recovery.hold(tmp_path)

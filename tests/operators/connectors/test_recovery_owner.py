@@ -1,5 +1,7 @@
 """What a recovery store's states are of."""
 
+import pytest
+
 from operators.connectors import recovery, recovery_owner
 
 TOPICS = {"t": "cluster/id"}
@@ -38,3 +40,25 @@ def test_a_store_that_is_put_aside_meanwhile_is_not_made_by_looking(tmp_path, mo
         patched.setattr(recovery_owner.sqlite3, "connect", late)
         assert recovery_owner.changed(tmp_path, {"a": "2"}) == {}
     assert not list(tmp_path.glob("part-*"))
+
+
+def test_whose_a_store_is_is_told_where_there_is_one(tmp_path, monkeypatch):
+    assert recovery_owner.owner(tmp_path) is None
+    recovery.prepare(tmp_path)
+    assert recovery_owner.owner(tmp_path) is None
+    recovery_owner.claim(tmp_path, "f", TOPICS)
+    assert recovery_owner.owner(tmp_path) == "f"
+    connect = recovery_owner.sqlite3.connect
+
+    def late(*args, **kwargs):
+        for file in tmp_path.glob("part-*"):
+            file.unlink()
+        return connect(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recovery_owner.sqlite3, "connect", late)
+        assert recovery_owner.owner(tmp_path) is None
+    assert not list(tmp_path.glob("part-*"))
+    (tmp_path / "part-0.sqlite3").write_text("this is a text, and no store")
+    with pytest.raises(recovery_owner.OtherOwnerError, match="is no recovery store"):
+        recovery_owner.owner(tmp_path)
