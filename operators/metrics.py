@@ -12,6 +12,10 @@ from prometheus_client import Counter, Gauge, Histogram
 
 RECORDS: Final = Counter("millstream_records", "Records consumed.", ["topic", "partition"])
 REJECTS: Final = Counter("millstream_rejects", "Records refused.", ["stage", "code"])
+WARNED: Final = Counter(
+    "millstream_contract_warnings", "Good records that break a check of severity warn.",
+    ["topic", "code"],
+)  # fmt: skip
 DUPLICATES: Final = Counter("millstream_duplicates", "Records seen before.")
 DEDUP_REFILLED: Final = Counter(
     "millstream_dedup_refilled_ids", "Ids given back to a Redis that had lost them."

@@ -1,8 +1,9 @@
 """A contract's checks on columns: which rows are good, and why the others are not."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import polars as pl
 
@@ -15,6 +16,10 @@ _MOST_KNOWN: Final = 30_000
 
 Holds: TypeAlias = pl.Expr | Callable[[int], pl.Expr]
 """True, false, or null; or that as a function of how far in µs an event may be ahead."""
+
+
+Severity = Literal["warn", "quarantine", "stop"]
+"""What becomes of a row that breaks a check: it is counted, refused, or the flow ends."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,20 @@ class Check:
     rule: str
     holds: Holds | Matches
     nullable: bool = False
+    severity: Severity = "quarantine"
+
+
+class Checked(NamedTuple):
+    """A Boolean for each row, true if it is good; why the others are not; broken warnings.
+
+    For each bad row there is one Refusal of stage "contract": its code is that of the first check
+    broken, its message names them all. `warned` counts the rows that break a check of severity
+    warn by its code; they are good for all that.
+    """
+
+    good: pl.Series
+    refusals: list[Refusal]
+    warned: Counter[str]
 
 
 def bytes_of(name: str, least: int, most: int) -> pl.Expr:
@@ -104,25 +123,25 @@ class Contract:
         frame: pl.DataFrame,
         kafka_timestamp_ms: pl.Series,
         future_bound_us: int = FUTURE_BOUND_US,
-    ) -> tuple[pl.Series, list[Refusal]]:
+    ) -> Checked:
         """Check each row of `frame`.
 
         `kafka_timestamp_ms` has the records' broker or producer time in ms since 1970, Int64, a
         row for each; negative or null where it is unknown. An event may be at most
         `future_bound_us` µs ahead of it.
-
-        Returns a Boolean for each row, true if it is good, and for each bad row one Refusal of
-        stage "contract": its code is that of the first check broken, its message names them all.
         """
-        holds = [*self._plain(future_bound_us), *self._matching(frame)]
-        if not holds:
-            return pl.repeat(value=True, n=frame.height, eager=True), []
+        every = [*self._plain(future_bound_us), *self._matching(frame)]
+        holds = [each for each in every if each[0].severity != "warn"]
         timed = frame.hstack([kafka_timestamp_ms.cast(pl.Int64).alias(_TIMESTAMP)])
+        warns = [each for each in every if each[0].severity == "warn"]
+        if not holds:
+            all_good = pl.repeat(value=True, n=frame.height, eager=True)
+            return Checked(all_good, [], _broken(timed, warns))
         # Here and below in this thread: a batch is too small to hand over to another.
         all_hold = pl.all_horizontal(each for _, each in holds).fill_null(value=False)
         good = timed.select_seq(good=all_hold).to_series()
         if good.all():
-            return good, []
+            return Checked(good, [], _broken(timed, warns))
         bad = (~good).arg_true()
         holds.sort(key=lambda each: self.checks.index(each[0]))
         results = timed[bad].select_seq(
@@ -132,7 +151,7 @@ class Contract:
             _refusal(row, [c for (c, _), held in zip(holds, held_all, strict=True) if not held])
             for row, held_all in zip(bad.to_list(), results.rows(), strict=True)
         ]
-        return good, refusals
+        return Checked(good, refusals, _broken(timed.filter(good), warns))
 
     def _plain(self, bound: int) -> list[tuple[Check, pl.Expr]]:
         """Return the checks that are no patterns as expressions; null does not hold."""
@@ -162,6 +181,21 @@ class Contract:
         return found
 
 
+def _broken(rows: pl.DataFrame, holds: Sequence[tuple[Check, pl.Expr]]) -> Counter[str]:
+    """Return how many rows break checks, by their codes; of one code each row counts once."""
+    codes: dict[str, list[pl.Expr]] = {}
+    for check, each in holds:
+        codes.setdefault(check.code, []).append(each)
+    if not codes:
+        return Counter()
+    found = rows.select_seq(
+        (~pl.all_horizontal(each).fill_null(value=False)).sum().alias(code)
+        for code, each in codes.items()
+    )
+    return Counter({code: found[code][0] for code in codes if found[code][0]})
+
+
 def _refusal(row: int, broken: list[Check]) -> Refusal:
     message = "; ".join(f"{check.fields}: {check.rule}" for check in broken)
-    return Refusal(row, "contract", broken[0].code, message)
+    stops = any(check.severity == "stop" for check in broken)
+    return Refusal(row, "contract", broken[0].code, message, stops=stops)

@@ -15,6 +15,7 @@ from operators.columns.expressions import one_row
 from operators.contracts.contract import (
     Check,
     Contract,
+    Severity,
     bytes_of,
     one_of,
     pattern,
@@ -38,7 +39,8 @@ class Stated(BaseModel):
 
     `bytes` and `range` are [least, most], inclusive; `time` is [from, to]; `pattern` has to match
     the whole text; `where` is SQL over the record. A null holds where the schema allows it, but
-    for `where`, which must be true. `says` are other words for it.
+    for `where`, which must be true. `says` are other words for it. `severity` is what becomes of
+    records that break it: a warn lets them pass and counts them, a stop ends the flow.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -52,6 +54,7 @@ class Stated(BaseModel):
     time: tuple[date, date] | None = None
     where: str | None = None
     says: str | None = None
+    severity: Severity = "quarantine"
 
     @model_validator(mode="before")
     @classmethod
@@ -153,7 +156,11 @@ def _checks(stated: Stated, fields: Mapping[str, tuple[str, bool]]) -> Iterator[
         read = condition.meta.root_names()
         _refuse_unknown(read, fields)
         yield Check(
-            stated.code, ", ".join(dict.fromkeys(read)), stated.says or stated.where, condition
+            stated.code,
+            ", ".join(dict.fromkeys(read)),
+            stated.says or stated.where,
+            condition,
+            severity=stated.severity,
         )
         return
     _refuse_unknown(stated.fields, fields)
@@ -161,7 +168,8 @@ def _checks(stated: Stated, fields: Mapping[str, tuple[str, bool]]) -> Iterator[
         kind, nullable = fields[name]
         words, made = _made(stated, name, kind)
         rule = f"{words}, or null" if nullable else words
-        yield Check(stated.code, name, stated.says or rule, made, nullable=nullable)
+        said = stated.says or rule
+        yield Check(stated.code, name, said, made, nullable=nullable, severity=stated.severity)
 
 
 def _refuse_unknown(names: list[str], fields: Mapping[str, Any]) -> None:

@@ -21,6 +21,11 @@ class Refusal:
     code: str
     message: str
     schema_id: str | None = None
+    stops: bool = False
+
+
+class BrokenContractError(KnownError):
+    """A record breaks what the contract says no record may."""
 
 
 class TooManyRejectsError(KnownError):

@@ -13,12 +13,13 @@ from bytewax.dataflow import Stream, operator
 from operators import metrics
 from operators.avro import Decoder
 from operators.columns.frames import taken
+from operators.contracts.contract import Checked
 from operators.records.batches import Batch, RawBatch
 from operators.records.raw import coordinates, refused
-from operators.records.rejects import Breaker, Refusal
+from operators.records.rejects import Breaker, BrokenContractError, Refusal
 
-Contract = Callable[[pl.DataFrame, pl.Series], tuple[pl.Series, list[Refusal]]]
-"""Maps (decoded rows, their Kafka timestamps in ms) to (mask of good rows, refusals)."""
+Contract = Callable[[pl.DataFrame, pl.Series], Checked]
+"""Checks (decoded rows, their Kafka timestamps in ms)."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,10 @@ class DecodeOut:
 def decode_batches(
     raws: list[RawBatch], decoder: Decoder, contract: Contract
 ) -> list[Batch | pl.DataFrame]:
-    """Return a batch for each raw batch, and a frame of rejects if there are any."""
+    """Return a batch for each raw batch, and a frame of rejects if there are any.
+
+    Raises BrokenContractError for a record that breaks a check of severity stop.
+    """
     # One call each for all partitions that this activation brings.
     decoded = decoder.decode(
         list(chain.from_iterable(raw.values for raw in raws)),
@@ -40,7 +44,9 @@ def decode_batches(
         pl.concat(raw.columns["value"] for raw in raws),
     )
     stamps = np.concatenate([raw.timestamps for raw in raws])[decoded.rows]
-    good, broken = contract(decoded.frame, pl.Series(stamps))
+    good, broken, warned = contract(decoded.frame, pl.Series(stamps))
+    for code, count in warned.items():
+        metrics.WARNED.labels(raws[0].progress.topic, code).inc(count)
     frame, rows = decoded.in_order(good if broken else None)
     places = pl.DataFrame(coordinates(raws))
     if len(rows) < places.height:
@@ -57,9 +63,22 @@ def decode_batches(
         *(replace(each, row=int(decoded.rows[each.row])) for each in broken),
     ]
     if refusals:
+        _stop(raws, refusals)
         refusals.sort(key=lambda refusal: refusal.row)
         result.append(refused(raws, refusals))
     return result
+
+
+def _stop(raws: list[RawBatch], refusals: list[Refusal]) -> None:
+    found = next((each for each in refusals if each.stops), None)
+    if found is None:
+        return
+    topic, partition, offset, _ = (column[found.row] for column in coordinates(raws))
+    raise BrokenContractError(
+        f"record {topic}/{partition}/{offset} breaks {found.code} of its contract, whose severity "
+        f"is stop: {found.message}; mend what wrote it and deal with the record, or make the "
+        "severity quarantine, and start again"
+    )
 
 
 @operator
@@ -68,7 +87,8 @@ def decode(
 ) -> DecodeOut:
     """Decode Avro and check the contract.
 
-    Every record is in exactly one of the two streams. Raises TooManyRejectsError, and
+    Every record is in exactly one of the two streams. Raises TooManyRejectsError,
+    BrokenContractError, and
     whatever the decoder's schema look-up raises when its registry is away.
     """
 

@@ -89,7 +89,7 @@ def past_of_file(path: Path) -> Past:
     """
     payments = read_payments(path, labelled=False)
     stream, total = PAYMENTS, payments.height
-    good, _ = load_contract(stream.record).check(
+    good, *_ = load_contract(stream.record).check(
         payments.select(*stream.fields), payments["event_time"].dt.timestamp("ms")
     )
     payments = payments.filter(good)

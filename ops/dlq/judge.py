@@ -1,6 +1,7 @@
 """Judging rejects by today's schemas and contract: what would become of each if it came again."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -14,6 +15,7 @@ from flows.pipeline import micros
 from flows.streams import Stream
 from operators.avro import Decoder, Lookup
 from operators.contracts import load_contract
+from operators.contracts.contract import Checked
 from operators.records.batches import Batch, Progress, RawBatch
 from operators.steps.decode import decode_batches
 from ops.dlq.quarantine import PLACE
@@ -36,8 +38,14 @@ def judge_of(stream: Stream, lookup: Lookup) -> Judge:
     """Return what judges a stream's rejects as its flow would today."""
     own = settings_.declared(stream)
     decoder = Decoder(schemas.latest(stream.record), lookup)
-    check = load_contract(stream.record).check
-    contract = partial(check, future_bound_us=micros(own.future_bound))
+    check = partial(
+        load_contract(stream.record).check, future_bound_us=micros(own.future_bound)
+    )
+
+    def contract(frame: pl.DataFrame, timestamps: pl.Series) -> Checked:
+        found = check(frame, timestamps)
+        # It is judged and not read: no flow has to end.
+        return found._replace(refusals=[replace(each, stops=False) for each in found.refusals])
 
     def judge(rows: pl.DataFrame) -> pl.DataFrame:
         judged = [pl.DataFrame(schema=JUDGED)]

@@ -11,8 +11,8 @@ import schemas
 from flows.streams import Stream
 from operators.columns.expressions import one_row
 from operators.contracts import Contract, load_contract
+from operators.contracts.contract import Checked
 from operators.contracts.files import Stated, field_kinds, load_checks
-from operators.records.rejects import Refusal
 from operators.records.tables import TIME
 from ops.simulate.params import Delivery
 from ops.simulate.simulation import Simulation, deliver
@@ -125,7 +125,7 @@ class Declared:
             raise ValueError(f"{self._id} is too short to tell {n:,} events apart")
         made = self._drawn(given, rng)
         for _ in range(_TRIES):
-            good, refusals = self._check(made)
+            good, refusals, _ = self._check(made)
             if not refusals:
                 return made
             again = self._drawn(given.filter(~good), rng)
@@ -143,10 +143,11 @@ class Declared:
         """
         everywhere = np.full(len(sample), NUMBER["contract"], np.int8)
         found = []
-        for check in self._checks:
+        # One that stops the flow is no trouble to be made.
+        for check in (each for each in self._checks if each.severity != "stop"):
             for values in self._candidates(check, sample, rng):
                 breach = Breach(values, check.code)
-                _, refusals = self._check(break_contract(sample, everywhere, [breach])[0])
+                _, refusals, _ = self._check(break_contract(sample, everywhere, [breach])[0])
                 if [each.code for each in refusals] == [check.code] * len(sample):
                     found.append(breach)
         return found
@@ -177,7 +178,7 @@ class Declared:
             ]
         )
 
-    def _check(self, events: pl.DataFrame) -> tuple[pl.Series, list[Refusal]]:
+    def _check(self, events: pl.DataFrame) -> Checked:
         return self._contract.check(
             events, pl.Series([None], dtype=pl.Int64).new_from_index(0, len(events))
         )
