@@ -17,6 +17,7 @@ from flows.settings import PREFIX
 from operators.connectors.kafka.client import headers_of, read_to_end
 from operators.records.quarantine import ATTEMPTS_HEADER
 from ops import cli
+from ops.dlq import cli as dlq_cli
 from ops.local import Stack
 from tests.field.test_rule_statuses import state
 from tests.field.topic import Field, payment
@@ -295,7 +296,7 @@ def test_a_registry_that_is_away_is_said_and_what_the_record_tells_without_it_is
     told: Told, printed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"{PREFIX}SCHEMA_REGISTRY", "http://127.0.0.1:9")
-    cli.dlq_cli._lookup.cache_clear()
+    dlq_cli._lookup.cache_clear()
     try:
         lines = {each["code"]: each["sample"] for each in told("summary")}
         found = told(f"show {lines['malformed']}")
@@ -303,4 +304,4 @@ def test_a_registry_that_is_away_is_said_and_what_the_record_tells_without_it_is
         assert "could not be had: schema registry http://127.0.0.1:9" in found["broken"]["why"]
         assert "schema registry http://127.0.0.1:9" in printed("list --contains x", 1)
     finally:
-        cli.dlq_cli._lookup.cache_clear()
+        dlq_cli._lookup.cache_clear()
