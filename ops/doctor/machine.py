@@ -16,6 +16,7 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable, write_deltalake
 from deltalake.fs import DeltaStorageHandler
 
+from operators.connectors.delta.look import HURRIED
 from operators.connectors.delta.paths import local_folder
 from operators.connectors.delta.table import unavailable
 from operators.errors import KnownError
@@ -109,11 +110,11 @@ def storage(root: str, room: int = ROOM) -> str:
     rows = pa.table({"tried": [1]})
     try:
         try:
-            write_deltalake(where, rows)
-            write_deltalake(where, rows, mode="append")
-            found = DeltaTable(where).to_pyarrow_table().num_rows
+            for _ in range(2):
+                write_deltalake(where, rows, mode="append", storage_options=HURRIED)
+            found = DeltaTable(where, storage_options=HURRIED).to_pyarrow_table().num_rows
         finally:
-            files = pafs.PyFileSystem(DeltaStorageHandler(where))
+            files = pafs.PyFileSystem(DeltaStorageHandler(where, HURRIED))
             for each in files.get_file_info(pafs.FileSelector("", recursive=True)):
                 if each.is_file:
                     files.delete_file(each.path)

@@ -17,7 +17,7 @@ from ops.status.scraped import Place, Scraped
 from ops.stores import Store
 from ops.topics_now import Cluster
 
-_AT_ONCE: Final = 8
+_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True)

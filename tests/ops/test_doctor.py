@@ -6,6 +6,7 @@ import resource
 import shutil
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -186,6 +187,14 @@ def test_folders_that_cannot_be_written_to(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_storage_that_is_away_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.storage_env(9).items():
+        monkeypatch.setenv(name, value)
+    (found,) = answers([Question("storage", partial(machine.storage, "s3://away/tables"))])
+    assert found.state == "wrong"
+    assert found.to_do.startswith("Is the bucket there")
 
 
 def test_a_bucket(

@@ -15,6 +15,9 @@ from operators.connectors.delta.table import Fence, reaching
 from operators.event_time.frontier import Frontier
 from operators.records.tables import Table
 
+HURRIED: Final = {"max_retries": "2", "retry_timeout": "5s", "connect_timeout": "3s"}
+"""Options of an object store for who waits at a screen: by default a minute may go by."""
+
 _FEW: Final = 10
 _TIMES: Final = ("event_time", "window_end", "kafka_timestamp")
 
@@ -73,9 +76,9 @@ def look(
     """Look at a table; None if it is not there. Raises StorageUnavailableError."""
     uri = table_uri(root, table.name)
     with reaching(uri):
-        if not DeltaTable.is_deltatable(uri):
+        if not DeltaTable.is_deltatable(uri, HURRIED):
             return None
-        handle = DeltaTable(uri)
+        handle = DeltaTable(uri, storage_options=HURRIED)
         found = newest_commits(handle, commits)
         told = {name for each in found if each.flow == flow for name in each.fence}
         known = [*Fence.told(flow, told).partitions, *partitions]
