@@ -305,3 +305,17 @@ def test_a_registry_that_is_away_is_said_and_what_the_record_tells_without_it_is
         assert "schema registry http://127.0.0.1:9" in printed("list --contains x", 1)
     finally:
         dlq_cli._lookup.cache_clear()
+
+
+def test_a_registry_is_asked_for_schemas_and_at_once_for_those_that_it_lacks(
+    field: Field, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}SCHEMA_REGISTRY", field.stack.registry_url)
+    dlq_cli._lookup.cache_clear()
+    try:
+        lines = {each["code"]: each["sample"] for each in told("summary")}
+        assert told(f"show {lines['malformed']}")["record"]["currency"] == "EUR"
+        unknown = told(f"show {lines['unknown_schema']}")
+        assert unknown["broken"]["why"].startswith("there is no schema with the id ")
+    finally:
+        dlq_cli._lookup.cache_clear()
