@@ -36,7 +36,7 @@ class Topic:
 class Cluster:
     """Those of the topics asked for that are there; `why` says why nothing is known."""
 
-    servers: str
+    servers: str = ""
     topics: dict[str, Topic] = field(default_factory=dict)
     why: str | None = None
     groups: dict[str, dict[tuple[str, int], int]] = field(default_factory=dict)

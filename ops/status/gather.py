@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -37,19 +38,17 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def gather(flows: Sequence[Flow], stores: Sequence[Store], metrics: Iterable[str]) -> Status:
     """Look at everything once; raises sqlite3.Error of a recovery store that cannot be read."""
-    names = {topic for flow in flows for topic in flow.topics}
+    owned = {each.flow: each for each in stores if each.flow is not None}
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        scraping = pool.map(scrape, metrics)
-        groups = {flow.group: flow.topics for flow in flows}
-        cluster = ask(flows[0].settings.kafka, names, groups)
-        scraped = {each.flow: each for each in scraping if each is not None}
-        owned = {each.flow: each for each in stores if each.flow is not None}
+        scraped = {each.flow: each for each in pool.map(scrape, metrics) if each is not None}
         seen = list(
             pool.map(
-                lambda flow: see(flow, cluster, owned.get(flow.name), scraped.get(flow.name)),
-                flows,
+                lambda flow: see(flow, owned.get(flow.name), scraped.get(flow.name)), flows
             )
         )
+    topics = {topic for flow in flows for topic in flow.topics}
+    cluster = ask(flows[0].settings.kafka, topics, {flow.group: flow.topics for flow in flows})
+    seen = [replace(each, cluster=cluster) for each in seen]
     now = datetime.now(UTC)
     found = [status_of(each, now) for each in seen]
     return Status(now, cluster.servers, cluster.why, found, of_all(cluster, stores, found))

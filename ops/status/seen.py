@@ -29,13 +29,13 @@ class Seen:
     """
 
     flow: Flow
-    cluster: Cluster
     looks: list[Look]
     unreadable: list[str]
     store: Store | None = None
     scraped: Scraped | None = None
     offsets: Mapping[Place, int] = field(default_factory=dict)
     states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    cluster: Cluster = field(default_factory=Cluster)
 
     @cached_property
     def commits(self) -> list[tuple[Look, Commit]]:
@@ -88,21 +88,23 @@ class Seen:
         }
 
 
-def see(flow: Flow, cluster: Cluster, store: Store | None, scraped: Scraped | None) -> Seen:
-    """Look at a flow's tables and recovery store.
+def see(flow: Flow, store: Store | None, scraped: Scraped | None) -> Seen:
+    """Look at a flow's recovery store, and then at its tables, which are never behind that.
 
-    Raises sqlite3.Error of a store that cannot be read.
+    The brokers are to be asked behind it: by then topics reach as far as tables do. Raises
+    sqlite3.Error of a store that cannot be read.
     """
-    places = [
-        (topic, partition)
-        for topic in flow.topics
-        if topic in cluster.topics
-        for partition in cluster.topics[topic].partitions
-    ]
+    offsets: dict[Place, int] = {}
+    states: dict[str, dict[str, Any]] = {}
+    if store is not None:
+        for topic in flow.topics:
+            known = recovery.offsets(store.directory, topic)
+            offsets |= {(topic, p): at for p, at in known.items() if at is not None}
+        states = recovery.states(store.directory, [each.name for each in flow.tables])
 
     def at(table: Table) -> Look | StorageUnavailableError | None:
         try:
-            return look(flow.settings.delta_root, table, flow.name, places)
+            return look(flow.settings.delta_root, table, flow.name, list(offsets))
         except StorageUnavailableError as error:
             return error
 
@@ -111,11 +113,4 @@ def see(flow: Flow, cluster: Cluster, store: Store | None, scraped: Scraped | No
         found = list(pool.map(at, flow.tables))
     looks = [each for each in found if isinstance(each, Look)]
     unreadable = [str(each) for each in found if isinstance(each, StorageUnavailableError)]
-    offsets: dict[Place, int] = {}
-    states: dict[str, dict[str, Any]] = {}
-    if store is not None:
-        for topic in flow.topics:
-            known = recovery.offsets(store.directory, topic)
-            offsets |= {(topic, p): at for p, at in known.items() if at is not None}
-        states = recovery.states(store.directory, [each.name for each in flow.tables])
-    return Seen(flow, cluster, looks, unreadable, store, scraped, offsets, states)
+    return Seen(flow, looks, unreadable, store, scraped, offsets, states)

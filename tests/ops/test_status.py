@@ -119,7 +119,7 @@ def problems(field: Field, *, cluster: Cluster | None = None, **changes) -> list
     if cluster is None:
         cluster = ask(flow.settings.kafka, flow.topics, {})
     (store,) = stores([field.folder / "state/payments"])
-    seen = replace(see(flow, cluster, store, None), **changes)
+    seen = replace(see(flow, store, None), cluster=cluster, **changes)
     status = status_of(seen, datetime.now(UTC))
     return [
         f"{each.problem} → {each.to_do}" for each in status.problems if "9%" not in each.problem
@@ -173,7 +173,7 @@ def test_no_commit_though_there_is_something_to_read(tampered: Field, runs: bool
     more = cluster_of(tampered, ends={0: 100, 1: 100})
     flow = flows(settings_.load(tampered.settings))[0]
     scraped = Scraped("payments", "here:1") if runs else None
-    seen = see(flow, more, None, scraped)
+    seen = replace(see(flow, None, scraped), cluster=more)
     later = datetime.now(UTC) + timedelta(minutes=7)
     found = [each.problem + each.to_do for each in status_of(seen, later).problems]
     (problem,) = (each for each in found if "no commit for" in each)

@@ -8,7 +8,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from operators.connectors.delta.accounts import recorded
-from operators.connectors.delta.commits import Commit, newest_commits
+from operators.connectors.delta.commits import Commit, newest_commits, newest_fence
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query
 from operators.connectors.delta.table import Fence, reaching
@@ -18,7 +18,7 @@ from operators.records.tables import Table
 HURRIED: Final = {"max_retries": "2", "retry_timeout": "5s", "connect_timeout": "3s"}
 """Options of an object store for who waits at a screen: by default a minute may go by."""
 
-_FEW: Final = 10
+_FEW: Final = 20
 _TIMES: Final = ("event_time", "window_end", "kafka_timestamp")
 
 
@@ -81,6 +81,8 @@ def look(
         handle = DeltaTable(uri, storage_options=HURRIED)
         found = newest_commits(handle, commits)
         told = {name for each in found if each.flow == flow for name in each.fence}
+        # Maintenance may have committed more often since than the flow.
+        told = told or {*(newest_fence(handle, flow) or ())}
         known = [*Fence.told(flow, told).partitions, *partitions]
         frontier = recorded(handle, Fence(flow, sorted(set(known))))
         files = pl.DataFrame(handle.get_add_actions(flatten=True))

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 
 from operators.connectors.delta import maintenance
 from operators.connectors.delta.look import look
@@ -41,6 +42,17 @@ def test_it_has_what_the_flow_told_without_knowing_its_partitions(root):
     panes = look(root, PANES, "f", [])
     assert panes is not None
     assert panes.newest == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=50)
+
+
+def test_it_has_that_also_behind_much_maintenance(root):
+    table = DeltaTable(f"{root}/{ROWS.name}")
+    for number in range(20):
+        table.alter.set_table_properties({"delta.checkpointInterval": f"{50 + number}"})
+    found = look(root, ROWS, "f", [])
+    assert found is not None
+    assert not any(each.rows for each in found.commits)
+    assert found.frontier.offsets == {("t", 0): 5}
+    assert found.written is not None
 
 
 def test_small_files_are_those_that_could_be_put_together(root):
