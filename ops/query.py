@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import sys
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -17,7 +17,10 @@ from flows.streams import STREAMS, all_tables
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
 from operators.records.tables import Table as Declared
+from ops.dlq.tables import AUDIT, REPLAYS
 from ops.newest import newest_rows
+
+_TABLES: Final = (*all_tables(), REPLAYS, AUDIT)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -27,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
         help="run SQL on the tables",
         description="Run one SQL query (DataFusion's dialect) on the tables under "
         "MILLSTREAM_DELTA_ROOT, a_table for a/table: "
-        + ", ".join(_name(table) for table in all_tables())
+        + ", ".join(_name(table) for table in _TABLES)
         + ". Those of windows have the newest revision of each, all of them are in "
         "…_revisions.",
     )
@@ -55,7 +58,7 @@ def query(root: str, sql: str) -> pl.DataFrame:
         if each.is_session(name)
     }
     found = False
-    for table in all_tables():
+    for table in _TABLES:
         uri = table_uri(root, table.name)
         if not DeltaTable.is_deltatable(uri):
             continue

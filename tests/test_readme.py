@@ -20,7 +20,7 @@ from operators.steps.windows import WindowOut, aggregate
 from operators.windows import agg, sliding
 from ops import cli
 from ops.demo import PARTITIONS
-from ops.dlq.replays import AUDIT, REPLAYS
+from ops.dlq.tables import AUDIT, REPLAYS
 from ops.simulate import Params, simulate
 
 ROOT = Path(__file__).parents[1]

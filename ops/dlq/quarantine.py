@@ -14,11 +14,9 @@ from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
 from operators.records.fingerprints import KIND, fingerprint, kind_of
 from operators.records.tables import COORDINATES
+from ops.dlq.tables import REPLAYS
 
 PLACE: Final = ("source_topic", "source_partition", "source_offset")
-
-REPLAYS: Final = "ops/replays"
-"""The table that says which records were sent again."""
 
 _SQL_TYPES: Final[Mapping[Any, str]] = {pl.String: "VARCHAR", pl.Int32: "INT"}
 
@@ -111,7 +109,7 @@ def open_quarantines(root: str, names: Iterable[str] | None) -> list[Quarantine]
     Raises QuarantineError if none is.
     """
     streams = [each for each in STREAMS if names is None or each.name in names]
-    sent = table_uri(root, REPLAYS)
+    sent = table_uri(root, REPLAYS.name)
     replays = DeltaTable(sent) if DeltaTable.is_deltatable(sent) else None
     found = []
     for stream in streams:

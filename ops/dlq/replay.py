@@ -23,8 +23,9 @@ from ops.dlq.filters import Filters
 from ops.dlq.judge import JUDGED, judge_of
 from ops.dlq.quarantine import PLACE, Quarantine, quoted, with_fingerprints
 from ops.dlq.records import COLUMNS, RECORD, Sought, matching
-from ops.dlq.replays import REPLAYS, Replays
+from ops.dlq.replays import Replays
 from ops.dlq.sending import Sender
+from ops.dlq.tables import REPLAYS
 
 GOOD: Final = "silver"
 _TIMEOUT: Final = 30.0

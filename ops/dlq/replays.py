@@ -20,35 +20,9 @@ from operators.connectors.delta.durability import sync_commit, sync_table
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
 from operators.connectors.delta.table import open_table
-from operators.records.tables import COORDINATES, STAMPS, TIME, Table
+from operators.records.tables import STAMPS, Table
 from ops.dlq.quarantine import PLACE, QuarantineError
-from ops.dlq.quarantine import REPLAYS as REPLAYS_NAME
-
-REPLAYS: Final = Table(
-    REPLAYS_NAME,
-    {
-        "replay": pl.String(),
-        "stream": pl.String(),
-        **COORDINATES,
-        "fingerprint": pl.String(),
-        "sent_behind": pl.Int64(),
-    },
-)
-"""A row per reject that is sent again: it is in its partition at `sent_behind` or later."""
-
-AUDIT: Final = Table(
-    "ops/audit",
-    {
-        "action": pl.String(),
-        "replay": pl.String(),
-        "who": pl.String(),
-        "at": TIME,
-        "filter": pl.String(),
-        "records": pl.Int64(),
-        "why": pl.String(),
-    },
-)
-"""A row per action: a replay that is about to claim, as `BEGUN`, and one that has sent all."""
+from ops.dlq.tables import AUDIT, REPLAYS
 
 BEGUN: Final = "replay"
 DONE: Final = "replayed"

@@ -21,6 +21,7 @@ from ops.dlq import cli as dlq_cli
 from ops.dlq.quarantine import QuarantineError
 from ops.dlq.sending import ORIGIN_HEADER, REPLAY_HEADER, Sender
 from ops.local import Stack
+from ops.query import query
 from ops.verify import verify
 from tests.field.topic import Field, payment
 from tests.ops.reports import broken
@@ -154,6 +155,8 @@ def test_what_is_good_by_now_is_in_silver_once_whatever_kills_the_replay(
     origins = sent(field)
     assert len(origins) == len({*origins}) == 18
     assert told("replay", "--send")["finished"] == []
+    sql = "SELECT count(DISTINCT replay) AS n FROM ops_audit JOIN ops_replays USING (replay)"
+    assert query(str(field.folder / "tables"), sql)["n"].to_list() == [1]
     audit = field.table("ops/audit").select("action", "replay", "records", "why")
     assert audit.sort("action").rows() == [
         ("replay", name, 18, "a schema was late"), ("replayed", name, 18, None)
