@@ -1,7 +1,9 @@
 """Features by terminal in a topic keyed by card: exact, whatever happens to the flow."""
 
+import json
 import math
 import random
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -9,10 +11,16 @@ import polars as pl
 import pytest
 
 from flows import settings as settings_
+from flows.connecting import rules_of
+from flows.streams import PAYMENTS
+from ops.backtest.past import past_of_silver
+from ops.backtest.run import Side
+from ops.backtest.run import run as backtest
 from ops.verify import verify
+from tests.compare import read_topic
 from tests.field.topic import NOON, Field, payment
 from tests.ops.reports import broken
-from tests.running import wait_until
+from tests.running import Flow, wait_until
 
 PARTITIONS = 3
 LAG = timedelta(seconds=90)
@@ -55,6 +63,21 @@ cases:
       - {after: 5m, card_id: f}
       - {after: 6m30s, card_id: g}
     alerts: [7]
+"""
+
+
+OTHER = """\
+id: other
+version: 1
+description: What needs no feature.
+severity: low
+when: amount_minor > 9000
+score: "1"
+reason: "much"
+cases:
+  - name: much
+    payments: [{amount_minor: 9001}]
+    alerts: [1]
 """
 
 
@@ -167,4 +190,96 @@ def test_two_workers_and_a_kill_change_nothing_and_nobody_waits_longer_than_is_s
     assert wrong(silver) == []
     alerts = local.table("gold/alerts")
     assert alerts.height == silver.filter(pl.col("terminal_cards_1h") >= 5).height
-    assert broken(verify(settings_.load(local.settings))) == []
+    settings = settings_.load(local.settings)
+    assert broken(verify(settings)) == []
+    # History has what was decided then: a backtest finds what the flow has found.
+    stream = settings.stream(PAYMENTS)
+    side = Side(stream, rules_of(stream, settings))
+    past = past_of_silver(settings.delta_root, stream, local.topic, None)
+    outcome = backtest(past, [side], None, 30_000_000, 0, 2**62)
+    assert len(outcome.hits[0]["crowd"].rows) == alerts.height
+    assert len(outcome.events.day) == 1_400
+
+
+def test_one_that_is_added_and_taken_away_and_a_state_that_is_lost(
+    local: Field, rules: Path
+) -> None:
+    luck = random.Random(4)
+    feature, rule = rules / "features" / "terminal_cards_1h.yaml", rules / "crowd.yaml"
+    feature.unlink()
+    rule.rename(rules / "other.yaml").write_text(OTHER)
+    local.settings |= {
+        "MILLSTREAM_RULES": str(rules),
+        "MILLSTREAM_STOP_AT_END": "true",
+    }
+    local.create(PARTITIONS)
+
+    def run(*, crash: bool = False) -> str:
+        at = "operators.connectors.delta.sink.sync_commit:kill" if crash else ""
+        flow = Flow("payments", local.settings, local.folder / "state", at=at)
+        assert (flow.wait() != 0) == crash, flow.said()
+        assert "Traceback" not in flow.said()
+        return flow.said().rpartition("flow of Millstream")[2]
+
+    def not_compared() -> dict[str, int]:
+        report = verify(settings_.load(local.settings))
+        assert broken(report) == []
+        return {check.name: check.deleted for check in report.checks if check.deleted}
+
+    send(local, made(0, 400, luck))
+    run()
+    assert "woken_at" not in local.table("silver/payments").columns
+    feature.write_text(DISTINCT)
+    rule.write_text(RULE)
+    send(local, made(400, 700, luck))
+    said = run()
+    assert "feature terminal_cards_1h by another key of payments is new" in said
+    assert "state is made anew" in said
+    older = pl.col("terminal_cards_1h").is_null()
+    silver = local.table("silver/payments")
+    assert silver.filter(older).height == 400
+    assert {(p, o) for p, o, *_ in wrong(silver)} == {
+        (p, o) for p, o in silver.filter(older)["source_partition", "source_offset"].rows()
+    }
+    name = "silver/payments' features are what the payments before make them"
+    assert not_compared()[name] > 0
+
+    # Some tables have the epoch that the kill ends, and no store is left to say which.
+    send(local, made(700, 1_000, luck))
+    run(crash=True)
+    shutil.rmtree(local.folder / "state" / "payments")
+    run()
+    silver = local.table("silver/payments")
+    assert silver.height == 1_000
+    assert len(wrong(silver)) == 400
+    # The epoch that the tables may lack was made again, as if there had always been the feature.
+    alerts = local.table("gold/alerts").join(
+        silver.filter(~older), on=["source_partition", "source_offset"], how="semi"
+    )
+    assert alerts.height == silver.filter(pl.col("terminal_cards_1h") >= 5).height
+    assert not_compared()[name] > 0
+    # The flow that sends alerts alone reads the topic by itself, and comes to the same.
+    alone = {"ALERTS_TOPIC": f"{local.topic}.alone"}
+    assert local.flow("alerts", **alone).wait() == 0
+    sent = read_topic(settings_.load(local.settings), alone["ALERTS_TOPIC"])["value"]
+    ids = {json.loads(value)["alert_id"] for value in sent}
+    assert set(alerts["alert_id"]) <= ids
+    # What it holds is nowhere else.
+    feature.write_text(
+        DISTINCT.replace("1h\n", "2h\n", 1).replace("horizon: 1h", "horizon: 2h")
+    )
+    feature.rename(rules / "features" / "terminal_cards_2h.yaml")
+    rule.write_text(RULE.replace("1h", "2h").replace("version: 1", "version: 2"))
+    flow = local.flow("alerts", **alone)
+    assert flow.wait() == 1
+    (line,) = (each for each in flow.said().splitlines() if each.startswith("millstream: "))
+    assert "feature terminal_cards_2h by another key of payments is new" in line
+    assert "empty recovery directory" in line
+
+    (rules / "features" / "terminal_cards_2h.yaml").unlink()
+    rule.unlink()
+    send(local, made(1_000, 1_010, luck))
+    assert "feature terminal_cards_1h by another key of payments is gone" in run()
+    silver = local.table("silver/payments")
+    assert silver.filter(older).height == 410
+    assert name not in not_compared()
