@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import bytewax.operators as op
 import polars as pl
@@ -20,6 +20,9 @@ from operators.records.batches import Batch
 from operators.state.event_time_buffer import HASH, PARTITION
 from operators.steps.routing import Routed, add_rows, to_all_groups
 from operators.steps.snapshots import KeyedStates, SnapshotLogic, write_shards
+
+_FEWER: Final = 4
+"""How many of the flow's key groups one of this step stands for."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,8 @@ def hold(
     default lag is `bound`, in µs, and a minute; `name` begins the steps' names.
     """
     requests = Requests(features.questions, bound)
+    # Each group costs something of its own, and this is little of what a worker has to do.
+    groups = max(groups // _FEWER, 1)
     lag = requests.longest_lag
     keeping = KeyedStates(f"{name}panes", lambda: KeyGroup(features.questions, lag))
     asked = op.flat_map_batch(f"{name}ask", up, lambda batches: ask(batches, requests, groups))

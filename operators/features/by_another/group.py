@@ -9,7 +9,6 @@ import polars as pl
 
 from operators.columns.arrays import Int64s
 from operators.columns.frames import filtered, stacked
-from operators.columns.grouping import Sorted
 from operators.event_time.watermarks import FlowWatermark
 from operators.features.by_another.panes import VALUE, Panes
 from operators.features.by_another.requests import ASKED, ASKS, BASE, EVENT, FRESH, LAG, MARK
@@ -49,7 +48,7 @@ class KeyGroup(Composite):
         self._passed = NO_WATERMARK
         self._waiting = [EventTimeBuffer() for _ in questions]
         self._panes: list[dict[Kept, Panes]] = [
-            {kept: Panes(_folds(kept, parts)) for kept, parts in each.keeps.items()}
+            {kept: Panes(kept.pane, _folds(kept, parts)) for kept, parts in each.keeps.items()}
             for each in questions
         ]
 
@@ -88,15 +87,20 @@ class KeyGroup(Composite):
                     waiting.add(filtered(asked, pl.Series(~known)))
                     asked = filtered(asked, pl.Series(known))
                 due.append(asked)
-            some = [each for each in due if each is not None and each.height]
+            for panes in self._panes[number].values():
+                panes.close(current)
+            some = [frame for frame in due if frame is not None and frame.height]
             if some:
                 answers.append(Answer(number, self._answer(number, stacked(some))))
-            for kept, panes in self._panes[number].items():
-                spans = self._questions[number].kept_for(kept)
-                if current != NO_WATERMARK:
-                    oldest = min(span.oldest(current, self._longest_lag) for span in spans)
-                    panes.forget(oldest)
+            if current != NO_WATERMARK:
+                self._forget(number, current)
         return answers
+
+    def _forget(self, number: int, watermark: int) -> None:
+        """Forget what nobody asks for who still waits, or is of a partition at the watermark."""
+        for kept, panes in self._panes[number].items():
+            spans = self._questions[number].kept_for(kept)
+            panes.forget(min(span.oldest(watermark, self._longest_lag) for span in spans))
 
     def _take(self, number: int, rows: pl.DataFrame) -> pl.DataFrame:
         """Count events in their panes; return what is asked for them."""
@@ -137,21 +141,22 @@ class KeyGroup(Composite):
 
     def _answer(self, number: int, asked: pl.DataFrame) -> pl.DataFrame:
         question = self._questions[number]
-        rows = Sorted.by(asked[HASH].to_numpy())
-        base, lags, marks = (asked[name].to_numpy()[rows.order] for name in (BASE, LAG, MARK))
-        back = np.empty_like(rows.order)
-        back[rows.order] = np.arange(len(back))
+        # In order what is looked for is found in a fraction of the time.
+        order = np.argsort(asked[HASH].to_numpy())
+        keys, base, lags, marks = (asked[n].to_numpy()[order] for n in (HASH, BASE, LAG, MARK))
         names = question.answers
         found = []
         for span, kept in question.spans.items():
             begin, end = span.range(base, lags, marks)
             for each, parts in kept.items():
-                made = self._panes[number][each].ask(rows, [*map(ask, parts)], begin, end)
+                panes = self._panes[number][each]
+                made = panes.ask([*map(ask, parts)], keys, begin, end)
                 found += [
-                    pl.Series(names[span, part], values[back])
+                    pl.Series(names[span, part], values)
                     for part, values in zip(parts, made, strict=True)
                 ]
-        return pl.DataFrame([asked[PARTITION], asked[OFFSET], asked[MARK], *found])
+        marked = [pl.Series(n, asked[n].to_numpy()[order]) for n in (PARTITION, OFFSET, MARK)]
+        return pl.DataFrame([*marked, *found])
 
     def head(self) -> dict[str, Any]:
         """Return what is no row, for recovery; freezes the flow's watermark."""

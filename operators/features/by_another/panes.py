@@ -1,168 +1,113 @@
 """Panes: what the events of each key came to in spans of time that do not overlap."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
-from operators.columns.grouping import Sorted, distinct
-from operators.columns.ranges import repeats
+from operators.columns.arrays import Int64s, UInt64s
+from operators.columns.grouping import differs
+from operators.features.by_another.closed import Closed, Run
 from operators.records.batches import NO_WATERMARK
-from operators.state.folds import NONE, Answers, Ask, Index, Ranges
-from operators.state.shards import Rows, gather, span_of_shard
+from operators.state.folds import Ask
+from operators.state.shards import Rows, gather, of_shard, span_of_shard
 
-# The second and the third run are merged into the one before them when they have more rows than
-# this, and than that part of it.
-_RUN_ROWS = 8_192, 1_024
-_RUN_PARTS: Final = 4, 8
+_ROOM: Final = 16_384
 
 START: Final = "start"
 VALUE: Final = "value"
 
 
-@dataclass(slots=True)
-class _Run:
-    """Rows sorted by (key, start), and by value where values are told apart: parallel arrays."""
-
-    keys: UInt64s
-    starts: Int64s
-    new: Bools
-    columns: dict[str, Int64s]
-
-    def __len__(self) -> int:
-        return len(self.keys)
-
-    def pick(self, rows: Indices | slice) -> "_Run":
-        columns = {name: each[rows] for name, each in self.columns.items()}
-        return _Run(self.keys[rows], self.starts[rows], self.new[rows], columns)
-
-    def of(self, keys: UInt64s) -> tuple[Int64s, Indices]:
-        """Return (position in `keys`, position here) of the rows of the sorted `keys`."""
-        low = np.searchsorted(self.keys, keys, "left")
-        at, step = repeats(np.searchsorted(self.keys, keys, "right") - low)
-        return at, low[at] + step
-
-
 class Panes:
     """A row for each key and pane, or for each value that it has there.
 
-    Rows only ever add up: what comes later for a pane that has a row is a row of its own until
-    no snapshot tells them apart. So of what changes the snapshot has the change alone.
+    What comes is put aside as it is. When panes close, which is seldom, what is of them is put in
+    order, and only of closed ones anything is asked. Rows only ever add up: what comes for a pane
+    that has a row is a row of its own until no snapshot tells them apart, so that a snapshot has
+    of what changes the change alone.
     """
 
-    def __init__(self, folds: Mapping[str, np.ufunc]) -> None:
-        """`folds` are the columns, and how two rows' values make one; {VALUE: …} tells apart."""
-        self._folds = dict(folds)
+    def __init__(self, pane: int, folds: Mapping[str, np.ufunc]) -> None:
+        """`pane` is its length in µs; `folds` are the columns, and how two rows' values make one.
+
+        With a column VALUE there is a row for each value, and no other column.
+        """
+        self._pane, self._folds = pane, dict(folds)
         self._apart = VALUE in self._folds
         self._before = NO_WATERMARK
-        self._runs = [self._empty() for _ in range(1 + len(_RUN_ROWS))]
+        self._closed = Closed(pane, self._empty(), VALUE if self._apart else None)
+        self._open: list[Run] = []
+        self._size = self._combined_size = 0
+        self._oldest = 2**62
 
-    def _empty(self) -> _Run:
+    def _empty(self) -> Run:
         none = np.empty(0, np.int64)
         columns = dict.fromkeys(self._folds, none)
-        return _Run(np.empty(0, np.uint64), none, np.empty(0, bool), columns)
+        return Run(np.empty(0, np.uint64), none, np.empty(0, bool), columns)
 
     def __len__(self) -> int:
-        return sum(map(len, self._runs))
+        return len(self._closed.run) + self._size
 
     def add(self, keys: UInt64s, starts: Int64s, columns: Mapping[str, Int64s]) -> None:
         """Take n events by their keys' hashes and the starts of their panes in µs."""
-        if len(keys) == 0:
-            return
-        run = _Run(keys, starts, np.ones(len(keys), bool), dict(columns))
-        order = np.argsort(keys, kind="stable")
-        runs = self._runs
-        runs[-1] = self._merged(runs[-1], self._combined(self._in_order(run.pick(order))))
-        for at in range(len(runs) - 1, 0, -1):
-            before = len(runs[at - 1])
-            if len(runs[at]) > max(_RUN_ROWS[at - 1], before // _RUN_PARTS[at - 1]):
-                runs[at - 1] = self._merged(runs[at - 1], runs[at])
-                runs[at] = self._empty()
+        if len(keys):
+            self._put(Run(keys, starts, np.ones(len(keys), bool), dict(columns)))
+            if self._size > 2 * self._combined_size + _ROOM:
+                self._open = [self._combined(Run.joined(self._open))]
+                self._size = self._combined_size = len(self._open[0])
+
+    def _put(self, run: Run) -> None:
+        self._open.append(run)
+        self._size += len(run)
+        self._oldest = min(self._oldest, int(run.starts.min()))
 
     def forget(self, before: int) -> None:
-        """Let go of panes that start before a time in µs, when it is cheap."""
+        """Let go of panes that start before a time in µs, when others are closed."""
         self._before = max(before, self._before)
 
-    def _merged(self, one: _Run, other: _Run) -> _Run:
-        columns = {
-            name: np.concatenate((each, other.columns[name]))
-            for name, each in one.columns.items()
-        }
-        both = _Run(
-            np.concatenate((one.keys, other.keys)),
-            np.concatenate((one.starts, other.starts)),
-            np.concatenate((one.new, other.new)),
-            columns,
-        )
-        kept = np.flatnonzero(both.starts >= self._before)
-        # Timsort finds that there are two sorted runs of keys, and merges them in one pass.
-        order = kept[np.argsort(both.keys[kept], kind="stable")]
-        return self._combined(self._in_order(both.pick(order)))
+    def close(self, watermark: int) -> None:
+        """Let panes that end at a watermark in µs, or before, be closed."""
+        end = watermark // self._pane * self._pane
+        if self._oldest >= end:
+            return
+        rows = self._combined(Run.joined(self._open))
+        over = rows.starts < end
+        self._open, self._size, self._oldest = [], 0, 2**62
+        if not over.all():
+            self._put(rows.pick(np.flatnonzero(~over)))
+        self._combined_size = self._size
+        self._closed.add(rows.pick(np.flatnonzero(over)), self._before)
 
-    def _in_order(self, run: _Run) -> _Run:
-        """Return rows that are sorted by key sorted by start and value as well."""
-        same = run.keys[1:] == run.keys[:-1]
-        back = run.starts[1:] < run.starts[:-1]
-        if self._apart:
-            values = run.columns[VALUE]
-            back |= (run.starts[1:] == run.starts[:-1]) & (values[1:] < values[:-1])
-        wrong = distinct(run.keys[1:][same & back])
-        if len(wrong) == 0:
-            return run
-        low, high = np.searchsorted(run.keys, wrong), np.searchsorted(run.keys, wrong, "right")
-        at, step = repeats(high - low)
-        places = low[at] + step
-        by = [run.starts[places], run.keys[places]]
-        by = [run.columns[VALUE][places], *by] if self._apart else by
-        order = np.arange(len(run))
-        order[places] = places[np.lexsort(by)]
-        return run.pick(order)
-
-    def _combined(self, run: _Run) -> _Run:
-        """Return a row for all those of a key and a pane that no snapshot tells apart."""
-        if len(run) == 0:
-            return run
-        first = np.ones(len(run), bool)
-        first[1:] = (run.keys[1:] != run.keys[:-1]) | (run.starts[1:] != run.starts[:-1])
-        if self._apart:
-            # A value that is there already brings nothing.
-            first[1:] |= run.columns[VALUE][1:] != run.columns[VALUE][:-1]
-        else:
-            first[1:] |= run.new[1:] != run.new[:-1]
+    def _combined(self, run: Run) -> Run:
+        """Return rows by (key, start): one for those of a pane that no snapshot tells apart."""
+        by = [run.new, run.starts, run.keys]
+        by = [run.new, run.columns[VALUE], *by[1:]] if self._apart else by
+        run = run.pick(np.lexsort(by))
+        first = differs(run.keys) | differs(run.starts)
+        # A value that is there already brings nothing.
+        first |= differs(run.columns[VALUE] if self._apart else run.new.view(np.int8))
         if first.all():
             return run
         at = np.flatnonzero(first)
         made = run.pick(at)
-        for name, fold in self._folds.items():
-            if name != VALUE:
-                made.columns[name] = fold.reduceat(run.columns[name], at)
+        if not self._apart:
+            made.columns = {
+                name: fold.reduceat(run.columns[name], at) for name, fold in self._folds.items()
+            }
         return made
 
     def ask(
-        self, rows: Sorted, asks: Sequence[Ask], begin: Int64s, end: Int64s
+        self, asks: Sequence[Ask], keys: UInt64s, begin: Int64s, end: Int64s
     ) -> list[Int64s]:
-        """Return what is asked of each sorted position's panes in [begin, end), shape (n,) each.
+        """Return what is asked of the closed panes of n keys in [begin, end), shape (n,) each.
 
         All asks are of horizon 0 and none is inclusive.
         """
-        answers, empty = Answers(asks, len(begin)), True
-        begin = np.minimum(begin, end)
-        for run in self._runs:
-            codes, found = run.of(rows.keys)
-            if len(codes) == 0:
-                continue
-            empty = False
-            starts = run.starts[found]
-            index = Index(codes, starts, rows.runs, end - 1, [begin - 1])
-            high = index.at_most(end - 1)
-            low = np.minimum(index.at_most(begin - 1), high)
-            ranges = Ranges({name: each[found] for name, each in run.columns.items()})
-            answers.take(ranges, slice(None), [low], high)
-        if empty:
-            return [np.full(len(begin), NONE if ask.fold == "max" else 0) for ask in asks]
-        return answers.all({})
+        return self._closed.ask(asks, keys, begin, end)
+
+    @property
+    def _runs(self) -> list[Run]:
+        return [self._closed.run, *self._open]
 
     @property
     def changed(self) -> int:
@@ -179,9 +124,11 @@ class Panes:
 
     def shard(self, shard: int) -> dict[str, bytes]:
         """Return all rows of a shard."""
-        return self._builtins([run.pick(span_of_shard(run.keys, shard)) for run in self._runs])
+        closed = self._closed.run
+        some = [run.pick(np.flatnonzero(of_shard(run.keys, shard))) for run in self._open]
+        return self._builtins([closed.pick(span_of_shard(closed.keys, shard)), *some])
 
-    def _builtins(self, runs: Sequence[_Run]) -> dict[str, bytes]:
+    def _builtins(self, runs: Sequence[Run]) -> dict[str, bytes]:
         return {
             "key": b"".join(run.keys.tobytes() for run in runs),
             START: b"".join(run.starts.tobytes() for run in runs),
@@ -202,9 +149,9 @@ class Panes:
         columns = dict.fromkeys(self._folds, np.int64)
         rows = gather(found, {"key": np.uint64, START: np.int64, **columns})
         made = {name: rows[name] for name in self._folds}
-        run = _Run(rows["key"], rows[START], rows["changed"], made)
-        # What was forgotten may be in an old entry.
-        kept = np.flatnonzero(run.starts >= self._before)
-        order = kept[np.argsort(run.keys[kept], kind="stable")]
-        whole = self._combined(self._in_order(run.pick(order)))
-        self._runs = [whole, *(self._empty() for _ in _RUN_ROWS)]
+        run = Run(rows["key"], rows[START], rows["changed"], made)
+        # What was forgotten may be in an old entry. All are closed anew.
+        kept = run.pick(np.flatnonzero(run.starts >= self._before))
+        if len(kept):
+            self._put(self._combined(kept))
+            self._combined_size = self._size

@@ -111,8 +111,8 @@ epochs = st.dictionaries(
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    """Merge runs often."""
-    monkeypatch.setattr(panes, "_RUN_ROWS", (6, 2))
+    """Make few of many rows often."""
+    monkeypatch.setattr(panes, "_ROOM", 2)
 
 
 class Flow:
