@@ -8,6 +8,7 @@ import numpy as np
 
 from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
 from operators.columns.grouping import differs
+from operators.columns.ranges import repeats
 from operators.records.batches import NO_WATERMARK
 from operators.state.folds import Ask, Ranges, exclusive
 
@@ -139,11 +140,22 @@ class Closed:
         if ask.fold == "sum":
             sums = self._ranges.sums(ask.column)
             return sums[high] - sums[low]
+        return self._first(begin, low, high)
+
+    def _first(self, begin: Int64s, low: Int64s, high: Int64s) -> Int64s:
+        """Return how many rows in [low, high) have a value that was last there before `begin`."""
+        sizes = high - low
+        begins = np.unique(begin).tolist()
+        lacking = sum(one not in self._counts for one in begins)
+        if int(sizes.sum()) < lacking * len(self.run):
+            at, step = repeats(sizes)
+            first = self._previous[low[at] + step] < begin[at]
+            return np.bincount(at[first], minlength=len(low))
         found = np.zeros(len(low), np.int64)
-        for one in np.unique(begin).tolist():
+        for one in begins:
             mine = begin == one
-            counts = self._counts.get(one)
-            if counts is None:
-                counts = self._counts[one] = exclusive(self._previous < one)
+            if one not in self._counts:
+                self._counts[one] = exclusive(self._previous < one)
+            counts = self._counts[one]
             found[mine] = counts[high[mine]] - counts[low[mine]]
         return found
