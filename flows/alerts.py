@@ -36,7 +36,7 @@ def build(
     Payments that are refused or repeated go nowhere here: the payments flow keeps them.
     """
     flow = Dataflow("alerts")
-    records = read(flow, source, payments, parts, settings)
+    records = read(flow, source, payments, parts, settings, settings.key_groups)
     send(records, payments, topic_sink, dlq=None, alerts=settings.alerts_topic)
     return flow
 

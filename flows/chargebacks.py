@@ -55,8 +55,11 @@ def build(
     progress). Payments that are refused or repeated go nowhere here: the payments flow keeps them.
     """
     flow, own = Dataflow("chargebacks"), settings.of(CHARGEBACKS)
-    paid = read(flow, payments[0], PAYMENTS, payments[1], settings, "payments_")
-    charged = read(flow, chargebacks[0], CHARGEBACKS, chargebacks[1], own, "chargebacks_")
+    groups = settings.key_groups
+    paid = read(flow, payments[0], PAYMENTS, payments[1], settings, groups, "payments_")
+    charged = read(
+        flow, chargebacks[0], CHARGEBACKS, chargebacks[1], own, groups, "chargebacks_"
+    )
     join = outcomes_of(settings)
     joined = interval_join(
         "outcomes", paid.good, charged.good, join, partitions, settings.key_groups

@@ -24,7 +24,7 @@ from flows.pipeline import Parts, micros
 from flows.registry import open_registry
 from flows.reporting import report, say
 from flows.settings import Settings
-from flows.sources import open_source
+from flows.sources import abreast, open_source
 from flows.starting import (
     changed_definitions,
     define,
@@ -169,7 +169,7 @@ class Ends:
 
     def source(self, stream: Stream, tables: DeltaSink | None, *, hurried: bool) -> Source[Any]:
         """Return the source of a stream; one whose tables are its flow's own has its past too."""
-        own = self.settings.of(stream)
+        own = abreast(self.settings.of(stream), stream)
         return open_source(
             self.settings,
             own,

@@ -18,6 +18,7 @@ from operators.windows import Intake
 _WINDOW: Final = "window "
 _AGGREGATE: Final = "aggregate "
 _FEATURE: Final = "feature "
+_BY_ANOTHER: Final = " by another key of "
 _GROUPS: Final = "key groups"
 _BEHIND: Final = {
     "window": "whose table is then filled from the beginning",
@@ -37,10 +38,13 @@ def definitions(
     Two texts are equal where a state of one is a state of the other. A flow has features of all
     `streams` that it reads, and windows of its `own`; some of what it keeps is `grouped` by key.
     """
+    grouped = grouped or any(stream.features.questions for stream in streams)
     found = {_GROUPS: str(settings.key_groups)} if grouped else {}
     for stream in streams:
-        texts = stream.features.definitions.items()
-        found |= {f"{_FEATURE}{name} of {stream.name}": text for name, text in texts}
+        others = {each.name for each in stream.features.by_another}
+        for name, text in stream.features.definitions.items():
+            of = _BY_ANOTHER if name in others else " of "
+            found[f"{_FEATURE}{name}{of}{stream.name}"] = text
     for name, each in own.windows.items() if own is not None else ():
         text = repr(replace(each, lateness=0, aggregates={}))
         found[_WINDOW + name] = f"version {Intake.VERSION}: {text}"
@@ -154,8 +158,11 @@ def refuse_or_set_aside(
                 f"{kind} another name, {_BEHIND[kind]}, or take the old definition back"
             )
     if not tables.can_warm():
-        # Only a state that has had features tells what it lacks, and only one that still has.
-        had = any(n.startswith(_FEATURE) and before.get(n, "") is not None for n in now)
+        # Only a state that has had features tells what it lacks, and only one that still has. What
+        # is held for features by another key is nowhere else.
+        had = not any(_BY_ANOTHER in name for name in before) and any(
+            n.startswith(_FEATURE) and before.get(n, "") is not None for n in now
+        )
         if had and all(name.startswith(_FEATURE) for name in before):
             return None
         raise StateChangedError(

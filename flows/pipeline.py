@@ -27,6 +27,7 @@ from operators.records.raw import ingested
 from operators.records.rejects import Breaker
 from operators.rules.rules import RuleSet
 from operators.rules.status import live
+from operators.steps.by_another import hold
 from operators.steps.decode import Contract, decode
 from operators.steps.dedup import DedupStore, dedup
 from operators.steps.features import features
@@ -59,9 +60,11 @@ class Records:
     """What `read` makes of a topic: the good records, and frames of the tables' columns.
 
     `all` are the good ones with those before them that only make state, as tables have them.
+    `bronze` are rows of the raw ones, if they had to be held as well.
     """
 
     raw: Flowing[RawBatch]
+    bronze: Flowing[pl.DataFrame] | None
     all: Flowing[Batch]
     good: Flowing[Batch]
     duplicates: Flowing[pl.DataFrame]
@@ -80,13 +83,18 @@ def read(
     stream: Stream,
     parts: Parts,
     own: StreamSettings,
+    groups: int,
     prefix: str = "",
+    *,
+    bronze: bool = False,
 ) -> Records:
     """Read a topic: decode, deduplicate, add features, evaluate the rules.
 
     The same records give the same in every flow, alerts with the same ids. What a source gives
     as columns are records of the past, which are decoded and told apart already. `prefix` sets
-    apart the steps of one flow's streams.
+    apart the steps of one flow's streams; `bronze` says that the raw records are wanted too.
+
+    Where features by another key hold records up, all that comes of these is held with them.
     """
     both = op.input(f"{prefix}kafka", flow, source)
     sides = op.branch(f"{prefix}raw", both, lambda item: isinstance(item, RawBatch))
@@ -98,19 +106,28 @@ def read(
     records = op.merge(f"{prefix}records", unique.firsts, past)
     idle = own.idle_timeout.total_seconds()
     bound = parts.bounds or Bounds(micros(own.out_of_orderness))
-    if not stream.features:
+    if not stream.features.of_partitions:
         every = watermarks(f"{prefix}watermarks", records, bound, idle)
     else:
         make = partial(stream.features.make, bound)
         every = features(f"{prefix}features", records, make, idle)
+    asides = {"rejects": decoded.rejects, "duplicates": unique.duplicates}
+    if stream.features.questions:
+        if bronze:
+            asides["bronze"] = op.flat_map_batch(f"{prefix}bronze", raw, _bronze)
+        held = hold(
+            prefix, every, stream.features, bound, groups, own.topic, stream.columns, asides
+        )
+        every, asides = held.batches, dict(held.asides)
     good = op.filter(f"{prefix}good", every, lambda batch: not batch.progress.past)
-    alerts, rejects = None, decoded.rejects
+    alerts, rejects = None, asides["rejects"]
     if parts.rules is not None:
         detected = detect(f"{prefix}rules", good, parts.rules)
         alerts = op.map(f"{prefix}since", detected.alerts, partial(_behind, parts.since))
-        rejects = op.merge(f"{prefix}rejects", decoded.rejects, detected.rejects)
+        rejects = op.merge(f"{prefix}rejects", rejects, detected.rejects)
     kept = op.map(f"{prefix}quarantined", rejects, partial(quarantined, stream.name))
-    return Records(raw, every, good, unique.duplicates, kept, alerts)
+    held_bronze = asides.get("bronze")
+    return Records(raw, held_bronze, every, good, asides["duplicates"], kept, alerts)
 
 
 def _behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.DataFrame:
@@ -160,7 +177,7 @@ def build(
     """
     own = settings.of(stream)
     flow = Dataflow(stream.name)
-    records = read(flow, source, stream, parts, own)
+    records = read(flow, source, stream, parts, own, settings.key_groups, bronze=True)
     # Steps run in the order in which they are made: alerts go out before windows are worked on.
     dlq, *others = topics(stream, own)
     send(records, stream, topic_sink, dlq=dlq, alerts=others[0] if others else None)
@@ -168,7 +185,10 @@ def build(
         name: window(name, records.all, each, settings.key_groups, stream.late_by)
         for name, each in stream.windowed(micros(own.allowed_lateness)).items()
     }
-    rows = {stream.bronze.name: op.flat_map_batch("bronze", records.raw, _bronze)}
+    bronze = records.bronze
+    if bronze is None:
+        bronze = op.flat_map_batch("bronze", records.raw, _bronze)
+    rows = {stream.bronze.name: bronze}
     rows |= kept(records, stream)
     if windows:
         rows[stream.late.name] = op.merge("late", *(each.late for each in windows.values()))

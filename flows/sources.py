@@ -1,7 +1,7 @@
 """Sources: a topic as a flow reads it, checked against what the flow's tables hold of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -28,10 +28,21 @@ from operators.event_time.frontier import Frontier, joining_floors
 
 # With few records a batch costs as much as with many, and the cores are others' too.
 _UNHURRIED_SECONDS: Final = 0.5
+_ABREAST: Final = timedelta(minutes=1)
 # For lag tools alone, so nobody waits long.
 _FINISH_SECONDS: Final = 3.0
 # Of another source, of the topics that are written to, of group offsets, and while it starts.
 _OTHER_CLIENTS: Final = 8
+
+
+def abreast(own: StreamSettings, stream: Stream) -> StreamSettings:
+    """Return the settings as a stream's partitions are read by them.
+
+    Where features by another key have to be waited for, what is read ahead of the others is held.
+    """
+    if not stream.features.questions:
+        return own
+    return own.model_copy(update={"alignment": min(own.alignment, _ABREAST)})
 
 
 def open_source(

@@ -12,7 +12,17 @@ import schemas
 from flows.streams.columns import record_columns
 from flows.streams.settings import StreamSettings
 from flows.streams.upkeep import Upkeep
-from operators.features import Coded, Feature, Features, Former, Source, load_features
+from operators.columns.frames import stacked
+from operators.features import (
+    WOKEN,
+    Coded,
+    Feature,
+    Features,
+    Former,
+    Source,
+    WholeFeatures,
+    load_features,
+)
 from operators.records.quarantine import QUARANTINE_COLUMNS
 from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
@@ -96,7 +106,7 @@ class Stream:
     def taken(self) -> set[str]:
         """The columns of silver that no feature as data may be: neither a field's nor one's."""
         coded = {name for code in self.coded for name in code.columns}
-        return {"watermark", "event_date", *STAMPS, *coded}
+        return {"watermark", WOKEN, "event_date", *STAMPS, *coded}
 
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is that of the stream's own rules."""
@@ -133,6 +143,7 @@ class Stream:
             "kafka_timestamp": TIME,
             **self.fields,
             "watermark": TIME,
+            **self.features.marks,
             **self.features.columns,
         }
 
@@ -254,7 +265,12 @@ class Stream:
     def _features(self) -> Callable[[pl.DataFrame], pl.DataFrame]:
         if not self.features:
             return lambda frame: frame.with_columns(watermark=pl.lit(None, TIME))
-        return self.features.make(30_000_000).advance
+        if not self.features.questions:
+            return self.features.make(30_000_000).advance
+        whole = WholeFeatures(self.features, 30_000_000, 1, self.columns)
+        return lambda frame: stacked(
+            made for _, made in [*whole.advance(0, frame), *whole.end()]
+        )
 
 
 def _example(name: str, avro: Any) -> Any:

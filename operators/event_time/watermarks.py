@@ -166,10 +166,12 @@ class FlowWatermark:
     an epoch is replayed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, flushed: bool = False) -> None:
+        """With all partitions idle it stands still; or, `flushed`, goes on to the largest one."""
         self._seen: dict[int, Progress] = {}
         self._floors: dict[int, int] = {}
         self._entry = NO_WATERMARK
+        self._flushed = flushed
 
     def observe(self, progress: Progress) -> None:
         """Take a partition's newest progress, before any of its rows are judged.
@@ -227,6 +229,9 @@ class FlowWatermark:
     def freeze(self) -> dict[str, Any]:
         """Lift the idle partitions' floors and return the state; call at snapshots only."""
         awake = [self._of(p) for p in self._seen.values() if not p.idle]
+        if self._flushed and not awake:
+            # None is left to wait for.
+            awake = [max(map(self._of, self._seen.values()), default=NO_WATERMARK)]
         if awake and self._complete:
             for partition, progress in self._seen.items():
                 if progress.idle:
@@ -240,9 +245,9 @@ class FlowWatermark:
         }
 
     @classmethod
-    def thaw(cls, state: Mapping[str, Any]) -> Self:
+    def thaw(cls, state: Mapping[str, Any], *, flushed: bool = False) -> Self:
         """Resume from a frozen state; no partition is idle until it is judged so again."""
-        flow = cls()
+        flow = cls(flushed=flushed)
         for topic, partition, partitions, watermark in state["seen"]:
             flow.observe(Progress(topic, partition, partitions, watermark=watermark))
         flow._floors.update(state["floors"])

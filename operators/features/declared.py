@@ -8,10 +8,12 @@ from typing import Final, get_args
 import polars as pl
 
 from operators.event_time.watermarks import Bounds
+from operators.features.by_another import WOKEN, Question, as_stated, questions
 from operators.features.compiled import Compiled, Layout
 from operators.features.feature import Aggregate, Feature, Source
 from operators.features.keeps import Former, Keeps, history_of, totals_of
 from operators.features.partition import Coded, PartitionFeatures
+from operators.records.tables import TIME
 
 _ORDER: Final = {name: at for at, name in enumerate(get_args(Aggregate))}
 
@@ -53,13 +55,37 @@ class Features:
         """All that are data, in the order of their columns."""
         return [*in_order(self.stated), *in_order(self.added)]
 
+    @property
+    def by_another(self) -> list[Feature]:
+        """Those that are by another key than the topic's."""
+        return [each for each in self.all_stated if each.by[0] != self.source.key]
+
+    @property
+    def _own(self) -> list[Feature]:
+        return [each for each in self.all_stated if each.by[0] == self.source.key]
+
+    @property
+    def of_partitions(self) -> bool:
+        """Whether there are any that a partition's own events make."""
+        return bool(self._own or self.coded)
+
+    @cached_property
+    def questions(self) -> tuple[Question, ...]:
+        """What those by another key ask of its key groups."""
+        return questions(self.by_another, self.source)
+
+    @property
+    def marks(self) -> dict[str, pl.DataType]:
+        """What is kept of each event besides, so that it can be judged again as it was."""
+        return {WOKEN: TIME} if self.questions else {}
+
     @cached_property
     def _compiled(self) -> list[Compiled]:
-        return [Compiled.of(each, self.source) for each in self.all_stated]
+        return [Compiled.of(each, self.source) for each in self._own]
 
     @cached_property
     def _layouts(self) -> list[Layout]:
-        by = dict.fromkeys(each.by for each in self.all_stated)
+        by = dict.fromkeys(each.by for each in self._own)
         # Code is of the stream's key.
         first = [(self.source.key,)] if self.coded else []
         return [Layout.of(each, self._compiled) for each in dict.fromkeys([*first, *by])]
@@ -75,7 +101,8 @@ class Features:
     @cached_property
     def definitions(self) -> dict[str, str]:
         """What each is, by name: a changed one has another text."""
-        stated = {each.name: f"{each.version}: {each.definition}" for each in self.all_stated}
+        stated = {each.name: f"{each.version}: {each.definition}" for each in self._own}
+        stated |= {each.name: f"{each.version}: {as_stated(each)}" for each in self.by_another}
         return stated | {each.name: f"{each.version}: code" for each in self.coded}
 
     @cached_property
@@ -96,10 +123,12 @@ class Features:
             needs[code.name] = {
                 f"{totals_of([self.source.key])}: {code.name} {code.version}": 0
             }
-        return Keeps(self.definitions, needs, self.former)
+        others = {each.name for each in self.by_another}
+        own = {n: text for n, text in self.definitions.items() if n not in others}
+        return Keeps(own, needs, self.former)
 
     def make(self, out_of_orderness: int | Bounds) -> PartitionFeatures:
-        """Return what works them out for a partition; the watermark's bound is in µs."""
+        """Return what works out a partition's own; the watermark's bound is in µs."""
         return PartitionFeatures(
             out_of_orderness, self._compiled, self._layouts, self.coded, self.keeps
         )

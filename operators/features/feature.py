@@ -46,6 +46,20 @@ class Source:
     key: str
 
 
+PANES: Final = tuple(
+    size * 1_000_000 for size in (1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400)
+)
+"""How long in µs the panes may be that a horizon is cut into."""
+
+_FEWEST, _MOST = 10, 120
+
+
+def pane_of(horizon: int) -> int:
+    """Return how long the panes of a horizon are, in µs: the longest that it has ten or more of."""
+    fitting = [size for size in PANES if horizon % size == 0 and horizon >= _FEWEST * size]
+    return max(fitting, default=PANES[0])
+
+
 class Feature(BaseModel):
     """A column, as a function of the earlier events of the same key in the same partition.
 
@@ -57,6 +71,9 @@ class Feature(BaseModel):
 
     `inclusive` tells whether the present event is one of them. Unless stated it is within a
     horizon and else not, and never for the times.
+
+    Where `by` begins with another column, the events of all partitions count, as of the event's
+    time less a `lag`: see `by_another`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,6 +87,7 @@ class Feature(BaseModel):
     where: str | None = None
     horizon: str | None = None
     kept: str | None = None
+    lag: str | None = None
     inclusive: bool | None = None
 
     @field_validator("by", mode="before")
@@ -77,7 +95,7 @@ class Feature(BaseModel):
     def _one_column(cls, given: Any) -> Any:
         return (given,) if isinstance(given, str) else given
 
-    @field_validator("horizon", "kept")
+    @field_validator("horizon", "kept", "lag")
     @classmethod
     def _time(cls, given: str | None) -> str | None:
         if given is not None:
@@ -121,6 +139,16 @@ class Feature(BaseModel):
         return _micros(self.kept) if self.kept else self.horizon_us
 
     @property
+    def lag_us(self) -> int | None:
+        """The lag in µs if one is stated."""
+        return _micros(self.lag) if self.lag else None
+
+    @property
+    def pane_us(self) -> int:
+        """How long a pane of the horizon is, in µs."""
+        return pane_of(self.horizon_us)
+
+    @property
     def includes_itself(self) -> bool:
         """Whether the present event is one of those that count."""
         if self.inclusive is not None:
@@ -153,13 +181,10 @@ class Feature(BaseModel):
         """Return what is wrong with it for a stream's events: the field and the reason."""
         found: list[tuple[str, str]] = []
         if self.by[0] != source.key:
+            found += self._problems_of_another(source.key)
+        elif self.lag is not None:
             found.append(
-                (
-                    "by",
-                    f"begins with {self.by[0]}, not with {source.key}, the key by which the "
-                    "topic's records are spread: only what has one key is in one partition, whose "
-                    "order is fixed",
-                )
+                ("lag", f"is for features by another key than {source.key}, the topic's")
             )
         for name in self.by:
             dtype = source.columns.get(name)
@@ -179,6 +204,25 @@ class Feature(BaseModel):
                 found.append(("where", str(error).splitlines()[0]))
         if self.name in source.columns:
             found.append(("name", f"the events have a {self.name} already"))
+        return found
+
+    def _problems_of_another(self, key: str) -> list[tuple[str, str]]:
+        """Return what is wrong with a feature by another key than the topic's."""
+        why = f"by another key than {key}, the topic's, events are of all partitions: "
+        if self.aggregate in TIMES:
+            return [("aggregate", why + f"there is no {self.aggregate} of them")]
+        if self.horizon is None:
+            return [("horizon", why + "they are counted within a horizon, which is missing")]
+        found = []
+        if self.horizon_us // self.pane_us > _MOST:
+            text = (
+                f"{self.horizon} has too many panes: give a round time, such as 10m, 1h or 7d"
+            )
+            found.append(("horizon", text))
+        if self.inclusive:
+            found.append(
+                ("inclusive", why + "as of a lag before the present one, never with it")
+            )
         return found
 
     def _problem_of(self, dtype: pl.DataType | None) -> str | None:

@@ -40,6 +40,7 @@ class Past:
     source: str
     total: int
     frames: Iterator[tuple[int, pl.DataFrame]]
+    partitions: int = 1
     labels: Labels | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -78,7 +79,7 @@ def past_of_silver(root: str, stream: Stream, topic: str, version: int | None) -
             "the flow that wrote it" + (", or name a later version" if version < newest else "")
         )
     frames = history.in_turns(counts, MOST)
-    return Past(f"{name} at version {version}", sum(counts.values()), frames)
+    return Past(f"{name} at version {version}", sum(counts.values()), frames, len(counts))
 
 
 def past_of_file(path: Path) -> Past:
@@ -116,4 +117,4 @@ def past_of_file(path: Path) -> Past:
         *stream.fields,
     )
     frames = ((0, rows) for rows in payments.iter_slices(MOST))
-    return Past(str(path), payments.height, frames, labels, notes)
+    return Past(str(path), payments.height, frames, labels=labels, notes=notes)

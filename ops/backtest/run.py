@@ -1,14 +1,16 @@
 """Running rules over the past: features and rules are the flows' own code, batch by batch."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import TypeAlias
 
 import polars as pl
 
 from flows.streams import Stream
 from operators.columns.frames import filtered
-from operators.features.partition import PartitionFeatures
+from operators.features import WholeFeatures
 from operators.rules.rules import RuleSet
 from operators.rules.status import LIVE, live
 from ops.backtest.events import Collected, Events, Hits
@@ -56,31 +58,57 @@ class Outcome:
     last: int
 
 
+Made: TypeAlias = tuple[pl.DataFrame, dict[int, pl.DataFrame]]
+"""A partition's rows as they came, and with features, by side of `_Features.source`."""
+
+
 class _Features:
     """The features of sides, worked out once for all that define them alike."""
 
-    def __init__(self, sides: Sequence[Side], bound: int) -> None:
-        self._bound = bound
+    def __init__(self, sides: Sequence[Side], bound: int, partitions: int) -> None:
         # Those with the most come first: who has fewer may be covered by them.
         most = sorted(
             range(len(sides)), key=lambda at: -len(sides[at].stream.features.definitions)
         )
         self.source = [next(at for at in most if sides[at].covers(side)) for side in sides]
         """By side, the side whose features it has."""
-        self._all = {at: sides[at].stream.features for at in self.source}
-        self._states: dict[tuple[int, int], PartitionFeatures] = {}
+        self._all: dict[int, WholeFeatures | None] = {}
+        for at in self.source:
+            stream = sides[at].stream
+            made = WholeFeatures(stream.features, bound, partitions, stream.columns)
+            self._all.setdefault(at, made if stream.features else None)
+        # What is held of each partition for features by another key: not by all sides as long.
+        self._held: dict[int, deque[pl.DataFrame]] = defaultdict(deque)
+        self._made: dict[tuple[int, int], deque[pl.DataFrame]] = defaultdict(deque)
 
-    def advance(self, partition: int, rows: pl.DataFrame) -> dict[int, pl.DataFrame]:
-        """Take a partition's next rows and return them with features, by side of `source`."""
-        made = {}
-        for at, features in self._all.items():
-            made[at] = rows
-            if features:
-                state = self._states.get((at, partition))
-                if state is None:
-                    state = self._states[at, partition] = features.make(self._bound)
-                made[at] = state.advance(rows)
-        return made
+    def advance(self, partition: int, rows: pl.DataFrame) -> list[Made]:
+        """Take a partition's next rows; return those of which all sides know all now."""
+        self._held[partition].append(rows)
+        for at, whole in self._all.items():
+            found = [(partition, rows)] if whole is None else whole.advance(partition, rows)
+            for number, made in found:
+                self._made[at, number].append(made)
+        return self._known()
+
+    def end(self) -> list[Made]:
+        """Return the rows that were held: there are no more."""
+        for at, whole in self._all.items():
+            for number, made in [] if whole is None else whole.end():
+                self._made[at, number].append(made)
+        return self._known()
+
+    def _known(self) -> list[Made]:
+        found = []
+        for partition, held in self._held.items():
+            while held and all(self._made[at, partition] for at in self._all):
+                made = {at: self._made[at, partition].popleft() for at in self._all}
+                found.append((held.popleft(), made))
+        return found
+
+
+def _late(features: _Features) -> Iterator[Made]:
+    """Yield what was held when it is asked for, which is at the end."""
+    yield from features.end()
 
 
 def run(
@@ -97,12 +125,14 @@ def run(
     Features are worked out from its first event on, by watermarks `bound` µs behind where it has
     none; rules see the events from `begin` until before `end` (µs since 1970).
     """
-    features = _Features(sides, bound)
+    features = _Features(sides, bound, past.partitions)
     collected = Collected(sides[0].stream, labels)
     failures: list[Counter[str]] = [Counter() for _ in sides]
     done = 0
-    for partition, rows in past.frames:
-        made = features.advance(partition, rows)
+    ended = chain(
+        (each for one in past.frames for each in features.advance(*one)), _late(features)
+    )
+    for rows, made in ended:
         wanted = pl.Series(collected.add(rows, begin, end))
         if wanted.any():
             frames = {at: filtered(frame, wanted) for at, frame in made.items()}

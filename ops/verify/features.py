@@ -1,6 +1,7 @@
 """The features, worked out anew from silver in the order of each partition."""
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -8,8 +9,9 @@ import polars as pl
 
 from flows.streams import Stream
 from operators.columns.frames import alike
-from operators.connectors.delta.table_history import in_order
+from operators.connectors.delta.table_history import TableHistory, in_order
 from operators.event_time.watermarks import Bounds
+from operators.features import WholeFeatures
 from ops.verify.report import Check
 
 _MOST: Final = 100_000
@@ -68,6 +70,22 @@ class _Column:
         return wrong
 
 
+def _made_anew(
+    stream: Stream, root: str, topic: str, bound: int | Bounds
+) -> Iterator[tuple[int, pl.DataFrame, pl.DataFrame]]:
+    """Yield partitions' rows as they are stored and as their features are made, in order."""
+    name = stream.silver.name
+    partitions = len(TableHistory(root, name, topic, stream.past).partitions())
+    whole = WholeFeatures(stream.features, bound, partitions, stream.columns)
+    stored: dict[int, deque[pl.DataFrame]] = defaultdict(deque)
+    for partition, found in in_order(root, name, topic, stream.columns, _MOST):
+        stored[partition].append(found)
+        for number, made in whole.advance(partition, found[list(stream.past)]):
+            yield number, stored[number].popleft(), made
+    for number, made in whole.end():
+        yield number, stored[number].popleft(), made
+
+
 def check_features(
     stream: Stream,
     root: str,
@@ -91,13 +109,8 @@ def check_features(
         _Column(name, told_since.get(name, {}), guess=name not in told_since)
         for name in stream.features.columns
     ]
-    states: dict[int, Any] = {}
     rows = 0
-    for partition, found in in_order(root, stream.silver.name, topic, stream.columns, _MOST):
-        state = states.get(partition)
-        if state is None:
-            state = states[partition] = stream.features.make(bound)
-        made = state.advance(found[list(stream.past)])
+    for partition, found, made in _made_anew(stream, root, topic, bound):
         for column in columns:
             column.compare(partition, found, made[column.name])
         rows += found.height

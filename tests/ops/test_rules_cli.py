@@ -90,7 +90,12 @@ where: amount_minor < 200
         ("name: few", "name: many", 1, "its name is many, not the file's"),
         ("name: few", "name: Few", 1, "name: "),
         ("version: 1\n", "", 1, "version: Field required"),
-        ("by: card_id", "by: terminal_id", 4, "begins with terminal_id, not with card_id"),
+        (
+            "by: card_id",
+            "lag: 2m\nby: card_id",
+            4,
+            "is for features by another key than card_id",
+        ),
         ("by: card_id", "by: [card_id, nothing]", 4, "the events have no nothing"),
         ("by: card_id", "by: [card_id, latitude]", 4, "can be no key"),
         ("10m", "ten minutes", 5, "'ten minutes' is no time such as"),

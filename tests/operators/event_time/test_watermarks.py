@@ -68,6 +68,24 @@ def test_where_all_partitions_are_idle_nothing_moves():
     assert flow.floors == {}
 
 
+def test_one_that_is_flushed_goes_on_to_the_largest_where_all_partitions_are_idle():
+    flow = FlowWatermark(flushed=True)
+    flow.observe(at(0, 100, idle=True))
+    flow.freeze()
+    assert flow.current == NO_WATERMARK
+    flow.observe(at(1, 70, idle=True))
+    assert flow.current == 70
+    state = flow.freeze()
+    assert flow.current == 100
+    again = FlowWatermark.thaw(state, flushed=True)
+    assert again.current == 100
+    again.observe(at(1, 90))
+    assert (again.current, again.floor(1)) == (100, 100)
+    again.observe(at(0, 130))
+    again.observe(at(1, 120))
+    assert again.current == 120
+
+
 def test_floors_wait_for_the_partitions_not_heard_of():
     flow = flow_of(at(0, 100), at(1, 10, idle=True))
     alone = flow_of(at(0, 100, of=3), at(1, 10, idle=True, of=3))

@@ -2,6 +2,7 @@ import polars as pl
 import pytest
 
 from operators.features import FeatureError, Features, Source, load_features
+from operators.features.feature import _micros, pane_of
 from tests.operators.features.test_against_the_model import COLUMNS, EPOCH, SOURCE
 
 GOOD = """\
@@ -21,7 +22,7 @@ def test_a_folder_that_is_not_there_has_no_features(tmp_path):
 def test_all_problems_of_all_files_are_named_at_once(tmp_path):
     (tmp_path / "few.yaml").write_text(GOOD)
     assert [each.name for each in load_features(tmp_path, SOURCE)] == ["few"]
-    (tmp_path / "a.yaml").write_text(GOOD.replace("few", "a").replace("card", "[shop, card]"))
+    (tmp_path / "a.yaml").write_text(GOOD.replace("few", "a") + "lag: 2m\n")
     (tmp_path / "b.yaml").write_text(GOOD.replace("10m", "soon") + "wehre: amount > 1\n")
     (tmp_path / "c.yaml").write_text("name: [")
     (tmp_path / "d.yaml").write_bytes(b"\xff")
@@ -31,7 +32,7 @@ def test_all_problems_of_all_files_are_named_at_once(tmp_path):
         load_features(tmp_path, SOURCE, {"few"})
     told = str(raised.value)
     for text in (
-        "features/a.yaml: by: begins with shop, not with card",
+        "features/a.yaml: lag: is for features by another key than card, the topic's",
         "features/b.yaml: horizon: 'soon' is no time such as 30s, 10m, 24h or 7d",
         "features/b.yaml: wehre: Extra inputs",
         "features/c.yaml: ",
@@ -41,6 +42,39 @@ def test_all_problems_of_all_files_are_named_at_once(tmp_path):
         "features/few.yaml: there is a column few already",
     ):
         assert text in told
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (("horizon: 10m\n", ""), "horizon: by another key than card, the topic's, events"),
+        (("count", "seconds_since"), "aggregate: by another key .* no seconds_since of them"),
+        (("count", "count\ninclusive: true"), "inclusive: by another key"),
+        (("10m", "599s"), "horizon: 599s has too many panes: give a round time"),
+        (("count", "count\nlag: soon"), "lag: 'soon' is no time"),
+        (("by: shop", "by: stop"), "by: the events have no stop"),
+    ],
+)
+def test_by_another_key_there_is_what_closed_panes_tell(tmp_path, changed, told):
+    text = GOOD.replace("by: card", "by: shop")
+    (tmp_path / "few.yaml").write_text(text)
+    (few,) = load_features(tmp_path, SOURCE)
+    assert Features(SOURCE, (few,)).definitions == {
+        "few": "1: count() by shop within 600000000 kept 600000000 in panes of 60000000 as of the "
+        "out-of-orderness and a minute before"
+    }
+    (tmp_path / "few.yaml").write_text(text.replace(*changed))
+    with pytest.raises(FeatureError, match=told):
+        load_features(tmp_path, SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("horizon", "pane"),
+    [("1s", 1), ("30s", 1), ("10m", 60), ("45m", 60), ("1h", 300), ("24h", 3_600),
+     ("7d", 21_600), ("30d", 86_400)],
+)  # fmt: skip
+def test_a_horizon_has_ten_panes_or_more(horizon, pane):
+    assert pane_of(_micros(horizon)) == pane * 1_000_000
 
 
 def test_what_has_no_hash_is_no_key_and_is_not_counted_by_its_values(tmp_path):

@@ -1,0 +1,155 @@
+"""What features by another key than the topic's ask, and of which panes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from operators.columns.arrays import Int64s
+from operators.features.by_another.panes import VALUE
+from operators.features.compiled import Compiled, Part
+from operators.features.feature import Feature, Source
+from operators.features.lanes import Lane
+from operators.state.folds import Ask
+
+MINUTE: Final = 60_000_000
+"""What the lag is beyond the out-of-orderness, unless one is stated; µs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which panes are asked for: all times in µs; a `lag` of None is the default."""
+
+    pane: int
+    before: int
+    kept: int
+    lag: int | None
+
+    def range(self, base: Int64s, lags: Int64s, marks: Int64s) -> tuple[Int64s, Int64s]:
+        """Return from which pane's start until before which it asks, shape (n,) each.
+
+        `base` are the times that are asked for, `lags` the default ones, `marks` what the events'
+        partitions had come to.
+        """
+        lags = lags if self.lag is None else np.full(len(base), self.lag)
+        end = (base - lags) // self.pane * self.pane
+        oldest = (marks - lags) // self.pane * self.pane - self.kept
+        return np.maximum(end - self.before, oldest), end
+
+    def oldest(self, mark: int, lag: int) -> int:
+        """Return the start before which no event asks whose partition has come to `mark`."""
+        lag = lag if self.lag is None else self.lag
+        return (mark - lag) // self.pane * self.pane - self.kept
+
+
+def span_of(feature: Feature) -> Span:
+    """Return which panes a feature asks for."""
+    return Span(feature.pane_us, feature.horizon_us, feature.kept_us, feature.lag_us)
+
+
+def as_stated(feature: Feature) -> str:
+    """Return what the values of a feature by another key are a function of, in one line."""
+    lag = "the out-of-orderness and a minute" if feature.lag is None else feature.lag_us
+    parts = [
+        f"{feature.aggregate}({feature.of or ''})",
+        f"by {', '.join(feature.by)}",
+        f"within {feature.horizon_us} kept {feature.kept_us}",
+        f"in panes of {feature.pane_us} as of {lag} before",
+    ]
+    parts += [f"where {feature.where.strip()}"] if feature.where else []
+    return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the panes of a length keep of each key: sums and largest values, or what differs."""
+
+    pane: int
+    values: Lane | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name, which tells what it is."""
+        what = "" if self.values is None else f" of {self.values.name}"
+        return f"panes of {self.pane}{what}"
+
+
+def column(part: Part) -> str:
+    """Return what panes call what they keep for a part."""
+    if part.fold == "distinct":
+        return VALUE
+    return f"{part.fold} {part.lane.name}" if part.fold in ("min", "max") else part.lane.name
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that is asked by some columns: features, and what is to be kept for them."""
+
+    by: tuple[str, ...]
+    features: tuple[Compiled, ...]
+    spans: dict[Span, dict[Kept, list[Part]]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, by: tuple[str, ...], features: Sequence[Compiled]) -> "Question":
+        """Return what those of the features ask that are by these columns."""
+        made = cls(by, tuple(each for each in features if each.feature.by == by))
+        for each in made.features:
+            span = span_of(each.feature)
+            for part in each.parts:
+                differ = part.lane if part.fold == "distinct" else None
+                parts = made.spans.setdefault(span, {}).setdefault(Kept(span.pane, differ), [])
+                if part not in parts:
+                    parts.append(part)
+        return made
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The lanes that are needed of each event."""
+        return list(dict.fromkeys(part.lane for part in self.parts))
+
+    @property
+    def parts(self) -> list[Part]:
+        """All parts."""
+        kept = [each for spans in self.spans.values() for each in spans.values()]
+        return list(dict.fromkeys(part for parts in kept for part in parts))
+
+    @property
+    def answers(self) -> dict[tuple[Span, Part], str]:
+        """The names of the columns that answers have."""
+        pairs = [
+            (span, part)
+            for span, kept in self.spans.items()
+            for parts in kept.values()
+            for part in parts
+        ]
+        return {pair: f"a{number}" for number, pair in enumerate(pairs)}
+
+    @property
+    def keeps(self) -> dict[Kept, dict[str, Part]]:
+        """What is kept, by column."""
+        found: dict[Kept, dict[str, Part]] = {}
+        for spans in self.spans.values():
+            for kept, parts in spans.items():
+                found.setdefault(kept, {}).update({column(part): part for part in parts})
+        return found
+
+    def kept_for(self, kept: Kept) -> list[Span]:
+        """Return the spans that ask for what is kept."""
+        return [span for span, spans in self.spans.items() if kept in spans]
+
+
+def ask(part: Part) -> Ask:
+    """Return what panes are asked for a part: of a min the values are turned round."""
+    if part.fold in ("min", "max"):
+        return Ask(0, "max", column(part))
+    return Ask(0, "distinct" if part.fold == "distinct" else "sum", column(part))
+
+
+def questions(features: Sequence[Feature], source: Source) -> tuple[Question, ...]:
+    """Return what features by other keys ask, a question for each of these keys."""
+    compiled = [
+        Compiled.of(each.model_copy(update={"inclusive": False}), source) for each in features
+    ]
+    by = dict.fromkeys(each.by for each in features)
+    return tuple(Question.of(each, compiled) for each in by)

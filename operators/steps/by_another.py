@@ -1,0 +1,183 @@
+"""Features by another key: events to key groups, and held until the answers are back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import bytewax.operators as op
+import polars as pl
+from bytewax.dataflow import Stream
+from bytewax.operators import StatefulBatchLogic
+
+from operators.columns.frames import filtered, stacked
+from operators.columns.grouping import distinct
+from operators.event_time.watermarks import Bounds
+from operators.features import Features
+from operators.features.by_another import Answer, Aside, Assembly, KeyGroup, Requests
+from operators.metrics import observe_state
+from operators.records.batches import Batch
+from operators.state.event_time_buffer import HASH, PARTITION
+from operators.steps.routing import Routed, add_rows, to_all_groups
+from operators.steps.snapshots import KeyedStates, SnapshotLogic, write_shards
+
+_FEWER: Final = 4
+"""How many of the flow's key groups one of this step stands for."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Streams of what was held: batches with all features, and rows by their tables."""
+
+    batches: Stream[Batch]
+    asides: Mapping[str, Stream[pl.DataFrame]]
+
+
+def ask(batches: list[Batch], requests: Requests, groups: int) -> list[tuple[str, Routed]]:
+    """Return what each key group gets: rows by question, with the last of them the progress."""
+    made: dict[int, list[pl.DataFrame]] = {}
+    for batch in batches:
+        for number, rows in enumerate(requests.make(batch)):
+            made.setdefault(number, []).append(rows)
+    progress = [batch.progress for batch in batches]
+    routed: list[tuple[str, Routed]] = []
+    for number, frames in made.items():
+        last = number == len(made) - 1
+        mine = to_all_groups(progress if last else [], groups, number)
+        rows = stacked(frames)
+        add_rows(mine, rows, rows[HASH].to_numpy())
+        # What comes from one worker arrives in order: nobody hears of progress before the rows.
+        routed += [each for each in mine if last or each[1].rows is not None]
+    return routed or to_all_groups(progress, groups)
+
+
+class _GroupLogic(SnapshotLogic[Routed, KeyGroup]):
+    def __init__(
+        self, keeping: KeyedStates[KeyGroup], topic: str, head: dict[str, Any] | None
+    ) -> None:
+        super().__init__(keeping, head)
+        self._topic = topic
+
+    def key(self, value: Routed) -> str:
+        return str(value.group)
+
+    def advance(self, state: KeyGroup, values: list[Routed]) -> list[Any]:
+        progress = [each for value in values for each in value.progress]
+        rows: dict[int, list[pl.DataFrame]] = {}
+        for value in values:
+            if value.rows is not None:
+                rows.setdefault(value.side, []).append(value.rows)
+        joined = {number: stacked(frames) for number, frames in rows.items()}
+        return [
+            (_key(self._topic, partition), Answer(answer.question, mine))
+            for answer in state.advance(progress, joined)
+            for partition, mine in _by_partition(answer.rows, PARTITION)
+        ]
+
+
+def _key(topic: str, partition: int) -> str:
+    return f"{topic}/{partition}"
+
+
+def _by_partition(rows: pl.DataFrame, column: str) -> list[tuple[int, pl.DataFrame]]:
+    partitions = rows[column].to_numpy()
+    found = distinct(partitions).tolist()
+    if len(found) == 1:
+        return [(found[0], rows)]
+    return [(each, filtered(rows, pl.Series(partitions == each))) for each in found]
+
+
+class _HoldLogic(StatefulBatchLogic[Any, Batch | Aside, dict[str, Any]]):
+    def __init__(
+        self,
+        step: str,
+        topic: str,
+        features: Features,
+        columns: Mapping[str, pl.DataType],
+        state: dict[str, Any] | None,
+    ) -> None:
+        self._step, self._topic, self._partition = step, topic, -1
+        if state is None:
+            self._held = Assembly(features.questions, columns)
+        else:
+            self._held = Assembly.load(features.questions, columns, state)
+
+    def on_batch(self, values: list[Any]) -> tuple[list[Batch | Aside], bool]:
+        for value in values:
+            self._held.add(value)
+            if isinstance(value, Batch):
+                self._partition = value.progress.partition
+        return self._held.release(), StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> dict[str, Any]:
+        state = self._held.dump()
+        key = _key(self._topic, self._partition)
+        observe_state(self._step, key, self._held.rows, state)
+        return state
+
+
+def hold(
+    name: str,
+    up: Stream[Batch],
+    features: Features,
+    bound: int | Bounds,
+    groups: int,
+    topic: str,
+    columns: Mapping[str, pl.DataType],
+    asides: Mapping[str, Stream[pl.DataFrame]],
+) -> Held:
+    """Add features by another key; what is held for them holds all that comes of its partition.
+
+    `columns` are those that events have in the end; `asides` are rows by the names of their tables,
+    with coordinates. Who is told of a batch's progress so has all rows that it accounts for. The
+    default lag is `bound`, in µs, and a minute; `name` begins the steps' names.
+    """
+    requests = Requests(features.questions, bound)
+    # Each group costs something of its own, and this is little of what a worker has to do.
+    groups = max(groups // _FEWER, 1)
+    lag = requests.longest_lag
+    keeping = KeyedStates(f"{name}panes", lambda: KeyGroup(features.questions, lag))
+    asked = op.flat_map_batch(f"{name}ask", up, lambda batches: ask(batches, requests, groups))
+    answered = op.stateful_batch(
+        f"{name}panes", asked, lambda head: _GroupLogic(keeping, topic, head)
+    )
+    answers = write_shards(f"{name}panes_kept", answered, keeping)
+    whole = op.map(
+        f"{name}hold_batches", up, lambda batch: (_key(topic, batch.progress.partition), batch)
+    )
+    rows = [
+        op.flat_map(f"{name}hold_{_plain(table)}", each, partial(_aside, topic, table))
+        for table, each in asides.items()
+    ]
+    held: Any = op.stateful_batch(
+        f"{name}held",
+        op.merge(f"{name}hold", whole, answers, *rows),
+        lambda state: _HoldLogic(f"{name}held", topic, features, columns, state),
+    )
+    both = op.branch(
+        f"{name}released",
+        op.key_rm(f"{name}released_items", held),
+        lambda item: isinstance(item, Batch),
+    )
+    return Held(
+        both.trues,
+        {
+            table: op.flat_map(f"{name}released_{_plain(table)}", both.falses, _of_table(table))
+            for table in asides
+        },
+    )
+
+
+def _plain(table: str) -> str:
+    return table.replace("/", "_")
+
+
+def _aside(topic: str, table: str, rows: pl.DataFrame) -> list[tuple[str, Aside]]:
+    if rows.height == 0:
+        return []
+    parts = _by_partition(rows, "source_partition")
+    return [(_key(topic, partition), Aside(table, mine)) for partition, mine in parts]
+
+
+def _of_table(table: str) -> Callable[[Aside], list[pl.DataFrame]]:
+    return lambda aside: [aside.rows] if aside.table == table else []
