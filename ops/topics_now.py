@@ -1,11 +1,14 @@
 """Topics now: what the brokers say of topics, or why they say nothing."""
 
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import topic_ids
@@ -14,17 +17,24 @@ from operators.connectors.kafka.brokers import try_seconds
 SECONDS: Final = 3.0
 """How long each answer may take."""
 
+RECENT: Final = timedelta(minutes=5)
+"""What came within this time may well be unread yet."""
+
 _AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True)
 class Topic:
-    """A topic: which it is, and by partition its first offset and its last stable one."""
+    """A topic: which it is, and by partition its first offset and its last stable one.
+
+    `recent` is the first offset of what came within `RECENT`, by Kafka's timestamps.
+    """
 
     name: str
     identity: str
     firsts: dict[int, int]
     ends: dict[int, int]
+    recent: dict[int, int]
 
     @property
     def partitions(self) -> list[int]:
@@ -62,6 +72,7 @@ def ask(
                     identities[name],
                     kafka.first_offsets(config, name, partitions, SECONDS),
                     end,
+                    _recent(config, name, end),
                 )
                 for (name, partitions), end in zip(there.items(), ends, strict=True)
             }
@@ -86,6 +97,21 @@ def _there(config: Mapping[str, str], names: set[str]) -> dict[str, list[int]]:
         for name, each in found.topics.items()
         if name in names and each.error is None
     }
+
+
+def _recent(config: Mapping[str, str], topic: str, ends: Mapping[int, int]) -> dict[int, int]:
+    """Return by partition the first offset of what came recently, the end if nothing did."""
+    since = OffsetSpec.for_timestamp(int((time.time() - RECENT.total_seconds()) * 1000))
+    places = {TopicPartition(topic, partition): since for partition in ends}
+    brokers = kafka.brokers_of(config)
+    with brokers.admin() as admin:
+
+        def question() -> dict[int, int]:
+            answers = admin.list_offsets(places, request_timeout=try_seconds(SECONDS))
+            return {place.partition: each.result().offset for place, each in answers.items()}
+
+        found = brokers.wait(admin, question, SECONDS)
+    return {p: offset if offset >= 0 else ends[p] for p, offset in found.items()}
 
 
 def _committed(

@@ -22,7 +22,8 @@ class TopicStatus:
     """How far a flow is in a topic that it reads; offsets are the next ones, by partition.
 
     `position_of` says who knows the position; `ends` are the last stable offsets, None where the
-    brokers do not answer; `lag` is then None as well.
+    brokers do not answer; `lag` is then None as well. `recent` is where begins what came in the
+    last minutes.
     """
 
     topic: str
@@ -30,6 +31,7 @@ class TopicStatus:
     position_of: str
     ends: dict[int, int] | None = None
     firsts: dict[int, int] = field(default_factory=dict)
+    recent: dict[int, int] = field(default_factory=dict)
 
     def lag_of(self, partition: int) -> int:
         """How many offsets of a partition there are to read."""
@@ -42,6 +44,14 @@ class TopicStatus:
     def lag(self) -> int | None:
         """How many offsets there are to read; None if it is not known."""
         return None if self.ends is None else sum(map(self.lag_of, self.ends))
+
+    @property
+    def overdue(self) -> int:
+        """How many offsets there are to read of what came some time ago."""
+        late = {
+            p: self.lag_of(p) - ((self.ends or {})[p] - at) for p, at in self.recent.items()
+        }
+        return sum(each for each in late.values() if each > 0)
 
     @property
     def worst(self) -> int | None:
@@ -175,7 +185,7 @@ def _flow(flow: FlowStatus) -> dict[str, Any]:
         return None if value is None else dict(vars(value))
 
     topics = [
-        {**vars(each), "lag": each.lag, "worst": each.worst,
+        {**vars(each), "lag": each.lag, "overdue": each.overdue, "worst": each.worst,
          "worst_lag": None if each.worst is None else each.lag_of(each.worst)}
         for each in flow.topics
     ]  # fmt: skip

@@ -104,7 +104,7 @@ def _topic(seen: Seen, name: str, position: dict[Place, int], whose: str) -> Top
     topic = seen.cluster.topics.get(name)
     if topic is None:
         return TopicStatus(name, own, whose)
-    return TopicStatus(name, own, whose, topic.ends, topic.firsts)
+    return TopicStatus(name, own, whose, topic.ends, topic.firsts, topic.recent)
 
 
 def _rate(seen: Seen) -> Rate | None:

@@ -17,13 +17,10 @@ from ops.advice import divided
 from ops.status.flow_status import FlowStatus, Problem, TopicStatus
 from ops.status.seen import Seen
 from ops.stores import Store
-from ops.topics_now import Cluster, refuse_gone
+from ops.topics_now import RECENT, Cluster, refuse_gone
 
 MANY_REJECTS: Final = 0.05
 """The share of refused records in an hour from which on it is a problem."""
-
-QUIET: Final = timedelta(minutes=5)
-"""How long there may be no commit while there is something to read."""
 
 HELD_SECONDS: Final = 60.0
 """For how long the watermark may wait for one partition."""
@@ -190,18 +187,22 @@ def _of_progress(seen: Seen, status: FlowStatus, now: datetime) -> Iterator[Prob
         return
     newest = status.commits[0].at if status.commits else None
     # Where payments wait for what follows them, an epoch may have nothing to commit.
-    if seen.flow.own is None or newest is None or now - newest < QUIET:
+    if seen.flow.own is None or newest is None or now - newest < RECENT:
+        return
+    lag = sum(each.overdue for each in status.topics)
+    if not lag:
         return
     quiet = f"no commit for {(now - newest) // timedelta(minutes=1):,} minutes, and {lag:,} "
+    what = f"{quiet}records to read for longer than {RECENT // timedelta(minutes=1)} minutes"
     if status.state == "running":
         yield Problem(
-            f"{quiet}records to read",
+            what,
             "see its log for what it waits for; if it stands still, the watchdog ends it with "
             "status 75 (MILLSTREAM_STALL_TIMEOUT), and it is to be started again",
         )
     else:
         yield Problem(
-            f"{quiet}records to read: nothing tells whether the {status.flow} flow runs",
+            f"{what}: nothing tells whether the {status.flow} flow runs",
             f"start it, if it does not: {status.command} -r …; and name its recovery directory "
             "here, with -r",
         )

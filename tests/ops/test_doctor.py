@@ -120,7 +120,7 @@ def test_brokers_that_are_away_or_a_topic_that_is_missing(read: Field, examined)
 def test_records_of_a_time_to_come(read: Field, examined) -> None:
     name = f"{read.topic}.ahead"
     create_topic(read.bootstrap, name, 1)
-    producer = Producer({"bootstrap.servers": read.bootstrap})
+    producer = Producer({"bootstrap.servers": read.bootstrap, "log_level": 0})
     producer.produce(name, b"x", timestamp=int(time.time() * 1000) + 60_000)
     assert producer.flush(20) == 0
     check = examined(read, TOPIC=name)[f"clock of topic {name}"]

@@ -6,11 +6,13 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from confluent_kafka import Producer
 from deltalake import DeltaTable, write_deltalake
 from rich.console import Console
 
@@ -22,12 +24,13 @@ from operators.connectors.delta.commits import restored_to
 from ops import cli
 from ops.status import cli as status_cli
 from ops.status import problems as status_problems
-from ops.status.flow_status import FlowStatus, Status
+from ops.status.flow_status import FlowStatus, Status, TopicStatus
 from ops.status.gather import gather, status_of
 from ops.status.scraped import Scraped, scrape
 from ops.status.seen import see
 from ops.status.show import screen
 from ops.stores import stores
+from ops.topics import create_topic
 from ops.topics_now import Cluster, ask
 from tests.field.topic import Field, payments
 from tests.running import environment, wait_until
@@ -170,15 +173,34 @@ def test_a_partition_that_was_added_to_what_runs(tampered: Field) -> None:
 
 @pytest.mark.parametrize("runs", [True, False])
 def test_no_commit_though_there_is_something_to_read(tampered: Field, runs: bool) -> None:
-    more = cluster_of(tampered, ends={0: 100, 1: 100})
+    # What came just now may well be unread.
+    more = cluster_of(tampered, ends={0: 100, 1: 100}, recent={0: 90, 1: 0})
     flow = flows(settings_.load(tampered.settings))[0]
     scraped = Scraped("payments", "here:1") if runs else None
     seen = replace(see(flow, None, scraped), cluster=more)
     later = datetime.now(UTC) + timedelta(minutes=7)
     found = [each.problem + each.to_do for each in status_of(seen, later).problems]
     (problem,) = (each for each in found if "no commit for" in each)
-    assert "no commit for 7 minutes, and 145 records to read" in problem
+    assert "no commit for 7 minutes, and 55 records to read for longer than 5" in problem
     assert ("see its log" if runs else "start it, if it does not") in problem
+
+
+def test_what_came_just_now_is_told_from_what_was_there_before(apache: str) -> None:
+    """By Kafka's own timestamps, which the local broker cannot look up."""
+    name = "times-of-a-status"
+    create_topic(apache, name, 2)
+    producer = Producer({"bootstrap.servers": apache, "log_level": 0})
+    for seconds in (7_200, 3_600, 0):
+        at = int((time.time() - seconds) * 1000)
+        producer.produce(name, b"x", partition=0, timestamp=at)
+    producer.produce(name, b"x", partition=1, timestamp=at - 3_600_000)
+    assert producer.flush(20) == 0
+    topic = ask({"bootstrap.servers": apache}, [name], {}).topics[name]
+    assert (topic.ends, topic.recent) == ({0: 3, 1: 1}, {0: 2, 1: 1})
+    status = TopicStatus(name, {0: 1}, "tables", topic.ends, topic.firsts, topic.recent)
+    assert (status.lag, status.overdue) == (3, 2)
+    status = TopicStatus(name, {0: 2, 1: 1}, "tables", topic.ends, topic.firsts, topic.recent)
+    assert (status.lag, status.overdue) == (1, 0)
 
 
 def test_a_table_that_is_behind_its_store_or_was_restored(tampered: Field) -> None:
