@@ -157,7 +157,7 @@ def value_of(feature, rows, i):
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     """Merge runs and indexes often, and count different values in pieces."""
-    monkeypatch.setattr(sliding_history, "_RUN_ROWS", (6, 2))
+    monkeypatch.setattr(sliding_history, "_LEAST", 2)
     monkeypatch.setattr(folds, "_PAIRS_AT_ONCE", 10)
     monkeypatch.setattr(totals, "_NEW_MOST", 2)
 
