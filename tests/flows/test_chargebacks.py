@@ -85,7 +85,7 @@ def good(record: str, values: list[bytes], headers: Any, check: Any) -> pl.DataF
     decoder = Decoder(schemas.latest(record), registry.open_registry(""))
     decoded = decoder.decode(values, headers)
     unknown = pl.Series([None] * decoded.frame.height, dtype=pl.Int64)
-    mask, _ = check(decoded.frame, unknown)
+    mask, *_ = check(decoded.frame, unknown)
     return decoded.frame.with_columns(row=pl.Series(decoded.rows)).filter(mask).sort("row")
 
 
