@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flows import settings as settings_
 from ops import local
 from ops.processes import ServerError
 
@@ -43,7 +42,10 @@ def _guarded(args: argparse.Namespace) -> int:
     try:
         return int(args.run(args))
     except (ServerError, OSError) as error:
-        settings_.refuse(error, 1)
+        # What flows are made of takes a second to import, and none of the rest needs it.
+        from flows import settings
+
+        settings.refuse(error, 1)
 
 
 def _up(args: argparse.Namespace) -> int:
