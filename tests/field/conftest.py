@@ -23,7 +23,8 @@ def field(stack: Stack, apache: str, tmp_path: Path) -> Field:
     return Field(stack, apache, tmp_path)
 
 
-@pytest.fixture(scope="session")
+# Not the session's: a broker that waits takes a thirtieth of a core, and few files use it.
+@pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     """Give a broker of one's own, with passwords and rights, that may be killed and started."""
     if why := kafka.missing_own():

@@ -159,6 +159,8 @@ class Kafka:
             "num.io.threads": 2,
             "log.cleaner.dedupe.buffer.size": 8_388_608,
             "log.index.size.max.bytes": 1_048_576,
+            # Followers go by the empty records that it writes twice a second, and one has none.
+            "metadata.max.idle.interval.ms": 500 if several else 0,
             # A broker that is gone is given up within seconds, so that leaders move.
             "broker.session.timeout.ms": 3000,
             "broker.heartbeat.interval.ms": 500,
