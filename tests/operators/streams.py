@@ -138,13 +138,21 @@ def run(
     out = Run()
     left = {(topic, p): 0 for topic, (parts, _) in topics.items() for p in range(len(parts))}
     marks = {(t, p): PartitionWatermark(topics[t][1]) for t, p in left}
-    all_events = {topic: events(topic, *of) for topic, of in topics.items()}
+    by_place = {
+        (topic, p): [e for e in events(topic, *of) if e.partition == p]
+        for topic, of in topics.items()
+        for p in range(len(of[0]))
+    }
+    # Once for all batches: to make a frame of few rows costs as much as one of all.
+    whole = {place: frame(of) for place, of in by_place.items()}
     sizes = {topic: len(parts) for topic, (parts, _) in topics.items()}
     open_ = list(left)
     while open_:
-        progress, brought = [], {}
+        progress: list[Progress] = []
+        brought: dict[str, list[Event]] = {}
+        slices: dict[str, list[pl.DataFrame]] = {}
         for topic, partition in chance.sample(open_, chance.randint(1, len(open_))):
-            mine = [e for e in all_events[topic] if e.partition == partition]
+            mine = by_place[topic, partition]
             start = left[topic, partition]
             size = chance.choice(sizes_)
             part = mine[start : start + size]
@@ -160,12 +168,12 @@ def run(
                 Progress(topic, partition, sizes[topic], start + len(part) - 1, at, resting)
             )
             brought.setdefault(topic, []).extend(part)
+            slices.setdefault(topic, []).append(whole[topic, partition].slice(start, len(part)))
         frames: dict[str, pl.DataFrame] = {}
         for topic, part in brought.items():
             if part:
-                of = frame(part)
-                keyed = rows(topic, of)
-                kept, late = split_late(topic, keyed, _marks_of(of, keyed), lateness)
+                keyed = rows(topic, pl.concat(slices[topic], rechunk=True))
+                kept, late = split_late(topic, keyed, _marks_of(part, keyed), lateness)
                 out.late += _places(late)
                 frames[topic] = kept
         for number, store in enumerate(stores):
@@ -173,6 +181,8 @@ def run(
             state = store.state
             mine_now = {
                 topic: of.filter(pl.Series(key_groups(of[HASH].to_numpy(), groups) == number))
+                if groups > 1
+                else of
                 for topic, of in frames.items()
             }
             result = advance(state, progress, mine_now)
@@ -190,15 +200,11 @@ def run(
     return out
 
 
-def _marks_of(of: pl.DataFrame, keyed: pl.DataFrame) -> np.ndarray[Any, Any]:
+def _marks_of(of: Sequence[Event], keyed: pl.DataFrame) -> np.ndarray[Any, Any]:
     """The watermark of each keyed row, which may be fewer than the records."""
-    both = keyed.join(
-        of.select(_partition="source_partition", _offset="source_offset", mark="watermark"),
-        on=["_partition", "_offset"],
-        how="left",
-        maintain_order="left",
-    )
-    return both["mark"].to_numpy()
+    marks = {(e.partition, e.offset): e.watermark for e in of}
+    places = keyed.select("_partition", "_offset").iter_rows()
+    return np.array([marks[place] for place in places], np.int64)
 
 
 def _places(late: pl.DataFrame | None) -> Iterator[tuple[str, int, int]]:

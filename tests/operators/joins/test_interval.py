@@ -89,7 +89,7 @@ def test_a_null_key_is_equal_to_nothing():
 
 def test_state_is_gone_when_the_watermark_has_passed_it():
     join = IntervalJoin(LEFT, RIGHT, -5, 10, "left")
-    records = [[(t, "a", t) for t in range(200)]]
+    records = [[(t, "a", t) for t in range(120)]]
     joined_ = run(
         {"l": (records, 0), "r": (records, 0)},
         lambda: OpenIntervals(join, {"l": 1, "r": 1}),

@@ -131,7 +131,7 @@ def test_with_idle_partitions_every_event_counts_or_is_late(seq, records, bound,
 
 def test_nothing_is_left_of_a_key_that_falls_silent():
     seq = pattern([("value = 0", False, None), ("value = 1", False, None)], 10, None, "all", 0)
-    records = [[(t, f"k{t}", 0) for t in range(200)]]
+    records = [[(t, f"k{t}", 0) for t in range(120)]]
     out = run(
         {"t": (records, 0)}, lambda: OpenMatches(seq, {"t": 1}), lambda _, f: seq.rows(f),
         lambda s, progress, rows: s.advance(progress, rows.get("t")), 1, groups=1, end=False,
