@@ -5,6 +5,7 @@ import re
 import signal
 import ssl
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from confluent_kafka.serialization import MessageField, SerializationContext, Se
 from deltalake.exceptions import TableNotFoundError
 
 import schemas
+from flows.settings import PREFIX
 from operators.connectors.registry import schema_source as registry
+from ops import cli
 from tests.field.topic import NOON, Field, offsets, payment, payments
 from tests.operators.connectors.registry_server import serving
 from tests.running import wait_until
@@ -238,24 +241,48 @@ def test_confluents_serializers_work_with_the_local_registry_as_it_is(field: Fie
     assert offsets(field.table("silver/payments")) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of an Apicurio Registry."""
+    with apicurio(tmp_path_factory.mktemp("apicurio")) as url:
+        yield url
+
+
+def test_apicurio_takes_the_packaged_schemas_and_gives_them_back(
+    registered: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}SCHEMA_REGISTRY", registered)
+
+    def millstream(*arguments: str) -> list[str]:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["schemas", *arguments])
+        assert ended.value.code == 0
+        return capsys.readouterr().out.splitlines()
+
+    lines = millstream("register")
+    assert len(lines) == 4
+    assert millstream("register") == lines
+    assert not [line for line in millstream("list") if "not" in line]
+    assert millstream("diff", "payment", "registry", "2")[0] == "no field differs"
+
+
 def test_apicurio_with_confluents_serializer_and_a_number_in_the_header(
-    field: Field, tmp_path: Path
+    field: Field, registered: str
 ) -> None:
     """It gives no GUIDs, so Confluent's header serializer cannot work with it; a number can."""
     field.create()
-    with apicurio(tmp_path) as url:
-        number = _sent_by_confluents_serializer(field, url, 0)
-        with pytest.raises(SerializationError, match="GUID is not set"):
-            _sent_by_confluents_serializer(field, url, 3, in_header=True)
-        producer = Producer({"bootstrap.servers": field.bootstrap, "log_level": 0})
-        in_header = [("__value_schema_id", struct.pack(">bI", 0, number))]
-        producer.produce(field.topic, payment(3)[5:], headers=in_header)
-        # An id of 8 bytes, as Apicurio's own serializers may write, reads as 0; a GUID.
-        producer.produce(field.topic, struct.pack(">bq", 0, number) + payment(4)[5:])
-        producer.produce(field.topic, b"\1" + bytes(16) + payment(5)[5:])
-        assert producer.flush(30) == 0
-        flow = field.flow(SCHEMA_REGISTRY=url, STOP_AT_END="true", MAX_REJECT_RATIO="1")
-        assert flow.wait() == 0, flow.said()
+    number = _sent_by_confluents_serializer(field, registered, 0)
+    with pytest.raises(SerializationError, match="GUID is not set"):
+        _sent_by_confluents_serializer(field, registered, 3, in_header=True)
+    producer = Producer({"bootstrap.servers": field.bootstrap, "log_level": 0})
+    in_header = [("__value_schema_id", struct.pack(">bI", 0, number))]
+    producer.produce(field.topic, payment(3)[5:], headers=in_header)
+    # An id of 8 bytes, as Apicurio's own serializers may write, reads as 0; a GUID.
+    producer.produce(field.topic, struct.pack(">bq", 0, number) + payment(4)[5:])
+    producer.produce(field.topic, b"\1" + bytes(16) + payment(5)[5:])
+    assert producer.flush(30) == 0
+    flow = field.flow(SCHEMA_REGISTRY=registered, STOP_AT_END="true", MAX_REJECT_RATIO="1")
+    assert flow.wait() == 0, flow.said()
     assert offsets(field.table("silver/payments")) == [0, 1, 2, 3]
     refused = field.table("quarantine/payments")
     assert refused["code"].to_list() == ["unknown_schema"] * 2

@@ -9,7 +9,6 @@ import schemas
 from ops import cli
 from ops.registry import Registry
 from tests.operators.connectors.registry_server import serving
-from tests.servers.apicurio import apicurio
 
 
 def run(capsys, *arguments):
@@ -110,14 +109,3 @@ def test_the_local_stack_has_them_all(capsys, monkeypatch):
         thread.join()
     number = schemas.local_id("payment", 2)
     assert lines[1] == f"payment 2: id {number} under payments-value"
-
-
-def test_apicurio_takes_them_and_refuses_what_its_own_rules_do(capsys, monkeypatch, tmp_path):
-    with apicurio(tmp_path) as url:
-        monkeypatch.setenv("MILLSTREAM_SCHEMA_REGISTRY", url)
-        status, lines, _ = run(capsys, "register")
-        assert (status, len(lines)) == (0, 4)
-        assert run(capsys, "register")[1] == lines
-        listed = run(capsys, "list")[1]
-        assert not [line for line in listed if "not" in line]
-        assert run(capsys, "diff", "payment", "registry", "2")[1][0] == "no field differs"
