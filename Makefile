@@ -28,11 +28,12 @@ quick: .venv/installed ## The pure core's tests, with few examples: under a minu
 thorough: .venv/installed ## The pure core's tests with a thousand new examples each: an hour
 	$(BIN)/pytest -q -n 2 --hypothesis-profile=thorough $(PURE)
 
-check: .venv/installed ## Format, lint, types and import contracts
+check: .venv/installed ## Format, lint, types, import contracts and schemas
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/millstream schemas check
 
 chaos: .venv/installed ## Faults by the hundred, whole tables compared (STREAM=payments, KILLS=500, MINUTES=…)
 	$(BIN)/python -m tests.chaos --stream $(or $(STREAM),payments) --kills $(or $(KILLS),500) $(if $(MINUTES),--minutes $(MINUTES))

@@ -23,7 +23,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("millstream")
-settings.register_profile("quick", max_examples=10)
+settings.register_profile("quick", max_examples=8)
 # Others each time; a failure prints how to make it again.
 settings.register_profile("thorough", max_examples=1_000, derandomize=False, print_blob=True)
 
