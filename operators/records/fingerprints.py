@@ -20,12 +20,12 @@ KIND: Final = ("stage", "code", "schema_id", "message")
 """The columns of a reject that a fingerprint is made of, beside the stream's name."""
 
 _NUMBER: Final = r"[-+]?\d+(?:[,_]\d{3})*(?:\.\d+)?(?:[eE][-+]?\d+)?"
-# What differs between records of one kind. Digits inside a name, as in line_1, do not.
+# What differs between records of one kind. Digits inside a name, as in line_1 or UTF-8, do not.
 _VARIABLE: Final = re.compile(
     r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"
     r"|\b0[xX][0-9a-fA-F]+"
     r"|\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[-+]\d\d:?\d\d)?)?"
-    rf"|(?<!\w){_NUMBER}",
+    rf"|(?<!\w)(?<![A-Za-z]-){_NUMBER}",
     re.ASCII,
 )
 

@@ -65,6 +65,8 @@ def test_each_part_counts_in_its_own_place(one, other):
         ("from 2000-01-01 to 2100-01-01", "from # to #"),
         ("at offset 1,024 of 0xFF, 12ms", "at offset # of #, #ms"),
         ("items.3.amount", "items.#.amount"),
+        ("A string is not UTF-8.", None),
+        ("3-5 of ISO-4217, -7", "#-# of ISO-4217, #"),
         (f"schema {uuid.UUID(int=5)} is gone", "schema # is gone"),
         ("currency: matches [A-Z]{3}", "currency: matches [A-Z]{#}"),
     ],
