@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import polars as pl
@@ -80,7 +81,7 @@ class Sender:
         self._topic = chunk["source_topic"][0]
         self._try(self._producer.begin_transaction)
         for row in chunk.iter_rows(named=True):
-            self._try(lambda row=row: self._produce(replay, row))  # type: ignore[misc]
+            self._try(partial(self._produce, replay, row))
         self._try(lambda: self._producer.commit_transaction(_SECONDS))
 
     def _produce(self, replay: str, row: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 import schemas
 from flows import settings as settings_
+from operators.avro.compatibility import invalid
 from operators.connectors.registry import schema_source as registry
 from ops.checks import Problem
 from ops.schemas import changes, draft, folder, published
@@ -176,7 +177,13 @@ def _version(record: str, name: str) -> AvroSchema:
                 f"the registry has nothing under {topic}-value: publish it with `millstream "
                 f"schemas register {record}`", 1
             )  # fmt: skip
-        return there[max(there)][1]
+        schema = there[max(there)][1]
+        if why := invalid(schema):
+            settings_.refuse(
+                f"version {max(there)} of {topic}-value in the registry is no schema that a flow "
+                f"can read: {why}", 1
+            )  # fmt: skip
+        return schema
     versions = schemas.versions(record)
     if not (name.isascii() and name.isdecimal() and int(name) in versions):
         known = ", ".join(map(str, versions))

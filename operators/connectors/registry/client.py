@@ -5,7 +5,8 @@ develop/api.html), as `confluent_kafka.schema_registry` 2.16 speaks it.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,53 +56,57 @@ class RegistryClient:
     def check(self) -> None:
         """Return if a registry answers there."""
         try:
-            if not isinstance(self._client.get_schema_types(), list):
-                raise RegistryAwayError("the answer is not a registry's")
+            with _failures():
+                types = self._client.get_schema_types()
         except SchemaRegistryError as error:
             # Old ones, and gateways that let through no more than is needed, lack that page.
             if error.http_status_code != 404 or not self._answers_for_ids():
                 raise _failed(error) from error
-        except RegistryAwayError:
-            raise
-        except Exception as error:  # its HTTP library's own come through, of many kinds
-            raise _failed(error) from error
+            return
+        if not isinstance(types, list):
+            raise RegistryAwayError("the answer is not a registry's")
 
     def register(self, subject: str, schema: AvroSchema) -> int:
         """Register a version of a subject; return its id."""
         try:
-            return int(
-                self._client.register_schema(subject, Schema(json.dumps(schema), "AVRO"))
-            )
-        except Exception as error:  # its HTTP library's own come through, of many kinds
+            with _failures():
+                return int(
+                    self._client.register_schema(subject, Schema(json.dumps(schema), "AVRO"))
+                )
+        except SchemaRegistryError as error:
             raise _failed(error) from error
 
     def published(self, subject: str) -> dict[int, tuple[int, AvroSchema]]:
         """Return each version's id and schema; nothing of a subject that is not there."""
         try:
-            found = {}
-            for version in self._client.get_versions(subject):
-                each = self._client.get_version(subject, version)
-                found[version] = each.schema_id, self._whole(each.schema_id, each.schema)
+            with _failures():
+                found = [
+                    self._client.get_version(subject, version)
+                    for version in self._client.get_versions(subject)
+                ]
         except SchemaRegistryError as error:
             if error.error_code in _NOT_FOUND:
                 return {}
             raise _failed(error) from error
-        except Exception as error:  # its HTTP library's own come through, of many kinds
-            raise _failed(error) from error
-        return found
+        return {each.version: (each.schema_id, self._readable(each)) for each in found}
+
+    def _readable(self, version: Any) -> AvroSchema:
+        try:
+            return self._whole(version.schema_id, version.schema)
+        except KeyError:  # one that it refers to is not there
+            return _UNREADABLE
 
     def fetch(self, schema_id: SchemaId) -> AvroSchema:
         """Return the schema of an id; raises KeyError if there is none, perhaps with a why."""
         try:
-            if isinstance(schema_id, int):
-                found = self._client.get_schema(schema_id)
-            else:
-                found = self._client.get_schema_by_guid(str(schema_id))
+            with _failures():
+                if isinstance(schema_id, int):
+                    found = self._client.get_schema(schema_id)
+                else:
+                    found = self._client.get_schema_by_guid(str(schema_id))
         except SchemaRegistryError as error:
             if error.error_code in _NOT_FOUND or self._has_no_such(schema_id, error):
                 raise KeyError(schema_id) from None
-            raise _failed(error) from error
-        except Exception as error:  # its HTTP library's own come through, of many kinds
             raise _failed(error) from error
         if not isinstance(found.schema_str, str):
             # What the client took for a schema it would give again.
@@ -163,14 +168,24 @@ class RegistryClient:
     def _version(self, schema_id: SchemaId, subject: str, version: int) -> Any:
         """Return a subject's version, which may be deleted: records outlive it."""
         try:
-            return self._client.get_version(subject, version, deleted=True).schema
+            with _failures():
+                return self._client.get_version(subject, version, deleted=True).schema
         except SchemaRegistryError as error:
             if error.error_code in _NOT_FOUND:
                 why = f"refers to version {version} of subject {subject}, which is not there"
                 raise KeyError(schema_id, why) from None
             raise _failed(error) from error
-        except Exception as error:  # its HTTP library's own come through, of many kinds
-            raise _failed(error) from error
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Make our errors of what is no answer of the registry; what it answers comes through."""
+    try:
+        yield
+    except SchemaRegistryError:
+        raise
+    except Exception as error:  # its HTTP library's own come through, of many kinds
+        raise _failed(error) from error
 
 
 def _bearer(token: str | None, file: str | None) -> dict[str, str]:

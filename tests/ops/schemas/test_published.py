@@ -79,6 +79,23 @@ def test_what_is_missing_is_published_and_what_is_there_besides_is_listed(
     assert payments == [(1, 1, 2), (2, 2, 3), (None, 3, 5)]
 
 
+def test_what_is_no_schema_of_ours_is_listed_and_not_compared(capsys, registry):
+    other = {"schema": '{"type": "object"}', "schemaType": "JSON"}
+    registry.add("clicks-value", other)
+    gone = [{"name": "n.Gone", "subject": "gone", "version": 1}]
+    text = '{"type": "record", "name": "R", "fields": [{"name": "f", "type": "n.Gone"}]}'
+    registry.add("payments-value", {"schema": text, "references": gone})
+    status, lines, _ = run(capsys, "list")
+    assert status == 0
+    assert sum("not here" in line for line in lines) == 2
+    for record, subject in (("click", "clicks"), ("payment", "payments")):
+        status, _, (said,) = run(capsys, "diff", record, "registry")
+        assert status == 1
+        assert said.startswith(
+            f"millstream: version 1 of {subject}-value in the registry is no schema that a flow "
+        )
+
+
 def test_it_says_what_is_wrong_in_a_line(capsys, registry, monkeypatch):
     assert run(capsys, "diff", "payment", "1", "7")[2] == [
         "millstream: payment has no version 7: there are 1, 2, and registry"
