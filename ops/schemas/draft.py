@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka import KafkaException
-
 from flows import settings as settings_
 from flows.kafka_settings import kafka_problems, kafka_settings
 from operators.avro import Lookup
@@ -52,10 +50,6 @@ def _sample(topic: str, most: int) -> Sample:
     try:
         records = read_values(settings, topic, most)
         sample = decode(records, _lookup())
-    except KafkaException as error:
-        settings_.refuse(f"topic {topic}: {error.args[0].str()}", 1)
-    except registry.RegistryUnavailableError as error:
-        settings_.refuse(error, 1)
     except ValueError as error:
         settings_.refuse(error, 2)
     return sample

@@ -89,7 +89,7 @@ def draft_contract(schema: AvroSchema, values: Sequence[Mapping[str, Any]]) -> s
             checks.append({"code": f"{name}_range", "field": name, "time": span})
         elif kind == "string" and seen:
             checks.append(_text(name, seen))
-        elif kind in ("int", "long", "float", "double") and seen:
+        elif kind in ("int", "long", "float", "double") and (seen := _numbers(seen)):
             low = 0 if min(seen) >= 0 else -_power(-min(seen))
             top = _power(max(max(seen), -min(seen)))
             checks.append({"code": f"{name}_range", "field": name, "range": [low, top]})
@@ -111,6 +111,11 @@ def _text(name: str, seen: Sequence[str]) -> dict[str, Any]:
     least = 1 if all(seen) else 0
     most = 1 << (longest - 1).bit_length() if longest > 1 else 1
     return {"code": f"{name}_length", "field": name, "bytes": [least, most]}
+
+
+def _numbers(seen: Sequence[Any]) -> list[float]:
+    """Return the finite ones; the others are told as texts, as JSON has none of them."""
+    return [each for each in seen if not isinstance(each, str)]
 
 
 def _power(number: float) -> int:

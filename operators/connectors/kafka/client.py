@@ -1,7 +1,7 @@
 """Kafka: what the source, the sink and the tools share."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -178,7 +178,7 @@ def read_to_end(
     timeout: float = 60.0,
     group: str = ANY_GROUP,
     isolation: str = "read_committed",
-) -> Iterator[Message]:
+) -> Generator[Message, None, None]:
     """Yield what a topic holds from the given offsets by partition to each partition's end.
 
     The end is where the broker says so in a fetch: a look-up of the latest offset is wrong on

@@ -1,8 +1,11 @@
 """Drafts of schemas and contracts: what is drafted of values holds of them."""
 
+import io
 import json
 
+import fastavro
 import pytest
+from confluent_kafka import Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +17,7 @@ from ops.schemas.infer import draft_contract, draft_schema, record_name
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
 from tests.examples import examples
+from tests.operators.connectors.registry_server import serving
 
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False),
@@ -97,6 +101,14 @@ def run(stack, monkeypatch, capsys):
     return infer
 
 
+def send(stack, topic, *values):
+    create_topic(stack.bootstrap, topic, 1)
+    producer = Producer({"bootstrap.servers": stack.bootstrap})
+    for value in values:
+        producer.produce(topic, value)
+    assert producer.flush(30) == 0
+
+
 def test_a_topic_of_avro_has_the_schema_that_wrote_it(stack, run, tmp_path):
     create_topic(stack.bootstrap, "drafted.payments", 3)
     produce(simulate(Params(payments=300, partitions=3)), stack.bootstrap, "drafted.payments")
@@ -117,14 +129,8 @@ def test_a_topic_of_avro_has_the_schema_that_wrote_it(stack, run, tmp_path):
 
 
 def test_a_topic_of_json_and_of_anything(stack, run):
-    create_topic(stack.bootstrap, "drafted.orders", 1)
-    from confluent_kafka import Producer
-
-    producer = Producer({"bootstrap.servers": stack.bootstrap})
     values = [json.dumps({"order_id": f"o{n}", "total": n}).encode() for n in range(30)]
-    for value in [*values, b'{"cut', b"plain", b"\0\0\0\0\x07body", None]:
-        producer.produce("drafted.orders", value)
-    producer.flush()
+    send(stack, "drafted.orders", *values, b'{"cut', b"plain", b"\0\0\0\0\x07body", None)
     status, out, said = run("drafted.orders")
     assert status == 0
     assert '"name": "Order"' in out
@@ -136,6 +142,39 @@ def test_a_topic_of_json_and_of_anything(stack, run):
     ]
 
 
+def framed(number, schema, value):
+    out = io.BytesIO(b"\0" + number.to_bytes(4, "big"))
+    out.seek(5)
+    fastavro.schemaless_writer(out, schema, value)
+    return out.getvalue()
+
+
+def test_nested_records_odd_numbers_and_what_is_cut_or_no_avro_at_all(stack, run, monkeypatch):
+    def of(kind):
+        return {"type": "record", "name": "R", "fields": [{"name": "f", "type": kind}]}
+
+    with serving() as registry:
+        monkeypatch.setenv("MILLSTREAM_SCHEMA_REGISTRY", registry.url)
+        odd, nested = of("double"), of({"type": "array", "items": "int"})
+        for schema in (odd, nested):
+            registry.add("any", {"schema": json.dumps(schema)})
+        registry.add("any", {"schema": '{"type": "object"}', "schemaType": "JSON"})
+        values = [framed(1, odd, {"f": value}) for value in (0.5, -20, float("nan"))]
+        send(stack, "drafted.odd", *values, values[0][:-1], b"\0\0\0\0\x03{}")
+        status, out, said = run("drafted.odd", "--json")
+        assert status == 0
+        assert json.loads(out)["schema"] == odd
+        assert "- -100\n  - 100\n" in json.loads(out)["contract"]
+        assert sorted(said) == [
+            "millstream: 1 records are not what schema id 1 says",
+            "millstream: 1 records are not what schema id 3 says",
+        ]
+        send(stack, "drafted.nested", *[framed(2, nested, {"f": [1]})] * 2)
+        status, _, said = run("drafted.nested")
+        assert status == 0
+        assert said[0].startswith("millstream: no flow can read the schema as it is: field f")
+
+
 def test_what_cannot_be_drafted_is_said_in_a_line(stack, run, monkeypatch):
     create_topic(stack.bootstrap, "drafted.empty", 1)
     assert run("drafted.empty")[::2] == (
@@ -143,7 +182,7 @@ def test_what_cannot_be_drafted_is_said_in_a_line(stack, run, monkeypatch):
     )  # fmt: skip
     status, _, (said,) = run("drafted.nothing")
     assert status == 1
-    assert said.startswith("millstream: topic drafted.nothing: ")
+    assert "there is no topic 'drafted.nothing'" in said
     assert run("drafted.empty", "--records", 0)[0] == 2
     monkeypatch.delenv("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS")
     assert run("drafted.empty")[::2] == (
