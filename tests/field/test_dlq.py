@@ -9,7 +9,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from confluent_kafka import Producer
 from deltalake import write_deltalake
 
 import schemas
@@ -19,6 +18,7 @@ from operators.records.quarantine import ATTEMPTS_HEADER
 from ops import cli
 from ops.dlq import cli as dlq_cli
 from ops.local import Stack
+from tests.field.refused import refused, run, send_again
 from tests.field.test_rule_statuses import state
 from tests.field.topic import Field, payment
 
@@ -26,19 +26,6 @@ from tests.field.topic import Field, payment
 _NEW = ["fingerprint", "attempts"]
 
 Told = Callable[[str], Any]
-
-
-def truncated(number: int) -> bytes:
-    """Return a payment that ends behind its country, wherever that lies."""
-    whole = payment(number, device_id="d" * number, country="BE")
-    return whole[: whole.index(b"\4BE") + 3]
-
-
-def refused(first: int) -> list[bytes | None]:
-    """Return records of five kinds, by their first number."""
-    unknown = [b"\0" + n.to_bytes(4, "big") + b"x" for n in range(first + 1, first + 6)]
-    broken = [payment(n, currency="eur", amount_minor=-5) for n in range(first, first + 3)]
-    return [*map(truncated, range(first, first + 20)), *unknown, *broken, None, b'{"a": 1}']
 
 
 @pytest.fixture(scope="module")
@@ -59,24 +46,6 @@ def field(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Field:
     field.send(*refused(100)[1:])
     run(field)
     return field
-
-
-def run(field: Field) -> None:
-    flow = field.flow(STOP_AT_END="true")
-    assert flow.wait() == 0, flow.said()
-
-
-def send_again(field: Field, value: bytes | None) -> None:
-    """Send a record with the headers of its dead letter, and one that is bad there itself."""
-    config = {"bootstrap.servers": field.bootstrap}
-    (letter,) = (
-        each for each in read_to_end(config, f"{field.topic}.dlq", {0: 0}) if each.value() == value
-    )  # fmt: skip
-    assert headers_of(letter)[ATTEMPTS_HEADER] == b"1"
-    producer = Producer(config)
-    odd = ("\x1b[31m[red]", b"\xff\x1b")
-    producer.produce(field.topic, value, b"k\x1b", headers=[*letter.headers(), odd])
-    assert producer.flush(30) == 0
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Every problem of every rule at once, with its file and line; and the list of streams."""
+"""Every problem of every rule at once, with its file and line."""
 
 import json
 import re
@@ -148,19 +148,6 @@ def test_a_feature_may_not_have_the_name_of_a_column_that_there_is(capsys, tmp_p
     assert "already" in told[0]
 
 
-def test_features_of_a_folder_are_known_to_the_list_of_streams(capsys, tmp_path, monkeypatch):
-    (tmp_path / "features").mkdir()
-    (tmp_path / "features" / "few.yaml").write_text(FEATURE)
-    (tmp_path / "good.yaml").write_text(GOOD)
-    monkeypatch.setenv("MILLSTREAM_RULES", str(tmp_path))
-    with pytest.raises(SystemExit):
-        cli.main(["streams", "--json"])
-    (payments,) = (s for s in json.loads(capsys.readouterr().out) if s["stream"] == "payments")
-    assert payments["features"]["few"].startswith("1: sum(amount_minor) by card_id")
-    assert payments["features"].keys() > {"card_count_10m", "card_moved"}
-    assert check(capsys)[0] == 0
-
-
 @pytest.mark.parametrize(
     ("was", "becomes", "line", "problem"),
     [
@@ -278,21 +265,6 @@ def test_a_folder_is_of_the_stream_that_is_named(capsys, tmp_path):
     assert check(capsys, "--stream", "clicks", str(CLICKS.rules))[0] == 0
     assert check(capsys, "--stream", "clicks", str(PAYMENTS.rules))[0] == 1
     assert check(capsys, str(tmp_path / "nowhere"))[0] == 2
-
-
-def test_streams_are_listed_with_what_they_are_of(capsys):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["streams", "--json"])
-    assert ended.value.code == 0
-    found = {each["stream"]: each for each in json.loads(capsys.readouterr().out)}
-    assert found.keys() == {"payments", "chargebacks", "clicks"}
-    assert found["clicks"]["rules"] == {"costly_click": 1}
-    assert "gold/campaign_5m" in found["clicks"]["tables"]
-    with pytest.raises(SystemExit):
-        cli.main(["streams"])
-    text = capsys.readouterr().out
-    for stream in STREAMS:
-        assert all(table.name in text for table in stream.all_tables)
 
 
 def test_every_field_of_a_rule_is_told_and_a_file_that_is_not_utf8(capsys, tmp_path):

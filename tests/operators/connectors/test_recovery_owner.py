@@ -1,10 +1,27 @@
 """What a recovery store's states are of."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from operators.connectors import recovery, recovery_owner
 
 TOPICS = {"t": "cluster/id"}
+
+
+@contextmanager
+def going_away(folder, monkeypatch):
+    """Take the store away just before it is opened."""
+    connect = recovery_owner.sqlite3.connect
+
+    def late(*args, **kwargs):
+        for file in folder.glob("part-*"):
+            file.unlink()
+        return connect(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recovery_owner.sqlite3, "connect", late)
+        yield
 
 
 def test_what_states_are_of_is_compared_by_name(tmp_path):
@@ -29,15 +46,7 @@ def test_a_store_of_before_takes_up_what_its_states_are_of(tmp_path):
 def test_a_store_that_is_put_aside_meanwhile_is_not_made_by_looking(tmp_path, monkeypatch):
     recovery.prepare(tmp_path)
     recovery_owner.claim(tmp_path, "f", TOPICS, {"a": "1"})
-    connect = recovery_owner.sqlite3.connect
-
-    def late(*args, **kwargs):
-        for file in tmp_path.glob("part-*"):
-            file.unlink()
-        return connect(*args, **kwargs)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(recovery_owner.sqlite3, "connect", late)
+    with going_away(tmp_path, monkeypatch):
         assert recovery_owner.changed(tmp_path, {"a": "2"}) == {}
     assert not list(tmp_path.glob("part-*"))
 
@@ -48,15 +57,7 @@ def test_whose_a_store_is_is_told_where_there_is_one(tmp_path, monkeypatch):
     assert recovery_owner.owner(tmp_path) is None
     recovery_owner.claim(tmp_path, "f", TOPICS)
     assert recovery_owner.owner(tmp_path) == "f"
-    connect = recovery_owner.sqlite3.connect
-
-    def late(*args, **kwargs):
-        for file in tmp_path.glob("part-*"):
-            file.unlink()
-        return connect(*args, **kwargs)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(recovery_owner.sqlite3, "connect", late)
+    with going_away(tmp_path, monkeypatch):
         assert recovery_owner.owner(tmp_path) is None
     assert not list(tmp_path.glob("part-*"))
     (tmp_path / "part-0.sqlite3").write_text("this is a text, and no store")

@@ -14,6 +14,7 @@ from operators.features.past import FORGET
 from operators.records.tables import TIME
 from operators.state import folds, sliding_history
 from tests.operators.durable import NOTHING, Durable, epoch_ends
+from tests.operators.features.aggregates import aggregated
 
 EPOCH = datetime(2024, 5, 1, tzinfo=UTC)
 MINUTE, BOUND = 60_000_000, 30_000_000
@@ -143,15 +144,7 @@ def value_of(feature, rows, i):
         if feature.aggregate == "last_time" or last is None:
             return last
         return max((rows[i]["event_time"] - last) // timedelta(seconds=1), 0)
-    values = [row[feature.of] for row in picked]
-    values = [v for v in values if v is not None and v == v]
-    if feature.aggregate == "distinct":
-        return len(set(values))
-    if feature.aggregate == "sum":
-        return sum(values)
-    if feature.aggregate == "mean":
-        return sum(values) / len(values) if values else None
-    return (min if feature.aggregate == "min" else max)(values, default=None)
+    return aggregated(feature.aggregate, [each[feature.of] for each in picked])
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from operators.records.batches import END_OF_INPUT, Batch, Progress
 from operators.records.tables import COORDINATES, TIME
 from operators.state.event_time_buffer import HASH, PARTITION
 from tests.operators.durable import Durable, End
+from tests.operators.features.aggregates import aggregated
 
 EPOCH = datetime(2024, 5, 1, tzinfo=UTC)
 SECOND, MINUTE = 1_000_000, 60_000_000
@@ -258,14 +259,7 @@ def value_of(feature, rows, row):
     picked = [other for other in counting if WHERES[feature.where](other)]
     if feature.aggregate == "count":
         return len(picked)
-    values = [other[feature.of] for other in picked if other[feature.of] is not None]
-    if feature.aggregate == "distinct":
-        return len(set(values))
-    if feature.aggregate == "sum":
-        return sum(values)
-    if feature.aggregate == "mean":
-        return sum(values) / len(values) if values else None
-    return (min if feature.aggregate == "min" else max)(values, default=None)
+    return aggregated(feature.aggregate, [each[feature.of] for each in picked])
 
 
 def mark_of(row):
