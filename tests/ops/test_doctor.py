@@ -135,6 +135,9 @@ def test_redis_as_it_must_not_be_and_as_it_says_to_make_it(read: Field, tmp_path
         (found,) = answers([Question("Redis", Servers(settings).redis)])
         return found
 
+    away = of("redis://127.0.0.1:9")
+    assert away.said.startswith("Redis at 127.0.0.1:9: ")
+    assert away.to_do.startswith("check that it runs and MILLSTREAM_REDIS_URL")
     with redis(tmp_path) as server, server.admin() as admin:
         admin.config_set("maxmemory", "100mb")
         admin.config_set("maxmemory-policy", "allkeys-lru")
