@@ -3,24 +3,18 @@
 import json
 import os
 import shlex
-import subprocess
-import sys
 from datetime import UTC, datetime
 
 import pytest
-from deltalake import DeltaTable
 from rich.console import Console
 
 from flows import settings as settings_
 from ops import cli
 from ops.status import cli as status_cli
 from ops.status.flow_status import Status
-from ops.status.scraped import scrape
 from ops.status.show import screen
-from tests.field.topic import Field, payments
+from tests.field.topic import Field
 from tests.ops.statuses import AWAY, look, payments_of
-from tests.running import environment, wait_until
-from tests.servers.ports import lasting_port
 
 
 def text(status: Status) -> str:
@@ -132,44 +126,3 @@ def test_watching_looks_again_until_ctrl_c(read: Field, monkeypatch, capsys) -> 
                 cli.main(["status", "payments", "--watch", *arguments])
         assert (ended.value.code, waited) == (130, [2.0, 2.0])
         assert capsys.readouterr().out.count(shown) == 2
-
-
-def test_what_is_to_be_read_is_read_when_it_is_started_as_it_says(tampered: Field) -> None:
-    """It then runs, as its recovery store and its metrics tell, and tells its rate."""
-    tampered.send(*payments(200, 202), partition=1)
-    flow = payments_of(look(tampered))
-    assert (flow.lag, flow.topics[0].worst) == (3, 1)
-    problem = flow.problems[0]
-    assert problem.problem == "the payments flow does not run, and has 3 records to read"
-    words = shlex.split(problem.to_do.removeprefix("start it: "))
-    assert words[:2] == ["python", "-m"]
-    port = str(lasting_port())
-    api = {"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": port}
-    epochs = {"BYTEWAX_SNAPSHOT_INTERVAL": "1", "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0"}
-    started = subprocess.Popen(
-        [sys.executable, *words[1:]], cwd=tampered.folder, stderr=subprocess.DEVNULL,
-        env=environment(tampered.settings | api | epochs),
-    )  # fmt: skip
-    try:
-        bronze = DeltaTable(str(tampered.folder / "tables/bronze/payments"))
-
-        def has(rows: int) -> bool:
-            bronze.update_incremental()
-            return bronze.count() == rows
-
-        wait_until(lambda: has(58))
-        tampered.send(*payments(203, 204), partition=0)
-        wait_until(lambda: has(60))
-        wait_until(lambda: scrape(f"localhost:{port}"))
-        status = look(tampered, store="", metrics=f"localhost:{port}")
-        flow = payments_of(status)
-        assert flow.lag == 0
-        assert (flow.state, flow.metrics) == ("running", f"localhost:{port}")
-        assert payments_of(look(tampered)).state == "running"
-        assert flow.rate is not None
-        assert flow.rate.records_per_second > 0
-        assert len({each.epoch for each in flow.commits}) > 1
-        assert "records/s in" in text(status)
-    finally:
-        started.kill()
-        started.wait()

@@ -1,30 +1,17 @@
 """What a status says is open, and that what it says to do mends it."""
 
-import shutil
-import time
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
 
-import polars as pl
 import pytest
-from confluent_kafka import Producer
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 
 from flows import settings as settings_
-from flows.catalog import flows
-from flows.streams import PAYMENTS
-from operators.connectors.delta import maintenance
-from operators.connectors.delta.commits import restored_to
 from ops import cli
-from ops.status import problems as status_problems
-from ops.status.flow_status import TopicStatus
-from ops.status.gather import status_of
-from ops.status.scraped import Scraped
-from ops.status.seen import see
-from ops.stores import stores
-from ops.topics import create_topic
-from ops.topics_now import Cluster, ask
-from tests.field.topic import Field
+from ops.status.scraped import scrape
+from tests.field.topic import Field, payments
 from tests.ops.statuses import look, payments_of
 from tests.servers import s3
 
@@ -169,3 +156,45 @@ def test_no_store_where_one_was_named(tampered: Field) -> None:
     (tampered.folder / "empty").mkdir()
     (problem,) = look(tampered, store="empty").problems
     assert "there is no recovery store in" in problem.problem
+
+
+# The last one: it adds to the topic that the others have read.
+def test_what_is_to_be_read_is_read_when_it_is_started_as_it_says(tampered: Field) -> None:
+    """It then runs, as its recovery store and its metrics tell, and tells its rate."""
+    tampered.send(*payments(200, 202), partition=1)
+    flow = payments_of(look(tampered))
+    assert (flow.lag, flow.topics[0].worst) == (3, 1)
+    problem = flow.problems[0]
+    assert problem.problem == "the payments flow does not run, and has 3 records to read"
+    words = shlex.split(problem.to_do.removeprefix("start it: "))
+    assert words[:2] == ["python", "-m"]
+    port = str(lasting_port())
+    api = {"BYTEWAX_DATAFLOW_API_ENABLED": "1", "BYTEWAX_DATAFLOW_API_PORT": port}
+    epochs = {"BYTEWAX_SNAPSHOT_INTERVAL": "1", "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0"}
+    started = subprocess.Popen(
+        [sys.executable, *words[1:]], cwd=tampered.folder, stderr=subprocess.DEVNULL,
+        env=environment(tampered.settings | api | epochs),
+    )  # fmt: skip
+    try:
+        bronze = DeltaTable(str(tampered.folder / "tables/bronze/payments"))
+
+        def has(rows: int) -> bool:
+            bronze.update_incremental()
+            return bronze.count() == rows
+
+        wait_until(lambda: has(58))
+        tampered.send(*payments(203, 204), partition=0)
+        wait_until(lambda: has(60))
+        wait_until(lambda: scrape(f"localhost:{port}"))
+        status = look(tampered, store="", metrics=f"localhost:{port}")
+        flow = payments_of(status)
+        assert flow.lag == 0
+        assert (flow.state, flow.metrics) == ("running", f"localhost:{port}")
+        assert payments_of(look(tampered)).state == "running"
+        assert flow.rate is not None
+        assert flow.rate.records_per_second > 0
+        assert len({each.epoch for each in flow.commits}) > 1
+        assert "records/s in" in text(status)
+    finally:
+        started.kill()
+        started.wait()
