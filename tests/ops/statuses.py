@@ -1,9 +1,12 @@
 """Looks at flows as `millstream status` does."""
 
+from rich.console import Console
+
 from flows import settings as settings_
 from flows.catalog import flows
 from ops.status.flow_status import FlowStatus, Status
 from ops.status.gather import gather
+from ops.status.show import screen
 from ops.stores import stores
 from tests.field.topic import Field
 
@@ -22,3 +25,10 @@ def look(
 def payments_of(status: Status) -> FlowStatus:
     (found,) = (each for each in status.flows if each.flow == "payments")
     return found
+
+
+def text(status: Status) -> str:
+    console = Console(width=300, highlight=False)
+    with console.capture() as captured:
+        console.print(screen(status))
+    return captured.get()

@@ -6,22 +6,12 @@ import shlex
 from datetime import UTC, datetime
 
 import pytest
-from rich.console import Console
 
 from flows import settings as settings_
 from ops import cli
 from ops.status import cli as status_cli
-from ops.status.flow_status import Status
-from ops.status.show import screen
 from tests.field.topic import Field
-from tests.ops.statuses import AWAY, look, payments_of
-
-
-def text(status: Status) -> str:
-    console = Console(width=300, highlight=False)
-    with console.capture() as captured:
-        console.print(screen(status))
-    return captured.get()
+from tests.ops.statuses import AWAY, look, payments_of, text
 
 
 def test_a_flow_that_has_read_all_and_stopped(read: Field) -> None:

@@ -1,19 +1,37 @@
 """What a status says is open, and that what it says to do mends it."""
 
 import shlex
+import shutil
 import subprocess
 import sys
-from datetime import UTC, datetime
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
-from deltalake import DeltaTable
+from confluent_kafka import Producer
+from deltalake import DeltaTable, write_deltalake
 
 from flows import settings as settings_
+from flows.catalog import flows
+from flows.streams import PAYMENTS
+from operators.connectors.delta import maintenance
+from operators.connectors.delta.commits import restored_to
 from ops import cli
-from ops.status.scraped import scrape
+from ops.status import problems as status_problems
+from ops.status.flow_status import TopicStatus
+from ops.status.gather import status_of
+from ops.status.scraped import Scraped, scrape
+from ops.status.seen import see
+from ops.stores import stores
+from ops.topics import create_topic
+from ops.topics_now import Cluster, ask
 from tests.field.topic import Field, payments
-from tests.ops.statuses import look, payments_of
+from tests.ops.statuses import look, payments_of, text
+from tests.running import environment, wait_until
 from tests.servers import s3
+from tests.servers.ports import lasting_port
 
 
 def problems(field: Field, *, cluster: Cluster | None = None, **changes) -> list[str]:
