@@ -147,7 +147,7 @@ class Pattern:
         return met
 
     def rows(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Return the events that matter as keyed rows with MARKS.
+        """Return the events that matter as keyed rows with STEP_BITS.
 
         Raises PolarsError if a condition fails on some event.
         """

@@ -1,4 +1,31 @@
-"""Sliding history: for each event, what its key did in the time before it."""
+"""Sliding history: for each event, what its key did in the time before it.
+
+Three events of one key at 100, 105 and 112 µs, and one of another key; asked for is how many of
+the same key came within 10 µs before each, and what their amounts come to:
+
+>>> asks = [Ask(0, "count"), Ask(0, "sum", "amount")]
+>>> history = SlidingHistory([Horizon(10, 10)], asks, ["amount"])
+>>> def advance(keys, times, amounts, watermark):
+...     rows = Sorted.by(np.array(keys, np.uint64))
+...     times, amounts = np.array(times)[rows.order], np.array(amounts)[rows.order]
+...     marks = np.full(len(times), watermark)
+...     found = history.advance(rows, times, {"amount": amounts}, marks, max(times) - 5)
+...     return [column.tolist() for column in found]
+>>> advance([7, 7, 8, 7], [100, 105, 105, 112], [1, 20, 300, 4000], NO_WATERMARK)
+[[0, 1, 1, 0], [0, 1, 20, 0]]
+
+In the order of the keys: that at 105 finds the one at 100, that at 112 the one at 105 alone. The next
+batch finds what came before it wherever that is kept, also an event that comes late, at 106:
+
+>>> advance([7, 7], [114, 106], [50000, 6], 107)
+[[2, 2], [4020, 21]]
+
+It does not count for the one at 114, which came before it. What no later event can ask for, as
+the watermark is so far beyond it, is dropped when runs are merged:
+
+>>> advance([9], [160], [1], 109), len(history)
+([[0], [0]], 1)
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

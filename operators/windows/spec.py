@@ -26,7 +26,7 @@ _SLOTS: Final = 32
 
 @dataclass(frozen=True)
 class Judged:
-    """Records with their MARKS, those of them that count, and what came too late.
+    """Records as PLACED marks them, those of them that count, and what came too late.
 
     `counts`, shape (n,), tells which count; None stands for all. `late` has a row for each
     window that a record missed: the record's columns, and `window_start`, `window_end` and the
