@@ -14,8 +14,8 @@ the same key came within 10 µs before each, and what their amounts come to:
 >>> advance([7, 7, 8, 7], [100, 105, 105, 112], [1, 20, 300, 4000], NO_WATERMARK)
 [[0, 1, 1, 0], [0, 1, 20, 0]]
 
-In the order of the keys: that at 105 finds the one at 100, that at 112 the one at 105 alone. The next
-batch finds what came before it wherever that is kept, also an event that comes late, at 106:
+In the order of the keys: that at 105 finds the one at 100, that at 112 the one at 105 alone. The
+next batch finds what came before it wherever that is kept, also an event that comes late, at 106:
 
 >>> advance([7, 7], [114, 106], [50000, 6], 107)
 [[2, 2], [4020, 21]]
