@@ -38,7 +38,8 @@ from operators.columns.grouping import Sorted, distinct
 from operators.columns.ranges import repeats
 from operators.columns.sorted_runs import SortedRuns
 from operators.records.batches import NO_WATERMARK
-from operators.state.folds import Answers, Ask, Index, Ranges, exclusive
+from operators.state.earlier_in_batch import earlier_in_batch
+from operators.state.folds import Answers, Ask, Index, Ranges
 from operators.state.shards import Rows, gather, span_of_shard
 
 # To look into one more run costs a small batch more than to move so many rows.
@@ -165,7 +166,7 @@ class SlidingHistory:
             bounds.append(np.maximum(times - each.before, oldest[each.kept]))
         own = {TIME: times, **columns}
         answers = Answers(self._asks, len(times))
-        _in_batch(answers, rows, times, own, bounds)
+        earlier_in_batch(answers, rows, times, own, bounds)
         for run in self._runs:
             codes, found = run.of(rows.keys)
             if len(codes) == 0:
@@ -237,69 +238,3 @@ class SlidingHistory:
         # What was dropped may be in an old entry.
         kept = run.pick(np.flatnonzero(run.times > self._horizon))
         self._runs.replace([kept])
-
-
-def _in_batch(
-    answers: Answers,
-    rows: Sorted,
-    times: Int64s,
-    columns: Mapping[str, Int64s],
-    bounds: Sequence[Int64s],
-) -> None:
-    """Take the earlier events of the batch itself, down to each of `bounds`."""
-    here = np.arange(len(times))
-    backwards = np.flatnonzero((rows.runs[1:] == rows.runs[:-1]) & (times[1:] < times[:-1]))
-    index = Index(rows.runs, times, rows.runs, times, bounds)
-    first = rows.starts[rows.runs]
-    begins = [np.minimum(np.maximum(index.at_most(low), first), here) for low in bounds]
-    if len(backwards) == 0:
-        answers.take(Ranges(columns), slice(None), begins, here)
-        return
-    # Where a key's events arrive out of order its run is not sorted by time, and the search
-    # above does not hold for that key.
-    disordered = np.zeros(len(rows.starts), bool)
-    disordered[rows.runs[backwards]] = True
-    mask = disordered[rows.runs]
-    at = np.flatnonzero(mask)
-    # Of theirs the ranges are empty: cheaper than to pick all others.
-    begins = [np.where(mask, here, begin) for begin in begins]
-    answers.take(Ranges(columns), slice(None), begins, here)
-    some = {name: column[at] for name, column in columns.items()}
-    _disordered(answers, at, rows.runs[at], times[at], some, [low[at] for low in bounds])
-
-
-def _disordered(
-    answers: Answers,
-    places: Indices,
-    runs: Indices,
-    times: Int64s,
-    columns: Mapping[str, Int64s],
-    lows: Sequence[Int64s],
-) -> None:
-    """Do the same for any order of times, in O(n log² n).
-
-    As in a merge sort: at each level every right half of a block looks up what its left half
-    holds, and over all levels each event meets each earlier one of its run once.
-    """
-    n = len(times)
-    here, ranks = np.arange(n), distinct(times)
-    bits = len(ranks).bit_length() + 1
-    high_rank = np.searchsorted(ranks, times, "right")
-    low_ranks = [np.searchsorted(ranks, low, "right") for low in lows]
-    size = 1
-    while size < n:
-        block = here // (2 * size)
-        new = (block[1:] != block[:-1]) | (runs[1:] != runs[:-1])
-        base = exclusive(new) << bits
-        right = np.flatnonzero((here // size) % 2 == 1)
-        left = np.flatnonzero((here // size) % 2 == 0)
-        left = left[np.argsort((base + high_rank)[left])]
-        keys = (base + high_rank)[left]
-        high = np.searchsorted(keys, (base + high_rank)[right], "right")
-        begins = [
-            np.minimum(np.searchsorted(keys, (base + low_rank)[right], "right"), high)
-            for low_rank in low_ranks
-        ]
-        ranges = Ranges({name: column[left] for name, column in columns.items()})
-        answers.take(ranges, places[right], begins, high)
-        size *= 2

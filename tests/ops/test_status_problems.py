@@ -96,7 +96,7 @@ def test_no_commit_though_there_is_something_to_read(tampered: Field, runs: bool
     flow = flows(settings_.load(tampered.settings))[0]
     scraped = Scraped("payments", "here:1") if runs else None
     seen = replace(see(flow, None, scraped), cluster=more)
-    later = datetime.now(UTC) + timedelta(minutes=7)
+    later = status_of(seen, datetime.now(UTC)).commits[0].at + timedelta(minutes=7)
     found = [each.problem + each.to_do for each in status_of(seen, later).problems]
     (problem,) = (each for each in found if "no commit for" in each)
     assert "no commit for 7 minutes, and 55 records to read for longer than 5" in problem
