@@ -16,6 +16,10 @@ WARNED: Final = Counter(
     "millstream_contract_warnings", "Good records that break a check of severity warn.",
     ["topic", "code"],
 )  # fmt: skip
+REPAIRED: Final = Counter(
+    "millstream_contract_repairs", "Fields of good records that a contract's repair has mended.",
+    ["topic", "field", "repair"],
+)  # fmt: skip
 DUPLICATES: Final = Counter("millstream_duplicates", "Records seen before.")
 DEDUP_REFILLED: Final = Counter(
     "millstream_dedup_refilled_ids", "Ids given back to a Redis that had lost them."

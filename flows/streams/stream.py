@@ -13,6 +13,7 @@ from flows.streams.columns import record_columns
 from flows.streams.settings import StreamSettings
 from flows.streams.upkeep import Upkeep
 from operators.columns.frames import stacked
+from operators.contracts import REPAIRS, load_contract
 from operators.features import (
     WOKEN,
     Coded,
@@ -26,7 +27,7 @@ from operators.features import (
 from operators.records.quarantine import QUARANTINE_COLUMNS
 from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
-from operators.rules.cases import Fixture
+from operators.rules.cases import Fixture, example_of
 from operators.rules.rule import alert_columns
 from operators.steps.dedup import duplicate_columns
 from operators.steps.windows import MISSED
@@ -84,6 +85,11 @@ class Stream:
         without |= set() if self.windows or not self.alone else {"allowed_lateness"}
         return [name for name in self.settings.model_fields if name not in without]
 
+    @cached_property
+    def repairs(self) -> dict[str, pl.DataType]:
+        """The column of what was repaired, if the contract has repairs; raises ContractError."""
+        return {REPAIRS: pl.String()} if load_contract(self.record).repairs else {}
+
     def _table(self, what: str, name: str) -> str:
         return self.tables.get(what, name)
 
@@ -106,7 +112,7 @@ class Stream:
     def taken(self) -> set[str]:
         """The columns of silver that no feature as data may be: neither a field's nor one's."""
         coded = {name for code in self.coded for name in code.columns}
-        return {"watermark", WOKEN, "event_date", *STAMPS, *coded}
+        return {"watermark", WOKEN, "event_date", REPAIRS, *STAMPS, *coded}
 
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is that of the stream's own rules."""
@@ -142,6 +148,7 @@ class Stream:
             **COORDINATES,
             "kafka_timestamp": TIME,
             **self.fields,
+            **self.repairs,
             "watermark": TIME,
             **self.features.marks,
             **self.features.columns,
@@ -253,14 +260,10 @@ class Stream:
     @property
     def fixture(self) -> Fixture:
         """What the cases of the rules are played with."""
-        known = {
-            each["name"]: _example(each["name"], each["type"])
-            for each in schemas.latest(self.record)["fields"]
-            if "default" not in each and each["name"] not in (self.id, "event_time")
-        }
-        return Fixture(
-            self.record, self.id, self.key, known | dict(self.example), self._features
-        )
+        schema = schemas.latest(self.record)
+        example = example_of(schema, {self.id, "event_time"}) | dict(self.example)
+        features = self._features
+        return Fixture(self.record, self.id, self.key, example, features, self.repairs)
 
     def _features(self) -> Callable[[pl.DataFrame], pl.DataFrame]:
         if not self.features:
@@ -271,13 +274,3 @@ class Stream:
         return lambda frame: stacked(
             made for _, made in [*whole.advance(0, frame), *whole.end()]
         )
-
-
-def _example(name: str, avro: Any) -> Any:
-    """Return a value that a field may have, for cases that do not say."""
-    if isinstance(avro, dict) and avro["type"] == "enum":
-        return avro["symbols"][0]
-    kind = avro["type"] if isinstance(avro, dict) else avro
-    return {"string": f"{name.removesuffix('_id')}-1", "boolean": False, "double": 0.0}.get(
-        kind, 0
-    )

@@ -7,8 +7,10 @@ from operators.contracts.files import (
     read_compatibility,
     read_contract,
 )
+from operators.contracts.repairs import REPAIRS
 
 __all__ = [
+    "REPAIRS",
     "Contract",
     "ContractError",
     "load_contract",

@@ -1,64 +1,19 @@
 """A contract's checks on columns: which rows are good, and why the others are not."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeAlias
 
 import polars as pl
 
+from operators.columns.frames import stacked
+from operators.contracts.checks import KAFKA_TIME, Check, Matches
+from operators.contracts.repairs import REPAIRS, Repair, mend, noted
 from operators.records.rejects import Refusal
 
 FUTURE_BOUND_US: Final = 5 * 60 * 1_000_000
 
-_TIMESTAMP: Final = "__kafka_timestamp_ms"
-_MOST_KNOWN: Final = 30_000
-
-Holds: TypeAlias = pl.Expr | Callable[[int], pl.Expr]
-"""True, false, or null; or that as a function of how far in µs an event may be ahead."""
-
-
-Severity = Literal["warn", "quarantine", "stop"]
-"""What becomes of a row that breaks a check: it is counted, refused, or the flow ends."""
-
-
-@dataclass(frozen=True)
-class Matches:
-    """That a text matches a pattern as a whole.
-
-    Patterns are for columns of few values, such as codes: a pattern on every row costs as much as
-    all other checks together, so it is tried on each value once. `fine` are those that matched.
-    """
-
-    name: str
-    pattern: str
-    fine: set[str]
-
-    def failing(self, values: pl.Series) -> pl.Series:
-        """Return those of different values that do not match."""
-        new = set(values.to_list()) - self.fine - {None}
-        known = pl.Series(self.name, list(new), dtype=pl.String)
-        if not new:
-            return known
-        good = known.str.contains(f"^(?:{self.pattern})$")
-        if len(self.fine) < _MOST_KNOWN:
-            self.fine.update(known.filter(good))
-        return known.filter(~good)
-
-
-@dataclass(frozen=True, eq=False)
-class Check:
-    """One thing that must hold: a stable code, the fields it looks at, itself in words.
-
-    A null of a `nullable` field holds, and of any other does not.
-    """
-
-    code: str
-    fields: str
-    rule: str
-    holds: Holds | Matches
-    nullable: bool = False
-    severity: Severity = "quarantine"
+_Held: TypeAlias = list[tuple[Check, pl.Expr]]
 
 
 class Checked(NamedTuple):
@@ -66,57 +21,26 @@ class Checked(NamedTuple):
 
     For each bad row there is one Refusal of stage "contract": its code is that of the first check
     broken, its message names them all. `warned` counts the rows that break a check of severity
-    warn by its code; they are good for all that.
+    warn by its code; they are good for all that. `frame` has the rows, those that could be
+    repaired as they are by then, with the column `REPAIRS` if the contract has repairs; of the
+    good ones `repaired` counts by field and kind what was done.
     """
 
     good: pl.Series
     refusals: list[Refusal]
     warned: Counter[str]
-
-
-def bytes_of(name: str, least: int, most: int) -> pl.Expr:
-    """Return that a text has so many bytes of UTF-8."""
-    size = pl.col(name).str.len_bytes()
-    return size.is_between(least, most) if least else size <= most
-
-
-def span(name: str, low: float, high: float) -> pl.Expr:
-    """Return that a number is in a range; NaN is in none, as Polars sorts it above all."""
-    return pl.col(name).is_between(low, high)
-
-
-def one_of(name: str, values: Sequence[Any]) -> pl.Expr:
-    """Return that a value is one of some."""
-    return pl.col(name).is_in(pl.Series(values).implode())
-
-
-def pattern(name: str, text: str) -> Matches:
-    """Return that a text matches a regular expression; raises PolarsError for one that is none."""
-    pl.Series([""]).str.contains(text)
-    return Matches(name, text, set())
-
-
-def time_in(name: str, begin: int, end: int) -> Callable[[int], pl.Expr]:
-    """Return that a time is between two in µs, and at most the bound past the Kafka time."""
-
-    def holds(future_bound_us: int) -> pl.Expr:
-        # Clipped before it is scaled: a producer may send any 64-bit number.
-        kafka_us = pl.col(_TIMESTAMP).clip(upper_bound=end // 1000) * 1000
-        known = (kafka_us >= 0).fill_null(value=False)
-        latest = pl.when(known).then(kafka_us + future_bound_us).otherwise(end)
-        return pl.col(name).to_physical().is_between(begin, pl.min_horizontal(latest, end))
-
-    return holds
+    frame: pl.DataFrame
+    repaired: Counter[tuple[str, str]]
 
 
 class Contract:
     """What the records of a schema must be like."""
 
-    def __init__(self, checks: Sequence[Check]) -> None:
-        self.checks = tuple(checks)
+    def __init__(self, checks: Sequence[Check], repairs: Sequence[Repair] = ()) -> None:
+        self.checks, self.repairs = tuple(checks), tuple(repairs)
         self._patterns = [(c, c.holds) for c in checks if isinstance(c.holds, Matches)]
         self._columns = dict.fromkeys(matches.name for _, matches in self._patterns)
-        self._made: dict[int, list[tuple[Check, pl.Expr]]] = {}
+        self._made: dict[int, _Held] = {}
 
     def check(
         self,
@@ -124,36 +48,79 @@ class Contract:
         kafka_timestamp_ms: pl.Series,
         future_bound_us: int = FUTURE_BOUND_US,
     ) -> Checked:
-        """Check each row of `frame`.
+        """Check each row of `frame`, and repair those that break a check if that can be done.
 
         `kafka_timestamp_ms` has the records' broker or producer time in ms since 1970, Int64, a
         row for each; negative or null where it is unknown. An event may be at most
         `future_bound_us` µs ahead of it.
         """
-        every = [*self._plain(future_bound_us), *self._matching(frame)]
+        timed = frame.hstack([kafka_timestamp_ms.cast(pl.Int64).alias(KAFKA_TIME)])
+        notes = pl.Series(REPAIRS, [None], pl.String).new_from_index(0, frame.height)
+        repaired: Counter[tuple[str, str]] = Counter()
+        good, holds, warns = self._good(timed, future_bound_us)
+        if self.repairs and not good.all():
+            timed, notes, repaired = self._repaired(timed, good, notes, future_bound_us)
+            if repaired:
+                good, holds, warns = self._good(timed, future_bound_us)
+        rows = timed.drop(KAFKA_TIME).hstack([notes]) if self.repairs else frame
+        holds.sort(key=lambda each: self.checks.index(each[0]))
+        refusals = [] if good.all() else _refusals(timed, good, holds)
+        kept = timed.filter(good) if refusals else timed
+        return Checked(good, refusals, _broken(kept, warns), rows, repaired)
+
+    def _good(self, timed: pl.DataFrame, bound: int) -> tuple[pl.Series, _Held, _Held]:
+        """Return which rows are good, and what must hold: of good ones, and of all but warnings."""
+        every = [*self._plain(bound), *self._matching(timed)]
         holds = [each for each in every if each[0].severity != "warn"]
-        timed = frame.hstack([kafka_timestamp_ms.cast(pl.Int64).alias(_TIMESTAMP)])
         warns = [each for each in every if each[0].severity == "warn"]
         if not holds:
-            all_good = pl.repeat(value=True, n=frame.height, eager=True)
-            return Checked(all_good, [], _broken(timed, warns))
+            return pl.repeat(value=True, n=timed.height, eager=True), holds, warns
         # Here and below in this thread: a batch is too small to hand over to another.
         all_hold = pl.all_horizontal(each for _, each in holds).fill_null(value=False)
-        good = timed.select_seq(good=all_hold).to_series()
-        if good.all():
-            return Checked(good, [], _broken(timed, warns))
-        bad = (~good).arg_true()
-        holds.sort(key=lambda each: self.checks.index(each[0]))
-        results = timed[bad].select_seq(
-            each.fill_null(value=False).alias(str(i)) for i, (_, each) in enumerate(holds)
-        )
-        refusals = [
-            _refusal(row, [c for (c, _), held in zip(holds, held_all, strict=True) if not held])
-            for row, held_all in zip(bad.to_list(), results.rows(), strict=True)
-        ]
-        return Checked(good, refusals, _broken(timed.filter(good), warns))
+        return timed.select_seq(good=all_hold).to_series(), holds, warns
 
-    def _plain(self, bound: int) -> list[tuple[Check, pl.Expr]]:
+    def _repaired(
+        self, timed: pl.DataFrame, good: pl.Series, notes: pl.Series, bound: int
+    ) -> tuple[pl.DataFrame, pl.Series, Counter[tuple[str, str]]]:
+        """Return the rows as they are where repairs make them good, what is noted, and how often.
+
+        `notes` are those of rows that were not repaired.
+        """
+        bad = (~good).arg_true()
+        before = timed[bad]
+
+        def broken(rows: pl.DataFrame) -> dict[str, pl.Series]:
+            _, holds, _ = self._good(rows, bound)
+            by_field: dict[str, list[pl.Expr]] = {}
+            for check, each in holds:
+                for name in check.fields:
+                    by_field.setdefault(name, []).append(each)
+            found = rows.select_seq(
+                (~pl.all_horizontal(each).fill_null(value=False)).alias(name)
+                for name, each in by_field.items()
+            )
+            return {name: found[name] for name in by_field}
+
+        after, done = mend(before, self.repairs, broken)
+        mended = self._good(after, bound)[0]
+        done = [(repair, rows & mended) for repair, rows in done]
+        counts: Counter[tuple[str, str]] = Counter(
+            {(each.field, each.does): int(rows.sum()) for each, rows in done}
+        )
+        count = int(mended.sum())
+        if not count:
+            return timed, notes, Counter()
+        order = pl.int_range(timed.height, eager=True).scatter(
+            bad.filter(mended), pl.int_range(timed.height, timed.height + count, eager=True)
+        )
+        texts = noted(before, after, done).filter(mended)
+        return (
+            stacked([timed, after.filter(mended)])[order],
+            notes.append(texts)[order],
+            +counts,
+        )
+
+    def _plain(self, bound: int) -> _Held:
         """Return the checks that are no patterns as expressions; null does not hold."""
         if bound not in self._made:
             self._made[bound] = [
@@ -164,7 +131,7 @@ class Contract:
             ]
         return self._made[bound]
 
-    def _matching(self, frame: pl.DataFrame) -> list[tuple[Check, pl.Expr]]:
+    def _matching(self, frame: pl.DataFrame) -> _Held:
         """Return the patterns that some value does not match."""
         values = frame.select_seq(pl.col(name).unique().implode() for name in self._columns)
         found = []
@@ -181,7 +148,18 @@ class Contract:
         return found
 
 
-def _broken(rows: pl.DataFrame, holds: Sequence[tuple[Check, pl.Expr]]) -> Counter[str]:
+def _refusals(timed: pl.DataFrame, good: pl.Series, holds: _Held) -> list[Refusal]:
+    bad = (~good).arg_true()
+    results = timed[bad].select_seq(
+        each.fill_null(value=False).alias(str(i)) for i, (_, each) in enumerate(holds)
+    )
+    return [
+        _refusal(row, [c for (c, _), held in zip(holds, held_all, strict=True) if not held])
+        for row, held_all in zip(bad.to_list(), results.rows(), strict=True)
+    ]
+
+
+def _broken(rows: pl.DataFrame, holds: _Held) -> Counter[str]:
     """Return how many rows break checks, by their codes; of one code each row counts once."""
     codes: dict[str, list[pl.Expr]] = {}
     for check, each in holds:
@@ -196,6 +174,6 @@ def _broken(rows: pl.DataFrame, holds: Sequence[tuple[Check, pl.Expr]]) -> Count
 
 
 def _refusal(row: int, broken: list[Check]) -> Refusal:
-    message = "; ".join(f"{check.fields}: {check.rule}" for check in broken)
+    message = "; ".join(f"{', '.join(check.fields)}: {check.rule}" for check in broken)
     stops = any(check.severity == "stop" for check in broken)
     return Refusal(row, "contract", broken[0].code, message, stops=stops)

@@ -12,9 +12,8 @@ import schemas
 from operators import yaml_text
 from operators.avro.compatibility import DEFAULT, Level
 from operators.columns.expressions import one_row
-from operators.contracts.contract import (
+from operators.contracts.checks import (
     Check,
-    Contract,
     Severity,
     bytes_of,
     one_of,
@@ -22,6 +21,8 @@ from operators.contracts.contract import (
     span,
     time_in,
 )
+from operators.contracts.contract import Contract
+from operators.contracts.repairs import Kind, Repair
 from schemas import AvroSchema
 
 _TEXT: Final = {"string", "enum"}
@@ -32,6 +33,12 @@ _KINDS: Final = ("bytes", "range", "pattern", "one_of", "time", "where")
 
 class ContractError(ValueError):
     """A contract cannot be used; the message names every problem."""
+
+
+def _one_field(given: Any) -> Any:
+    if isinstance(given, Mapping) and isinstance(given.get("field"), str):
+        return {**given, "field": [given["field"]]}
+    return given
 
 
 class Stated(BaseModel):
@@ -56,12 +63,7 @@ class Stated(BaseModel):
     says: str | None = None
     severity: Severity = "quarantine"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_field(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and isinstance(given.get("field"), str):
-            return {**given, "field": [given["field"]]}
-        return given
+    _one_field = model_validator(mode="before")(_one_field)
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Stated":
@@ -73,11 +75,48 @@ class Stated(BaseModel):
         return self
 
 
+class StatedRepair(BaseModel):
+    """One entry of ``repairs``: what is done, in their order, to fields that break a check.
+
+    `value` is a default's, `times` and `divided_by` a unit's; `of` is the text field that a time
+    is parsed of, by a `format` of strptime. See `Repair`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    does: Kind
+    fields: Annotated[list[str], Field(alias="field", min_length=1)]
+    value: str | int | float | bool | None = None
+    times: int = Field(1, ge=1)
+    divided_by: int = Field(1, ge=1)
+    of: str = ""
+    format: str = ""
+
+    _one_field = model_validator(mode="before")(_one_field)
+
+    @model_validator(mode="after")
+    def _all_it_needs(self) -> "StatedRepair":
+        given = self.model_fields_set - {"does", "fields"}
+        for kind, names, wanted in (
+            ("default", {"value"}, "a value"),
+            ("unit", {"times", "divided_by"}, "times or divided_by, or both"),
+            ("parse_time", {"of", "format"}, "of, a text field, and format"),
+        ):
+            if self.does == kind:
+                if not given or given - names or (kind == "parse_time" and given != names):
+                    raise ValueError(f"{kind} needs {wanted}, and nothing else")
+                return self
+        if given:
+            raise ValueError(f"{self.does} needs no {', '.join(sorted(given))}")
+        return self
+
+
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     compatibility: Level = DEFAULT
     checks: list[Stated]
+    repairs: list[StatedRepair] = []
 
 
 @cache
@@ -98,14 +137,21 @@ def read_contract(text: str, schema: AvroSchema, name: str) -> Contract:
     fields = field_kinds(schema)
     problems: list[str] = []
     checks: list[Check] = []
-    for number, each in enumerate(read_checks(text, name)):
+    repairs: list[Repair] = []
+    stated = _read(text, name)
+    for number, each in enumerate(stated.checks):
         try:
             checks += _checks(each, fields)
         except (ValueError, PolarsError) as error:
             problems.append(f"{name}: checks.{number} ({each.code}): {error}")
+    for number, repair in enumerate(stated.repairs):
+        try:
+            repairs += _repairs(repair, fields)
+        except (ValueError, PolarsError) as error:
+            problems.append(f"{name}: repairs.{number} ({repair.does}): {error}")
     if problems:
         raise ContractError("\n".join(problems))
-    return Contract(checks)
+    return Contract(checks, repairs)
 
 
 def load_checks(record: str) -> list[Stated]:
@@ -157,7 +203,7 @@ def _checks(stated: Stated, fields: Mapping[str, tuple[str, bool]]) -> Iterator[
         _refuse_unknown(read, fields)
         yield Check(
             stated.code,
-            ", ".join(dict.fromkeys(read)),
+            tuple(dict.fromkeys(read)),
             stated.says or stated.where,
             condition,
             severity=stated.severity,
@@ -169,7 +215,17 @@ def _checks(stated: Stated, fields: Mapping[str, tuple[str, bool]]) -> Iterator[
         words, made = _made(stated, name, kind)
         rule = f"{words}, or null" if nullable else words
         said = stated.says or rule
-        yield Check(stated.code, name, said, made, nullable=nullable, severity=stated.severity)
+        yield Check(
+            stated.code, (name,), said, made, nullable=nullable, severity=stated.severity
+        )
+
+
+def _repairs(stated: StatedRepair, fields: Mapping[str, tuple[str, bool]]) -> Iterator[Repair]:
+    given = stated.model_dump(exclude={"fields"})
+    for name in stated.fields:
+        repair = Repair(name, **given)
+        repair.refuse_unfit(fields)
+        yield repair
 
 
 def _refuse_unknown(names: list[str], fields: Mapping[str, Any]) -> None:

@@ -1,8 +1,8 @@
 """Cases: a rule's examples, run as the flow would run the events they describe."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ class Fixture:
     """What the events of cases are, and what a flow would know of them.
 
     `example` is what an event is like where a case does not say; other fields have their schema's
-    default. `features` adds to events in order what the flow adds.
+    default; the columns `unknown` are null. `features` adds to events in order what the flow adds.
     """
 
     record: str
@@ -31,6 +31,25 @@ class Fixture:
     key_column: str
     example: Mapping[str, Any]
     features: Callable[[], Callable[[pl.DataFrame], pl.DataFrame]]
+    unknown: Mapping[str, pl.DataType] = field(default_factory=dict)
+
+
+def example_of(schema: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
+    """Return values that the fields of a schema may have, but for those that have a default."""
+    return {
+        each["name"]: _value(each["name"], each["type"])
+        for each in schema["fields"]
+        if "default" not in each and each["name"] not in without
+    }
+
+
+def _value(name: str, avro: Any) -> Any:
+    if isinstance(avro, dict) and avro["type"] == "enum":
+        return avro["symbols"][0]
+    kind = avro["type"] if isinstance(avro, dict) else avro
+    return {"string": f"{name.removesuffix('_id')}-1", "boolean": False, "double": 0.0}.get(
+        kind, 0
+    )
 
 
 _AFTER: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
@@ -71,7 +90,7 @@ def events(fixture: Fixture, case: Case) -> pl.DataFrame:
             | {"source_topic": "case", "source_partition": 0, "source_offset": offset}
             | {"kafka_timestamp": time}
         )
-    columns = {**COORDINATES, "kafka_timestamp": TIME, **types}
+    columns = {**COORDINATES, "kafka_timestamp": TIME, **types, **fixture.unknown}
     try:
         return pl.DataFrame(rows, schema=columns)
     except (TypeError, pl.exceptions.PolarsError) as error:

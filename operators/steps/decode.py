@@ -44,10 +44,14 @@ def decode_batches(
         pl.concat(raw.columns["value"] for raw in raws),
     )
     stamps = np.concatenate([raw.timestamps for raw in raws])[decoded.rows]
-    good, broken, warned = contract(decoded.frame, pl.Series(stamps))
-    for code, count in warned.items():
+    checked = contract(decoded.frame, pl.Series(stamps))
+    for code, count in checked.warned.items():
         metrics.WARNED.labels(raws[0].progress.topic, code).inc(count)
-    frame, rows = decoded.in_order(good if broken else None)
+    for (field, kind), count in checked.repaired.items():
+        metrics.REPAIRED.labels(raws[0].progress.topic, field, kind).inc(count)
+    broken = checked.refusals
+    decoded = replace(decoded, frame=checked.frame)
+    frame, rows = decoded.in_order(checked.good if broken else None)
     places = pl.DataFrame(coordinates(raws))
     if len(rows) < places.height:
         places = taken(places, rows)

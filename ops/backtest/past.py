@@ -90,10 +90,10 @@ def past_of_file(path: Path) -> Past:
     """
     payments = read_payments(path, labelled=False)
     stream, total = PAYMENTS, payments.height
-    good, *_ = load_contract(stream.record).check(
+    checked = load_contract(stream.record).check(
         payments.select(*stream.fields), payments["event_time"].dt.timestamp("ms")
     )
-    payments = payments.filter(good)
+    payments = payments.with_columns(checked.frame).filter(checked.good)
     refused, total = total - payments.height, payments.height
     hour = pl.col("event_time").dt.truncate("1h").alias("hour")
     first = payments.select(pl.struct(stream.id, hour).is_first_distinct()).to_series()
@@ -115,6 +115,7 @@ def past_of_file(path: Path) -> Past:
         pl.int_range(pl.len(), dtype=pl.Int64()).alias("source_offset"),
         pl.col("event_time").alias("kafka_timestamp"),
         *stream.fields,
+        *stream.repairs,
     )
     frames = ((0, rows) for rows in payments.iter_slices(MOST))
     return Past(str(path), payments.height, frames, labels=labels, notes=notes)

@@ -125,7 +125,7 @@ class Declared:
             raise ValueError(f"{self._id} is too short to tell {n:,} events apart")
         made = self._drawn(given, rng)
         for _ in range(_TRIES):
-            good, refusals, _ = self._check(made)
+            good, refusals, *_ = self._check(made)
             if not refusals:
                 return made
             again = self._drawn(given.filter(~good), rng)
@@ -147,7 +147,7 @@ class Declared:
         for check in (each for each in self._checks if each.severity != "stop"):
             for values in self._candidates(check, sample, rng):
                 breach = Breach(values, check.code)
-                _, refusals, _ = self._check(break_contract(sample, everywhere, [breach])[0])
+                refusals = self._check(break_contract(sample, everywhere, [breach])[0]).refusals
                 if [each.code for each in refusals] == [check.code] * len(sample):
                     found.append(breach)
         return found

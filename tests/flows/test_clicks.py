@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from confluent_kafka import Producer
 
 from flows import settings as settings_
 from flows.streams import CLICKS
@@ -20,6 +21,7 @@ from ops.topics import create_topic
 from ops.verify import verify
 from ops.verify.books import MissingTableError
 from tests import topics
+from tests.flows.clicks import click
 from tests.ops.reports import broken
 from tests.running import Flow, run, wait_until
 
@@ -129,8 +131,18 @@ def test_what_verify_is_told_of_clicks_it_finds_wrong(stack: Stack, tmp_path: Pa
     made = simulate_declared(CLICKS, replace(ROUGH, records=200, partitions=1))
     create_topic(stack.bootstrap, topic, 1)
     produce(made, stack.bootstrap, topic)
+    # From a producer that counts in millionths of the currency.
+    producer = Producer({"bootstrap.servers": stack.bootstrap, "log_level": 0})
+    producer.produce(topic, click(1, cost_minor=25_000_000))
+    assert producer.flush(30) == 0
     run("clicks", environ | topics.TO_THE_END, tmp_path)
     assert broken(verify(settings)) == []
+    repaired = query(
+        settings.delta_root,
+        "SELECT click_id, cost_minor, repairs FROM silver_clicks WHERE repairs IS NOT NULL",
+    )
+    note = '[{"field":"cost_minor","was":25000000,"by":["unit"]}]'
+    assert repaired.rows() == [("click-1", 2_500, note)]
     panes = str(tmp_path / "tables" / "gold" / "campaign_5m")
     rows = pl.read_delta(panes).with_columns(conversions=pl.col("conversions") + 1)
     rows.write_delta(panes, mode="overwrite")

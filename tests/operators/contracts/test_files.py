@@ -35,7 +35,7 @@ GOOD = {"click_id": "1", "event_time": NOW, "cost_minor": 5, "kind": "CLICK", "c
 def codes(text: str, *clicks: dict[str, Any]) -> list[tuple[int, str, str]]:
     frame = pl.DataFrame([GOOD | click for click in clicks], schema=COLUMNS)
     stamps = pl.Series([int(NOW.timestamp() * 1000)] * len(clicks))
-    good, refusals, _ = read_contract(text, SCHEMA, "click").check(frame, stamps)
+    good, refusals, *_ = read_contract(text, SCHEMA, "click").check(frame, stamps)
     assert [i for i, fine in enumerate(good) if not fine] == [r.row for r in refusals]
     return [(each.row, each.code, each.message) for each in refusals]
 
@@ -127,7 +127,7 @@ def test_a_file_that_is_no_contract_is_refused(text, why):
 def test_a_record_without_a_file_may_be_anything(monkeypatch):
     monkeypatch.setattr(schemas, "contract", lambda record: None)
     contract = load_contract.__wrapped__("payment")
-    good, refusals, _ = contract.check(
+    good, refusals, *_ = contract.check(
         pl.DataFrame({"payment_id": ["", None]}), pl.Series([0, 0])
     )
     assert good.to_list() == [True, True]

@@ -43,7 +43,7 @@ def assert_refused_as_told(stream: Stream, simulation: Simulation, *added: str) 
     ]
     decoded = decoder.decode(simulation.records["value"].to_list(), headers)
     unknown = pl.Series([None] * decoded.frame.height, dtype=pl.Int64)
-    good, refusals, _ = load_contract(record).check(decoded.frame, unknown)
+    good, refusals, *_ = load_contract(record).check(decoded.frame, unknown)
 
     stages = [None] * simulation.truth.height
     codes = [None] * simulation.truth.height
