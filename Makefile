@@ -40,7 +40,7 @@ chaos: .venv/installed ## Faults by the hundred, whole tables compared (STREAM=p
 bench: .venv/installed ## The payments flow beside its pieces alone: docs/benchmarks.md, and the picture
 	$(BIN)/python -m benchmarks roofline
 
-docs: .venv/installed ## The pages that are made of the code: settings, metrics
+docs: .venv/installed ## What is made of the code and of rules: settings, metrics, PrometheusRule
 	$(BIN)/python -m ops.reference
 
 schemas: .venv/installed ## Published schemas unchanged, new ones compatible

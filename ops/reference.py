@@ -1,4 +1,4 @@
-"""Reference pages: what the code says of its settings and metrics, as pages of docs/.
+"""Reference: settings and metrics as pages of docs/, rules of alerts as Kubernetes wants them.
 
 ``python -m ops.reference`` writes them; a test refuses those that are not as the code.
 """
@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -20,7 +21,7 @@ from flows.streams.settings import OWN, StreamSettings
 from flows.streams.stream import Stream
 from operators import metrics
 
-DOCS: Final = Path(__file__).parents[1] / "docs"
+ROOT: Final = Path(__file__).parents[1]
 _MADE: Final = "<!-- Made of the code by `make docs`. -->"
 _INHERITED: Final = "as of payments"
 _ENGINE: Final = {
@@ -79,7 +80,7 @@ def metrics_page() -> str:
     """Return the page of metrics: name, type, labels, meaning."""
     rows = [
         [
-            f"`{_exposed(each)}`",
+            f"`{exposed(each)}`",
             str(each._type),
             ", ".join(each._labelnames),
             str(each._documentation),
@@ -102,11 +103,31 @@ def every_metric() -> Iterator[MetricWrapperBase]:
     return (each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase))
 
 
-def _exposed(metric: MetricWrapperBase) -> str:
+def exposed(metric: MetricWrapperBase) -> str:
+    """Return the name that a metric is asked for by."""
     return f"{metric._name}_total" if metric._type == "counter" else metric._name
 
 
-PAGES: Final = {"settings.md": settings_page, "metrics.md": metrics_page}
+def rule_resource() -> str:
+    """Return Prometheus' rules as a resource of its operator."""
+    resource = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {
+            "name": "millstream",
+            "labels": {"app.kubernetes.io/part-of": "millstream"},
+        },
+        "spec": yaml.safe_load((ROOT / "k8s" / "watching" / "rules.yaml").read_text("utf-8")),
+    }
+    made = yaml.safe_dump(resource, sort_keys=False, allow_unicode=True, width=96)
+    return f"# Made of rules.yaml by `make docs`.\n{made}"
+
+
+PAGES: Final = {
+    "docs/settings.md": settings_page,
+    "docs/metrics.md": metrics_page,
+    "k8s/watching/prometheusrule.yaml": rule_resource,
+}
 
 
 def _of(stream: Stream) -> tuple[dict[str, FieldInfo], dict[str, str]]:
@@ -149,7 +170,7 @@ def _shown(value: Any) -> str:
     elif isinstance(value, timedelta):
         value = _duration(value)
     elif isinstance(value, Path):
-        value = value.relative_to(DOCS.parent)
+        value = value.relative_to(ROOT)
     return f"`{value}`"
 
 
@@ -169,4 +190,4 @@ def _table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 if __name__ == "__main__":
     for name, page in PAGES.items():
-        (DOCS / name).write_text(page(), "utf-8")
+        (ROOT / name).write_text(page(), "utf-8")
