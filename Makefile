@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test quick thorough check chaos bench lock clean
+.PHONY: help demo test quick thorough check chaos bench docs schemas audit image lock clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -28,18 +28,29 @@ quick: .venv/installed ## The pure core's tests, with few examples: under a minu
 thorough: .venv/installed ## The pure core's tests with a thousand new examples each: an hour
 	$(BIN)/pytest -q -n 2 --hypothesis-profile=thorough $(PURE)
 
-check: .venv/installed ## Format, lint, types, import contracts and schemas
+check: .venv/installed schemas ## Format, lint, types, import contracts and schemas
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/millstream schemas check
 
 chaos: .venv/installed ## Faults by the hundred, whole tables compared (STREAM=payments, KILLS=500, MINUTES=…)
 	$(BIN)/python -m tests.chaos --stream $(or $(STREAM),payments) --kills $(or $(KILLS),500) $(if $(MINUTES),--minutes $(MINUTES))
 
-bench: .venv/installed ## The payments flow beside its pieces alone: README's Benchmarks, and their picture
+bench: .venv/installed ## The payments flow beside its pieces alone: docs/benchmarks.md, and the picture
 	$(BIN)/python -m benchmarks roofline
+
+docs: .venv/installed ## What is made of the code and of rules: settings, metrics, PrometheusRule
+	$(BIN)/python -m ops.reference
+
+schemas: .venv/installed ## Published schemas unchanged, new ones compatible
+	$(BIN)/millstream schemas check
+
+audit: .venv/installed ## Known vulnerabilities of what the image has
+	$(BIN)/pip-audit --require-hashes --disable-pip -r locks/runtime.txt
+
+image: ## The flows' image (IMAGE=millstream)
+	docker build -f k8s/Dockerfile -t $(or $(IMAGE),millstream) .
 
 lock: .venv/installed ## Renew locks/ from pyproject.toml
 	$(BIN)/pip install --quiet uv

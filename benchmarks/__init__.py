@@ -1,4 +1,4 @@
-"""What the README's Benchmarks quotes; ``python -m benchmarks`` runs it all."""
+"""What docs/benchmarks.md quotes; ``python -m benchmarks`` runs it all."""
 
 import os
 from typing import Final

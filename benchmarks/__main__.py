@@ -1,4 +1,4 @@
-"""``python -m benchmarks NAME``: the figures that the README quotes, one part at a time."""
+"""``python -m benchmarks NAME``: the figures that docs/benchmarks.md quotes, one part at a time."""
 
 import argparse
 import signal

@@ -39,7 +39,8 @@ from flows.starting import (
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from flows.tables import bounds, defined, rules_since
-from operators.avro import Decoder, Lookup
+from operators import metrics
+from operators.avro import CODES, Decoder, Lookup
 from operators.connectors.delta.committed_ids import CommittedIds
 from operators.connectors.delta.definitions import History as Told
 from operators.connectors.delta.sink import DeltaSink
@@ -208,10 +209,13 @@ class Ends:
         `told` is what a table of the flow's tells of its rows, `since` is as of `Parts`.
         """
         own = self.settings.of(stream)
-        check = load_contract(stream.record).check
+        contract = load_contract(stream.record)
+        refused = [each.code for each in contract.checks if each.severity == "quarantine"]
+        warned = [each.code for each in contract.checks if each.severity == "warn"]
+        metrics.expect(own.topic, {"decode": CODES, "contract": refused}, warned)
         return Parts(
             Decoder(schemas.latest(stream.record), self.lookup),
-            partial(check, future_bound_us=micros(own.future_bound)),
+            partial(contract.check, future_bound_us=micros(own.future_bound)),
             RedisDedupStore(self.redis, memory, own.dedup_ttl.total_seconds(), history),
             rules,
             bounds(told, own.topic, micros(own.out_of_orderness)),

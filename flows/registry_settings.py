@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from operators.connectors.registry.schema_source import check_url
 
@@ -19,14 +19,28 @@ class RegistrySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     # A secret: its URL may have a password in it.
-    schema_registry: SecretStr = SecretStr("")
-    schema_registry_user: SecretStr = SecretStr("")
-    schema_registry_token: SecretStr = SecretStr("")
-    schema_registry_token_file: Path | None = None
-    schema_registry_ca_location: Path | None = None
-    schema_registry_certificate_location: Path | None = None
-    schema_registry_key_location: Path | None = None
-    schema_registry_key_password: SecretStr = SecretStr("")
+    schema_registry: SecretStr = Field(
+        SecretStr(""),
+        description="`http(s)://` of a Confluent-compatible registry (several with commas), or "
+        "a folder of schemas; without it, the packaged schemas",
+    )
+    schema_registry_user: SecretStr = Field(SecretStr(""), description="`user:password`")
+    schema_registry_token: SecretStr = Field(
+        SecretStr(""), description="a bearer token, in the place of a user"
+    )
+    schema_registry_token_file: Path | None = Field(
+        None, description="a file with a token that may be renewed, in the place of both"
+    )
+    schema_registry_ca_location: Path | None = Field(
+        None, description="PEM file of a private CA; without it, the public CAs"
+    )
+    schema_registry_certificate_location: Path | None = Field(
+        None, description="PEM file of a client's certificate"
+    )
+    schema_registry_key_location: Path | None = Field(None, description="PEM file of its key")
+    schema_registry_key_password: SecretStr = Field(
+        SecretStr(""), description="what the key is encrypted with"
+    )
 
     @property
     def registry_config(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ def begin(name: str, version: str) -> None:
     how = told()
     among = f"process {how.process} of {len(how.addresses)}" if how.addresses else "one process"
     workers = "" if how.workers == 1 else f" with {how.workers} workers"
+    metrics.INFO.labels(name, version, how.process).set(1)
     LOG.info("%s: flow of Millstream %s, %s%s", name, version, among, workers)
 
 
@@ -212,11 +213,12 @@ def _watermark() -> list[str]:
     lags = [
         (sample.value, f"{sample.labels['topic']}/{sample.labels['partition']}")
         for sample in _samples(metrics.WATERMARK_LAG, "")
+        # 0 is no watermark yet.
+        if sample.value
     ]
     if not lags:
         return []
     lag, where = max(lags)
-    # The gauge is as old as the last batch, up to an epoch: good for minutes, not for seconds.
     mark = datetime.now(UTC) - timedelta(seconds=lag)
     ahead = "ahead of" if lag < 0 else "behind"
     return [f"watermark {mark:%Y-%m-%d %H:%M} UTC, {_duration(abs(lag))} {ahead} the clock "

@@ -36,17 +36,54 @@ class Settings(RegistrySettings, StreamSettings):
     `streams` has what is set of the others, by name; see `of`.
     """
 
-    redis_url: SecretStr = Field(description="redis://, rediss:// or unix:// URL")
-    delta_root: str = Field(min_length=1, description="path or s3://, abfss://, gs:// URL")
+    redis_url: SecretStr = Field(
+        description="redis://, rediss:// or unix:// URL; what is in a password is "
+        "percent-encoded, `?ssl_ca_certs=` names a private CA; its user needs `+eval +info +get "
+        "+set +pexpire +hget +hmget +hset ~millstream:*`, and `+select` for a database other "
+        "than 0"
+    )
+    delta_root: str = Field(
+        min_length=1,
+        description="path or s3://, abfss://, gs:// URL; credentials are the clouds' own "
+        "variables",
+    )
     kafka: dict[str, str] = Field(description="librdkafka settings")
-    start: str | datetime = "earliest"
-    stop_at_end: bool = False
-    close_windows_at_end: bool = False
-    batch_size: int = Field(20_000, ge=1, le=1_000_000)
-    key_groups: int = Field(16, ge=1, le=256)
-    start_timeout: Duration = timedelta(seconds=60)
-    report_every: Duration = timedelta(seconds=60)
-    stall_timeout: Duration = timedelta(minutes=5)
+    start: str | datetime = Field(
+        "earliest",
+        description="or `latest`, or an ISO time: where the first start begins, with neither "
+        "recovery state nor tables",
+    )
+    stop_at_end: bool = Field(
+        False,
+        description="read what is there and end as SIGTERM does: windows stay open, and the "
+        "next run goes on",
+    )
+    close_windows_at_end: bool = Field(
+        False,
+        description="with that: take the topic's end for the end of all event time and close "
+        "every window (backfills); no later run takes another record",
+    )
+    batch_size: int = Field(
+        20_000, ge=1, le=1_000_000, description="records per call at the most"
+    )
+    key_groups: int = Field(
+        16, ge=1, le=256, description="with another number state is made anew from the tables"
+    )
+    start_timeout: Duration = Field(
+        timedelta(seconds=60),
+        description="how long to wait for Kafka, Redis and the registry at the start; then the "
+        "process ends with 1",
+    )
+    report_every: Duration = Field(
+        timedelta(seconds=60),
+        description="how often a flow says in its log how far it is; `0s` never",
+    )
+    stall_timeout: Duration = Field(
+        timedelta(minutes=5),
+        description="after how long without the end of an epoch (and an epoch's length more) a "
+        "process writes its threads' stacks to the log and ends with 75; the first epoch has "
+        "ten times as long; `0s` never",
+    )
     streams: dict[str, StreamSettings] = Field(default_factory=dict)
 
     def of(self, stream: Stream) -> StreamSettings:
@@ -197,7 +234,8 @@ def _parsed(
                 continue
             name, text = prefix + field.upper(), each["msg"].removeprefix("Value error, ")
             if each["type"] == "missing":
-                text = f"is missing ({kind.model_fields[field].description})"
+                said = kind.model_fields[field].description or ""
+                text = f"is missing ({said.partition(';')[0]})"
             problems.append(text if field == "kafka" else f"{name}: {text}")
         return None
 

@@ -5,12 +5,20 @@ BYTEWAX_DATAFLOW_API_ENABLED is set.
 """
 
 import math
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+INFO: Final = Gauge(
+    "millstream_info", "1; which flow this is, of which release, as which process of a cluster.",
+    ["flow", "version", "process"],
+)  # fmt: skip
 RECORDS: Final = Counter("millstream_records", "Records consumed.", ["topic", "partition"])
+BYTES: Final = Counter(
+    "millstream_bytes", "Bytes of the values consumed.", ["topic", "partition"]
+)
 REJECTS: Final = Counter("millstream_rejects", "Records refused.", ["stage", "code"])
 WARNED: Final = Counter(
     "millstream_contract_warnings", "Good records that break a check of severity warn.",
@@ -33,15 +41,29 @@ WINDOWS: Final = Counter("millstream_windows", "Windows closed.", ["step"])
 ALERTS: Final = Counter(
     "millstream_alerts", "Alerts raised, by rule and its status.", ["rule", "status"]
 )
+WATERMARK: Final = Gauge(
+    "millstream_watermark_seconds",
+    "The partition's watermark, in s since 1970; 0 before its first event.",
+    ["topic", "partition"],
+)
 WATERMARK_LAG: Final = Gauge(
     "millstream_watermark_lag_seconds",
-    "Wall clock minus the partition's watermark.",
+    "Wall clock minus the partition's watermark; 0 before its first event.",
     ["topic", "partition"],
 )
 WATERMARK_HELD: Final = Gauge(
     "millstream_watermark_held_seconds",
     "For how long the flow's watermark has waited for the partition while records come.",
     ["topic", "partition"],
+)
+WATERMARK_WAITS: Final = Gauge(
+    "millstream_watermark_waits",
+    "1 for the partition that the flow's watermark waits for, as of the last epoch's end.",
+    ["topic", "partition"],
+)
+FLOW_WATERMARK: Final = Gauge(
+    "millstream_flow_watermark_seconds",
+    "The flow's watermark, in s since 1970, as of the last epoch's end; 0 before there is one.",
 )
 HISTORY_ROWS: Final = Counter(
     "millstream_history_rows", "Rows of tables that state was made of.", ["topic", "partition"]
@@ -53,8 +75,22 @@ HISTORY_LEFT: Final = Gauge(
 )
 OFFSET_LAG: Final = Gauge(
     "millstream_offset_lag_records",
-    "Records between the partition's end and what was consumed.",
+    "Records between the partition's end and what was consumed; 0 when all is read, not a "
+    "number until the end is known.",
     ["topic", "partition"],
+)
+NEXT_OFFSET: Final = Gauge(
+    "millstream_next_offset", "The offset that is read next.", ["topic", "partition"]
+)
+FENCE_OFFSET: Final = Gauge(
+    "millstream_fence_offset",
+    "The last offset that a commit of this process accounts for.",
+    ["topic", "partition"],
+)
+EPOCH_END_SECONDS: Final = Histogram(
+    "millstream_epoch_end_seconds",
+    "For how long nothing is read at an epoch's end, until all of it is durable.",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 COMMIT_SECONDS: Final = Histogram(
     "millstream_commit_seconds",
@@ -62,14 +98,114 @@ COMMIT_SECONDS: Final = Histogram(
     ["table"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
 )
+COMMIT_FAILURES: Final = Counter(
+    "millstream_commit_failures", "Tries of a commit that failed.", ["table"]
+)
+TABLE_COMMITTED: Final = Gauge(
+    "millstream_table_committed_seconds",
+    "When the last commit was, in s since 1970; 0 before this process has made one.",
+    ["table"],
+)
+TABLE_NEWEST: Final = Gauge(
+    "millstream_table_newest_seconds",
+    "The newest event time, or end of a window, of rows committed, in s since 1970; 0 before.",
+    ["table"],
+)
+RETRIES: Final = Counter(
+    "millstream_retries", "Calls of a server that was away or refused.", ["service"]
+)
 ROWS: Final = Counter("millstream_rows", "Rows committed.", ["table"])
 FENCED: Final = Counter(
     "millstream_fenced_rows", "Replayed rows that a table already had.", ["table"]
 )
-STATE_ROWS: Final = Gauge("millstream_state_rows", "Rows of state.", ["step", "key"])
+STATE_ROWS: Final = Gauge(
+    "millstream_state_rows",
+    "Rows of state when it was last snapshotted; of a step ….panes those of open windows.",
+    ["step", "key"],
+)
 STATE_BYTES: Final = Gauge(
     "millstream_state_bytes", "Size of the state when it was last snapshotted.", ["step", "key"]
 )
+
+
+class PartitionRead:
+    """What is shown of a partition as it is read."""
+
+    def __init__(self, topic: str, partition: str) -> None:
+        self._records = RECORDS.labels(topic, partition)
+        self._bytes = BYTES.labels(topic, partition)
+        self._next = NEXT_OFFSET.labels(topic, partition)
+        self._lag = offset_lag(topic, partition)
+
+    def took(self, values: Sequence[bytes | None]) -> None:
+        """Count records, by their values."""
+        self._records.inc(len(values))
+        self._bytes.inc(sum(map(len, filter(None, values))))
+
+    def stands(self, following: int, behind: int | None) -> None:
+        """Show the next offset, and how many are behind it, None if that is not known."""
+        self._next.set(following)
+        if behind is not None:
+            self._lag.set(behind)
+
+
+class Watermark:
+    """What is shown of a partition's watermark: where it is, and how far behind the clock now."""
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self._mark = WATERMARK.labels(topic, partition)
+        self._seconds = 0.0
+        WATERMARK_LAG.labels(topic, partition).set_function(self._lag)
+
+    def at(self, seconds: float) -> None:
+        """Show it at a time in s since 1970."""
+        self._seconds = seconds
+        self._mark.set(seconds)
+
+    def _lag(self) -> float:
+        return time.time() - self._seconds if self._seconds else 0.0
+
+
+class TableWritten:
+    """What is shown of a table as it is written."""
+
+    def __init__(self, table: str) -> None:
+        self.fenced = FENCED.labels(table)
+        self.failures = COMMIT_FAILURES.labels(table)
+        self._rows, self._seconds = ROWS.labels(table), COMMIT_SECONDS.labels(table)
+        self._committed, self._newest = (
+            TABLE_COMMITTED.labels(table),
+            TABLE_NEWEST.labels(table),
+        )
+        self._reached = 0.0
+
+    def committed(
+        self,
+        began: float,
+        rows: int,
+        newest: float | None,
+        offsets: Mapping[tuple[str, int], int],
+    ) -> None:
+        """Show a commit that began at a `time.perf_counter`: its rows, their newest time.
+
+        `offsets` are those that the table accounts for with it.
+        """
+        self._rows.inc(rows)
+        self._seconds.observe(time.perf_counter() - began)
+        self._committed.set(time.time())
+        self._reached = max(self._reached, newest or 0.0)
+        self._newest.set(self._reached)
+        for place, offset in offsets.items():
+            FENCE_OFFSET.labels(*place).set(offset)
+
+
+def expect(topic: str, codes: Mapping[str, Iterable[str]], warnings: Iterable[str]) -> None:
+    """Have counters at 0 of what may come: rejects' codes by stage, and a contract's warnings."""
+    for stage, several in codes.items():
+        for code in several:
+            REJECTS.labels(stage, code)
+    for code in warnings:
+        WARNED.labels(topic, code)
 
 
 def offset_lag(topic: str, partition: str) -> Gauge:

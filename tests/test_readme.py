@@ -1,4 +1,4 @@
-"""The README is true to the letter: its commands run, what it names is there."""
+"""README and docs are true to the letter: commands run, what they name is there."""
 
 import os
 import re
@@ -15,18 +15,27 @@ from bytewax.testing import TestingSource
 
 from flows.settings import PREFIX, Settings
 from flows.streams import PAYMENTS, STREAMS, all_tables
-from operators import metrics
 from operators.steps.windows import WindowOut, aggregate
 from operators.windows import agg, sliding
-from ops import cli
+from ops import cli, reference
 from ops.demo import PARTITIONS
 from ops.dlq.tables import AUDIT, REPLAYS
 from ops.simulate import Params, simulate
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text("utf-8")
-SHELL = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-TEXT = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
+PAGES = {
+    str(page.relative_to(ROOT)): page.read_text("utf-8")
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+}
+README = PAGES["README.md"]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return a page's blocks of code in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
+
+
+SHELL = blocks("README.md", "sh")
 
 
 # Runs a flow until its log says the second argument, and stops it as Ctrl-C does.
@@ -51,10 +60,33 @@ def test_the_first_two_commands_are_make_targets_and_ci_runs_the_second() -> Non
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
+def test_the_stages_of_the_workflow_are_make_targets() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    ran = {
+        name: [step["run"] for step in job["steps"] if "run" in step]
+        for name, job in jobs.items()
+    }
+    assert ran == {
+        name: [f"make {name}"] for name in ("check", "schemas", "audit", "test", "image")
+    }
+    for name in ran:
+        assert re.search(rf"^{name}:.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE), (
+            name
+        )
+    pythons = jobs["test"]["strategy"]["matrix"]["python"]
+    assert "3.11 or 3.12" in README
+    assert pythons == ["3.11", "3.12"]
+
+
 def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     """The flow itself is stopped by Ctrl-C, as the text says, and then started again."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    start, look, quick, join, keep, refused, test, clicks, held = SHELL[1:10]
+    start, look, quick, join, clicks = SHELL[1:]
+    (keep,), (refused,) = (
+        blocks("docs/operations.md", "sh"),
+        blocks("docs/dead-letters.md", "sh"),
+    )
+    (test,), (held,) = blocks("docs/rules.md", "sh"), blocks("docs/streams.md", "sh")
     flow = start.splitlines()[-1]
     assert flow.startswith(".venv/bin/python -m bytewax.run flows.payments")
     began = f"until_said '{flow}' 'nothing new.*; [1-9].* since the start; 0 to read'"
@@ -72,8 +104,8 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
             keep,
             refused,
             test.replace("flows/streams", f"{ROOT}/flows/streams"),
-            clicks,
             held,
+            clicks,
         ]
     )
     clean = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, "BYTEWAX_"))}
@@ -91,7 +123,8 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     assert "10.4" in run.stdout
     # By the join and, behind it, by the clicks, whose verify looks at every stream's tables.
     assert run.stdout.count("gold/payment_outcomes equals silver's") == 2
-    shown = next(text for text in TEXT if "good blocked" in text).replace("…\n", "")
+    (shown,) = blocks("docs/rules.md", "text")
+    shown = shown.replace("…\n", "")
     lines = [line.rstrip() for line in run.stdout.splitlines()]
     assert [each for each in shown.splitlines() if each.rstrip() not in lines] == []
     assert run.stdout.count("malformed  Not a record of its schema: field") == 3
@@ -101,34 +134,39 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     assert (tmp_path / "backtest.html").read_text().count("<svg ") == 3
 
 
-def test_every_setting_table_and_metric_is_in_it() -> None:
-    for name in Settings.model_fields.keys() - {"kafka", "streams"}:
-        variable = PREFIX + name.upper()
-        assert variable in README or f"_{name.upper()}" in README, variable
+def test_every_table_is_told_of() -> None:
     for table in all_tables():
-        assert f"`{table.name}`" in README
-    for name in metrics.__dict__:
-        if name.isupper():
-            assert getattr(metrics, name)._name.removeprefix("millstream") in README, name
+        assert f"`{table.name}`" in PAGES["docs/streams.md"]
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_pages_made_of_the_code_are_as_the_code(name: str) -> None:
+    assert reference.PAGES[name]() == (ROOT / name).read_text("utf-8"), "make docs"
+
+
+def test_no_setting_and_no_metric_is_without_its_meaning() -> None:
+    kinds = {Settings, *(stream.settings for stream in STREAMS)}
+    fields = {name: each for kind in kinds for name, each in kind.model_fields.items()}
+    assert [name for name, each in fields.items()
+            if not each.description and name != "streams"] == []  # fmt: skip
+    assert len(list(reference.every_metric())) > 18
+    assert all(each._documentation.endswith(".") for each in reference.every_metric())
 
 
 def test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared() -> None:
     declared = (ROOT / "flows" / "streams" / "clicks" / "__init__.py").read_text()
-    shown = next(code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-                 if "CLICKS" in code)  # fmt: skip
+    (shown,) = blocks("README.md", "python")
     assert declared.partition("\n\n")[2].strip() == shown.strip()
     contract = (ROOT / "schemas" / "click" / "contract.yaml").read_text()
     assert contract.partition("\n")[2] in README
-    columns = re.search(r"The columns: (.*?)\.\n", README, re.DOTALL)
+    columns = re.search(r"The columns: (.*?)\.\n", PAGES["docs/rules.md"], re.DOTALL)
     assert columns
     assert re.findall(r"`(\w+)`", columns[1]) == list(PAYMENTS.columns)
 
 
 def test_its_rule_on_a_new_feature_is_two_files_that_hold(tmp_path: Path, capsys) -> None:
-    feature, rule = re.findall(
-        r"```yaml\n(.*?)```", README.partition("### On a new feature")[2], re.DOTALL
-    )[:2]
-    assert "`features/card_small_10m.yaml`" in README
+    feature, rule = blocks("docs/rules.md", "yaml")
+    assert "`features/card_small_10m.yaml`" in PAGES["docs/rules.md"]
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / "card_small_10m.yaml").write_text(feature)
     (tmp_path / "card_testing.yaml").write_text(rule)
@@ -141,22 +179,45 @@ def test_its_rule_on_a_new_feature_is_two_files_that_hold(tmp_path: Path, capsys
 
 
 def test_the_files_that_it_names_are_there() -> None:
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     named = [
         path
-        for page in pages
-        for path in re.findall(r"`((?:flows|operators|ops|schemas|tests|docs|k8s)/[\w/.]+)`",
-                               page.read_text())
-    ]  # fmt: skip
+        for page in PAGES.values()
+        for path in re.findall(
+            r"`((?:flows|operators|ops|schemas|tests|docs|k8s)/[\w/.]+)`", page
+        )
+    ]
     assert len(named) > 10
     tables = {REPLAYS.name, AUDIT.name}
     named = [path for path in named if path not in tables]
     assert [path for path in named if not (ROOT / path.rstrip("/")).exists()] == []
 
 
-PAGES = {
-    page.name: page.read_text() for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
-}
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def anchors(text: str) -> set[str]:
+    """Return what a page's headings are linked by, as GitHub makes it of their words."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    heads = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_every_link_leads_somewhere_and_every_page_is_linked() -> None:
+    lost, met = [], {"README.md"}
+    for page, text in PAGES.items():
+        for link in LINK.findall(text):
+            if link.startswith("https://"):
+                continue
+            path, _, anchor = link.partition("#")
+            target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+            name = str(target.relative_to(ROOT))
+            met.add(name)
+            if not target.exists() or (anchor and anchor not in anchors(PAGES[name])):
+                lost.append(f"{page}: {link}")
+    assert lost == []
+    assert PAGES.keys() - met == set()
+
+
 TRIED = {
     "flowchart LR": "test_the_drawing_has_every_table_and_topic",
     "make demo": "test_the_first_two_commands_are_make_targets_and_ci_runs_the_second",
@@ -183,13 +244,13 @@ TRIED = {
 
 
 def test_every_block_is_tried_by_a_test() -> None:
-    blocks = [
+    shown = [
         block
         for page in PAGES.values()
         for block in re.findall(r"^```\w+\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     ]
-    assert len(blocks) == len(TRIED)
-    for block in blocks:
+    assert len(shown) == len(TRIED)
+    for block in shown:
         (test,) = (test for start, test in TRIED.items() if block.startswith(start))
         assert test in globals(), test
 
@@ -281,10 +342,9 @@ def test_the_folders_that_it_draws_are_there() -> None:
 
 
 def test_the_aggregate_that_it_shows_is_a_step() -> None:
-    block = re.search(r"```python\n(hourly = .*?)```", README, re.DOTALL)
-    assert block
+    (block,) = blocks("docs/streams.md", "python")
     flow = Dataflow("shown")
     payments = op.input("payments", flow, TestingSource([]))
     names = {"aggregate": aggregate, "sliding": sliding, "agg": agg, "payments": payments}
-    exec(block[1], names)  # it is our own page
+    exec(block, names)  # it is our own page
     assert isinstance(names["hourly"], WindowOut)

@@ -58,19 +58,56 @@ class StreamSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    topic: Topic
-    alerts_topic: Topic
-    send_alerts: bool = True
-    dlq_topic: Topic
-    consumer_group: str = Field(min_length=1)
-    rules: Path | None = None
-    out_of_orderness: Duration = timedelta(seconds=30)
-    allowed_lateness: Duration = timedelta(0)
-    idle_timeout: Duration = timedelta(seconds=60)
-    alignment: Duration = timedelta(hours=1)
-    future_bound: Duration = timedelta(minutes=5)
-    dedup_ttl: Duration = timedelta(days=7)
-    max_reject_ratio: float = Field(0.5, gt=0, le=1)
+    topic: Topic = Field(description="what is read")
+    alerts_topic: Topic = Field(
+        description="where alerts go; no two topics may be the same, nor compacted "
+        "(`cleanup.policy`) if flows write to them"
+    )
+    send_alerts: bool = Field(
+        True,
+        description="`false` where the alerts flow sends them: the flow then reads twice a "
+        "second",
+    )
+    dlq_topic: Topic = Field(description="where dead letters go")
+    consumer_group: str = Field(
+        min_length=1,
+        description="offsets are committed to it for lag tools; they never decide where the "
+        "flow starts",
+    )
+    rules: Path | None = Field(
+        None,
+        description="a folder of rules, and in its `features/` features beside the stream's own",
+    )
+    out_of_orderness: Duration = Field(
+        timedelta(seconds=30),
+        description="how far the watermark stays behind the largest event time; another one "
+        "counts from the next record on",
+    )
+    allowed_lateness: Duration = Field(
+        timedelta(0),
+        description="how long windows stay open behind their end, and sessions behind each "
+        "record; one for all rows of a table ([Upgrades](upgrades.md))",
+    )
+    idle_timeout: Duration = Field(
+        timedelta(seconds=60),
+        description="when a partition that is read to its end and brings no events stops "
+        "holding the others back",
+    )
+    alignment: Duration = Field(
+        timedelta(hours=1),
+        description="how far, in Kafka timestamps, a partition is read ahead of another of its "
+        "process that has more to read; `0s` turns it off",
+    )
+    future_bound: Duration = Field(
+        timedelta(minutes=5),
+        description="how far an event may be ahead of its Kafka timestamp",
+    )
+    dedup_ttl: Duration = Field(
+        timedelta(days=7), description="how long Redis keeps the ids of an hour"
+    )
+    max_reject_ratio: float = Field(
+        0.5, gt=0, le=1, description="over 1,000 records; beyond it the flow stops"
+    )
 
     @field_validator("rules")
     @classmethod

@@ -4,7 +4,7 @@
 reads a writer's columns as the reader's, and `decode` drives them at the speed of columns.
 """
 
-from operators.avro.decode import Decoded, Decoder
+from operators.avro.decode import CODES, Decoded, Decoder
 from operators.avro.framing import Lookup, SchemaId
 
-__all__ = ["Decoded", "Decoder", "Lookup", "SchemaId"]
+__all__ = ["CODES", "Decoded", "Decoder", "Lookup", "SchemaId"]

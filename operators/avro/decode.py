@@ -23,6 +23,21 @@ _MAX_PLANS = 1024
 # Ids of 8 bytes begin with four zeros, which read as this number.
 _ID_OF_8_BYTES = 0
 
+CODES = (
+    "null_value",
+    "empty",
+    "bad_magic",
+    "truncated_frame",
+    "unknown_schema",
+    "incompatible_schema",
+    "malformed",
+    "bad_utf8",
+)
+"""The codes of refusals.
+
+Of `incompatible_schema` the writer's schema, or a record of it, cannot be read as the reader's.
+"""
+
 Refused = tuple[int, str, str]  # row, code, message
 
 
@@ -78,9 +93,7 @@ class Decoder:
 
         `column` are the same values as Binary, where somebody has them.
 
-        Codes of refusals: null_value, empty, bad_magic, truncated_frame, unknown_schema,
-        incompatible_schema (the writer's schema, or this record of it, cannot be read as
-        the reader's), malformed, bad_utf8.
+        Refusals have one of `CODES`.
         """
         payloads = Payloads.of(values, column)
         groups, refusals = framing.split(payloads, headers)

@@ -1,11 +1,13 @@
 """Outages: what is away is waited for, and said when it goes, each minute, and when it is back."""
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from operators import metrics
 from operators.connectors.pulse import PULSE
 from operators.connectors.shutdown import SHUTDOWN, Shutdown
 
@@ -37,6 +39,8 @@ class Outage:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.what, self.error, self.advice, self.clock = what, error, advice, clock
+        service = re.match(r"schema registry|\w+", what)
+        self._retries = metrics.RETRIES.labels(service[0].lower() if service else what)
         self._log = log
         self._lock = threading.Lock()
         self._since: float | None = None
@@ -53,6 +57,7 @@ class Outage:
         """Note that it did not answer; `reason` is what the line says, without secrets."""
         # Those who wait give up by themselves.
         PULSE.got_on()
+        self._retries.inc()
         with self._lock:
             now = self.clock()
             self._reason = reason

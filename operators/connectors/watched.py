@@ -1,5 +1,6 @@
 """Watched: a source and a sink whose partitions show that the engine comes to them."""
 
+import time
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, TypeVar
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
+from operators import metrics
 from operators.connectors.pulse import PULSE, Pulse
 
 _Item = TypeVar("_Item")
@@ -15,23 +17,31 @@ _State = TypeVar("_State")
 
 class _Source(StatefulSourcePartition[_Item, _State]):
     def __init__(
-        self, part: StatefulSourcePartition[_Item, _State], name: str, pulse: Pulse
+        self,
+        part: StatefulSourcePartition[_Item, _State],
+        name: str,
+        pulse: Pulse,
+        *,
+        timed: bool,
     ) -> None:
-        self._part, self._name, self._pulse = part, name, pulse
-        self._snapshot_taken = False
+        self._part, self._name, self._pulse, self._timed = part, name, pulse, timed
+        self._snapshot_taken: float | None = None
 
     def next_batch(self) -> Iterable[_Item]:
         self._pulse.asked(self._name)
-        if self._snapshot_taken:
+        if self._snapshot_taken is not None:
             # The engine has come back after a snapshot, so that is durable everywhere.
             self._pulse.settled = True
+            if self._timed:
+                metrics.EPOCH_END_SECONDS.observe(time.monotonic() - self._snapshot_taken)
+            self._snapshot_taken = None
         return self._part.next_batch()
 
     def next_awake(self) -> datetime | None:
         return self._part.next_awake()
 
     def snapshot(self) -> _State:
-        self._snapshot_taken = True
+        self._snapshot_taken = time.monotonic()
         return self._part.snapshot()
 
     def close(self) -> None:
@@ -46,6 +56,8 @@ class WatchedSource(FixedPartitionedSource[_Item, _State]):
         self, source: FixedPartitionedSource[_Item, _State], pulse: Pulse = PULSE
     ) -> None:
         self._source, self._pulse = source, pulse
+        # One partition of each process shows for how long epochs end.
+        self._timed: str | None = None
 
     def list_parts(self) -> list[str]:
         """Return the source's partitions."""
@@ -56,7 +68,8 @@ class WatchedSource(FixedPartitionedSource[_Item, _State]):
     ) -> StatefulSourcePartition[Any, _State]:
         """Open one of the source's partitions."""
         part = self._source.build_part(step_id, for_part, resume_state)
-        return _Source(part, for_part, self._pulse)
+        self._timed = self._timed or for_part
+        return _Source(part, for_part, self._pulse, timed=for_part == self._timed)
 
 
 class _Sink(StatefulSinkPartition[_Item, _State]):

@@ -81,8 +81,12 @@ def watch(hold_up: HoldUp, flow: FlowWatermark | MultiTopicWatermark, log: Logge
     """Look once an epoch: log what is to be said, and show for how long who is waited for."""
     for line in hold_up.look(flow, time.monotonic()):
         log.warning("%s", line)
-    held = hold_up.held
+    held, waits = hold_up.held, flow.waits_for
+    if flow.current != NO_WATERMARK and not ended(flow.current):
+        metrics.FLOW_WATERMARK.set(flow.current / 1e6)
     for each in flow.seen:
+        awaited = waits and (waits.topic, waits.partition) == (each.topic, each.partition)
+        metrics.WATERMARK_WAITS.labels(each.topic, each.partition).set(bool(awaited))
         mine = held and (held.topic, held.partition) == (each.topic, each.partition)
         seconds = held.seconds if held and mine else 0
         metrics.WATERMARK_HELD.labels(each.topic, each.partition).set(seconds)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Literal
 
 import polars as pl
@@ -73,6 +74,14 @@ class Table:
     def schema(self) -> dict[str, pl.DataType]:
         """All columns with their types, in the table's order."""
         return {**self.columns, **STAMPS}
+
+
+def newest_of(table: Table, rows: pl.DataFrame) -> float | None:
+    """Return the newest time that rows are about, in s since 1970; None if they tell none."""
+    times = ("event_time", table.closes, "kafka_timestamp")
+    column = next((name for name in times if name in rows.columns), None)
+    newest = None if column is None else rows[column].max()
+    return newest.timestamp() if isinstance(newest, datetime) else None
 
 
 @dataclass(frozen=True)

@@ -120,10 +120,10 @@ def settle(
     `make` makes an empty state, `logic` what works on it or resumes it.
     """
     name = step_id.split(".")[-2]
-    keeping = KeyedStates(name, make)
+    keeping, counted = KeyedStates(name, make), metrics.LATE.labels(name)
 
     def count(items: list[pl.DataFrame]) -> list[pl.DataFrame]:
-        metrics.LATE.labels(name).inc(sum(f.height for f in items))
+        counted.inc(sum(f.height for f in items))
         return items
 
     sides = op.branch("in_time", keyed, lambda item: item[0] != LATE)

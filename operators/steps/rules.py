@@ -55,6 +55,11 @@ def detect(step_id: str, up: Stream[Batch], rules: RuleSet) -> RulesOut:
             result.append((False, _rejected(verdict.failures)))
         return result
 
+    for rule in rules.rules:
+        metrics.REJECTS.labels("rule", f"rule_failed:{rule.id}")
+        # A rollout has its rule in shadow for others.
+        for status in {rule.status, "shadow" if rule.rollout else rule.status}:
+            metrics.ALERTS.labels(rule.id, status)
     both = op.flat_map_batch("evaluate", up, shim)
     sides = op.branch("alert", both, lambda item: item[0])
     return RulesOut(

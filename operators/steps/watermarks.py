@@ -28,14 +28,16 @@ class Clock:
     def __init__(self, idle_timeout: float, heard: float | None) -> None:
         quiet = 0.0 if heard is None else max(time.time() - heard, 0.0)
         self._idleness = Idleness(idle_timeout, time.monotonic(), quiet)
+        self._shown: metrics.Watermark | None = None
 
     def judge(self, progress: Progress, watermark: int, events: int) -> Progress:
         """Return a partition's progress with its watermark in µs, and whether it is idle."""
         if not ended(progress.watermark):
             progress = progress.at(watermark)
+        if self._shown is None:
+            self._shown = metrics.Watermark(progress.topic, progress.partition)
         if watermark != NO_WATERMARK:
-            lag = metrics.WATERMARK_LAG.labels(progress.topic, progress.partition)
-            lag.set(time.time() - watermark / 1e6)
+            self._shown.at(watermark / 1e6)
         return self._idleness.judge(progress, events, time.monotonic())
 
     def heard(self) -> float:

@@ -157,15 +157,16 @@ def window(
         made = closing.close(dues)
         if made is None:
             return []
-        metrics.WINDOWS.labels(name).inc(made.height)
+        closed.inc(made.height)
         return [as_times(made)]
 
     def count_late(items: list[pl.DataFrame]) -> list[pl.DataFrame]:
-        metrics.LATE.labels(name).inc(sum(frame.height for frame in items))
+        counted.inc(sum(frame.height for frame in items))
         return items
 
     name = step_id.rpartition(".")[2]
     closing = Emission(windows)
+    closed, counted = metrics.WINDOWS.labels(name), metrics.LATE.labels(name)
     assigned = op.flat_map_batch(
         "assign", up, lambda batches: assign(batches, windows, groups, name, told)
     )

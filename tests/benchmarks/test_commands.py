@@ -1,4 +1,4 @@
-"""The commands of the README's Benchmarks."""
+"""The commands of docs/benchmarks.md."""
 
 import json
 import re
@@ -22,11 +22,11 @@ def run(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_explains_itself_and_is_in_the_readme(name, capsys):
+def test_each_explains_itself_and_is_told_of(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         parser().parse_args([name, "--help"])
     assert "--json" in capsys.readouterr().out
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     assert re.search(rf"`{name}`|python -m benchmarks {name}\b", text)
 
 

@@ -15,7 +15,7 @@ from tests.field.topic import NOON, Field, payments
 from tests.ops.reports import broken
 from tests.running import wait_until
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+RULES = (Path(__file__).parents[2] / "docs" / "rules.md").read_text("utf-8")
 
 TERMINALS = """\
 name: card_terminals_1h
@@ -30,10 +30,8 @@ of: terminal_id
 
 @pytest.fixture
 def rules(tmp_path: Path) -> Path:
-    """Give the folder of the README's rule on a new feature."""
-    feature, rule = re.findall(
-        r"```yaml\n(.*?)```", README.partition("### On a new feature")[2], re.DOTALL
-    )[:2]
+    """Give the folder of the rule of docs/rules.md on a new feature."""
+    feature, rule = re.findall(r"```yaml\n(.*?)```", RULES, re.DOTALL)[:2]
     folder = tmp_path / "rules"
     (folder / "features").mkdir(parents=True)
     (folder / "features" / "card_small_10m.yaml").write_text(feature)

@@ -47,7 +47,7 @@ def asked_for(said: str) -> set[Right]:
 
 
 def needed(field: Field) -> dict[str, set[Right]]:
-    """Return what each flow needs by name, as the README's table of rights has it."""
+    """Return what each flow needs by name, as the table of docs/rights.md has it."""
     topic, group = field.topic, "millstream-payments"
 
     def both(*names: str) -> set[Right]:

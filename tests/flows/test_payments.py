@@ -193,7 +193,7 @@ def steps_with_state(step) -> dict[str, str]:
 
 def test_no_step_with_state_is_renamed():
     # A renamed step silently starts from nothing. Add to this list, don't change it: a new
-    # name needs a new recovery store, which the README's Upgrades has to say.
+    # name needs a new recovery store, which docs/upgrades.md has to say.
     made = build(
         PAYMENTS, TestingSource([]), TestingSink([]), TestingSink([]), parts(), SETTINGS
     )

@@ -19,8 +19,11 @@ from tests.servers.ports import lasting_port
 METRICS = (
     "records_total", "rejects_total", "duplicates_total", "late_total", "windows_total",
     "alerts_total", "watermark_lag_seconds", "offset_lag_records", "commit_seconds_count",
-    "rows_total",
+    "rows_total", "bytes_total", "watermark_seconds", "watermark_waits", "next_offset",
+    "fence_offset", "epoch_end_seconds_count", "table_committed_seconds", "table_newest_seconds",
+    "state_rows", "info",
 )  # fmt: skip
+AT_REST = (r"offset_lag_records{partition=\"0\",[^}]*} 0.0", "table_newest_seconds")
 
 
 def test_all_bad_settings_are_named_at_once(tmp_path: Path) -> None:
@@ -94,10 +97,25 @@ def test_ctrl_c_stops_it_and_the_next_start_goes_on(stack: Stack, tmp_path: Path
         "BYTEWAX_DATAFLOW_API_PORT": str(port),
         "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(tmp_path),
     }
-    for names in (METRICS, ["offset_lag_records"]):
+    for names in (METRICS, AT_REST):
         flow = Flow("payments", settings, tmp_path)
         page = _metrics(flow, port, names)
         assert flow.tell(signal.SIGINT) == 0, flow.said()
+    # Before anything is read, all that can be told of is there, and is 0.
+    for expected in (
+        'rejects_total{code="bad_utf8",stage="decode"}',
+        'rejects_total{code="amount_range",stage="contract"}',
+        'rejects_total{code="rule_failed:velocity",stage="rule"}',
+        'alerts_total{rule="velocity",status="live"}',
+        'windows_total{step="terminal_minute"}',
+        'late_total{step="card_sessions"}',
+        'rows_total{table="gold/late"}',
+        'commit_failures_total{table="silver/payments"}',
+        'table_newest_seconds{table="silver/payments"}',
+        'retries_total{service="kafka"}',
+        'retries_total{service="redis"}',
+    ):
+        assert f"\nmillstream_{expected} 0.0\n" in page, expected
     # What the first run had read is not read again.
     assert not re.search(r"^millstream_records_total\{.*\} [1-9]", page, re.MULTILINE)
 
@@ -115,7 +133,9 @@ def _metrics(flow: Flow, port: int, names: Sequence[str]) -> str:
         except OSError:
             page = ""
         missing = [
-            x for x in names if not re.search(rf"^millstream_{x}[{{ ]", page, re.MULTILINE)
+            x
+            for x in names
+            if not re.search(rf"^millstream_{x}(?:[{{ ]|$)", page, re.MULTILINE)
         ]
         if not missing:
             return page

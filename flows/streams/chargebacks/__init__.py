@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Final
 
+from pydantic import Field
+
 from flows.streams.payments import PAYMENTS
 from flows.streams.settings import Duration, StreamSettings
 from flows.streams.stream import Stream
@@ -17,9 +19,15 @@ class ChargebackSettings(StreamSettings):
     A partition that is quiet for a minute has only none.
     """
 
-    within: Duration = timedelta(days=120)
-    out_of_orderness: Duration = timedelta(hours=1)
-    idle_timeout: Duration = timedelta(days=1)
+    within: Duration = Field(
+        timedelta(days=120), description="how long a payment waits for its chargebacks"
+    )
+    out_of_orderness: Duration = Field(
+        timedelta(hours=1), description="as for payments, of chargebacks"
+    )
+    idle_timeout: Duration = Field(
+        timedelta(days=1), description="as for payments, of chargebacks"
+    )
 
 
 CHARGEBACKS = Stream(

@@ -50,7 +50,7 @@ from operators.connectors.delta.table import (
 from operators.event_time.frontier import Frontier, Tracker
 from operators.event_time.holdup import HoldUp, watch
 from operators.records.batches import Progress
-from operators.records.tables import STAMPS, Table
+from operators.records.tables import STAMPS, Table, newest_of
 
 LOG: Final = logging.getLogger("millstream.delta")
 
@@ -89,7 +89,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
                 RETENTION,
             )
             self._append(pl.DataFrame(schema=table.schema), self._frontier)
-        self._fenced = metrics.FENCED.labels(table.name)
+        self._shown = metrics.TableWritten(table.name)
         # All tables see the same progress: one of them speaks of it, wherever it is written.
         speaks = table.name == sink.list_parts()[0]
         self._hold_up = HoldUp(time.monotonic()) if speaks else None
@@ -103,7 +103,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             if rows.height < item.height and self._table.compared:
                 self._again.append(item)
                 continue
-            self._fenced.inc(item.height - rows.height)
+            self._shown.fenced.inc(item.height - rows.height)
             if rows.height:
                 self._rows.append(rows)
 
@@ -134,8 +134,8 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._append(rows, self._frontier.joined(self._tracker.frontier))
         if self._age >= _REOPEN_AFTER:
             self._reopen()
-        metrics.ROWS.labels(self._table.name).inc(rows.height)
-        metrics.COMMIT_SECONDS.labels(self._table.name).observe(time.perf_counter() - began)
+        newest = newest_of(self._table, rows)
+        self._shown.committed(began, rows.height, newest, self._frontier.offsets)
 
     def _append(self, rows: pl.DataFrame, target: Frontier) -> None:
         """Commit rows and the frontier that they bring the table to, on disk on return."""
@@ -174,6 +174,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
 
     def _landed(self, error: Exception, target: Frontier, attempt: int) -> bool:
         """Tell from the table's fence whether a failed commit landed; wait where it did not."""
+        self._shown.failures.inc()
         name, why = self._table.name, reason(error)
         uri = table_uri(self._sink.root, name)
         LOG.warning("%s: commit failed (attempt %d): %s", name, attempt + 1, why)
@@ -208,13 +209,12 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             self._again.clear()
         self._epoch += 1
         self._began_at = dict(self._tracker.offsets)
-        flow = self._tracker.flow.freeze()
         if self._hold_up is not None:
             watch(self._hold_up, self._tracker.flow, LOG)
         return {
             "version": STATE_VERSION,
             "offsets": [(t, p, offset) for (t, p), offset in self._frontier.offsets.items()],
-            "flow": flow,
+            "flow": self._tracker.flow.freeze(),
         }
 
 

@@ -53,9 +53,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._end: int | None = None
         self._silent = self._backlog = False
         self._opened = self._last_record = time.monotonic()
-        labels = (source.topic, str(partition))
-        self._records = metrics.RECORDS.labels(*labels)
-        self._lag = metrics.offset_lag(*labels)
+        self._shown = metrics.PartitionRead(source.topic, str(partition))
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
@@ -182,7 +180,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         source = self._source
         if records:
             self._next = max(int(records.offsets[-1]) + 1, self._next or 0)
-            self._records.inc(len(records))
+            self._shown.took(records.values)
             self._run.read(self._next)
             if self._run.reached:
                 self._end = self._next
@@ -191,8 +189,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         # Before an open transaction there is an end, though the high watermark is behind it.
         self._backlog = high > following and following != self._end
         behind = max(high - max(following, first), 0)
-        if high >= 0:
-            self._lag.set(behind)
+        self._shown.stands(following, behind if high >= 0 else None)
         progress = Progress(
             source.topic,
             self._partition,
