@@ -45,8 +45,9 @@ class Stream:
     ``features``, unless they are `stated`, those as code in `coded`; `added` are those of whoever
     runs it. `former` is what a state of features of version 2 held. `told` are further texts by
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
-    they are. `amount` is the column with the money at stake, in minor units. A stream that is not
-    `alone` is read by a flow of several, and has no bronze.
+    they are. `amount` is the column with the money at stake, in minor units. `labelled` is the
+    stream of labels of its events. A stream that is not `alone` is read by a flow of several, and
+    has no bronze.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Stream:
     tables: Mapping[str, str] = field(default_factory=dict)
     upkeep: Mapping[str, Upkeep] = field(default_factory=dict)
     amount: str | None = None
+    labelled: "Stream | None" = None
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True
 
@@ -127,7 +129,8 @@ class Stream:
             if isinstance(field["type"], list)
         }
         columns = {**COORDINATES, "kafka_timestamp": TIME, **self.fields}
-        return Source(columns, frozenset({"kafka_timestamp", *nullable}), self.key)
+        labels = self.labelled.source if self.labelled else None
+        return Source(columns, frozenset({"kafka_timestamp", *nullable}), self.key, labels)
 
     @cached_property
     def features(self) -> Features:

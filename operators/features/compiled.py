@@ -45,6 +45,10 @@ class Compiled:
     @classmethod
     def of(cls, feature: Feature, source: Source) -> "Compiled":
         """Compile a feature that has no problems."""
+        labels = feature.of_labels is not None
+        if labels:
+            assert source.labels is not None  # noqa: S101 # else it would have a problem
+            source = source.labels
         of, where, aggregate = (
             feature.of or "",
             (feature.where or "").strip(),
@@ -57,7 +61,8 @@ class Compiled:
             Part("count", _EACH, span) if each else Part("sum", Lane("count", of, where), span)
         )
         value = Lane("values", of, where)
-        time = Lane("values", TIMES.of, where)
+        # Of labels those times are asked for at which there is one.
+        time = Lane("count", "", where) if labels else Lane("values", TIMES.of, where)
         parts: tuple[Part, ...]
         match aggregate:
             case "count":
@@ -66,12 +71,17 @@ class Compiled:
                 parts = (Part("sum", Lane("sum", of, where), span),)
             case "mean":
                 parts = (Part("sum", Lane("sum", of, where), span), number)
+            case "share":
+                # Of how many there are all count.
+                every = Lane("count", "", "")
+                all_ = Part("sum", every, span) if labels else Part("count", every, span)
+                parts = (Part("sum", Lane("count", "", where), span), all_)
             case "min" | "max":
                 parts = (Part(aggregate, value, span),)
             case "distinct":
                 inclusive = feature.includes_itself
                 parts = (Part("distinct", Lane("hash", of, where), span, inclusive),)
-            case "first_time":
+            case "first_time" | "seconds_since_first":
                 parts = (Part("min", time, span),)
             case "last_time" | "seconds_since":
                 parts = (Part("max", time, span),)
@@ -86,7 +96,7 @@ class Compiled:
         first = values[0]
         if aggregate in ("count", "sum", "distinct"):
             return pl.Series(name, first)
-        if aggregate == "mean":
+        if aggregate in ("mean", "share"):
             number = values[1]
             with np.errstate(invalid="ignore", divide="ignore"):
                 mean = np.where(number > 0, first / number, np.nan)
@@ -94,7 +104,7 @@ class Compiled:
         unknown = first == NONE
         if self.parts[0].fold == "min":
             first = turned(first)
-        if aggregate == "seconds_since":
+        if aggregate in ("seconds_since", "seconds_since_first"):
             since = np.maximum(times - np.where(unknown, times, first), 0) // _SECOND
             return nullable(name, since, unknown)
         return restored(name, first, unknown, self.dtype)

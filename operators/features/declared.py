@@ -32,6 +32,11 @@ def in_order(features: tuple[Feature, ...]) -> list[Feature]:
     )
 
 
+def _result(feature: Feature, source: Source) -> pl.DataType:
+    of = source.labels if feature.of_labels and source.labels else source
+    return feature.result(of.columns)
+
+
 @dataclass(frozen=True)
 class Features:
     """What is added to each event of a stream from those before it.
@@ -57,12 +62,15 @@ class Features:
 
     @property
     def by_another(self) -> list[Feature]:
-        """Those that are by another key than the topic's."""
-        return [each for each in self.all_stated if each.by[0] != self.source.key]
+        """Those that are by another key than the topic's, or from labels."""
+        return [each for each in self.all_stated if not self._is_own(each)]
+
+    def _is_own(self, feature: Feature) -> bool:
+        return feature.by[0] == self.source.key and feature.of_labels is None
 
     @property
     def _own(self) -> list[Feature]:
-        return [each for each in self.all_stated if each.by[0] == self.source.key]
+        return [each for each in self.all_stated if self._is_own(each)]
 
     @property
     def of_partitions(self) -> bool:
@@ -73,6 +81,12 @@ class Features:
     def questions(self) -> tuple[Question, ...]:
         """What those by another key ask of its key groups."""
         return questions(self.by_another, self.source)
+
+    @property
+    def labels(self) -> Source | None:
+        """What labels have, where there are features from them; its key names their event."""
+        of_labels = any(question.of_labels for question in self.questions)
+        return self.source.labels if of_labels else None
 
     @property
     def marks(self) -> dict[str, pl.DataType]:
@@ -93,8 +107,8 @@ class Features:
     @cached_property
     def columns(self) -> dict[str, pl.DataType]:
         """The columns, in the order of the table."""
-        stated = {each.name: each.result(self.source.columns) for each in in_order(self.stated)}
-        added = {each.name: each.result(self.source.columns) for each in in_order(self.added)}
+        stated = {each.name: _result(each, self.source) for each in in_order(self.stated)}
+        added = {each.name: _result(each, self.source) for each in in_order(self.added)}
         coded = {n: dtype for each in self.coded for n, dtype in each.columns.items()}
         return stated | coded | added
 

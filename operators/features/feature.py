@@ -13,11 +13,13 @@ from operators.columns.hashing import can_be_key
 from operators.records.tables import TIME
 
 Aggregate = Literal[
-    "count", "sum", "mean", "min", "max", "distinct", "first_time", "last_time", "seconds_since"
-]
+    "count", "sum", "mean", "share", "min", "max", "distinct", "first_time", "last_time",
+    "seconds_since", "seconds_since_first",
+]  # fmt: skip
 
-TIMES: Final = ("first_time", "last_time", "seconds_since")
-_COLUMNLESS: Final = ("count", *TIMES)
+TIMES: Final = ("first_time", "last_time", "seconds_since", "seconds_since_first")
+_COLUMNLESS: Final = ("count", "share", *TIMES)
+_OF_LABELS: Final = ("count", "sum", "mean", "share", *TIMES)
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST: Final = 100_000 * _UNITS["d"]
@@ -38,12 +40,14 @@ class Source:
     """What features may be made of: the columns of a stream's events before any feature.
 
     `columns` has their types, `nullable` those that may be null; `key` is the column by which the
-    topic's records are spread over its partitions.
+    topic's records are spread over its partitions. `labels` is what labels of the events have, if
+    there are any.
     """
 
     columns: Mapping[str, pl.DataType]
     nullable: frozenset[str]
     key: str
+    labels: "Source | None" = None
 
 
 PANES: Final = tuple(
@@ -52,6 +56,8 @@ PANES: Final = tuple(
 """How long in µs the panes may be that a horizon is cut into."""
 
 _FEWEST, _MOST = 10, 120
+_FRESH: Final = 6 * _UNITS["h"] * 1_000_000
+_LONGEST_OF_LABELS: Final = 400 * _UNITS["d"] * 1_000_000
 
 
 def pane_of(horizon: int) -> int:
@@ -73,14 +79,16 @@ class Feature(BaseModel):
     horizon and else not, and never for the times.
 
     Where `by` begins with another column, the events of all partitions count, as of the event's
-    time less a `lag`: see `by_another`.
+    time less a `lag`: see `by_another`. So do labels, where it is `from` these: each from when it
+    became known until the same event has a newer one.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
     version: int = Field(ge=1)
     description: str = Field(min_length=1)
+    of_labels: Literal["labels"] | None = Field(None, alias="from")
     by: tuple[str, ...] = Field(min_length=1)
     aggregate: Aggregate
     of: str | None = None
@@ -118,6 +126,8 @@ class Feature(BaseModel):
             raise ValueError(
                 f"{self.aggregate} is of {'a' if self.of is None else 'no'} column"
             )
+        if self.aggregate == "share" and self.where is None:
+            raise ValueError("share is of those for which `where` is true, which is missing")
         if self.kept is not None and self.horizon is None:
             raise ValueError("kept is for a feature with a horizon")
         if self.kept_us < self.horizon_us:
@@ -145,8 +155,9 @@ class Feature(BaseModel):
 
     @property
     def pane_us(self) -> int:
-        """How long a pane of the horizon is, in µs."""
-        return pane_of(self.horizon_us)
+        """How long a pane of the horizon is, in µs; those of labels are of six hours at most."""
+        pane = pane_of(self.horizon_us)
+        return min(pane, _FRESH) if self.of_labels else pane
 
     @property
     def includes_itself(self) -> bool:
@@ -171,7 +182,7 @@ class Feature(BaseModel):
         """Return its column's type."""
         if self.aggregate in ("first_time", "last_time"):
             return TIME
-        if self.aggregate == "mean":
+        if self.aggregate in ("mean", "share"):
             return pl.Float64()
         if self.aggregate in ("min", "max"):
             return columns[str(self.of)]
@@ -180,7 +191,13 @@ class Feature(BaseModel):
     def problems(self, source: Source) -> list[tuple[str, str]]:
         """Return what is wrong with it for a stream's events: the field and the reason."""
         found: list[tuple[str, str]] = []
-        if self.by[0] != source.key:
+        of = source
+        if self.of_labels:
+            if source.labels is None:
+                return [("from", "there are no labels of these events")]
+            of = source.labels
+            found += self._problems_of_labels(source, of)
+        elif self.by[0] != source.key:
             found += self._problems_of_another(source.key)
         elif self.lag is not None:
             found.append(
@@ -193,11 +210,11 @@ class Feature(BaseModel):
             elif not can_be_key(dtype):
                 found.append(("by", f"{name} of type {dtype} can be no key"))
         if self.of is not None:
-            problem = self._problem_of(source.columns.get(self.of))
+            problem = self._problem_of(of.columns.get(self.of))
             found += [("of", problem)] if problem else []
         if self.where is not None:
             try:
-                kind = pl.DataFrame(schema=source.columns).select(one_row(self.where))
+                kind = pl.DataFrame(schema=of.columns).select(one_row(self.where))
                 if kind.dtypes != [pl.Boolean()]:
                     found.append(("where", f"{self.where!r} is no condition"))
             except PolarsError as error:
@@ -223,6 +240,24 @@ class Feature(BaseModel):
             found.append(
                 ("inclusive", why + "as of a lag before the present one, never with it")
             )
+        return found
+
+    def _problems_of_labels(self, source: Source, labels: Source) -> list[tuple[str, str]]:
+        """Return what is wrong with a feature from labels."""
+        found = []
+        if self.aggregate not in _OF_LABELS:
+            text = (
+                f"from labels there is no {self.aggregate}: {', '.join(_OF_LABELS)} there are"
+            )
+            found.append(("aggregate", text))
+        if not 0 < self.horizon_us <= _LONGEST_OF_LABELS:
+            text = "labels count within a horizon, of 400 days at the most"
+            found.append(("horizon", text))
+        if self.inclusive:
+            found.append(("inclusive", "is of the present event, which is no label"))
+        for name in self.by:
+            if name in source.columns and labels.columns.get(name) != source.columns[name]:
+                found.append(("by", f"labels have no {name} as events have"))
         return found
 
     def _problem_of(self, dtype: pl.DataType | None) -> str | None:

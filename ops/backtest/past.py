@@ -1,7 +1,8 @@
 """The past that rules are run over: silver at a version, or a file of recorded payments."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.table_history import TableHistory
 from operators.contracts import load_contract
 from operators.errors import KnownError
+from ops.backtest.known import known_late, known_of_silver
 from ops.backtest.labels import Labels, labels_of_events
 from ops.simulate.payments.replay import LABEL, read_payments
 
@@ -34,12 +36,14 @@ class Past:
     """Events of a stream in the order of their partitions, as features are worked out of them.
 
     `source` says in words what they are, `total` how many; `frames` are runs of a partition each.
-    `labels` are those that came with them, and `notes` what else is to be known.
+    `labels` are those that came with them, and `notes` what else is to be known. `known` gives
+    what features from labels are made of, by partition, of labels that are the truth.
     """
 
     source: str
     total: int
     frames: Iterator[tuple[int, pl.DataFrame]]
+    known: Callable[[Labels | None], list[pl.DataFrame]]
     partitions: int = 1
     labels: Labels | None = None
     notes: list[str] = field(default_factory=list)
@@ -79,7 +83,9 @@ def past_of_silver(root: str, stream: Stream, topic: str, version: int | None) -
             "the flow that wrote it" + (", or name a later version" if version < newest else "")
         )
     frames = history.in_turns(counts, MOST)
-    return Past(f"{name} at version {version}", sum(counts.values()), frames, len(counts))
+    source = f"{name} at version {version}"
+    known = partial(known_of_silver, root, stream)
+    return Past(source, sum(counts.values()), frames, known, len(counts))
 
 
 def past_of_file(path: Path) -> Past:
@@ -118,4 +124,5 @@ def past_of_file(path: Path) -> Past:
         *stream.repairs,
     )
     frames = ((0, rows) for rows in payments.iter_slices(MOST))
-    return Past(str(path), payments.height, frames, labels=labels, notes=notes)
+    known = partial(known_late, stream, payments)
+    return Past(str(path), payments.height, frames, known, labels=labels, notes=notes)

@@ -81,6 +81,15 @@ class _Features:
         self._held: dict[int, deque[pl.DataFrame]] = defaultdict(deque)
         self._made: dict[tuple[int, int], deque[pl.DataFrame]] = defaultdict(deque)
 
+    def know(self, past: Past, labels: Labels | None) -> None:
+        """Take all labels, before the first event."""
+        wholes = [each for each in self._all.values() if each is not None and each.reads_labels]
+        known = past.known(labels) if wholes else []
+        for whole in wholes:
+            for number, rows in enumerate(known):
+                whole.add_labels(number, len(known), rows)
+            whole.end_labels()
+
     def advance(self, partition: int, rows: pl.DataFrame) -> list[Made]:
         """Take a partition's next rows; return those of which all sides know all now."""
         self._held[partition].append(rows)
@@ -126,6 +135,7 @@ def run(
     none; rules see the events from `begin` until before `end` (µs since 1970).
     """
     features = _Features(sides, bound, past.partitions)
+    features.know(past, labels)
     collected = Collected(sides[0].stream, labels)
     failures: list[Counter[str]] = [Counter() for _ in sides]
     done = 0

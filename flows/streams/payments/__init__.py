@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from flows.streams.labels import LABELS
 from flows.streams.payments.former import VERSION_2
 from flows.streams.payments.places import Places
 from flows.streams.stream import Stream
@@ -53,4 +54,5 @@ PAYMENTS = Stream(
     # Who looks into a case asks for a card.
     upkeep={"silver/payments": Upkeep(z_order=("card_id",))},
     amount="amount_minor",
+    labelled=LABELS,
 )

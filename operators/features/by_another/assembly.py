@@ -122,7 +122,7 @@ class Assembly:
                 found = {
                     part: answers[number][names[span, part]].to_numpy() for part in each.parts
                 }
-                made[name] = each.finish(found, {}, np.empty(0, np.int64))
+                made[name] = each.finish(found, {}, in_micros(frame["event_time"]))
         there = {column.name: column for column in frame.get_columns()} | made
         # What was held while another release was at work lacks what is new since.
         return pl.DataFrame(

@@ -10,9 +10,11 @@ import polars as pl
 from operators.columns.arrays import Int64s
 from operators.columns.frames import filtered, stacked
 from operators.event_time.watermarks import FlowWatermark
+from operators.features.by_another.label_log import LabelLog
+from operators.features.by_another.label_rows import LABELLED, places
 from operators.features.by_another.panes import VALUE, Panes
 from operators.features.by_another.requests import ASKED, ASKS, BASE, EVENT, FRESH, LAG, MARK
-from operators.features.by_another.spec import Kept, Question, as_stated, ask
+from operators.features.by_another.spec import Kept, Question, as_stated, ask, ask_labels
 from operators.features.keeps import StateLacksFeaturesError
 from operators.records.batches import NO_WATERMARK, Progress
 from operators.state.event_time_buffer import HASH, OFFSET, PARTITION, TIME_US, EventTimeBuffer
@@ -37,46 +39,76 @@ class KeyGroup(Composite):
     flow's watermark has reached it: then no event counts any more. So answers are a function of
     the events and their marks. With all partitions idle the flow's watermark goes on to the
     largest of theirs, as nothing is to be waited for.
+
+    Labels have a topic beside, whose partitions' watermarks are waited for as well: one that is
+    idle stands at the events' as of the last snapshot. A label counts from its time on, or from
+    its `mark` if that is later: what was answered by then stays as it was.
     """
 
     VERSION: ClassVar[int] = 1
 
-    def __init__(self, questions: Sequence[Question], longest_lag: int) -> None:
-        """`longest_lag` is the longest default lag that has counted, in µs."""
+    def __init__(
+        self, questions: Sequence[Question], longest_lag: int, labels: str | None = None
+    ) -> None:
+        """`longest_lag` is the longest default lag that has counted, in µs.
+
+        `labels` is their topic, which has to be another; None where no question is of them.
+        """
         self._questions, self._longest_lag = tuple(questions), longest_lag
+        self._topic = labels
+        self.labels = None if labels is None else FlowWatermark()
         self.flow = FlowWatermark(flushed=True)
         self._passed = NO_WATERMARK
         self._waiting = [EventTimeBuffer() for _ in questions]
         self._panes: list[dict[Kept, Panes]] = [
-            {kept: Panes(kept.pane, _folds(kept, parts)) for kept, parts in each.keeps.items()}
+            {}
+            if each.of_labels
+            else {k: Panes(k.pane, _folds(k, parts)) for k, parts in each.keeps.items()}
             for each in questions
         ]
+        self._logs = {
+            number: LabelLog([lane.name for lane in each.lanes])
+            for number, each in enumerate(questions)
+            if each.of_labels
+        }
 
     @property
     def rows(self) -> int:
         """How many events and panes are kept."""
         panes = sum(len(panes) for each in self._panes for panes in each.values())
-        return panes + sum(map(len, self._waiting))
+        labels = sum(map(len, self._logs.values()))
+        return panes + labels + sum(map(len, self._waiting))
 
     @property
     def members(self) -> Mapping[str, Sharded]:
         """What has rows."""
         found: dict[str, Sharded] = {}
-        for question, waiting, panes in zip(
-            self._questions, self._waiting, self._panes, strict=True
+        for number, (question, waiting, panes) in enumerate(
+            zip(self._questions, self._waiting, self._panes, strict=True)
         ):
-            by = ", ".join(question.by)
+            by = ", ".join(question.by) + (" from labels" if question.of_labels else "")
             found[f"waiting by {by}"] = waiting
             found |= {f"{kept.name} by {by}": each for kept, each in panes.items()}
+            if number in self._logs:
+                found[f"labels by {by}"] = self._logs[number]
         return found
 
     def advance(
-        self, progress: Sequence[Progress], rows: Mapping[int, pl.DataFrame]
+        self,
+        progress: Sequence[Progress],
+        rows: Mapping[int, pl.DataFrame],
+        labels: Mapping[int, pl.DataFrame] | None = None,
     ) -> list[Answer]:
-        """Take the partitions' progress and the rows of questions; return what is known now."""
+        """Take the partitions' progress and the rows of questions; return what is known now.
+
+        `labels` are rows of these by the questions that are from them.
+        """
         for each in progress:
-            self.flow.observe(each)
-        current = self._passed = max(self.flow.current, self._passed)
+            beside = self.labels is not None and each.topic == self._topic
+            (self.labels if self.labels and beside else self.flow).observe(each)
+        for number, mine in (labels or {}).items():
+            self._take_labels(number, mine)
+        current = self._passed = max(self._current, self._passed)
         answers = []
         for number, waiting in enumerate(self._waiting):
             due = [waiting.take(current + 1)] if len(waiting) else []
@@ -96,15 +128,38 @@ class KeyGroup(Composite):
                 self._forget(number, current)
         return answers
 
+    @property
+    def _current(self) -> int:
+        if self.labels is None:
+            return self.flow.current
+        return min(self.flow.current, self.labels.current)
+
+    def _take_labels(self, number: int, rows: pl.DataFrame) -> None:
+        """Let labels count from their times on, or from their marks."""
+        assert self.labels is not None  # noqa: S101 # where questions are from labels
+        since = np.maximum(rows[EVENT].to_numpy(), _marks(rows, self.labels))
+        lanes = [lane.name for lane in self._questions[number].lanes]
+        self._logs[number].add(
+            rows[HASH].to_numpy(),
+            rows[LABELLED].to_numpy(),
+            since,
+            places(rows),
+            {name: rows[name].to_numpy() for name in lanes},
+        )
+
     def _forget(self, number: int, watermark: int) -> None:
         """Forget what nobody asks for who still waits, or is of a partition at the watermark."""
+        if number in self._logs:
+            every = self._questions[number].spans
+            oldest = min(span.oldest(watermark, self._longest_lag) for span in every)
+            self._logs[number].forget(oldest)
         for kept, panes in self._panes[number].items():
             spans = self._questions[number].kept_for(kept)
             panes.forget(min(span.oldest(watermark, self._longest_lag) for span in spans))
 
     def _take(self, number: int, rows: pl.DataFrame) -> pl.DataFrame:
         """Count events in their panes; return what is asked for them."""
-        marks = self._marks(rows)
+        marks = _marks(rows, self.flow)
         keys, times = rows[HASH].to_numpy(), rows[EVENT].to_numpy()
         for kept, panes in self._panes[number].items():
             starts = times // kept.pane * kept.pane
@@ -128,17 +183,6 @@ class KeyGroup(Composite):
         asks = rows[ASKS]
         return asked if asks.all() else filtered(asked, asks)
 
-    def _marks(self, rows: pl.DataFrame) -> Int64s:
-        """Return by which watermark each event is judged, in µs."""
-        marks: Int64s = rows[MARK].to_numpy()
-        if not self.flow.floors:
-            return marks
-        floors = np.full(rows.height, NO_WATERMARK)
-        partitions = rows[PARTITION].to_numpy()
-        for partition, floor in self.flow.floors.items():
-            floors[partitions == partition] = floor
-        return np.where(rows[FRESH].to_numpy(), np.maximum(marks, floors), marks)
-
     def _answer(self, number: int, asked: pl.DataFrame) -> pl.DataFrame:
         question = self._questions[number]
         # In order what is looked for is found in a fraction of the time.
@@ -149,8 +193,12 @@ class KeyGroup(Composite):
         for span, kept in question.spans.items():
             begin, end = span.range(base, lags, marks)
             for each, parts in kept.items():
-                panes = self._panes[number][each]
-                made = panes.ask([*map(ask, parts)], keys, begin, end)
+                if question.of_labels:
+                    log = self._logs[number]
+                    made = log.ask([*map(ask_labels, parts)], keys, begin, end)
+                else:
+                    panes = self._panes[number][each]
+                    made = panes.ask([*map(ask, parts)], keys, begin, end)
                 found += [
                     pl.Series(names[span, part], values)
                     for part, values in zip(parts, made, strict=True)
@@ -160,8 +208,10 @@ class KeyGroup(Composite):
 
     def head(self) -> dict[str, Any]:
         """Return what is no row, for recovery; freezes the flow's watermark."""
-        own = {"passed": self._passed, "features": self._stated}
-        return super().head() | own | {"flow": self.flow.freeze()}
+        own = {"passed": self._passed, "features": self._stated, "flow": self.flow.freeze()}
+        if self.labels is not None:
+            own["labels"] = self.labels.freeze(self.flow.current)
+        return super().head() | own
 
     @property
     def _stated(self) -> dict[str, str]:
@@ -180,9 +230,23 @@ class KeyGroup(Composite):
         super().load(head, found)
         self._passed = head["passed"]
         self.flow = FlowWatermark.thaw(head["flow"], flushed=True)
+        if self.labels is not None:
+            self.labels = FlowWatermark.thaw(head["labels"])
         # What was answered may be in an old entry. Nothing else is as early: see `advance`.
         for waiting in self._waiting:
             waiting.take(self._passed + 1)
+
+
+def _marks(rows: pl.DataFrame, flow: FlowWatermark) -> Int64s:
+    """Return by which watermark each event is judged, in µs."""
+    marks: Int64s = rows[MARK].to_numpy()
+    if not flow.floors:
+        return marks
+    floors = np.full(rows.height, NO_WATERMARK)
+    partitions = rows[PARTITION].to_numpy()
+    for partition, floor in flow.floors.items():
+        floors[partitions == partition] = floor
+    return np.where(rows[FRESH].to_numpy(), np.maximum(marks, floors), marks)
 
 
 def _folds(kept: Kept, parts: Mapping[str, Any]) -> dict[str, np.ufunc]:

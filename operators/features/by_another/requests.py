@@ -43,7 +43,7 @@ class Requests:
             each.feature.where.strip()
             for question in questions
             for each in question.features
-            if each.feature.where
+            if each.feature.where and not question.of_labels
         }
         self._conditions = Conditions(sorted(texts))
 
@@ -94,7 +94,7 @@ class Requests:
             due = np.max([span.range(base, lags, marks)[1] for span in question.spans], axis=0)
             lanes = [
                 pl.Series(lane.name, lane.numbers(frame, times, masks))
-                for lane in question.lanes
+                for lane in ([] if question.of_labels else question.lanes)
             ]
             keys = [pl.Series(HASH, hash_columns(frame, question.by)), pl.Series(TIME_US, due)]
             found.append(pl.DataFrame([*keys, *common, *lanes]))

@@ -53,7 +53,7 @@ def as_stated(feature: Feature) -> str:
     lag = "the out-of-orderness and a minute" if feature.lag is None else feature.lag_us
     parts = [
         f"{feature.aggregate}({feature.of or ''})",
-        f"by {', '.join(feature.by)}",
+        f"{'from labels ' if feature.of_labels else ''}by {', '.join(feature.by)}",
         f"within {feature.horizon_us} kept {feature.kept_us}",
         f"in panes of {feature.pane_us} as of {lag} before",
     ]
@@ -84,16 +84,27 @@ def column(part: Part) -> str:
 
 @dataclass(frozen=True)
 class Question:
-    """All that is asked by some columns: features, and what is to be kept for them."""
+    """All that is asked by some columns: features, and what is to be kept for them.
+
+    What is `of_labels` is asked of a log of these; what else there is, of panes.
+    """
 
     by: tuple[str, ...]
     features: tuple[Compiled, ...]
+    of_labels: bool = False
     spans: dict[Span, dict[Kept, list[Part]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, by: tuple[str, ...], features: Sequence[Compiled]) -> "Question":
+    def of(
+        cls, by: tuple[str, ...], features: Sequence[Compiled], *, of_labels: bool = False
+    ) -> "Question":
         """Return what those of the features ask that are by these columns."""
-        made = cls(by, tuple(each for each in features if each.feature.by == by))
+        mine = [
+            each
+            for each in features
+            if each.feature.by == by and bool(each.feature.of_labels) == of_labels
+        ]
+        made = cls(by, tuple(mine), of_labels)
         for each in made.features:
             span = span_of(each.feature)
             for part in each.parts:
@@ -147,9 +158,17 @@ def ask(part: Part) -> Ask:
 
 
 def questions(features: Sequence[Feature], source: Source) -> tuple[Question, ...]:
-    """Return what features by other keys ask, a question for each of these keys."""
+    """Return what features by other keys ask, a question for each of these keys.
+
+    Those by a key from labels are another one.
+    """
     compiled = [
         Compiled.of(each.model_copy(update={"inclusive": False}), source) for each in features
     ]
-    by = dict.fromkeys(each.by for each in features)
-    return tuple(Question.of(each, compiled) for each in by)
+    by = dict.fromkeys((each.by, each.of_labels is not None) for each in features)
+    return tuple(Question.of(each, compiled, of_labels=labels) for each, labels in by)
+
+
+def ask_labels(part: Part) -> Ask:
+    """Return what a log of labels is asked for a part."""
+    return Ask(0, part.fold, part.lane.name)
