@@ -60,7 +60,7 @@ def _connect(loaded: Loaded) -> Dataflow:
     # to fill a lost Redis from, as silver is always an epoch late.
     both = ends.identities | sink.identities
     memory = memory_of("alerts", settings.topic, both, settings.consumer_group)
-    parts = ends.parts(payments, rules, memory, history=None)
+    parts = ends.parts(payments, rules, memory, history=None, keeps=False)
     report(
         "alerts",
         settings.report_every,

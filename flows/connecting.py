@@ -12,6 +12,7 @@ from redis import Redis
 import schemas
 from flows import pipeline, watchdog
 from flows import settings as settings_
+from flows.control import follow, not_listed
 from flows.definitions import (
     as_today,
     definitions,
@@ -53,7 +54,7 @@ from operators.connectors.redis.dedup_store import RedisDedupStore, memory_of
 from operators.connectors.watched import WatchedSink
 from operators.contracts import load_contract
 from operators.records.tables import Table
-from operators.rules.rules import RuleSet, load_rules
+from operators.rules.rules import RuleError, RuleSet, load_rules
 
 
 def run(stream: Stream) -> Dataflow:
@@ -91,7 +92,11 @@ def rules_of(stream: Stream, settings: Settings) -> RuleSet | None:
     if folder is None:
         return None
     evaluated = [each for each in load_rules(folder) if each.evaluated]
-    return RuleSet(evaluated, stream.columns, stream.id, stream.key)
+    found = RuleSet(evaluated, stream.columns, stream.id, stream.key)
+    problems = [said for each in evaluated if (said := not_listed(stream, each))]
+    if problems:
+        raise RuleError("\n".join(problems))
+    return found
 
 
 @dataclass(frozen=True)
@@ -203,23 +208,28 @@ class Ends:
         history: History | None,
         told: Told | None = None,
         since: Mapping[str, Mapping[int, int]] | None = None,
+        *,
+        keeps: bool = True,
     ) -> Parts:
         """Return what a stream's steps work with; `memory` is what Redis calls its ids.
 
-        `told` is what a table of the flow's tells of its rows, `since` is as of `Parts`.
+        `told` is what a table of the flow's tells of its rows, `since` is as of `Parts`, `keeps` as
+        of `follow`.
         """
         own = self.settings.of(stream)
         contract = load_contract(stream.record)
         refused = [each.code for each in contract.checks if each.severity == "quarantine"]
         warned = [each.code for each in contract.checks if each.severity == "warn"]
         metrics.expect(own.topic, {"decode": CODES, "contract": refused}, warned)
+        changes = follow(self.settings, stream, rules, keeps=keeps)
         return Parts(
             Decoder(schemas.latest(stream.record), self.lookup),
             partial(contract.check, future_bound_us=micros(own.future_bound)),
             RedisDedupStore(self.redis, memory, own.dedup_ttl.total_seconds(), history),
-            rules,
+            rules if changes is None else changes.book,
             bounds(told, own.topic, micros(own.out_of_orderness)),
             since or {},
+            None if changes is None else changes.reader,
         )
 
     def history(self, stream: Stream, tables: DeltaSink) -> CommittedIds:

@@ -25,9 +25,10 @@ from operators.records.batches import Batch, RawBatch, merge
 from operators.records.quarantine import quarantined
 from operators.records.raw import ingested
 from operators.records.rejects import Breaker
-from operators.rules.rules import RuleSet
+from operators.rules.rules import Rules
 from operators.rules.status import live
 from operators.steps.by_another import hold
+from operators.steps.control import Control, controlled
 from operators.steps.decode import Contract, decode
 from operators.steps.dedup import DedupStore, dedup
 from operators.steps.features import features
@@ -44,15 +45,16 @@ class Parts:
 
     `bounds` are the topic's out-of-orderness, if that has ever been another than the settings'.
     Of records up to the offsets in `since`, by rule and partition, alerts are there already: those
-    of the rule as it was.
+    of the rule as it was. `control` knows what changes of rules and lists, if that may.
     """
 
     decoder: Decoder
     contract: Contract
     seen: DedupStore
-    rules: RuleSet | None
+    rules: Rules | None
     bounds: Bounds | None = None
     since: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    control: Control | None = None
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,12 @@ def read(
         if bronze:
             asides["bronze"] = op.flat_map_batch(f"{prefix}bronze", raw, _bronze)
         held = hold(
-            prefix, every, stream.features, bound, groups, own.topic, stream.columns, asides
+            prefix, every, stream.features, bound, groups, own.topic, stream.unjudged, asides
         )
         every, asides = held.batches, dict(held.asides)
     good = op.filter(f"{prefix}good", every, lambda batch: not batch.progress.past)
+    if parts.control is not None:
+        good = controlled(f"{prefix}control", good, parts.control, stream.lists)
     alerts, rejects = None, asides["rejects"]
     if parts.rules is not None:
         detected = detect(f"{prefix}rules", good, parts.rules)

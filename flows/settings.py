@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -92,7 +93,10 @@ class Settings(RegistrySettings, StreamSettings):
 
     def stream(self, declared: Stream) -> Stream:
         """Return a stream with what is added to it beside its rules."""
-        return declared.with_rules(self.of(declared).rules)
+        own = self.of(declared)
+        if own.control_topic is not None:
+            declared = replace(declared, controlled=True)
+        return declared.with_rules(own.rules)
 
     @field_validator("start")
     @classmethod
@@ -243,11 +247,13 @@ def _parsed(
 def _not_apart(environ: Mapping[str, str], recovery: Path | None) -> list[str]:
     """Compare what is given, or the default, whatever else is wrong."""
     topics: list[tuple[str, str]] = []
-    for kind in ("topic", "alerts_topic", "dlq_topic"):
+    for kind in ("topic", "alerts_topic", "dlq_topic", "control_topic"):
         for each in STREAMS:
             if kind in each.setting_names:
                 variable = prefix_of(each) + kind.upper()
-                topics.append((variable, environ.get(variable, each.own_settings()[kind])))
+                topic = environ.get(variable, each.own_settings().get(kind))
+                if topic is not None:
+                    topics.append((variable, topic))
     folders = {
         prefix_of(each) + "RULES": environ.get(prefix_of(each) + "RULES", str(each.rules))
         for each in STREAMS

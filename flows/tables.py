@@ -11,6 +11,7 @@ from flows.streams.settings import StreamSettings
 from operators.connectors.delta.definitions import History, Told
 from operators.event_time.watermarks import Bounds
 from operators.records.tables import Table
+from operators.rules.lists import LISTED
 from operators.rules.rule import OWN_COLUMNS, Rule
 from operators.rules.rules import RuleSet
 from operators.rules.status import LIVE
@@ -37,7 +38,7 @@ def status(name: str) -> str:
 
 
 def own_column(name: str) -> str:
-    """Return what a column of alerts is called that earlier releases have not written."""
+    """Return what a column is called that not all rows of its table have been given."""
     return f"column {name}"
 
 
@@ -61,6 +62,8 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
     late = {LATENESS: str(micros(own.allowed_lateness))}
     features = columns_of_features(stream)
     silver = {feature(name): text for name, text in features.items()}
+    if stream.judged:
+        silver[own_column(LISTED)] = " ".join(stream.lists)
     silver[out_of_orderness(own.topic)] = str(micros(own.out_of_orderness))
     definitions = {
         stream.silver.name: silver,

@@ -78,6 +78,11 @@ class StreamSettings(BaseModel):
         None,
         description="a folder of rules, and in its `features/` features beside the stream's own",
     )
+    control_topic: Topic | None = Field(
+        None,
+        description="a compacted topic of one partition that changes rules, lists and thresholds "
+        "while flows run; it is made if need be",
+    )
     out_of_orderness: Duration = Field(
         timedelta(seconds=30),
         description="how far the watermark stays behind the largest event time; another one "
@@ -117,5 +122,8 @@ class StreamSettings(BaseModel):
         return value
 
 
-OWN: Final = ("topic", "alerts_topic", "send_alerts", "dlq_topic", "consumer_group", "rules")
+OWN: Final = (
+    "topic", "alerts_topic", "send_alerts", "dlq_topic", "consumer_group", "rules",
+    "control_topic",
+)  # fmt: skip
 """The settings that no stream has from another."""

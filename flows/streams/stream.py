@@ -28,6 +28,7 @@ from operators.records.quarantine import QUARANTINE_COLUMNS
 from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
 from operators.rules.cases import Fixture, example_of
+from operators.rules.lists import LISTED
 from operators.rules.rule import alert_columns
 from operators.steps.dedup import duplicate_columns
 from operators.steps.windows import MISSED
@@ -66,6 +67,8 @@ class Stream:
     upkeep: Mapping[str, Upkeep] = field(default_factory=dict)
     amount: str | None = None
     labelled: "Stream | None" = None
+    lists: tuple[str, ...] = ()
+    controlled: bool = False
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True
 
@@ -82,7 +85,8 @@ class Stream:
     @property
     def setting_names(self) -> list[str]:
         """The names of the settings that mean something for it."""
-        without = set() if self.rules else {"alerts_topic", "send_alerts", "rules"}
+        of_rules = {"alerts_topic", "send_alerts", "rules", "control_topic"}
+        without = set() if self.rules else of_rules
         without |= set() if self.alone else {"consumer_group"}
         without |= set() if self.windows or not self.alone else {"allowed_lateness"}
         return [name for name in self.settings.model_fields if name not in without]
@@ -114,7 +118,7 @@ class Stream:
     def taken(self) -> set[str]:
         """The columns of silver that no feature as data may be: neither a field's nor one's."""
         coded = {name for code in self.coded for name in code.columns}
-        return {"watermark", WOKEN, "event_date", REPAIRS, *STAMPS, *coded}
+        return {"watermark", WOKEN, "event_date", REPAIRS, LISTED, *STAMPS, *coded}
 
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is that of the stream's own rules."""
@@ -155,7 +159,18 @@ class Stream:
             "watermark": TIME,
             **self.features.marks,
             **self.features.columns,
+            **self.judged,
         }
+
+    @property
+    def judged(self) -> dict[str, pl.DataType]:
+        """What silver has of each record as it was when rules looked at it."""
+        return {LISTED: pl.String()} if self.controlled and self.lists else {}
+
+    @property
+    def unjudged(self) -> dict[str, pl.DataType]:
+        """The columns without those."""
+        return {name: kind for name, kind in self.columns.items() if name not in self.judged}
 
     @cached_property
     def bronze(self) -> Table:
@@ -257,7 +272,7 @@ class Stream:
     @property
     def past(self) -> dict[str, pl.DataType]:
         """What silver has of each record that features and windows are worked out from."""
-        added = self.features.columns if self.features else {}
+        added = {*self.features.columns, *self.judged}
         return {name: kind for name, kind in self.columns.items() if name not in added}
 
     @property

@@ -10,6 +10,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from operators.columns.expressions import one_row, select_rows
 from operators.records.tables import COORDINATES
+from operators.rules.lists import looked_up, with_lists
 from operators.rules.status import EVALUATED, ROLLOUT, Status, parts, standing, statuses
 
 Severity = Literal["low", "medium", "high", "critical"]
@@ -88,13 +89,22 @@ class Rule(BaseModel):
     @cached_property
     def condition(self) -> pl.Expr:
         """The condition; null (something it needs is unknown) is no match."""
-        return one_row(self.when).fill_null(False).alias(self.id)
+        return one_row(with_lists(self.when)).fill_null(False).alias(self.id)
+
+    @property
+    def _scored(self) -> pl.Expr:
+        return one_row(with_lists(self.score))
 
     @cached_property
     def reads(self) -> set[str]:
         """The columns of an event that its alerts are a function of, beside key and coordinates."""
-        score = one_row(self.score).meta.root_names()
+        score = self._scored.meta.root_names()
         return {*self.condition.meta.root_names(), *score, *_PLACEHOLDER.findall(self.reason)}
+
+    @cached_property
+    def looked_up(self) -> set[str]:
+        """The columns whose values it looks up in lists."""
+        return looked_up(self.when) | looked_up(self.score)
 
     @property
     def definition(self) -> str:
@@ -142,7 +152,7 @@ class Rule(BaseModel):
             "rule_status": pl.lit(None),
             "severity": pl.lit(self.severity),
             "action": pl.lit(self.action),
-            "score": one_row(self.score).cast(pl.Float64).round(2),
+            "score": self._scored.cast(pl.Float64).round(2),
             "reason": pl.format(text, *names) if names else pl.lit(self.reason),
         }
         found = select_rows(

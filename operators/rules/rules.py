@@ -1,10 +1,10 @@
 """Rules: conditions on an event and its features that raise alerts, one YAML file each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import polars as pl
 from polars.exceptions import PolarsError
@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from operators import yaml_text
 from operators.columns.expressions import select_rows
 from operators.columns.frames import filtered, in_one_chunk, stacked
+from operators.rules.lists import LISTED
 from operators.rules.rule import Case, Rule, alert_columns
 
 Place = tuple[str | int, ...]
@@ -46,6 +47,16 @@ class Verdict:
     failures: list[Failure]
 
 
+class Rules(Protocol):
+    """Rules that are evaluated, whichever hold for each event; `rules` are a folder's."""
+
+    rules: tuple[Rule, ...]
+
+    def evaluate(self, events: pl.DataFrame) -> Verdict:
+        """Return the alerts that `events` (schema fields, features, coordinates) raise."""
+        ...
+
+
 class RuleSet:
     """All rules together, evaluated on columns."""
 
@@ -69,8 +80,9 @@ class RuleSet:
         for rule in self.rules:
             try:
                 rule.alerts(empty.filter(rule.condition), self.columns, key_column)
-            except PolarsError as error:
-                problems.append(f"rule {rule.id}: {str(error).splitlines()[0]}")
+            except (PolarsError, ValueError) as error:
+                said = _without_lists(rule, columns) or str(error)
+                problems.append(f"rule {rule.id}: {said.splitlines()[0]}")
         ids = [rule.id for rule in self.rules]
         problems += [
             f"rule {i}: defined twice" for i in sorted({i for i in ids if ids.count(i) > 1})
@@ -118,6 +130,13 @@ class RuleSet:
             half = events.height // 2
             first = self._one_by_one(rule, events.head(half), failures)
             return first + self._one_by_one(rule, events.slice(half), failures)
+
+
+def _without_lists(rule: Rule, columns: Container[str]) -> str | None:
+    """Say what is missing where a rule looks at lists and its stream has none."""
+    if LISTED in columns or not rule.looked_up:
+        return None
+    return "IN LIST: there are no lists without a control topic; set MILLSTREAM_CONTROL_TOPIC"
 
 
 def read_rule(stated: Any, stem: str) -> tuple[Rule | None, list[tuple[Place, str]]]:

@@ -11,7 +11,7 @@ from operators import metrics
 from operators.records.batches import Batch, merge
 from operators.records.raw import REJECT_COLUMNS
 from operators.records.tables import COORDINATES
-from operators.rules.rules import Failure, RuleSet
+from operators.rules.rules import Failure, Rules
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def _rejected(failures: list[Failure]) -> pl.DataFrame:
 
 
 @operator
-def detect(step_id: str, up: Stream[Batch], rules: RuleSet) -> RulesOut:
+def detect(step_id: str, up: Stream[Batch], rules: Rules) -> RulesOut:
     """Evaluate the rules on every event."""
 
     def shim(batches: list[Batch]) -> list[tuple[bool, pl.DataFrame]]:

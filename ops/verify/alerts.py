@@ -6,7 +6,8 @@ from typing import Final
 import polars as pl
 
 from flows.streams import Stream
-from operators.rules.rules import RuleSet
+from operators.rules.rules import Rules
+from ops.verify.control import Changed
 from ops.verify.report import Check, only_once
 from ops.verify.since import Compared
 from ops.verify.statuses import Statuses
@@ -18,9 +19,10 @@ _NO_FAILURES: Final = pl.DataFrame(schema={**PLACE, "rule_id": pl.String()})
 
 def check_alerts(
     stream: Stream,
-    rules: RuleSet,
+    rules: Rules,
     compared: Compared,
     were: Statuses,
+    changed: Changed | None,
     silver: pl.DataFrame,
     alerts: pl.DataFrame,
     rejects: pl.DataFrame,
@@ -28,8 +30,14 @@ def check_alerts(
     """Compare the alerts and the rejects of rules with what silver's rows make them.
 
     Those of rules as they were before, which `compared` leaves out, are counted; `were` knows the
-    statuses that rules have had.
+    statuses that rules have had, and `changed` which a control topic has changed.
     """
+    comparable, as_told = compared.of, were.of
+    if changed is not None:
+        comparable, as_told = (
+            changed.but_of_changed(comparable),
+            changed.but_of_changed(as_told),
+        )
     repeated = alerts.group_by("alert_id").len("times").filter(pl.col("times") > 1)
     verdict = rules.evaluate(silver)
     failed = rejects.filter(pl.col("stage") == "rule").select(
@@ -38,13 +46,13 @@ def check_alerts(
     failures = [
         each.event.select(*_PLACE, rule_id=pl.lit(each.rule.id)) for each in verdict.failures
     ]
-    expected = compared.of(pl.concat([_NO_FAILURES, *failures])).select(
+    expected = comparable(pl.concat([_NO_FAILURES, *failures])).select(
         *_PLACE, code="rule_failed:" + pl.col("rule_id")
     )
-    mine = compared.of(alerts)
+    mine = comparable(alerts)
     equal = only_once(
         f"{stream.alerts.name} equals the rules on silver, row for row",
-        were.without_unwritten(were.of(compared.of(verdict.alerts))),
+        were.without_unwritten(as_told(comparable(verdict.alerts))),
         were.without_unwritten(mine),
         deleted=alerts.height - mine.height,
     )
@@ -54,6 +62,6 @@ def check_alerts(
         only_once(
             f"every {stream.record} that a rule failed on is in {stream.quarantine.name}, once",
             expected,
-            compared.of(failed).drop("rule_id"),
+            comparable(failed).drop("rule_id"),
         ),
     ]

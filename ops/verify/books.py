@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -9,6 +10,7 @@ from deltalake import DeltaTable
 from polars.exceptions import PolarsError
 
 from flows.connecting import rules_of
+from flows.control import book_of, recorded
 from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import PAYMENTS, STREAMS, Stream
@@ -19,10 +21,12 @@ from operators.connectors.delta.reading import query, read
 from operators.connectors.delta.table import Fence, table_uri
 from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
+from operators.control.state import State
 from operators.event_time.watermarks import Bounds
 from operators.rules.status import LIVE
 from ops.verify.alerts import check_alerts
 from ops.verify.chargebacks import check_chargebacks
+from ops.verify.control import Changed, check_listed
 from ops.verify.features import check_features
 from ops.verify.report import Check, Report, only_once
 from ops.verify.since import since, since_aggregates, since_rules
@@ -235,7 +239,21 @@ class _Books:
         )
         silver = self._tables.read(stream.silver.name, stream.columns)
         compared = since_rules(history(handle) or {}, stream, self._own, rules)
-        return check_alerts(stream, rules, compared, self._statuses(), silver, alerts, rejects)
+        common = compared, self._statuses()
+        state = self._state
+        if state is None:
+            return check_alerts(stream, rules, *common, None, silver, alerts, rejects)
+        book = book_of(stream, rules, state)
+        changed = Changed(state, silver)
+        found = check_alerts(stream, book, *common, changed, silver, alerts, rejects)
+        if stream.judged:
+            told = history(self._tables.handle(stream.silver.name)) or {}
+            found.append(check_listed(stream, state, told, self._own.topic, silver))
+        return found
+
+    @cached_property
+    def _state(self) -> State | None:
+        return recorded(self._settings, self._stream)
 
     def _statuses(self) -> Statuses:
         told = history(self._tables.handle(self._stream.alerts.name)) or {}
@@ -255,6 +273,9 @@ class _Books:
             those = " that is live" if live.height < alerts.height else ""
             expected[own.alerts_topic] = stream.alerts.name + those, live.select(id="alert_id")
             declared = {f"{each.id}@{each.version}" for each in rules.rules}
+            for each in self._state.changes if self._state else ():
+                if each.version is not None:
+                    declared.add(f"{each.name}@{each.version}")
             were = self._statuses()
             # What was sent in an epoch that a crash ended, before its rules were others.
             today[own.alerts_topic] = lambda name: (

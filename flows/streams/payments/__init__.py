@@ -55,4 +55,5 @@ PAYMENTS = Stream(
     upkeep={"silver/payments": Upkeep(z_order=("card_id",))},
     amount="amount_minor",
     labelled=LABELS,
+    lists=("card_id", "customer_id", "terminal_id", "device_id", "country", "currency"),
 )
