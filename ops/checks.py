@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from polars.exceptions import PolarsError
 
+from flows.control import not_listed
 from flows.streams import Stream
 from operators.features import Feature, Source, read_feature
 from operators.rules.cases import failing_case
@@ -89,6 +90,9 @@ def _wrong(stream: Stream, rule: Rule) -> Iterator[tuple[tuple[str | int, ...], 
         except (RuleError, PolarsError) as error:
             wrong = True
             yield (field,), str(error).splitlines()[0].removeprefix(f"rule {rule.id}: ")
+    if said := not_listed(stream, rule):
+        wrong = True
+        yield ("when",), said.removeprefix(f"rule {rule.id}: ")
     if wrong:
         return
     for number, case in enumerate(rule.cases):

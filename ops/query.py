@@ -14,13 +14,14 @@ from rich.table import Table
 
 from flows import settings as settings_
 from flows.streams import STREAMS, all_tables
+from operators.connectors.delta.control_history import CONTROL
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
 from operators.records.tables import Table as Declared
 from ops.dlq.tables import AUDIT, REPLAYS
 from ops.newest import newest_rows
 
-_TABLES: Final = (*all_tables(), REPLAYS, AUDIT)
+_TABLES: Final = (*all_tables(), REPLAYS, AUDIT, CONTROL)
 
 
 def add_parser(subparsers: Any) -> None:

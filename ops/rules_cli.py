@@ -14,13 +14,16 @@ from operators.rules.rule import Rule
 from operators.rules.status import said
 from ops.backtest import cli as backtest_cli
 from ops.checks import Problem, check_features, check_rule
+from ops.control import rules_cli as control_cli
 from ops.rule_cost import cost, made_up
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the command ``rules``; its sub-commands' `func` return the exit code."""
     parser = subparsers.add_parser(
-        "rules", help="check rules, run them on history", description="Rules as files."
+        "rules",
+        help="check rules, run them on history, change them",
+        description="Rules as files, and as they hold while flows run.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     check = commands.add_parser(
@@ -42,6 +45,7 @@ def add_parser(subparsers: Any) -> None:
     check.add_argument("--json", action="store_true", help="print a JSON object")
     check.set_defaults(func=run)
     backtest_cli.add_parser(commands)
+    control_cli.add_parsers(commands)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     costs: dict[str, float | None] = {}
     right: dict[str, Rule] = {}
     for stream, folder in folders:
+        if settings_.declared(stream).control_topic is not None:
+            stream = replace(stream, controlled=True)
         if folder is None or not folder.is_dir():
             settings_.refuse(f"{folder} is no folder", 2)
         stream, wrong = _with_features(stream, folder)

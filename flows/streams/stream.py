@@ -280,8 +280,8 @@ class Stream:
         """What the cases of the rules are played with."""
         schema = schemas.latest(self.record)
         example = example_of(schema, {self.id, "event_time"}) | dict(self.example)
-        features = self._features
-        return Fixture(self.record, self.id, self.key, example, features, self.repairs)
+        more = self._features, self.repairs, bool(self.judged)
+        return Fixture(self.record, self.id, self.key, example, *more)
 
     def _features(self) -> Callable[[pl.DataFrame], pl.DataFrame]:
         if not self.features:

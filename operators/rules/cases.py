@@ -11,6 +11,7 @@ import polars as pl
 import schemas
 from operators.avro import Decoder
 from operators.records.tables import COORDINATES, TIME
+from operators.rules.lists import LISTED
 from operators.rules.rule import Case, Rule
 from operators.rules.rules import RuleError, RuleSet
 
@@ -23,7 +24,8 @@ class Fixture:
     """What the events of cases are, and what a flow would know of them.
 
     `example` is what an event is like where a case does not say; other fields have their schema's
-    default; the columns `unknown` are null. `features` adds to events in order what the flow adds.
+    default; the columns `unknown` are null. `features` adds to events in order what the flow adds. Where
+    there are `lists` an event may say what it is `listed` on, as silver does.
     """
 
     record: str
@@ -32,6 +34,7 @@ class Fixture:
     example: Mapping[str, Any]
     features: Callable[[], Callable[[pl.DataFrame], pl.DataFrame]]
     unknown: Mapping[str, pl.DataType] = field(default_factory=dict)
+    lists: bool = False
 
 
 def example_of(schema: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
@@ -72,7 +75,10 @@ def events(fixture: Fixture, case: Case) -> pl.DataFrame:
     schema = schemas.latest(fixture.record)
     fields = {field["name"]: field for field in schema["fields"]}
     # The decoder knows what columns a schema makes; it is given nothing to look up.
-    types = Decoder(schema, lambda _: {}).decode([], []).frame.schema
+    types = dict(Decoder(schema, lambda _: {}).decode([], []).frame.schema)
+    if fixture.lists:
+        types[LISTED] = pl.String()
+        fields[LISTED] = {"default": ""}
     rows = []
     for offset, given in enumerate(case.events):
         stated = {k: v for k, v in given.items() if k != "after"}

@@ -1,5 +1,6 @@
 """The alerts, and what rules failed on: the rules evaluated anew on silver."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -32,7 +33,8 @@ def check_alerts(
     Those of rules as they were before, which `compared` leaves out, are counted; `were` knows the
     statuses that rules have had, and `changed` which a control topic has changed.
     """
-    comparable, as_told = compared.of, were.of
+    comparable: Callable[[pl.DataFrame], pl.DataFrame] = compared.of
+    as_told: Callable[[pl.DataFrame], pl.DataFrame] = were.of
     if changed is not None:
         comparable, as_told = (
             changed.but_of_changed(comparable),

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import polars as pl
 from deltalake import DeltaTable
-from polars.exceptions import PolarsError
 
+from flows import control
 from flows.connecting import rules_of
-from flows.control import book_of, recorded
 from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import PAYMENTS, STREAMS, Stream
@@ -32,6 +31,7 @@ from ops.verify.report import Check, Report, only_once
 from ops.verify.since import since, since_aggregates, since_rules
 from ops.verify.statuses import Statuses, sent
 from ops.verify.topics import reject_ids, sent_once, source_records, still_there
+from ops.verify.truth import check_truth, read_truth
 from ops.verify.windows import check_windows
 
 _PLACE = ["source_partition", "source_offset"]
@@ -40,10 +40,6 @@ _STAGES = ["decode", "contract"]
 
 class MissingTableError(RuntimeError):
     """A table is not there: no flow has written under this root."""
-
-
-class TruthError(ValueError):
-    """A file is not what a simulation wrote."""
 
 
 class _Tables:
@@ -83,7 +79,7 @@ def verify(
     MissingTableError if there are none, or none of that stream, TruthError for another file, and
     KafkaUnavailableError where the topics cannot be read.
     """
-    expected = _read_truth(truth) if truth else pl.DataFrame({"stream": []})
+    expected = read_truth(truth) if truth else pl.DataFrame({"stream": []})
     tables = _Tables(settings.delta_root)
     found = [
         settings.stream(each)
@@ -187,7 +183,7 @@ class _Books:
             ),
         ]
         if len(truth):
-            checks.append(_check_truth(truth, placed))
+            checks.append(check_truth(truth, placed))
         return checks
 
     def _check_windows(self) -> list[Check]:
@@ -243,7 +239,7 @@ class _Books:
         state = self._state
         if state is None:
             return check_alerts(stream, rules, *common, None, silver, alerts, rejects)
-        book = book_of(stream, rules, state)
+        book = control.book_of(stream, rules, state)
         changed = Changed(state, silver)
         found = check_alerts(stream, book, *common, changed, silver, alerts, rejects)
         if stream.judged:
@@ -253,7 +249,7 @@ class _Books:
 
     @cached_property
     def _state(self) -> State | None:
-        return recorded(self._settings, self._stream)
+        return control.recorded(self._settings, self._stream)
 
     def _statuses(self) -> Statuses:
         told = history(self._tables.handle(self._stream.alerts.name)) or {}
@@ -292,19 +288,3 @@ class _Books:
             )
             for topic, (rows, ids) in expected.items()
         ]
-
-
-def _read_truth(path: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(path, columns=["stream", "partition", "sequence", "place"])
-    except PolarsError:
-        raise TruthError(f"{path} is not what millstream simulate --truth writes") from None
-
-
-def _check_truth(truth: pl.DataFrame, placed: pl.DataFrame) -> Check:
-    expected = truth.select(
-        pl.col("partition").cast(pl.Int32).alias("source_partition"),
-        pl.col("sequence").cast(pl.Int64).alias("source_offset"),
-        "place",
-    )
-    return only_once("every record is where the simulation's truth has it", expected, placed)

@@ -44,7 +44,7 @@ class Changed:
     silver: pl.DataFrame
 
     def apart(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return rows with `rule_id` and their place: of the folder's rules, and of changed ones."""
+        """Return rows with `rule_id` and place: of the folder's rules, and of changed ones."""
         times = rows.select(_PLACE).join(
             self.silver.select(*_PLACE, "kafka_timestamp"),
             on=_PLACE, how="left", maintain_order="left",

@@ -1,0 +1,1 @@
+"""Changes of rules, lists and thresholds, as people send and look at them."""
