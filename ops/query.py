@@ -17,10 +17,10 @@ from flows.streams import STREAMS, all_tables
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
 from operators.records.tables import Table as Declared
-from ops.dlq.tables import AUDIT, REPLAYS
+from ops.dlq.tables import ACTS
 from ops.newest import newest_rows
 
-_TABLES: Final = (*all_tables(), REPLAYS, AUDIT)
+_TABLES: Final = (*all_tables(), *ACTS)
 
 
 def add_parser(subparsers: Any) -> None:
