@@ -20,6 +20,7 @@ from pydantic import (
 from flows.apart import same_folders, same_topics
 from flows.kafka_settings import kafka_problems, kafka_settings
 from flows.registry_settings import RegistrySettings
+from flows.roles import granted
 from flows.streams import PAYMENTS, STREAMS, Stream
 from flows.streams.settings import OWN, Duration, StreamSettings
 from operators.connectors.delta.paths import check_root
@@ -85,6 +86,7 @@ class Settings(RegistrySettings, StreamSettings):
         "process writes its threads' stacks to the log and ends with 75; the first epoch has "
         "ten times as long; `0s` never",
     )
+    role: str = Field("", description="roles of who runs the tool; a flow needs none")
     streams: dict[str, StreamSettings] = Field(default_factory=dict)
 
     def of(self, stream: Stream) -> StreamSettings:
@@ -118,6 +120,12 @@ class Settings(RegistrySettings, StreamSettings):
                 "needs MILLSTREAM_STOP_AT_END=true: a flow that does not stop has no end to take "
                 "for the end of event time"
             )
+        return value
+
+    @field_validator("role")
+    @classmethod
+    def _role(cls, value: str) -> str:
+        granted(value)
         return value
 
     @field_validator("delta_root")

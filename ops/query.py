@@ -18,10 +18,10 @@ from operators.connectors.delta.control_history import CONTROL
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
 from operators.records.tables import Table as Declared
-from ops.dlq.tables import AUDIT, REPLAYS
+from ops.dlq.tables import ACTS
 from ops.newest import newest_rows
 
-_TABLES: Final = (*all_tables(), REPLAYS, AUDIT, CONTROL)
+_TABLES: Final = (*all_tables(), *ACTS, CONTROL)
 
 
 def add_parser(subparsers: Any) -> None:

@@ -13,8 +13,8 @@ from operators.avro.wire import INT_MAX, INT_MIN, PRIMITIVES, MalformedError, re
 MOST_PARTS: Final = 10_000
 """Of a longer record the rest is walked over and not shown."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_UNITS: Final = {
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+UNITS: Final = {
     "timestamp-micros": timedelta(microseconds=1),
     "timestamp-millis": timedelta(milliseconds=1),
 }
@@ -78,7 +78,7 @@ class Walk:
         """
         record: dict[str, Any] = {}
         try:
-            self._fields(schema, "", _space(schema, ""), record)
+            self._fields(schema, "", space_of(schema, ""), record)
         except _BrokenError as error:
             return record, error.broken
         except RecursionError:
@@ -115,7 +115,7 @@ class Walk:
                 put(entries)
                 self._blocks(path, partial(self._entry, schema["values"], space, entries))
             elif kind in ("record", "enum", "fixed"):
-                self._name(schema, _space(schema, space), path, put)
+                self._name(schema, space_of(schema, space), path, put)
             else:
                 self._type(kind, path, space, put, schema.get("logicalType") or "")
 
@@ -186,10 +186,10 @@ class Walk:
             ) from None
         except MalformedError as error:
             raise _BrokenError(begin, str(error), expected, path) from None
-        told = _told(value, logical)
+        shown = told(value, logical)
         if kind != "null":
-            self._add(begin, path, logical or kind, told)
-        put(told)
+            self._add(begin, path, logical or kind, shown)
+        put(shown)
 
     def _bytes(self, size: int, path: str, kind: str, expected: str, put: _Put) -> None:
         begin = self._at
@@ -244,7 +244,7 @@ def _define(schema: Any, space: str, found: dict[str, tuple[Mapping[str, Any], s
     elif isinstance(schema, dict):
         kind = schema["type"]
         if kind in ("record", "enum", "fixed"):
-            name, space = schema["name"].rpartition(".")[2], _space(schema, space)
+            name, space = schema["name"].rpartition(".")[2], space_of(schema, space)
             found[f"{space}.{name}".lstrip(".")] = schema, space
         inner = [kind, schema.get("items"), schema.get("values")]
         inner += [each["type"] for each in schema.get("fields", ())]
@@ -252,7 +252,7 @@ def _define(schema: Any, space: str, found: dict[str, tuple[Mapping[str, Any], s
             _define(each, space, found)
 
 
-def _space(schema: Mapping[str, Any], around: str) -> str:
+def space_of(schema: Mapping[str, Any], around: str) -> str:
     """Return the namespace inside a named type."""
     name = schema["name"]
     return name.rpartition(".")[0] if "." in name else schema.get("namespace", around) or ""
@@ -265,15 +265,15 @@ def _kind(schema: Any) -> str:
     return found if isinstance(found, str) else _kind(found)
 
 
-def _told(value: Any, logical: str) -> Any:
+def told(value: Any, logical: str) -> Any:
     """Return a leaf's value as JSON has it; one that is no time of a calendar as its number."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     try:
-        if logical in _UNITS:
-            return (_EPOCH + value * _UNITS[logical]).isoformat()
+        if logical in UNITS:
+            return (EPOCH + value * UNITS[logical]).isoformat()
         if logical == "date":
-            return (_EPOCH + timedelta(days=value)).date().isoformat()
+            return (EPOCH + timedelta(days=value)).date().isoformat()
     except OverflowError:
         pass
     return value

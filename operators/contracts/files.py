@@ -115,6 +115,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     compatibility: Level = DEFAULT
+    approval: bool = False
     checks: list[Stated]
     repairs: list[StatedRepair] = []
 
@@ -157,6 +158,11 @@ def read_contract(text: str, schema: AvroSchema, name: str) -> Contract:
 def load_checks(record: str) -> list[Stated]:
     """Return what the contract of a record states, nothing if it has none; see `load_contract`."""
     return read_checks(schemas.contract(record) or _NONE, f"{record}/contract.yaml")
+
+
+def needs_approval(record: str) -> bool:
+    """Tell whether a second person has to approve what somebody edits of a record."""
+    return _read(schemas.contract(record) or _NONE, f"{record}/contract.yaml").approval
 
 
 def read_checks(text: str, name: str) -> list[Stated]:

@@ -1,10 +1,8 @@
 """``millstream dlq``: the quarantine by kinds, and each record of it explained."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,23 @@ from flows import settings as settings_
 from operators.avro import Lookup, SchemaId
 from operators.avro.explain import Explained, explain
 from operators.connectors.registry import schema_source as registry
-from ops.dlq import lines, replay_cli, shown
+from ops.dlq import discard_cli, edit_cli, edit_shown, lines, replay_cli, shown
 from ops.dlq.export import FORMATS, export
-from ops.dlq.filters import Filters, add_filters, add_root, opened, root_of
+from ops.dlq.filters import (
+    Filters,
+    add_discarded,
+    add_filters,
+    add_one,
+    add_root,
+    opened,
+    place,
+    root_of,
+)
 from ops.dlq.groups import groups, why
+from ops.dlq.lines import dump
 from ops.dlq.quarantine import QuarantineError
-from ops.dlq.records import Sought, count, find, headers_of, newest, parse_place
+from ops.dlq.records import Sought, count, find, headers_of, newest
+from ops.dlq.roles import need
 from ops.progress import bar
 from ops.query import one_line
 from schemas import AvroSchema
@@ -39,9 +48,11 @@ def add_parser(subparsers: Any) -> None:
                 "A line per fingerprint: how many, first and last, why, in which partitions, and "
                 "the newest record of it, for show.")  # fmt: skip
     add_filters(each)
+    add_discarded(each)
 
     each = made(_list, "list", "the newest rejects", "The newest rejects, one a line.")
     add_filters(each)
+    add_discarded(each)
     _add_sought(each)
     each.add_argument("--limit", type=_positive, default=20, metavar="N",
                       help="how many at the most (default: %(default)s)")  # fmt: skip
@@ -51,19 +62,42 @@ def add_parser(subparsers: Any) -> None:
                 "All about one record: why it was refused, its headers, and its value explained: "
                 "which bytes are which field, where they break and what the schema expects "
                 "there. Schemas are those of MILLSTREAM_SCHEMA_REGISTRY.")  # fmt: skip
-    each.add_argument("record", type=_place, metavar="TOPIC/PARTITION/OFFSET", help=record)
+    each.add_argument("record", type=place, metavar="TOPIC/PARTITION/OFFSET", help=record)
 
     each = made(_decode, "decode", "a record's value as JSON",
                 "The value as JSON, as far as it decodes; exit status 1 if that is not "
                 "all of it. With --json also where it broke.")  # fmt: skip
-    each.add_argument("record", type=_place, metavar="TOPIC/PARTITION/OFFSET", help=record)
+    each.add_argument("record", type=place, metavar="TOPIC/PARTITION/OFFSET", help=record)
 
     each = made(_why, "why", "what made rejects one kind",
                 "What the rejects of a fingerprint have in common, which is all that it is made "
                 "of: numbers, times and ids are taken out of the message.")  # fmt: skip
     each.add_argument("fingerprint", metavar="FINGERPRINT", help="as summary has it")
 
-    each = made(_replay, "replay", "send what is good by now again", replay_cli.DESCRIPTION)
+    each = made(_edit, "edit", "change records before they are sent again", edit_cli.EDIT,
+                lambda args: "operator" if args.save else "viewer")  # fmt: skip
+    add_one(each)
+    add_filters(each)
+    _add_sought(each)
+    edit_cli.add_edit(each)
+
+    each = made(_approve, "approve", "approve what somebody has edited", edit_cli.APPROVE,
+                lambda args: "approver" if args.save else "viewer")  # fmt: skip
+    edit_cli.add_approve(each)
+
+    for name, text, more in (
+        ("discard", "put rejects aside", "Put rejects aside: no command means them any more but "
+         "those that say so. Nothing is deleted, and restore takes it back."),
+        ("restore", "take discards back", "Take discards back: the rejects are as they were."),
+    ):  # fmt: skip
+        each = made(discard_cli.run, name, text, more, lambda _: "operator")
+        each.set_defaults(discards=name == "discard")
+        add_one(each)
+        add_filters(each)
+        discard_cli.add_options(each)
+
+    each = made(_replay, "replay", "send what is good by now again", replay_cli.DESCRIPTION,
+                lambda args: "operator" if args.send else "viewer")  # fmt: skip
     add_filters(each)
     _add_sought(each)
     replay_cli.add_options(each)
@@ -73,6 +107,7 @@ def add_parser(subparsers: Any) -> None:
                 "lines (bytes in hex), by its name.")  # fmt: skip
     each.add_argument("file", type=Path, metavar=f"FILE.{{{','.join(f[1:] for f in FORMATS)}}}")
     add_filters(each)
+    add_discarded(each)
     _add_sought(each)
     each.add_argument("--decoded", action="store_true",
                       help="add the value as JSON, as far as it decodes")  # fmt: skip
@@ -80,13 +115,22 @@ def add_parser(subparsers: Any) -> None:
 
 def _adder(commands: Any) -> Callable[..., argparse.ArgumentParser]:
     def add(
-        func: Callable[[argparse.Namespace], int], name: str, help_: str, description: str
+        func: Callable[[argparse.Namespace], int],
+        name: str,
+        help_: str,
+        description: str,
+        needs: Callable[[argparse.Namespace], str] = lambda _: "viewer",
     ) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = commands.add_parser(
             name, help=help_, description=description
         )
         add_root(parser)
-        parser.set_defaults(func=lambda args: _told(func, args))
+
+        def run(args: argparse.Namespace) -> int:
+            need(needs(args))
+            return _told(func, args)
+
+        parser.set_defaults(func=run)
         return parser
 
     return add
@@ -106,13 +150,6 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
     return int(text)
-
-
-def _place(text: str) -> tuple[str, int, int]:
-    try:
-        return parse_place(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _told(func: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -148,7 +185,7 @@ def _lookup_or_why(schema_id: SchemaId) -> AvroSchema:
 def _summary(args: argparse.Namespace) -> int:
     found = groups(opened(args), Filters.of(args))
     if args.json:
-        return _dump(found)
+        return dump(found)
     lines.show_groups(found)
     return 0
 
@@ -160,7 +197,7 @@ def _list(args: argparse.Namespace) -> int:
         found = newest(quarantines, filters, args.limit, sought, _lookup, told)
     rows = found.to_dicts()
     if args.json:
-        return _dump(rows)
+        return dump(rows)
     lines.show_list(rows)
     return 0
 
@@ -174,14 +211,14 @@ def _found(args: argparse.Namespace) -> tuple[list[dict[str, Any]], Explained]:
 def _show(args: argparse.Namespace) -> int:
     rows, found = _found(args)
     if args.json:
-        return _dump(shown.to_json(rows, found))
+        return dump(shown.to_json(rows, found))
     shown.show(rows, found)
     return 0
 
 
 def _decode(args: argparse.Namespace) -> int:
     _, found = _found(args)
-    _dump(shown.decoded(found) if args.json else found.record)
+    dump(shown.decoded(found) if args.json else found.record)
     if found.broken is None:
         return 0
     if not args.json:
@@ -192,16 +229,37 @@ def _decode(args: argparse.Namespace) -> int:
 def _why(args: argparse.Namespace) -> int:
     found, releases = why(opened(args), args.fingerprint)
     if args.json:
-        return _dump({"groups": found, "releases": releases})
+        return dump({"groups": found, "releases": releases})
     lines.show_why(found, releases)
+    return 0
+
+
+def _edit(args: argparse.Namespace) -> int:
+    told, status = edit_cli.edit(args, _sought(args), _lookup())
+    if args.json:
+        dump(told)
+    else:
+        edit_shown.show(told)
+    return status
+
+
+def _approve(args: argparse.Namespace) -> int:
+    told = edit_cli.approve(args)
+    if args.json:
+        return dump(told)
+    edit_shown.show_approval(told)
     return 0
 
 
 def _replay(args: argparse.Namespace) -> int:
     told = replay_cli.replay(args, _sought(args), _lookup())
     if args.json:
-        return _dump(told)
-    replay_cli.show(told)
+        dump(told)
+    else:
+        replay_cli.show(told)
+    if told["stopped"]:
+        print(f"millstream: {told['stopped']}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -213,22 +271,10 @@ def _export(args: argparse.Namespace) -> int:
         written = export(quarantines, filters, sought, _lookup(), args.file, decoded=args.decoded,
                          told=told)  # fmt: skip
     if args.json:
-        return _dump({"file": str(args.file), "rejects": written})
+        return dump({"file": str(args.file), "rejects": written})
     print(f"{written:,} rejects in {args.file}")
     return 0
 
 
 def _sought(args: argparse.Namespace) -> Sought:
     return Sought(args.contains, args.id)
-
-
-def _dump(found: Any) -> int:
-    json.dump(found, sys.stdout, indent=2, default=_as_json)
-    print()
-    return 0
-
-
-def _as_json(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    raise TypeError(f"{type(value)} is not JSON")

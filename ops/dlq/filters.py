@@ -13,7 +13,7 @@ from flows.streams import STREAMS
 from flows.streams.settings import Duration
 from operators.records.fingerprints import KIND, version_of
 from operators.records.rejects import Stage
-from ops.dlq.quarantine import Quarantine, open_quarantines, quoted
+from ops.dlq.quarantine import Place, Quarantine, open_quarantines, quoted
 
 ROOT = f"{settings_.PREFIX}DELTA_ROOT"
 
@@ -36,12 +36,48 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--until", type=_time, metavar="TIME", help="before that time")
     group.add_argument("--partition", type=int, metavar="N", help="of the source topic")
-    group.add_argument("--open", action="store_true", help="those that were not sent again")
+    group.add_argument(
+        "--open", action="store_true", help="those that were not sent again, edited or not"
+    )
     group.add_argument(
         "--where",
         metavar="SQL",
-        help="a condition on the quarantine's columns, stream and time",
+        help="a condition on the quarantine's columns, stream and time, and on what became of "
+        "rejects: state (open, edited, replayed, discarded), replay, edit, discard",
     )
+
+
+def place(text: str) -> Place:
+    """Return topic, partition and offset of a record, for argparse."""
+    topic, *numbers = text.rsplit("/", 2)
+    if not topic or len(numbers) != 2 or not all(each.isdecimal() for each in numbers):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no record such as payments/0/1234: its topic, partition and offset"
+        )
+    return topic, int(numbers[0]), int(numbers[1])
+
+
+def add_one(parser: argparse.ArgumentParser) -> None:
+    """Add the record that may be named instead of filters."""
+    parser.add_argument(
+        "record",
+        type=place,
+        nargs="?",
+        metavar="TOPIC/PARTITION/OFFSET",
+        help="one record, instead of filters",
+    )
+
+
+def add_discarded(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is shown of what was discarded."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--discarded", action="store_const", const=True, default=False, help="those alone"
+    )
+    group.add_argument(
+        "--all", dest="discarded", action="store_const", const=None,
+        help="those that were discarded, too",
+    )  # fmt: skip
 
 
 def _fingerprint(text: str) -> str:
@@ -68,7 +104,7 @@ def _time(text: str) -> datetime:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which rejects are meant."""
+    """Which rejects are meant; those that were `discarded` are not, alone or, if None, too."""
 
     stage: str | None = None
     code: str | None = None
@@ -78,11 +114,17 @@ class Filters:
     partition: int | None = None
     open: bool = False
     where: str | None = None
+    discarded: bool | None = False
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> "Filters":
         """Return what the options of `add_filters` say, but for the stream."""
-        return cls(**{name: getattr(args, name) for name in cls.__dataclass_fields__})
+        given = {n: getattr(args, n) for n in cls.__dataclass_fields__ if hasattr(args, n)}
+        return cls(**given)
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is asked for, beside the stream."""
+        return any(each not in (None, False) for each in vars(self).values())
 
     def condition(self, quarantine: Quarantine) -> str:
         """Return what must hold of the rows of a quarantine, as SQL; "true" if all are meant."""
@@ -98,6 +140,8 @@ class Filters:
             parts.append(f"source_partition = {self.partition}")
         if self.open:
             parts.append("replay IS NULL")
+        if self.discarded is not None and (self.discarded or "discard" in quarantine.acts):
+            parts.append(f"discard IS {'NOT ' if self.discarded else ''}NULL")
         if self.where:
             # The line feed ends a comment, so that it cannot take what is behind it along.
             parts.append(f"({self.where}\n)")

@@ -22,6 +22,12 @@ FROM (
 GROUP BY fingerprint, stage, code, old_schema, old_message{by}
 """
 _PLACES: Final = ", source_topic, source_partition"
+# As `state` says it, so that only what was done is looked up.
+_DONE: Final = {
+    "replayed": "replay IS NOT NULL AND discard IS NULL",
+    "edited": "edit IS NOT NULL AND replay IS NULL AND discard IS NULL",
+    "discarded": "discard IS NOT NULL",
+}
 _WHAT: Final = """source_topic, source_partition, max(source_offset) AS source_offset,
     min(time) AS first, max(time) AS last, max(attempts) AS attempts,"""
 
@@ -33,17 +39,16 @@ def groups(quarantines: list[Quarantine], filters: Filters) -> list[dict[str, An
         where = filters.condition(each)
         rows = each.query(_GROUPS.format(what=_WHAT, by=_PLACES, where=where))
         if rows.height:
-            sent = _sent(each, where)
-            found += [_line(each.stream.name, group, sent) for group in _grouped(each, rows)]
+            done = {state: _count(each, f"({where}) AND {is_}") for state, is_ in _DONE.items()}
+            found += [_line(each.stream.name, group, done) for group in _grouped(each, rows)]
     return sorted(found, key=lambda line: (-line["count"], line["fingerprint"]))
 
 
-def _sent(quarantine: Quarantine, where: str) -> dict[str, int]:
-    """Return by fingerprint how many of the rows that are meant were sent again."""
-    if quarantine.replays is None:
+def _count(quarantine: Quarantine, where: str) -> dict[str, int]:
+    """Return by fingerprint how many rows are meant, of which something was done."""
+    if not quarantine.acts:
         return {}
-    again = f"replay IS NOT NULL AND ({where})"
-    rows = quarantine.query(_GROUPS.format(what="", by="", where=again))
+    rows = quarantine.query(_GROUPS.format(what="", by="", where=where))
     counts: dict[str, int] = {}
     if rows.height:
         rows = with_fingerprints(quarantine.stream, rows)
@@ -57,10 +62,13 @@ def _grouped(quarantine: Quarantine, rows: pl.DataFrame) -> list[pl.DataFrame]:
     return rows.sort("last", descending=True).partition_by("fingerprint", maintain_order=True)
 
 
-def _line(stream: str, group: pl.DataFrame, sent: Mapping[str, int]) -> dict[str, Any]:
+def _line(
+    stream: str, group: pl.DataFrame, done: Mapping[str, Mapping[str, int]]
+) -> dict[str, Any]:
     """Return what is told of one fingerprint's rows; the first one has the newest record."""
     newest = group.row(0, named=True)
     kind, count = _kind(stream, newest), int(group["count"].sum())
+    states = {state: done[state].get(newest["fingerprint"], 0) for state in done}
     return {
         "fingerprint": newest["fingerprint"],
         "stream": stream,
@@ -69,7 +77,8 @@ def _line(stream: str, group: pl.DataFrame, sent: Mapping[str, int]) -> dict[str
         "schema_id": kind["schema_id"],
         "message": kind["message"],
         "count": count,
-        "open": count - sent.get(newest["fingerprint"], 0),
+        "open": count - states["replayed"] - states["discarded"],
+        **states,
         "first": group["first"].min(),
         "last": newest["last"],
         "partitions": sorted(group["source_partition"].unique().to_list()),
@@ -95,7 +104,7 @@ def why(
 
     Raises QuarantineError if there is no such reject.
     """
-    filters = Filters(fingerprint=fingerprint)
+    filters = Filters(fingerprint=fingerprint, discarded=None)
     lines = groups(quarantines, filters)
     if not lines:
         raise QuarantineError(

@@ -1,7 +1,9 @@
-"""Rejects as lines, for people: nothing of what their records hold."""
+"""Rejects as lines, for people: nothing of what their records hold; and anything as JSON."""
 
+import json
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from rich.console import Console
@@ -16,12 +18,15 @@ _NO_END: Final = 100_000
 
 def show_groups(found: list[dict[str, Any]]) -> None:
     """Print a line for each kind."""
+    # Of most quarantines nothing was edited or discarded.
+    done = [name for name in ("edited", "discarded") if any(each[name] for each in found)]
     _print(
-        ("count", "open", "first", "last", "fingerprint", "stage", "code", "partitions", "newest",
-         "message"),
+        ("count", "open", *done, "first", "last", "fingerprint", "stage", "code", "partitions",
+         "newest", "message"),
         [
             (
                 f"{each['count']:,}", f"{each['open']:,}",
+                *(f"{each[name]:,}" for name in done),
                 f"{each['first']:{_TIME}}", f"{each['last']:{_TIME}}",
                 each["fingerprint"], each["stage"], each["code"], _ranges(each["partitions"]),
                 each["sample"], each["message"],
@@ -34,16 +39,22 @@ def show_groups(found: list[dict[str, Any]]) -> None:
 def show_list(rows: list[dict[str, Any]]) -> None:
     """Print a line for each reject."""
     _print(
-        ("attempts", "time", "record", "fingerprint", "stage", "code", "message"),
+        ("attempts", "state", "time", "record", "fingerprint", "stage", "code", "message"),
         [
             (
-                str(row["attempts"] or 1), f"{row['time']:{_TIME}}",
+                str(row["attempts"] or 1), _state(row), f"{row['time']:{_TIME}}",
                 "/".join(str(row[name]) for name in PLACE), row["fingerprint"], row["stage"],
                 row["code"], row["message"],
             )
             for row in rows
         ],
     )  # fmt: skip
+
+
+def _state(row: dict[str, Any]) -> str:
+    """Return what became of a reject, and what that is called."""
+    act = {"replayed": "replay", "edited": "edit", "discarded": "discard"}.get(row["state"])
+    return row["state"] if act is None else f"{row['state']} by {row[act]}"
 
 
 def show_why(found: list[dict[str, Any]], releases: list[dict[str, Any]]) -> None:
@@ -56,6 +67,8 @@ def show_why(found: list[dict[str, Any]], releases: list[dict[str, Any]]) -> Non
         span = f"{line['first']:{_TIME}} to {line['last']:{_TIME}}"
         cells += [
             ("count", f"{line['count']:,}, {line['open']:,} open, {span}"),
+            ("edited", f"{line['edited']:,}"),
+            ("discarded", f"{line['discarded']:,}"),
             ("partitions", _ranges(line["partitions"])),
             ("newest", line["sample"]),
         ]
@@ -98,3 +111,16 @@ def wide() -> Console:
 def printable(text: str) -> str:
     """Return a text without what would steer a terminal."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def dump(found: Any) -> int:
+    """Print what was found as JSON; return the exit code."""
+    json.dump(found, sys.stdout, indent=2, default=_as_json)
+    print()
+    return 0
+
+
+def _as_json(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    raise TypeError(f"{type(value)} is not JSON")

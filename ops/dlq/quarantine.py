@@ -1,7 +1,7 @@
 """The quarantine tables as SQL sees them: of any release, each with its stream and its time."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import polars as pl
@@ -11,12 +11,43 @@ from deltalake import DeltaTable, QueryBuilder
 from flows.streams import STREAMS, Stream
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
-from operators.connectors.delta.reading import read
+from operators.connectors.delta.reading import query
 from operators.records.fingerprints import KIND, fingerprint, kind_of
-from operators.records.tables import COORDINATES
-from ops.dlq.tables import REPLAYS
+from ops.dlq.tables import DISCARDS, EDITS, REPLAYS
 
 PLACE: Final = ("source_topic", "source_partition", "source_offset")
+Place = tuple[str, int, int]
+
+_LAST: Final = """SELECT * FROM (SELECT *, row_number() OVER (
+    PARTITION BY {by} ORDER BY number DESC) AS nth FROM {table} WHERE {mine})
+WHERE nth = 1 AND {stands}"""
+
+
+@dataclass(frozen=True)
+class _Act:
+    """What was done with rejects, as a column of theirs that names it: how SQL finds what counts.
+
+    `by` are the columns that a reject is known by there, `also` what else must hold of it.
+    """
+
+    table: str
+    sql: str
+    by: tuple[str, ...] = PLACE
+    also: str = "w.stage <> 'rule'"
+
+
+_ACTS: Final[Mapping[str, _Act]] = {
+    "replay": _Act(REPLAYS.name, "SELECT * FROM {table} WHERE {mine}"),
+    "edit": _Act(EDITS.name, _LAST.replace("{stands}", "value IS NOT NULL")),
+    "discard": _Act(
+        DISCARDS.name, _LAST.replace("{stands}", "discarded"), (*PLACE, "code"), "true"
+    ),
+}
+
+STATE: Final = "state"
+_STATES: Final = """CASE WHEN discard IS NOT NULL THEN 'discarded'
+    WHEN replay IS NOT NULL THEN 'replayed' WHEN edit IS NOT NULL THEN 'edited'
+    ELSE 'open' END"""
 
 _SQL_TYPES: Final[Mapping[Any, str]] = {pl.String: "VARCHAR", pl.Int32: "INT"}
 
@@ -35,24 +66,25 @@ class Quarantine:
     """A stream's quarantine, whose rows SQL finds in `rows`.
 
     They have all of the table's columns, and those that it lacks as null, as a release before had
-    made it; `stream`; `time`, Kafka's or, where a record has none, when it was written; and the
-    `replay` that has sent the record again, if one has.
+    made it; `stream`; `time`, Kafka's or, where a record has none, when it was written; the
+    `replay` that has sent the record again, the `edit` that has changed it and the `discard` that
+    has put it aside, if one has; and its `state`: open, edited, replayed or discarded.
     """
 
     stream: Stream
     handle: DeltaTable
-    replays: DeltaTable | None = None
+    acts: Mapping[str, DeltaTable] = field(default_factory=dict)
 
     def batches(self, sql: str) -> Iterator[pl.DataFrame]:
         """Yield the result of SQL as it comes; raises QuarantineError for what cannot run."""
         engine = QueryBuilder().register("written", self.handle)
+        text = sql.lower()
+        # Every row is looked up in what was done, so only where that is asked for.
+        asked = [name for name in self.acts if name in text or STATE in text]
         try:
-            # Every row is looked up in the replays, so only where that is asked for.
-            replays = self.replays if "replay" in sql.lower() else None
-            if replays is not None:
-                engine = engine.register("replays", replays)
-            rows = self._rows(joined=replays is not None)
-            engine.execute(f"CREATE VIEW rows AS {rows}")
+            for name in asked:
+                engine = engine.register(f"acts_{name}", self.acts[name])
+            engine.execute(f"CREATE VIEW rows AS {self._rows(asked)}")
             for batch in engine.execute(sql):
                 found = pl.from_arrow(pa.record_batch(batch))
                 assert isinstance(found, pl.DataFrame)  # noqa: S101 # a batch's is
@@ -64,35 +96,48 @@ class Quarantine:
         """Return the result of SQL; its columns, if there are no rows, may be missing."""
         return pl.concat([*self.batches(sql)] or [pl.DataFrame()])
 
-    def _rows(self, *, joined: bool) -> str:
-        there = columns_of(self.handle)
-        found = [f'w."{name}"' for name in there if name not in ("stream", "time", "replay")]
+    def _rows(self, asked: list[str]) -> str:
+        there, own = columns_of(self.handle), f"'{self.stream.name}'"
+        added = ("stream", "time", STATE, *_ACTS)
+        found = [f'w."{name}"' for name in there if name not in added]
         for name, kind in self.stream.quarantine.schema.items():
             if name not in there:
                 found.append(f"CAST(NULL AS {_SQL_TYPES[type(kind)]}) AS {name}")
-        own = f"'{self.stream.name}'"
         found += [f"{own} AS stream", "coalesce(w.kafka_timestamp, w.written_at) AS time"]
-        if not joined:
-            return (
-                f"SELECT {', '.join(found)}, CAST(NULL AS VARCHAR) AS replay FROM written AS w"  # noqa: S608 # our own
-            )
-        same = " AND ".join(f"w.{name} = r.{name}" for name in PLACE)
-        return (
-            f"SELECT {', '.join(found)}, r.replay FROM written AS w LEFT JOIN "  # noqa: S608 # our own
-            f"(SELECT * FROM replays WHERE stream = {own}) AS r ON {same} AND w.stage <> 'rule'"
-        )
+        joins = ""
+        for name, act in _ACTS.items():
+            if name not in asked:
+                found.append(f"CAST(NULL AS VARCHAR) AS {name}")
+                continue
+            found.append(f"{name}s.{name}")
+            counts = self._that_count(name, f"acts_{name}")
+            same = " AND ".join(f"w.{each} = {name}s.{each}" for each in act.by)
+            joins += f" LEFT JOIN ({counts}) AS {name}s ON {same} AND {act.also}"
+        rows = f"SELECT {', '.join(found)} FROM written AS w{joins}"  # noqa: S608 # our own
+        return f"SELECT *, {_STATES} AS {STATE} FROM ({rows})"  # noqa: S608 # our own
 
-    def with_replays(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return a few rows with the column `replay`, which SQL would look up for all."""
-        nothing = pl.DataFrame(schema={**COORDINATES, "replay": pl.String()})
-        if self.replays is not None and rows.height:
-            offsets = rows["source_offset"].to_list()
-            within = f"source_offset BETWEEN {min(offsets)} AND {max(offsets)}"
-            mine = f"stream = {quoted(self.stream.name)} AND {within}"
-            nothing = read(self.replays, nothing.schema, mine)
-        found = rows.join(nothing, on=PLACE, how="left", maintain_order="left")
-        refused = pl.col("stage") != "rule"
-        return found.with_columns(replay=pl.when(refused).then("replay"))
+    def _that_count(self, name: str, table: str, mine: str = "true") -> str:
+        act = _ACTS[name]
+        mine = f"stream = {quoted(self.stream.name)} AND {mine}"
+        return act.sql.format(table=table, mine=mine, by=", ".join(act.by))
+
+    def with_acts(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return a few rows with `replay`, `edit`, `discard` and `state`; SQL looks up all."""
+        offsets = rows["source_offset"].to_list()
+        within = f"source_offset BETWEEN {min(offsets)} AND {max(offsets)}"
+        for name, act in _ACTS.items():
+            kinds = {each: rows.schema[each] for each in act.by} | {name: pl.String()}
+            done = pl.DataFrame(schema=kinds)
+            if name in self.acts:
+                sql = self._that_count(name, "rows", within)
+                done = query(self.acts[name], f"SELECT {', '.join(kinds)} FROM ({sql})")  # noqa: S608 # our own
+                done = done.select(pl.col(n).cast(kind) for n, kind in kinds.items())
+            rows = rows.join(done, on=act.by, how="left", maintain_order="left")
+            if "rule" in act.also:
+                rows = rows.with_columns(
+                    pl.when(pl.col("stage") != "rule").then(name).alias(name)
+                )
+        return rows.with_columns(pl.sql_expr(_STATES).alias(STATE))
 
     def lacking(self, where: str) -> pl.DataFrame:
         """Return the kinds of rows that have no fingerprint yet, each once, with theirs."""
@@ -109,13 +154,16 @@ def open_quarantines(root: str, names: Iterable[str] | None) -> list[Quarantine]
     Raises QuarantineError if none is.
     """
     streams = [each for each in STREAMS if names is None or each.name in names]
-    sent = table_uri(root, REPLAYS.name)
-    replays = DeltaTable(sent) if DeltaTable.is_deltatable(sent) else None
+    acts = {
+        name: DeltaTable(uri)
+        for name, act in _ACTS.items()
+        if DeltaTable.is_deltatable(uri := table_uri(root, act.table))
+    }
     found = []
     for stream in streams:
         uri = table_uri(root, stream.quarantine.name)
         if DeltaTable.is_deltatable(uri):
-            found.append(Quarantine(stream, DeltaTable(uri), replays))
+            found.append(Quarantine(stream, DeltaTable(uri), acts))
     if not found:
         tables = " or ".join(stream.quarantine.name for stream in streams)
         raise QuarantineError(

@@ -1,6 +1,6 @@
 """Records: those that filters pick, newest first, and all about one of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,11 +15,20 @@ from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
 from operators.records.fingerprints import KIND
 from ops.dlq.filters import Filters
-from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError, quoted, with_fingerprints
+from ops.dlq.quarantine import (
+    PLACE,
+    Place,
+    Quarantine,
+    QuarantineError,
+    quoted,
+    with_fingerprints,
+)
 
+MARKS: Final = ("state", "replay", "edit", "discard")
+"""What became of a reject."""
 COLUMNS: Final = (
     *PLACE, "time", "stream", "fingerprint", *KIND, "attempts", "kafka_timestamp", "flow_version",
-    "written_at", "replay",
+    "written_at", *MARKS,
 )  # fmt: skip
 """What is told of a reject: no part of its record."""
 RECORD: Final = ("key", "value", "headers")
@@ -77,13 +86,13 @@ def newest(
         if sought:
             rows = _searched(each, filters, limit, sought, lookup(), told)
         else:
-            columns = ", ".join(name for name in COLUMNS if name != "replay")
+            columns = ", ".join(name for name in COLUMNS if name not in MARKS)
             rows = each.query(
                 f"SELECT {columns} FROM rows WHERE {filters.condition(each)} "  # noqa: S608 # asked for
                 f"ORDER BY {', '.join(f'{name} DESC' for name in _ORDER)} LIMIT {limit}"
             )
             if rows.height:
-                rows = each.with_replays(rows).select(COLUMNS)
+                rows = each.with_acts(rows).select(COLUMNS)
         if rows.height:
             frames.append(with_fingerprints(each.stream, rows))
     if not frames:
@@ -155,27 +164,25 @@ def explained(rows: pl.DataFrame, explainer: Explainer) -> list[Explained]:
     return explainer.explain(rows["value"].to_list(), headers)
 
 
-def parse_place(text: str) -> tuple[str, int, int]:
-    """Return topic, partition and offset of TOPIC/PARTITION/OFFSET; raises ValueError."""
-    topic, *numbers = text.rsplit("/", 2)
-    if not topic or len(numbers) != 2 or not all(each.isdecimal() for each in numbers):
-        raise ValueError(
-            f"{text!r} is no record such as payments/0/1234: its topic, partition and offset"
-        )
-    return topic, int(numbers[0]), int(numbers[1])
+def name_of(row: Mapping[str, Any]) -> str:
+    """Return what a row's record is called, as `parse_place` takes it."""
+    return "/".join(str(row[name]) for name in PLACE)
 
 
-def find(
-    root: str, quarantines: list[Quarantine], place: tuple[str, int, int]
-) -> list[dict[str, Any]]:
+def at(place: Place) -> str:
+    """Return what holds of the rows of one record, as SQL."""
+    return " AND ".join(
+        f"{name} = {quoted(value) if isinstance(value, str) else value}"
+        for name, value in zip(PLACE, place, strict=True)
+    )
+
+
+def find(root: str, quarantines: list[Quarantine], place: Place) -> list[dict[str, Any]]:
     """Return the rejects of one record, one for each reason, with `COLUMNS` and `RECORD`.
 
     What bronze alone has of the record is filled in. Raises QuarantineError if there is none.
     """
-    where = " AND ".join(
-        f"{name} = {quoted(value) if isinstance(value, str) else value}"
-        for name, value in zip(PLACE, place, strict=True)
-    )
+    where = at(place)
     columns = ", ".join((*COLUMNS, *RECORD))
     for each in quarantines:
         rows = each.query(f"SELECT {columns} FROM rows WHERE {where} ORDER BY code")  # noqa: S608 # quoted

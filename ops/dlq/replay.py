@@ -6,7 +6,7 @@ any other record. A replay that a crash has ended is gone on with by the next on
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import polars as pl
@@ -19,22 +19,25 @@ from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query
 from operators.connectors.delta.table import open_table
 from operators.connectors.kafka.client import end_offsets
+from ops.dlq.edits import Edits, edited, unapproved
 from ops.dlq.filters import Filters
 from ops.dlq.judge import JUDGED, judge_of
-from ops.dlq.quarantine import PLACE, Quarantine, quoted, with_fingerprints
+from ops.dlq.quarantine import PLACE, Place, Quarantine, quoted, with_fingerprints
 from ops.dlq.records import COLUMNS, RECORD, Sought, matching
 from ops.dlq.replays import Replays
-from ops.dlq.sending import Sender
+from ops.dlq.sending import Sender, sent_places
 from ops.dlq.tables import REPLAYS
 
 GOOD: Final = "silver"
+MOST_ATTEMPTS: Final = 3
 _TIMEOUT: Final = 30.0
+_KNOWN: Final = {"fingerprint": pl.String(), "attempts": pl.Int32(), "edit": pl.String()}
 _EVENT: Final = ["event_id", "event_hour"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What would become of a stream's rejects: a row for each, with `outcome` and `FINGERPRINT`.
+    """What would become of a stream's rejects: a row for each, with `outcome`.
 
     `version` is that of the quarantine that was looked at.
     """
@@ -47,6 +50,15 @@ class Plan:
     def chosen(self) -> pl.DataFrame:
         """The rejects that are to be sent."""
         return self.rows.filter(outcome=GOOD)
+
+    def canary(self, count: int) -> "Plan":
+        """Return the plan for `count` of the chosen alone, of each kind in turn."""
+        nth = pl.int_range(pl.len()).over("fingerprint")
+        return replace(self, rows=self.chosen.sort(nth, *PLACE).head(count).sort(PLACE))
+
+    def without(self, other: "Plan") -> "Plan":
+        """Return the plan without the rejects of another."""
+        return replace(self, rows=self.rows.join(other.rows, on=PLACE, how="anti"))
 
     def histogram(self) -> list[dict[str, Any]]:
         """Return how many have each outcome, the most first."""
@@ -65,24 +77,32 @@ def plan(
     lookup: Lookup,
     limit: int | None = None,
     told: Callable[[int], None] = lambda _: None,
+    attempts: int = MOST_ATTEMPTS,
 ) -> Plan:
-    """Return what would become of the rejects that are meant; `limit` is how many are sent.
+    """Return what would become of the rejects that are meant, as edits have them.
 
-    Raises QuarantineError.
+    `limit` is how many are sent; those that were tried `attempts` times are left out, so that
+    nothing goes round for ever. Raises QuarantineError.
     """
-    stream = quarantine.stream
-    judge = judge_of(stream, lookup)
-    kinds = {name: JUDGED[name] for name in PLACE} | {"fingerprint": pl.String()}
+    stream, edits = quarantine.stream, Edits(root)
+    judge, changed = judge_of(stream, lookup), edits.of(stream.name)
+    kinds = {name: JUDGED[name] for name in PLACE} | _KNOWN
     judged, known = [pl.DataFrame(schema=JUDGED)], [pl.DataFrame(schema=kinds)]
     for rows in matching(quarantine, filters, sought, lookup, told):
         # What a rule failed on is in silver, and what was refused last is what counts.
         rows = rows.filter(pl.col("stage") != "rule")
         if rows.height:
-            known.append(with_fingerprints(stream, rows).select(*kinds))
+            rows = edited(with_fingerprints(stream, rows), changed)
+            known.append(rows.select(pl.col(name).cast(kind) for name, kind in kinds.items()))
             judged.append(judge(rows))
     found = pl.concat(judged).join(pl.concat(known), on=PLACE, how="left")
     found = found.sort(PLACE).with_columns(
-        outcome=_outcome(stream, Replays(root).claimed(), found)
+        outcome=_outcome(
+            stream,
+            Replays(root).claimed(),
+            found.with_columns(waits=unapproved(stream.record, edits, found)),
+            attempts,
+        )
     )
     good = found.filter(outcome=GOOD)
     there = good.join(_in_silver(root, stream, good), on=_EVENT, how="semi")
@@ -103,7 +123,9 @@ def plan(
     return Plan(quarantine, quarantine.handle.version(), found)
 
 
-def _outcome(stream: Stream, claimed: pl.DataFrame, judged: pl.DataFrame) -> pl.Series:
+def _outcome(
+    stream: Stream, claimed: pl.DataFrame, judged: pl.DataFrame, attempts: int
+) -> pl.Series:
     topic = settings_.declared(stream).topic
     before = judged.select(PLACE).join(
         claimed.select(*PLACE, "replay").unique(PLACE),
@@ -119,6 +141,10 @@ def _outcome(stream: Stream, claimed: pl.DataFrame, judged: pl.DataFrame) -> pl.
         .then(pl.lit("of a topic that the flow does not read"))
         .when(pl.col("code").is_not_null())
         .then(refused)
+        .when("waits")
+        .then(pl.lit("edited, and not approved"))
+        .when(pl.col("attempts") >= attempts)
+        .then(pl.lit(f"tried {attempts} times"))
         .otherwise(pl.lit(GOOD))
     )["outcome"]
 
@@ -171,18 +197,34 @@ def finish(
     """
     sender = Sender(config, str(open_table(root, REPLAYS).metadata().id), rate)
     mine = Replays(root).claimed().filter(replay=replay)
-    ends = mine.group_by("source_topic", "source_partition").agg(pl.col("sent_behind").min())
-    behind = {(topic, p): end for topic, p, end in ends.iter_rows()}
-    already = sender.already(replay, behind)
+    already = sender.already(replay, _ends(mine))
     done = pl.DataFrame(list(already), schema={n: JUDGED[n] for n in PLACE}, orient="row")
     left = mine.join(done, on=PLACE, how="anti")
     quarantine = quarantines[mine["stream"][0]]
-    sent = sender.send(replay, _records(quarantine, left), told)
+    records = _records(quarantine, left, Edits(root).all())
+    sent = sender.send(replay, records, told)
     return len(already) + sent, mine.height
 
 
-def _records(quarantine: Quarantine, places: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """Yield the rejects at some coordinates with their records, partition by partition in order."""
+def _ends(mine: pl.DataFrame) -> dict[tuple[str, int], int]:
+    """Return by partition behind what a replay's records were sent."""
+    ends = mine.group_by("source_topic", "source_partition").agg(pl.col("sent_behind").min())
+    return {(topic, p): end for topic, p, end in ends.iter_rows()}
+
+
+def sent_as(root: str, replay: str, config: Mapping[str, str]) -> dict[Place, Place]:
+    """Return where the records of a replay are now, by the coordinates of their rejects."""
+    return sent_places(config, replay, _ends(Replays(root).claimed().filter(replay=replay)))
+
+
+def _records(
+    quarantine: Quarantine, places: pl.DataFrame, edits: pl.DataFrame
+) -> Iterator[pl.DataFrame]:
+    """Yield the rejects at some coordinates with their records, partition by partition in order.
+
+    They are as the edits have them that were claimed with them, whatever was edited since.
+    """
+    edits = edits.join(places.select(*PLACE, "edit"), on=[*PLACE, "edit"], how="semi")
     columns = ", ".join((*COLUMNS, *RECORD))
     for mine in places.partition_by(PLACE[:2], maintain_order=True):
         first = mine.row(0, named=True)
@@ -194,9 +236,10 @@ def _records(quarantine: Quarantine, places: pl.DataFrame) -> Iterator[pl.DataFr
             f"AND source_offset BETWEEN {min(offsets)} AND {max(offsets)} ORDER BY source_offset"
         )
         for rows in quarantine.batches(sql):
-            yield rows.join(
+            rows = rows.join(
                 mine.select("source_offset"),
                 on="source_offset",
                 how="semi",
                 maintain_order="left",
             )
+            yield edited(rows, edits)

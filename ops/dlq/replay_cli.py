@@ -2,18 +2,23 @@
 
 import argparse
 import os
+from datetime import timedelta
 from typing import Any
 
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from flows import settings as settings_
 from flows.kafka_settings import kafka_settings
+from flows.streams.settings import Duration
 from operators.avro import Lookup
+from ops.dlq.canary import FINE, NOWHERE, awaited
 from ops.dlq.filters import Filters, opened, root_of
 from ops.dlq.quarantine import Quarantine, open_quarantines
-from ops.dlq.records import Sought, count
-from ops.dlq.replay import begin, finish, plan
+from ops.dlq.records import Sought, count, name_of
+from ops.dlq.replay import MOST_ATTEMPTS, Plan, begin, finish, plan, sent_as
 from ops.dlq.replays import Replays
 from ops.progress import bar
 
@@ -28,8 +33,14 @@ DESCRIPTION = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what replay has beside filters."""
     parser.add_argument("--send", action="store_true", help="do it; without, this is a dry run")
+    parser.add_argument("--canary", type=_positive, metavar="N", help="send N of each "
+                        "stream first, and the others once silver has these")  # fmt: skip
+    parser.add_argument("--wait", type=_duration, default="5m", metavar="TIME",
+                        help="how long for the canary (default: %(default)s)")  # fmt: skip
+    parser.add_argument("--attempts", type=_positive, default=MOST_ATTEMPTS, metavar="N",
+                        help="leave out what was tried N times (default: %(default)s)")  # fmt: skip
     parser.add_argument("--limit", type=_positive, metavar="N", help="send N at the most")
-    parser.add_argument("--rate", type=_positive, metavar="R", help="records a second")
+    parser.add_argument("--rate", type=_rate, metavar="R/s", help="records a second")
     parser.add_argument("--why", metavar="TEXT", help="the reason, for ops/audit")
 
 
@@ -39,6 +50,17 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _rate(text: str) -> int:
+    return _positive(text.removesuffix("/s"))
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return TypeAdapter(Duration).validate_python(text)
+    except (ValidationError, OverflowError):
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 5m") from None
+
+
 def replay(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> dict[str, Any]:
     """Plan, and send if that is asked for; return what is to be told. Raises QuarantineError."""
     root, filters, quarantines = root_of(args), Filters.of(args), opened(args)
@@ -46,6 +68,7 @@ def replay(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> dict[str
     if args.send and not config.get("bootstrap.servers"):
         settings_.refuse(f"{settings_.PREFIX}KAFKA_BOOTSTRAP_SERVERS is not set", 2)
     told: dict[str, Any] = {"unfinished": Replays(root).unfinished(), "finished": []}
+    told |= {"canary": [], "stopped": None}
     if args.send:
         told["finished"] += [_finish(root, args, each, config) for each in told["unfinished"]]
         told["unfinished"] = []
@@ -53,17 +76,56 @@ def replay(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> dict[str
     with bar("rejects", count(quarantines, filters), args.json) as shown:
         left = args.limit
         for each in quarantines:
-            plans.append(plan(root, each, filters, sought, lookup, left, shown))
+            plans.append(plan(root, each, filters, sought, lookup, left, shown,
+                              attempts=args.attempts))  # fmt: skip
             left = None if left is None else max(left - plans[-1].chosen.height, 0)
     told["outcomes"] = [line for each in plans for line in each.histogram()]
     told["versions"] = {each.quarantine.stream.name: each.version for each in plans}
     if args.send:
-        told["finished"] += [
-            _finish(root, args, begin(root, each, config, vars(filters), args.why), config)
-            for each in plans
-            if each.chosen.height
-        ]
+        for plan_ in plans:
+            if plan_.chosen.height and told["stopped"] is None:
+                _send(root, args, plan_, config, told)
     return told
+
+
+def _send(
+    root: str,
+    args: argparse.Namespace,
+    plan_: Plan,
+    config: dict[str, str],
+    told: dict[str, Any],
+) -> None:
+    """Send what a plan has chosen, some of it first if that is asked for."""
+    asked = vars(Filters.of(args))
+    if args.canary is not None:
+        few = plan_.canary(args.canary)
+        name = begin(root, few, config, asked, args.why)
+        told["finished"].append(_finish(root, args, name, config))
+        stream = plan_.quarantine.stream
+        found = awaited(root, stream, sent_as(root, name, config).values(), args.wait)
+        counts = found["outcome"].value_counts().sort("count", "outcome", descending=True)
+        told["canary"] += [{"stream": stream.name, **line} for line in counts.to_dicts()]
+        told["stopped"] = _stopped(found, stream.name)
+        plan_ = plan_.without(few)
+    if plan_.chosen.height and told["stopped"] is None:
+        name = begin(root, plan_, config, asked, args.why)
+        told["finished"].append(_finish(root, args, name, config))
+
+
+def _stopped(found: pl.DataFrame, stream: str) -> str | None:
+    """Return why nothing more is sent behind a canary, None if all is well."""
+    bad = found.filter(~pl.col("outcome").is_in(FINE))
+    if not bad.height:
+        return None
+    refused = bad.filter(pl.col("outcome") != NOWHERE)
+    what = f"{bad.height:,} of {found.height:,} records that were sent first are"
+    if refused.height:
+        first = name_of(refused.row(0, named=True))
+        return f"{what} not good, and no others were sent: look at one with dlq show {first}"
+    return (
+        f"{what} in no table yet, and no others were sent: start the flow that reads {stream}, or "
+        "wait for it, and run replay --send again"
+    )
 
 
 def _finish(
@@ -88,5 +150,7 @@ def show(told: dict[str, Any]) -> None:
     console.print(table)
     for each in told["unfinished"]:
         print(f"replay {each} was ended on its way: --send goes on with it")
+    for each in told["canary"]:
+        print(f"canary of {each['stream']}: {each['count']:,} {each['outcome']}")
     for each in told["finished"]:
         print(f"replay {each['replay']}: {each['sent']:,} of {each['claimed']:,} sent")

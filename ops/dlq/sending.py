@@ -12,18 +12,18 @@ from operators.connectors.kafka.brokers import brokers_of
 from operators.connectors.kafka.client import headers_of, read_to_end
 from operators.connectors.kafka.faults import denied
 from operators.records.quarantine import ATTEMPTS_HEADER, TIMESTAMP_HEADER
-from ops.dlq.quarantine import PLACE, QuarantineError
+from ops.dlq.quarantine import PLACE, Place, QuarantineError
 from ops.dlq.records import headers_of as original_headers
 
 ORIGIN_HEADER: Final = "millstream.origin"
 """The coordinates of the reject that a record is sent again of."""
 REPLAY_HEADER: Final = "millstream.replay"
+EDITED_HEADER: Final = "millstream.edited"
+"""The edit that has changed a record, which tells who it was and why."""
 
 _CHUNK: Final = 5_000
 _SECONDS: Final = 30.0
 _GO_ON: Final = "What was sent is sent: run replay --send again, and it goes on from there"
-
-Place = tuple[str, int, int]
 
 
 class Sender:
@@ -49,15 +49,7 @@ class Sender:
 
     def already(self, replay: str, behind: Mapping[tuple[str, int], int]) -> set[Place]:
         """Return what a replay has sent so far; it is `behind` these ends."""
-        found: set[Place] = set()
-        for topic in {topic for topic, _ in behind}:
-            starts = {p: offset for (t, p), offset in behind.items() if t == topic}
-            messages = read_to_end(self._config, topic, starts)
-            for message in messages:
-                headers = dict(headers_of(message))
-                if headers.get(REPLAY_HEADER) == replay.encode():
-                    found.add(_place((headers[ORIGIN_HEADER] or b"").decode()))
-        return found
+        return set(sent_places(self._config, replay, behind))
 
     def send(
         self, replay: str, rows: Iterator[pl.DataFrame], told: Callable[[int], None]
@@ -95,6 +87,8 @@ class Sender:
             # before any flow has read it.
             (TIMESTAMP_HEADER, b"" if stamp is None else stamp.isoformat().encode()),
         ]
+        if row.get("edit") is not None:
+            headers.append((EDITED_HEADER, row["edit"].encode()))
         while True:
             try:
                 self._producer.produce(
@@ -129,6 +123,21 @@ class Sender:
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return denied(self._config, "WRITE", self._topic, ["READ", "WRITE"])
         return f"Kafka at {self._config.get('bootstrap.servers')}: {error.str()}"
+
+
+def sent_places(
+    config: Mapping[str, str], replay: str, behind: Mapping[tuple[str, int], int]
+) -> dict[Place, Place]:
+    """Return where what a replay has sent `behind` these ends is, by where it came from."""
+    found: dict[Place, Place] = {}
+    for topic in {topic for topic, _ in behind}:
+        starts = {p: offset for (t, p), offset in behind.items() if t == topic}
+        for message in read_to_end(config, topic, starts):
+            headers = dict(headers_of(message))
+            if headers.get(REPLAY_HEADER) == replay.encode():
+                origin = _place((headers[ORIGIN_HEADER] or b"").decode())
+                found[origin] = topic, message.partition(), message.offset()
+    return found
 
 
 def _place(text: str) -> Place:

@@ -14,6 +14,11 @@ from ops.dlq.records import COLUMNS, hexed
 
 _HEX_BYTES: Final = 12
 _MOST_TEXT: Final = 60
+_DONE: Final = {
+    "edit": "edited by edit",
+    "replay": "sent again by replay",
+    "discard": "discarded by discard",
+}
 
 
 def to_json(rows: list[dict[str, Any]], found: Explained) -> dict[str, Any]:
@@ -85,8 +90,7 @@ def _head(rows: list[dict[str, Any]]) -> Iterator[str]:
         schema = f", schema id {row['schema_id']}" if row["schema_id"] else ""
         release = f"written by {row['flow_version']} at {row['written_at']:%Y-%m-%dT%H:%M:%S%z}"
         yield f"{row['stage']} {row['code']}  {row['fingerprint']}{schema}{tried}, {release}"
-        if row["replay"]:
-            yield f"  sent again by replay {row['replay']}"
+        yield from (f"  {told} {row[name]}" for name, told in _DONE.items() if row[name])
         yield f"  {row['message']}"
     yield f"key: {_bytes(record['key'])}"
     for each in record["headers"] or ():

@@ -14,9 +14,44 @@ REPLAYS: Final = Table(
         **COORDINATES,
         "fingerprint": pl.String(),
         "sent_behind": pl.Int64(),
+        "edit": pl.String(),
     },
 )
-"""A row per reject that is sent again: it is in its partition at `sent_behind` or later."""
+"""A row per reject that is sent again, as that edit has it, if there was one: it is in its
+partition at `sent_behind` or later."""
+
+EDITS: Final = Table(
+    "ops/edits",
+    {
+        "edit": pl.String(),
+        "number": pl.Int64(),
+        "stream": pl.String(),
+        **COORDINATES,
+        "fingerprint": pl.String(),
+        "who": pl.String(),
+        "at": TIME,
+        "why": pl.String(),
+        "how": pl.String(),
+        "changes": pl.String(),
+        "original": pl.Binary(),
+        "value": pl.Binary(),
+    },
+)
+"""A row per record of an edit: the bytes as they came and as they are to be, null where edits are
+taken back. Of a record the row with the highest `number` counts."""
+
+DISCARDS: Final = Table(
+    "ops/discards",
+    {
+        "discard": pl.String(),
+        "number": pl.Int64(),
+        "stream": pl.String(),
+        **COORDINATES,
+        "code": pl.String(),
+        "discarded": pl.Boolean(),
+    },
+)
+"""A row per reject that was discarded, or restored; the one with the highest `number` counts."""
 
 AUDIT: Final = Table(
     "ops/audit",
@@ -28,6 +63,11 @@ AUDIT: Final = Table(
         "filter": pl.String(),
         "records": pl.Int64(),
         "why": pl.String(),
+        "edit": pl.String(),
+        "discard": pl.String(),
     },
 )
-"""A row per action: a replay that is about to claim, as `BEGUN`, and one that has sent all."""
+"""A row per action: a replay that is about to claim and one that has sent all, an edit, its
+approval, what was discarded and restored."""
+
+ACTS: Final = (REPLAYS, EDITS, DISCARDS, AUDIT)

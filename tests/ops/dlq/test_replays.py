@@ -9,8 +9,10 @@ from ops.dlq.replays import Replays
 
 
 def chosen(*offsets: int) -> pl.DataFrame:
-    rows = [("payments", 0, offset, "1:0123456789abcdef") for offset in offsets]
-    kinds = {name: JUDGED[name] for name in PLACE} | {"fingerprint": pl.String()}
+    rows = [("payments", 0, offset, "1:0123456789abcdef", None) for offset in offsets]
+    kinds = {name: JUDGED[name] for name in PLACE} | dict.fromkeys(
+        ("fingerprint", "edit"), pl.String()
+    )
     return pl.DataFrame(rows, schema=kinds, orient="row")
 
 
