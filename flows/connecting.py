@@ -1,7 +1,7 @@
 """Connecting: the real ends of a flow, and what its steps work with, by its settings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -53,6 +53,7 @@ from operators.connectors.redis.dedup_ids import History
 from operators.connectors.redis.dedup_store import RedisDedupStore, memory_of
 from operators.connectors.watched import WatchedSink
 from operators.contracts import load_contract
+from operators.records.breaker import Breaker
 from operators.records.tables import Table
 from operators.rules.rules import RuleError, RuleSet, load_rules
 
@@ -116,6 +117,8 @@ class Ends:
     lookup: Lookup
     anew: bool
     """Whether the recovery store was set aside."""
+    breakers: dict[str, Breaker] = field(default_factory=dict)
+    """By stream, what its source and its decoding share."""
 
     @classmethod
     def of(
@@ -186,8 +189,16 @@ class Ends:
             else None,
             group=self.group,
             hurried=hurried,
+            breaker=self.breaker(stream),
             anew=self.anew,
         )
+
+    def breaker(self, stream: Stream) -> Breaker:
+        """Return what pauses a stream's partitions of which most is refused."""
+        if stream.name not in self.breakers:
+            ratio, ends = self.settings.of(stream).max_reject_ratio, self.settings.stop_at_end
+            self.breakers[stream.name] = Breaker(ratio, ends=ends)
+        return self.breakers[stream.name]
 
     def define(self, sink: DeltaSink, tables: Sequence[Table], silver: Table) -> Told:
         """Have the flow's tables tell what their next rows are made by; return what silver does.
@@ -230,6 +241,7 @@ class Ends:
             bounds(told, own.topic, micros(own.out_of_orderness)),
             since or {},
             None if changes is None else changes.reader,
+            self.breaker(stream),
         )
 
     def history(self, stream: Stream, tables: DeltaSink) -> CommittedIds:

@@ -22,9 +22,9 @@ from operators.avro import Decoder
 from operators.columns.frames import filtered
 from operators.event_time.watermarks import Bounds
 from operators.records.batches import Batch, RawBatch, merge
+from operators.records.breaker import Breaker
 from operators.records.quarantine import quarantined
 from operators.records.raw import ingested
-from operators.records.rejects import Breaker
 from operators.rules.rules import Rules
 from operators.rules.status import live
 from operators.steps.by_another import hold
@@ -45,7 +45,8 @@ class Parts:
 
     `bounds` are the topic's out-of-orderness, if that has ever been another than the settings'.
     Of records up to the offsets in `since`, by rule and partition, alerts are there already: those
-    of the rule as it was. `control` knows what changes of rules and lists, if that may.
+    of the rule as it was. `control` knows what changes of rules and lists, if that may. `breaker`
+    is that of the stream's source.
     """
 
     decoder: Decoder
@@ -55,6 +56,7 @@ class Parts:
     bounds: Bounds | None = None
     since: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
     control: Control | None = None
+    breaker: Breaker = field(default_factory=partial(Breaker, 1.0))
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,7 @@ def read(
     sides = op.branch(f"{prefix}raw", both, lambda item: isinstance(item, RawBatch))
     raw: Flowing[Any] = sides.trues
     past: Flowing[Any] = sides.falses
-    breaker = Breaker(own.max_reject_ratio)
-    decoded = decode(f"{prefix}decode", raw, parts.decoder, parts.contract, breaker)
+    decoded = decode(f"{prefix}decode", raw, parts.decoder, parts.contract, parts.breaker)
     unique = dedup(f"{prefix}dedup", decoded.oks, parts.seen, stream.id)
     records = op.merge(f"{prefix}records", unique.firsts, past)
     idle = own.idle_timeout.total_seconds()

@@ -25,6 +25,7 @@ from operators.connectors.shutdown import SHUTDOWN
 from operators.connectors.warm_source import WarmSource
 from operators.connectors.watched import WatchedSource
 from operators.event_time.frontier import Frontier, joining_floors
+from operators.records.breaker import Breaker
 
 # With few records a batch costs as much as with many, and the cores are others' too.
 _UNHURRIED_SECONDS: Final = 0.5
@@ -54,6 +55,7 @@ def open_source(
     *,
     group: str,
     hurried: bool,
+    breaker: Breaker,
     anew: bool = False,
 ) -> WatchedSource[Any, Any]:
     """Return the source of a topic, which goes on where the recovery store and the tables are.
@@ -113,6 +115,7 @@ def open_source(
         # Without tables there are no windows either.
         close_windows=settings.close_windows_at_end and tables is not None,
         group=group,
+        breaker=breaker,
         shutdown=SHUTDOWN,
     )
     at_good_end(lambda: source.group_offsets.finish(_FINISH_SECONDS))

@@ -79,6 +79,11 @@ OFFSET_LAG: Final = Gauge(
     "number until the end is known.",
     ["topic", "partition"],
 )
+PAUSED: Final = Gauge(
+    "millstream_paused",
+    "1 for a partition that is not read as most of it is refused, but for a few records.",
+    ["topic", "partition"],
+)
 NEXT_OFFSET: Final = Gauge(
     "millstream_next_offset", "The offset that is read next.", ["topic", "partition"]
 )
@@ -136,6 +141,7 @@ class PartitionRead:
         self._bytes = BYTES.labels(topic, partition)
         self._next = NEXT_OFFSET.labels(topic, partition)
         self._lag = offset_lag(topic, partition)
+        PAUSED.labels(topic, partition)
 
     def took(self, values: Sequence[bytes | None]) -> None:
         """Count records, by their values."""

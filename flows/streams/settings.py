@@ -111,7 +111,11 @@ class StreamSettings(BaseModel):
         timedelta(days=7), description="how long Redis keeps the ids of an hour"
     )
     max_reject_ratio: float = Field(
-        0.5, gt=0, le=1, description="over 1,000 records; beyond it the flow stops"
+        0.5,
+        gt=0,
+        le=1,
+        description="of 1,000 records of a partition; beyond it that is paused, but for 100 "
+        "records now and then that tell whether it is over; a run with `STOP_AT_END` ends with 1",
     )
 
     @field_validator("rules")

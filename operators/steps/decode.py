@@ -1,9 +1,11 @@
 """Decode: raw records to columns, what can't be decoded or breaks the contract to rejects."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
+from typing import Final
 
 import bytewax.operators as op
 import numpy as np
@@ -15,8 +17,11 @@ from operators.avro import Decoder
 from operators.columns.frames import taken
 from operators.contracts.contract import Checked
 from operators.records.batches import Batch, RawBatch
+from operators.records.breaker import Breaker
 from operators.records.raw import coordinates, refused
-from operators.records.rejects import Breaker, BrokenContractError, Refusal
+from operators.records.rejects import BrokenContractError, Refusal
+
+_LOG: Final = logging.getLogger("millstream")
 
 Contract = Callable[[pl.DataFrame, pl.Series], Checked]
 """Checks (decoded rows, their Kafka timestamps in ms)."""
@@ -85,15 +90,25 @@ def _stop(raws: list[RawBatch], refusals: list[Refusal]) -> None:
     )
 
 
+def _observe(breaker: Breaker, raws: list[RawBatch], rejects: list[pl.DataFrame]) -> None:
+    refused: Counter[int] = Counter()
+    for frame in rejects:
+        refused.update(frame["source_partition"].to_list())
+    for raw in raws:
+        topic, partition = raw.progress.topic, raw.progress.partition
+        for line in breaker.observe(topic, partition, len(raw), refused.pop(partition, 0)):
+            _LOG.warning("%s", line)
+            metrics.PAUSED.labels(topic, partition).set(breaker.paused(partition))
+
+
 @operator
 def decode(
     step_id: str, up: Stream[RawBatch], decoder: Decoder, contract: Contract, breaker: Breaker
 ) -> DecodeOut:
-    """Decode Avro and check the contract.
+    """Decode Avro and check the contract; the breaker hears of each partition how much is refused.
 
     Every record is in exactly one of the two streams. Raises TooManyRejectsError,
-    BrokenContractError, and
-    whatever the decoder's schema look-up raises when its registry is away.
+    BrokenContractError, and whatever the decoder's schema look-up raises when its registry is away.
     """
 
     def shim(raws: list[RawBatch]) -> list[Batch | pl.DataFrame]:
@@ -102,7 +117,7 @@ def decode(
         for frame in rejects:
             for reason, count in Counter(frame[["stage", "code"]].iter_rows()).items():
                 metrics.REJECTS.labels(*reason).inc(count)
-        breaker.observe(sum(map(len, raws)), sum(frame.height for frame in rejects))
+        _observe(breaker, raws, rejects)
         return result
 
     both = op.flat_map_batch("decode", up, shim)

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 _SECONDS: Final = 2.0
 _HELD: Final = "millstream_watermark_held_seconds"
+_PAUSED: Final = "millstream_paused"
 
 Place = tuple[str, int]
 """A topic's partition."""
@@ -17,11 +18,15 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True)
 class Scraped:
-    """What the metrics at `where` say: for how many seconds the watermark waits for whom."""
+    """What the metrics at `where` say.
+
+    For how many seconds the watermark waits for whom, and which partitions are paused.
+    """
 
     flow: str
     where: str
     held: dict[Place, float] = field(default_factory=dict)
+    paused: list[Place] = field(default_factory=list)
 
 
 def scrape(where: str) -> Scraped | None:
@@ -31,9 +36,12 @@ def scrape(where: str) -> Scraped | None:
         flow = json.loads(_get(host, int(port), "/dataflow"))["flow_id"]
         found = Scraped(str(flow), where)
         for family in text_string_to_metric_families(_get(host, int(port), "/metrics")):
-            for sample in family.samples if family.name == _HELD else ():
+            for sample in family.samples if family.name in (_HELD, _PAUSED) else ():
                 place = sample.labels["topic"], int(sample.labels["partition"])
-                found.held[place] = sample.value
+                if family.name == _HELD:
+                    found.held[place] = sample.value
+                elif sample.value:
+                    found.paused.append(place)
         return found
     return None
 

@@ -3,11 +3,13 @@
 import contextlib
 import re
 import shutil
+import signal
 import socket
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
 import pytest
 from confluent_kafka import Producer
 
@@ -108,11 +110,20 @@ def test_the_metrics_port_is_taken_by_the_other_flow(
 def test_a_topic_of_something_else_is_read(
     stack: Stack, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    """The breaker ends the flow from within a step."""
+    """The breaker pauses the flow, which ends as it is told to; a run to the end it ends."""
     send(stack, tmp_path.name, [b"something else"] * 1_100)
-    (line,) = last_words(Flow("payments", settings, tmp_path), 1)
+    flow = Flow("payments", settings, tmp_path)
+    wait_until(lambda: f"{tmp_path.name}/0 is paused, as 1,100 of its last" in flow.said())
+    send(stack, tmp_path.name, [b"something else"] * 300)
+    quarantine = tmp_path / "tables" / "quarantine" / "payments"
+    wait_until((quarantine / "_delta_log" / f"{1:020}.json").exists)
+    assert flow.tell(signal.SIGTERM) == 0, flow.said()
+    assert pl.read_delta(str(quarantine)).height == 1_100, "the others are for later"
+    (line,) = last_words(
+        Flow("payments", settings | {"MILLSTREAM_STOP_AT_END": "true"}, tmp_path / "anew"), 1
+    )
     assert "records were refused" in line
-    assert "MILLSTREAM_MAX_REJECT_RATIO" in line
+    assert "see why with millstream dlq summary" in line
 
 
 def test_a_table_is_deleted_and_two_processes_start(

@@ -80,6 +80,13 @@ def test_a_partition_that_holds_up_the_windows(tampered: Field) -> None:
     assert f"windows wait for partition {tampered.topic}/0 since 75 s" in problem
 
 
+def test_a_partition_that_the_breaker_has_paused(tampered: Field) -> None:
+    paused = Scraped("payments", "here:1", paused=[(tampered.topic, 1)])
+    problem = next(each for each in problems(tampered, scraped=paused) if "paused" in each)
+    assert problem.startswith(f"{tampered.topic}/1 is paused")
+    assert "see why with millstream dlq summary" in problem
+
+
 def test_a_partition_that_was_added_to_what_runs(tampered: Field) -> None:
     grown = cluster_of(tampered, firsts={0: 0, 1: 0, 2: 0}, ends={0: 37, 1: 23, 2: 4})
     running = Scraped("payments", "here:1")

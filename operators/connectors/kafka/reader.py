@@ -133,15 +133,15 @@ class Reader:
         else:
             self._waiting += n
 
-    def take(self, partition: int) -> Taken:
-        """Return what has arrived of a partition, at most `size` records and events."""
+    def take(self, partition: int, most: int | None = None) -> Taken:
+        """Return what has arrived of a partition, at most `size` records and events, or `most`."""
         buffer = self._buffers[partition]
         if buffer.held:
             self._hold(buffer, held=False)
         if self._waiting < self._size:
             self._consume()
         before = buffer.n
-        found = buffer.take(self._size)
+        found = buffer.take(min(self._size, most or self._size))
         self._waiting -= before - buffer.n
         return found
 

@@ -18,6 +18,7 @@ from operators.connectors.kafka.records import Records, time_reached
 from operators.connectors.shutdown import Shutdown
 from operators.event_time.alignment import Alignment
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress, RawBatch
+from operators.records.breaker import Breaker
 
 STATE_VERSION: Final = 1
 _DOUBT_SECONDS: Final = 2.0
@@ -78,9 +79,11 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         source.group_offsets.send()
         if self._run.reached:
             return self._rest()
-        if source.alignment.held(self._partition) or source.readers.early(self._partition):
+        mine, breaker = self._partition, source.breaker
+        if source.alignment.held(mine) or breaker.holds(mine) or source.readers.early(mine):
             return self._wait()
-        records, events, at_end = self._reader.take(self._partition)
+        records, events, at_end = self._reader.take(mine, breaker.most(mine))
+        breaker.took(mine, len(records))
         self._heed(events)
         now = time.monotonic()
         if records:
@@ -241,7 +244,8 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     ahead of that of another partition of this process with more to read, unless nothing has
     come of that one for `idle_timeout`; both are in seconds, and an alignment of 0 never waits.
     A record's own time is not known before it is decoded, so a replay of skewed partitions is
-    held together as far as its Kafka timestamps follow event time.
+    held together as far as its Kafka timestamps follow event time. One that the `breaker` has
+    paused waits too.
     """
 
     def __init__(
@@ -260,6 +264,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         stop_at_end: bool = False,
         close_windows: bool = False,
         group: str = "millstream",
+        breaker: Breaker | None = None,
         shutdown: Shutdown,
     ) -> None:
         self.config, self.topic, self.partitions = config, topic, tuple(partitions)
@@ -267,6 +272,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         self.batch_size, self.idle_timeout = batch_size, idle_timeout
         self.read_every = 0.0 if stop_at_end else read_every
         self.close_windows, self.group, self.shutdown = close_windows, group, shutdown
+        self.breaker = breaker or Breaker(1.0)
         self.alignment = Alignment(int(alignment * 1e6) if alignment else NEVER)
         self.group_offsets = GroupOffsets(config, topic, group)
         self.readers = Readers(config, topic, group, batch_size)

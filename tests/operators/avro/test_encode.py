@@ -77,7 +77,10 @@ def test_whatever_is_put_in_a_field_is_written_and_told_as_it_is_or_refused(name
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"amount_minor": "secret"}, "amount_minor: must be a number from -9223372036854775808"),
+        (
+            {"amount_minor": "secret"},
+            "amount_minor: must be a number from -9223372036854775808",
+        ),
         ({"amount_minor": 2**63}, "amount_minor: must be a number from"),
         ({"amount_minor": True}, "amount_minor: must be a number from"),
         ({"latitude": "secret"}, "latitude: must be null, or must be a number"),
@@ -88,7 +91,9 @@ def test_whatever_is_put_in_a_field_is_written_and_told_as_it_is_or_refused(name
         ({"no_such": 1}, "there is no field no_such"),
     ],
 )
-def test_what_is_no_value_of_a_field_is_refused_with_its_name_and_without_the_value(fields, why):
+def test_what_is_no_value_of_a_field_is_refused_with_its_name_and_without_the_value(
+    fields, why
+):
     with pytest.raises(NotOfSchemaError) as error:
         of_payment(**fields)
     assert str(error.value).startswith(why)

@@ -7,6 +7,7 @@ from confluent_kafka import Producer
 
 from operators.connectors.kafka.source import KafkaSource
 from operators.connectors.shutdown import Shutdown
+from operators.records.breaker import PROBE, Breaker
 from tests.operators.connectors.partitions import poll
 
 BEGIN = 1_700_000_000_000
@@ -141,3 +142,30 @@ def test_a_clock_that_is_wrong_holds_nobody_up(send, open_parts):
     poll(wrong, records, right)
     assert not source.alignment.held(0)
     assert not source.alignment.held(1)
+
+
+def test_one_that_the_breaker_pauses_is_not_read_but_for_a_probe(send, open_parts):
+    """The other is read on; what is paused tells nobody that it is silent, nor at its end."""
+    now = 0.0
+    breaker = Breaker(0.5, over=BATCH, clock=lambda: now)
+    send(0, *over(FEW))
+    _, paused, other = open_parts(breaker=breaker, batch_size=FEW)
+    poll(paused, lambda batches: records(batches) == FEW, other)
+    assert breaker.observe("t", 0, FEW, FEW)
+    send(0, *over(MANY))
+    send(1, *over(FEW))
+    poll(other, lambda batches: records(batches) == FEW)
+    assert list(paused.next_batch()) == []
+    paused.snapshot()
+    (announced,) = paused.next_batch()
+    assert len(announced) == 0
+    assert not announced.progress.caught_up
+    now = 60.0
+    probe = poll(paused, lambda batches: records(batches) > 0)
+    assert 0 < records(probe) <= PROBE
+    assert list(paused.next_batch()) == [], "until the probe is judged"
+    assert breaker.observe("t", 0, records(probe), 0)
+    rest = poll(paused, lambda batches: records([*probe, *batches]) == MANY)
+    assert [value for batch in [*probe, *rest] for value in batch.values] == [
+        str(i).encode() for i in range(MANY)
+    ]
