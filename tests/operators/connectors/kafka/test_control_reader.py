@@ -73,7 +73,9 @@ def test_what_is_sent_before_the_time_that_is_waited_for_is_known_and_kept_once(
 
     # Another one that has a history begins behind it, and takes that first.
     history = [
-        control_reader.ControlRecord(each.offset, each.time, each.key.encode(), each.value, identity)
+        control_reader.ControlRecord(
+            each.offset, each.time, each.key.encode(), each.value, identity
+        )
         for each in reader.state.changes[:2]
     ]
     other = ControlReader(config, topic, identity, lambda _: None, history, kept.append)
@@ -89,7 +91,9 @@ def test_a_change_that_comes_too_late_and_a_wait_in_vain_are_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kafka.create_topic(config["bootstrap.servers"], topic, 1)  # of its sender's clock
-    reader = ControlReader(config, topic, control_topic.ensure(config, topic, 10), lambda _: None)
+    reader = ControlReader(
+        config, topic, control_topic.ensure(config, topic, 10), lambda _: None
+    )
     reader.start(10)
     reader.wait(now())
     producer = Producer(config)
