@@ -65,7 +65,7 @@ def payments(field: Field) -> Iterator[threading.Event]:
 
     def send() -> None:
         number = 0
-        while not ended.wait(0.05):
+        while not ended.wait(0.1):
             for partition in (0, 1):
                 producer.produce(field.topic, payment(number), partition=partition)
                 number += 1
@@ -138,20 +138,19 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
     listed = state(
         new, "stolen", "card_id IN LIST 'stolen'", case='listed: "block:stolen:card_id"'
     )
+    command("rules", "pause", "all", *why, "--at", "2099-01-01")
     changes = {
-        "all": command("rules", "push", narrowed, *why),
-        "stolen": command("rules", "push", listed, *why),
+        "all": command("rules", "push", listed, narrowed, *why),
         "odd": command("rules", "pause", "odd", *why),
         "entries": command(*entry, "--expires", "1h"),
     }
     begins = {name: start(said) for name, said in changes.items()}
-    command("rules", "pause", "all", *why, "--at", "2099-01-01")
-    assert "next: version 2, paused, pushed from 2099-01-01" in command("rules", "list")
     wait_until(lambda: datetime.now(UTC) > begins["entries"] + timedelta(seconds=2))
     wait_until(lambda: alerts(field).filter(rule_id="stolen").height > 2)
     shown = json.loads(command("rules", "list", "--json"))
     assert [each["now"]["version"] for each in shown] == [2, 1, 1]
     assert [each["now"]["status"] for each in shown] == ["live", "paused", "live"]
+    assert [each["next"] for each in shown] == [None] * 3
     for each in both:
         each.kill()
     rolled = start(command("rules", "rollback", "all", *why))
@@ -184,12 +183,11 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
     assert alerts(field, "again").equals(found)
     silver = "silver/payments"
     assert field.table(silver, "again")["listed"].equals(field.table(silver)["listed"])
-    settings = field.settings | {f"MILLSTREAM_{name}": value for name, value in own.items()}
-    assert broken(verify(settings_.load(settings))) == []
 
     history = field.table("ops/control").sort("offset")
-    assert history.head(3).select("name", "version", "who", "why").rows() == [
-        ("all", 2, "eve", "fewer"), ("stolen", 1, "eve", "fewer"), ("odd", 1, "eve", "fewer")
+    assert history.head(4).select("name", "version", "who", "why").rows() == [
+        ("all", 1, "eve", "fewer"), ("stolen", 1, "eve", "fewer"),
+        ("all", 2, "eve", "fewer"), ("odd", 1, "eve", "fewer"),
     ]  # fmt: skip
     uri = str(field.folder / "tables" / "silver" / "payments")
     DeltaTable(uri).update(
