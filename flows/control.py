@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from flows.pausing import Pausing
 from flows.reporting import say
 from flows.settings import Settings
 from flows.streams import Stream
@@ -50,7 +51,10 @@ def follow(
         *((history.add,) if keeps and first else ()),
     )
     reader.start(timeout)
-    made = Book(rules.rules, lambda: reader.state, stream.columns, stream.id, stream.key)
+    pausing = Pausing(settings, topic, reader)
+    made = Book(
+        rules.rules, lambda: reader.state, stream.columns, stream.id, stream.key, pausing.judged
+    )
     if first:
         _report(topic, reader.state, rules.rules)
     return Controlled(reader, made)

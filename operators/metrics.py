@@ -41,6 +41,17 @@ WINDOWS: Final = Counter("millstream_windows", "Windows closed.", ["step"])
 ALERTS: Final = Counter(
     "millstream_alerts", "Alerts raised, by rule and its status.", ["rule", "status"]
 )
+CHANGES: Final = Counter(
+    "millstream_control_changes",
+    "Records of the control topic that were read, by what became of them: taken, refused, or late, "
+    "which is after events that they are for had been judged.",
+    ["topic", "outcome"],
+)
+PAUSED: Final = Counter(
+    "millstream_rules_paused",
+    "Times that a rule has left its bounds and paused itself.",
+    ["rule"],
+)
 WATERMARK: Final = Gauge(
     "millstream_watermark_seconds",
     "The partition's watermark, in s since 1970; 0 before its first event.",

@@ -1,6 +1,7 @@
 """The book of rules: a folder's, and what a control topic has changed of them, by time."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,10 @@ from operators.control.state import State, times_of
 from operators.rules.rule import Rule
 from operators.rules.rules import RuleSet, Verdict
 
-_KEPT = 64
+Judged = Callable[[Sequence[Rule], pl.DataFrame, pl.DataFrame], None]
+"""Takes rules, events, and the alerts that they have raised of these."""
+
+_KEPT: Final = 64
 
 
 class Book:
@@ -23,14 +27,16 @@ class Book:
         columns: Mapping[str, pl.DataType],
         id_column: str,
         key_column: str,
+        judged: Judged = lambda *_: None,
     ) -> None:
-        """Take the folder's rules, drafts and paused ones too; else as `RuleSet`.
+        """Take the folder's rules; else as `RuleSet`.
 
         `state` gives what is known, at least to the times of the events that are evaluated.
-        Raises RuleError as `RuleSet` does.
+        `judged` hears of events what rules held for them and what these have found. Raises
+        RuleError as `RuleSet` does.
         """
         self._base = {each.id: each for each in rules}
-        self._state = state
+        self._state, self._judged = state, judged
         self._common = columns, id_column, key_column
         self._made: dict[tuple[tuple[str, int], ...], RuleSet] = {}
         self.rules = self._set(()).rules
@@ -65,17 +71,22 @@ class Book:
         state = self._state()
         times = times_of(events)
         if not events.height or not len(state.rule_cuts):
-            return self._set(()).evaluate(events)
+            return self._evaluate(self._set(()), events)
         places = np.searchsorted(state.rule_cuts, times, side="right")
         first, *others = np.unique(places).tolist()
         if not others:
-            return self._at(state, int(times[0])).evaluate(events)
+            return self._evaluate(self._at(state, int(times[0])), events)
         verdicts = []
         for place in (first, *others):
             mine = places == place
             time = int(times[np.argmax(mine)])
             rows = filtered(events, pl.Series(mine))
-            verdicts.append(self._at(state, time).evaluate(rows))
+            verdicts.append(self._evaluate(self._at(state, time), rows))
         alerts = stacked(each.alerts for each in verdicts)
         order = ["source_partition", "source_offset", "rule_id"]
         return Verdict(alerts.sort(order), [f for each in verdicts for f in each.failures])
+
+    def _evaluate(self, rules: RuleSet, events: pl.DataFrame) -> Verdict:
+        verdict = rules.evaluate(events)
+        self._judged(rules.rules, events, verdict.alerts)
+        return verdict

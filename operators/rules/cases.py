@@ -24,8 +24,8 @@ class Fixture:
     """What the events of cases are, and what a flow would know of them.
 
     `example` is what an event is like where a case does not say; other fields have their schema's
-    default; the columns `unknown` are null. `features` adds to events in order what the flow adds. Where
-    there are `lists` an event may say what it is `listed` on, as silver does.
+    default; the columns `unknown` are null. `features` adds to events in order what the flow adds.
+    Where there are `lists` an event may say what it is `listed` on, as silver does.
     """
 
     record: str

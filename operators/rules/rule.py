@@ -56,11 +56,26 @@ class Case(BaseModel):
     alerts: list[int]
 
 
+class Bounds(BaseModel):
+    """How often a live rule may alert: `over` so much event time, of `at_least` so many events."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    hits_per_1000: float = Field(gt=0, le=1000)
+    over: str = Field(pattern=r"^[1-9][0-9]{0,4}[mhd]$")
+    at_least: int = Field(1000, ge=1)
+
+    @property
+    def seconds(self) -> int:
+        """How many that are."""
+        return int(self.over[:-1]) * {"m": 60, "h": 3600, "d": 86400}[self.over[-1]]
+
+
 class Rule(BaseModel):
     """A rule as its file states it; `when` and `score` are SQL expressions over one event.
 
     `rollout` is the share of keys that a live one is live for, all if it is None. `action` is what
-    is advised of the event. Who answers for it, and what to do about its alerts, is in the file
+    is advised of the event. Once it leaves its `bounds` it pauses itself, where a control topic is
+    followed. Who answers for it, and what to do about its alerts, is in the file
     alone: that may change at any time, also for alerts that there are.
     """
 
@@ -74,6 +89,7 @@ class Rule(BaseModel):
     runbook: str | None = Field(None, pattern=r"^https?://[^\s/]+(/\S*)?$")
     severity: Severity
     action: Action = "review"
+    bounds: Bounds | None = None
     when: str
     score: str
     reason: str

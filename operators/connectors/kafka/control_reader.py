@@ -8,6 +8,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from operators import metrics
 from operators.connectors.delta.errors import StorageUnavailableError
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka.brokers import brokers_of
@@ -160,13 +161,16 @@ class ControlReader:
         for record in records:
             change, refused = record.usable(self._unfit)
             if change is None:
+                metrics.CHANGES.labels(self._topic, "refused").inc()
                 LOG.error(
                     "control topic %s: the record at offset %d changes nothing: %s",
                     self._topic, record.offset, refused,
                 )  # fmt: skip
                 continue
             changes.append(change)
-            if change.begins <= self._judged:
+            late = change.begins <= self._judged
+            metrics.CHANGES.labels(self._topic, "late" if late else "taken").inc()
+            if late:
                 LOG.error(
                     "control topic %s: the change at offset %d came after records that it is for "
                     "had been judged: the brokers' clock and this machine's differ by seconds",
