@@ -1,0 +1,113 @@
+"""The flows of the manifests, run as their pods run them."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from deltalake import DeltaTable
+
+from ops.local import Stack
+from ops.simulate import Params, produce, simulate
+from ops.topics import create_topic
+from tests.k8s.built import ROOT, containers, entrypoint, environment, pods
+from tests.running import wait_until
+from tests.servers.ports import lasting_port
+
+_FOLDER = "overlays/production"
+
+
+class Pod:
+    """The payments flow's pod, each container a process; all of it that is not here is put in."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
+        self._folder = folder
+        self._containers = containers(pods(_FOLDER)["millstream-payments"])
+        self._other = {
+            **stack.env(),
+            "MILLSTREAM_SCHEMA_REGISTRY": "",
+            "MILLSTREAM_TOPIC": folder.name,
+            "MILLSTREAM_ALERTS_TOPIC": f"{folder.name}.alerts",
+            "MILLSTREAM_DLQ_TOPIC": f"{folder.name}.dlq",
+            "MILLSTREAM_DELTA_ROOT": str(folder / "tables"),
+            "BYTEWAX_RECOVERY_DIRECTORY": str(folder / "recovery"),
+            "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(folder),
+            "BYTEWAX_SNAPSHOT_INTERVAL": "1",
+        }
+        # As in the image: an empty working directory, our packages on the path.
+        (folder / "empty").mkdir()
+
+    def start(self, count: int, **more: str) -> list[subprocess.Popen[bytes]]:
+        """Start as many processes, each with its container's environment and arguments."""
+        places = [f"127.0.0.1:{lasting_port()}" for _ in range(count)]
+        return [self._process(each, places, more) for each in self._containers[:count]]
+
+    def _process(
+        self, container: dict[str, Any], places: list[str], more: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
+        # The local broker knows neither TLS nor passwords.
+        env = {
+            name: value
+            for name, value in environment(_FOLDER, container).items()
+            if "SASL" not in name and "SECURITY_PROTOCOL" not in name
+        }
+        env |= {**self._other, "BYTEWAX_ADDRESSES": ";".join(places), **more}
+        env["BYTEWAX_DATAFLOW_API_PORT"] = str(lasting_port())
+        log = (self._folder / f"{container['name']}.log").open("a")
+        with log:
+            return subprocess.Popen(
+                [sys.executable, *entrypoint()[1:], *container["args"]],
+                cwd=self._folder / "empty",
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env},
+                stdout=log,
+                stderr=log,
+            )
+
+    def said(self) -> str:
+        return "\n".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
+
+    def rows(self, table: str) -> pl.DataFrame:
+        try:
+            read = DeltaTable(str(self._folder / "tables" / table))
+            return pl.from_arrow(read.to_pyarrow_table())  # type: ignore[return-value]
+        except Exception:  # not there yet, or half made
+            return pl.DataFrame()
+
+
+def test_three_processes_one_killed_all_started_again_as_two(
+    stack: Stack, tmp_path: Path
+) -> None:
+    create_topic(stack.bootstrap, tmp_path.name, 4)
+    made = [
+        simulate(Params(customers=200, terminals=200, payments=1_500, partitions=4, seed=seed))
+        for seed in (1, 2)
+    ]
+    produce(made[0], stack.bootstrap, tmp_path.name)
+    pod = Pod(stack, tmp_path)
+    running = pod.start(3)
+    try:
+        wait_until(lambda: pod.rows("silver/payments").height or running[0].poll() is not None)
+        assert all(each.poll() is None for each in running), pod.said()
+        produce(made[1], stack.bootstrap, tmp_path.name)
+        running[1].send_signal(signal.SIGKILL)
+        # The kubelet starts all of them again, as all of them have ended.
+        assert [each.wait(60) for each in running] == [1, -signal.SIGKILL, 1], pod.said()
+        running = pod.start(2, MILLSTREAM_STOP_AT_END="true")
+        assert [each.wait(120) for each in running] == [0, 0], pod.said()
+    finally:
+        for each in running:
+            each.kill()
+            each.wait()
+    truth = pl.concat([each.truth for each in made])
+    bronze = pod.rows("bronze/payments")
+    assert bronze.height == sum(each.records.height for each in made)
+    assert bronze.select("source_partition", "source_offset").is_unique().all()
+    for place, table in (
+        ("silver", "silver/payments"),
+        ("duplicates", "silver/duplicates"),
+        ("quarantine", "quarantine/payments"),
+    ):
+        assert pod.rows(table).height == truth.filter(pl.col("place") == place).height, table
