@@ -96,9 +96,9 @@ ROWS = st.lists(
 
 @given(ROWS)
 def test_assignments_change_each_record_as_one_by_one(rows):
-    frame = pl.DataFrame(
-        rows, schema={**KINDS, "at": pl.Int64()}, orient="row"
-    ).with_columns(pl.col("at").cast(TIME))
+    frame = pl.DataFrame(rows, schema={**KINDS, "at": pl.Int64()}, orient="row").with_columns(
+        pl.col("at").cast(TIME)
+    )
     texts = [
         "country = upper(trim(country))",
         "amount = CASE WHEN amount < 0 THEN -amount ELSE amount END",
@@ -117,7 +117,8 @@ def test_assignments_change_each_record_as_one_by_one(rows):
 
 def test_what_is_assigned_is_json_as_a_record_tells_it():
     frame = pl.DataFrame(
-        {"country": ["a"], "amount": [1], "rate": [0.5], "at": [0]}, schema_overrides={"at": TIME}
+        {"country": ["a"], "amount": [1], "rate": [0.5], "at": [0]},
+        schema_overrides={"at": TIME},
     )
     texts = ["at = CAST('2026-06-30 12:00:00.5' AS TIMESTAMP)", "rate = rate / 0"]
     assert Assignments(texts, KINDS).of(frame) == [
