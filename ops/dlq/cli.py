@@ -21,6 +21,7 @@ from ops.dlq.filters import (
     add_root,
     opened,
     place,
+    positive,
     root_of,
 )
 from ops.dlq.groups import groups, why
@@ -54,7 +55,7 @@ def add_parser(subparsers: Any) -> None:
     add_filters(each)
     add_discarded(each)
     _add_sought(each)
-    each.add_argument("--limit", type=_positive, default=20, metavar="N",
+    each.add_argument("--limit", type=positive, default=20, metavar="N",
                       help="how many at the most (default: %(default)s)")  # fmt: skip
 
     record = "its coordinates, such as payments/0/1234"
@@ -90,10 +91,11 @@ def add_parser(subparsers: Any) -> None:
          "those that say so. Nothing is deleted, and restore takes it back."),
         ("restore", "take discards back", "Take discards back: the rejects are as they were."),
     ):  # fmt: skip
-        each = made(discard_cli.run, name, text, more, lambda _: "operator")
+        each = made(_mark, name, text, more, lambda _: "operator")
         each.set_defaults(discards=name == "discard")
         add_one(each)
         add_filters(each)
+        _add_sought(each)
         discard_cli.add_options(each)
 
     each = made(_replay, "replay", "send what is good by now again", replay_cli.DESCRIPTION,
@@ -144,12 +146,6 @@ def _add_sought(parser: argparse.ArgumentParser) -> None:
         "--contains", metavar="TEXT", help="any field has this in it, in any case"
     )
     group.add_argument("--id", help="the event's id is this")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return int(text)
 
 
 def _told(func: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -249,6 +245,10 @@ def _approve(args: argparse.Namespace) -> int:
         return dump(told)
     edit_shown.show_approval(told)
     return 0
+
+
+def _mark(args: argparse.Namespace) -> int:
+    return discard_cli.run(args, _sought(args), _lookup())
 
 
 def _replay(args: argparse.Namespace) -> int:

@@ -5,9 +5,11 @@ from typing import Any, Final
 
 import polars as pl
 
+from operators.avro import Lookup
 from ops.dlq.acts import Acts, new_name
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import PLACE, Quarantine
+from ops.dlq.records import Sought, matching
 from ops.dlq.tables import DISCARDS
 
 _APP: Final = "millstream/discards"
@@ -20,6 +22,8 @@ def mark(
     filters: Filters,
     asked: Mapping[str, Any],
     why: str,
+    sought: Sought,
+    lookup: Lookup,
     *,
     discarded: bool,
 ) -> tuple[str | None, int]:
@@ -29,10 +33,7 @@ def mark(
     """
     frames = []
     for each in quarantines:
-        rows = each.query(
-            f"SELECT DISTINCT {', '.join(_COLUMNS)} FROM rows "  # noqa: S608 # asked for
-            f"WHERE replay IS NULL AND {filters.condition(each)}"
-        )
+        rows = _meant(each, filters, sought, lookup)
         if rows.height:
             frames.append(rows.with_columns(pl.lit(each.stream.name).alias("stream")))
     if not frames:
@@ -48,3 +49,16 @@ def mark(
     acts.note(action, rows.height, asked, why, discard=name)
     acts.add(handle, DISCARDS, rows, _APP, action)
     return name, rows.height
+
+
+def _meant(
+    quarantine: Quarantine, filters: Filters, sought: Sought, lookup: Lookup
+) -> pl.DataFrame:
+    if sought:
+        found = matching(quarantine, filters, sought, lookup)
+        frames = [rows.filter(pl.col("replay").is_null()).select(_COLUMNS) for rows in found]
+        return pl.concat(frames).unique() if frames else pl.DataFrame()
+    return quarantine.query(
+        f"SELECT DISTINCT {', '.join(_COLUMNS)} FROM rows "  # noqa: S608 # asked for
+        f"WHERE replay IS NULL AND {filters.condition(quarantine)}"
+    )

@@ -14,7 +14,7 @@ from operators.contracts.files import needs_approval
 from ops.dlq.changes import ChangeError, patch
 from ops.dlq.editing import AS_IT_CAME, GOOD, Edit, Editor, assigned, each, replaced, undone
 from ops.dlq.edits import Edits
-from ops.dlq.filters import Filters, opened, root_of
+from ops.dlq.filters import Filters, opened, positive, root_of
 from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError
 from ops.dlq.records import Sought, at, matching, name_of
 from ops.dlq.text_editor import Draft
@@ -45,7 +45,7 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
     kinds.add_argument("--undo", action="store_true", help="take all edits back")
     parser.add_argument("--save", action="store_true", help="keep it; without, a dry run")
     parser.add_argument("--why", metavar="TEXT", help="the reason, for ops/edits and ops/audit")
-    parser.add_argument("--limit", type=int, default=20, metavar="N",
+    parser.add_argument("--limit", type=positive, default=20, metavar="N",
                         help="how many records are shown (default: %(default)s)")  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def edit(
     if (args.editor or args.whole) and sum(each_.rows.height for each_ in found) != 1:
         settings_.refuse("--editor and --as are for one record: name it", 2)
     edits, told, draft = Edits(root), _Told(args.limit), Draft()
-    asked = {**vars(filters), "contains": sought.contains, "id": sought.id}
+    asked = vars(filters) | vars(sought) | {"stream": args.stream}
     for each_ in found:
         proposed = _proposed(args, each_, edits, lookup, draft)
         told.add(each_.quarantine.stream.name, proposed)

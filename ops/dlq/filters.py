@@ -47,6 +47,13 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """Return a number of 1 or more, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return int(text)
+
+
 def place(text: str) -> Place:
     """Return topic, partition and offset of a record, for argparse."""
     topic, *numbers = text.rsplit("/", 2)
@@ -124,7 +131,7 @@ class Filters:
 
     def __bool__(self) -> bool:
         """Tell whether anything is asked for, beside the stream."""
-        return any(each not in (None, False) for each in vars(self).values())
+        return any(each is not None and each is not False for each in vars(self).values())
 
     def condition(self, quarantine: Quarantine) -> str:
         """Return what must hold of the rows of a quarantine, as SQL; "true" if all are meant."""

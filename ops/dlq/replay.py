@@ -96,7 +96,8 @@ def plan(
             known.append(rows.select(pl.col(name).cast(kind) for name, kind in kinds.items()))
             judged.append(judge(rows))
     found = pl.concat(judged).join(pl.concat(known), on=PLACE, how="left")
-    found = found.sort(PLACE).with_columns(
+    found = found.sort(PLACE)
+    found = found.with_columns(
         outcome=_outcome(
             stream,
             Replays(root).claimed(),

@@ -15,7 +15,7 @@ from flows.kafka_settings import kafka_settings
 from flows.streams.settings import Duration
 from operators.avro import Lookup
 from ops.dlq.canary import FINE, NOWHERE, awaited
-from ops.dlq.filters import Filters, opened, root_of
+from ops.dlq.filters import Filters, opened, positive, root_of
 from ops.dlq.quarantine import Quarantine, open_quarantines
 from ops.dlq.records import Sought, count, name_of
 from ops.dlq.replay import MOST_ATTEMPTS, Plan, begin, finish, plan, sent_as
@@ -33,25 +33,19 @@ DESCRIPTION = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what replay has beside filters."""
     parser.add_argument("--send", action="store_true", help="do it; without, this is a dry run")
-    parser.add_argument("--canary", type=_positive, metavar="N", help="send N of each "
+    parser.add_argument("--canary", type=positive, metavar="N", help="send N of each "
                         "stream first, and the others once silver has these")  # fmt: skip
     parser.add_argument("--wait", type=_duration, default="5m", metavar="TIME",
                         help="how long for the canary (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--attempts", type=_positive, default=MOST_ATTEMPTS, metavar="N",
+    parser.add_argument("--attempts", type=positive, default=MOST_ATTEMPTS, metavar="N",
                         help="leave out what was tried N times (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--limit", type=_positive, metavar="N", help="send N at the most")
+    parser.add_argument("--limit", type=positive, metavar="N", help="send N at the most")
     parser.add_argument("--rate", type=_rate, metavar="R/s", help="records a second")
     parser.add_argument("--why", metavar="TEXT", help="the reason, for ops/audit")
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return int(text)
-
-
 def _rate(text: str) -> int:
-    return _positive(text.removesuffix("/s"))
+    return positive(text.removesuffix("/s"))
 
 
 def _duration(text: str) -> timedelta:

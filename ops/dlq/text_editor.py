@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import settings as settings_
-from ops.dlq.changes import ChangeError
+from ops.dlq.quarantine import QuarantineError
 
 
 class Draft:
@@ -19,7 +19,7 @@ class Draft:
         self.path: Path | None = None
 
     def edited(self, record: Any) -> Any:
-        """Return a record as its reader leaves it; raises ChangeError for what is no JSON."""
+        """Return a record as its reader leaves it; raises QuarantineError if that is no JSON."""
         command = os.environ.get("VISUAL") or os.environ.get("EDITOR")
         if not command:
             settings_.refuse("EDITOR is not set: set it, or give --patch or --as", 2)
@@ -32,13 +32,17 @@ class Draft:
         try:
             status = subprocess.run([*shlex.split(command), name], check=False).returncode
         except (OSError, ValueError) as error:
-            raise ChangeError(f"the editor {command!r} does not start: {error}") from error
+            self.remove()
+            raise QuarantineError(f"the editor {command!r} does not start: {error}") from error
         if status:
-            raise ChangeError(f"the editor ended with status {status}")
+            self.remove()
+            raise QuarantineError(f"the editor ended with status {status}: nothing is changed")
         try:
             return json.loads(self.path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise ChangeError(f"what was written is no JSON: {error}") from error
+            raise QuarantineError(
+                f"what was written is no JSON ({error}); mend it in {name} and give that with --as"
+            ) from error
 
     def remove(self) -> None:
         """Remove the file, if there is one."""

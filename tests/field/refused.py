@@ -1,9 +1,15 @@
-"""Records that a flow refuses, and what it makes of them."""
+"""Records that a flow refuses, what it makes of them, and the tool that looks into them."""
 
+import json
+import shlex
+from typing import Any
+
+import pytest
 from confluent_kafka import Producer
 
 from operators.connectors.kafka.client import headers_of, read_to_end
 from operators.records.quarantine import ATTEMPTS_HEADER
+from ops import cli
 from tests.field.topic import Field, payment
 
 
@@ -36,3 +42,21 @@ def send_again(field: Field, value: bytes | None) -> None:
     odd = ("\x1b[31m[red]", b"\xff\x1b")
     producer.produce(field.topic, value, b"k\x1b", headers=[*letter.headers(), odd])
     assert producer.flush(30) == 0
+
+
+def said(capsys: pytest.CaptureFixture[str], command: str, status: int = 0) -> str:
+    """Return what ``millstream dlq`` prints."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["dlq", *shlex.split(command)])
+    captured = capsys.readouterr()
+    assert ended.value.code == status, captured
+    return captured.out + captured.err
+
+
+def told(capsys: pytest.CaptureFixture[str], command: str, status: int = 0) -> Any:
+    """Return what ``millstream dlq`` prints as JSON."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["dlq", *shlex.split(command), "--json"])
+    captured = capsys.readouterr()
+    assert ended.value.code == status, captured
+    return json.loads(captured.out)

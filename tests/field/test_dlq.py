@@ -1,9 +1,9 @@
 """The quarantine as ``millstream dlq`` tells it, of records that a flow has refused."""
 
 import json
-import shlex
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import schemas
 from flows.settings import PREFIX
 from operators.connectors.kafka.client import headers_of, read_to_end
 from operators.records.quarantine import ATTEMPTS_HEADER
-from ops import cli
 from ops.dlq import cli as dlq_cli
 from ops.local import Stack
+from tests.field import refused as refused_
 from tests.field.refused import refused, run, send_again
 from tests.field.test_rule_statuses import state
 from tests.field.topic import Field, payment
@@ -53,27 +53,13 @@ def told(field: Field, monkeypatch: pytest.MonkeyPatch, capsys) -> Told:
     """Give what runs a command and returns its JSON."""
     monkeypatch.setenv(f"{PREFIX}DELTA_ROOT", field.settings[f"{PREFIX}DELTA_ROOT"])
 
-    def tell(command: str, status: int = 0) -> Any:
-        with pytest.raises(SystemExit) as ended:
-            cli.main(["dlq", *shlex.split(command), "--json"])
-        assert ended.value.code == status
-        return json.loads(capsys.readouterr().out)
-
-    return tell
+    return partial(refused_.told, capsys)
 
 
 @pytest.fixture
 def printed(told: Told, capsys) -> Callable[..., str]:
     """Give what runs a command and returns what it prints."""
-
-    def show(command: str, status: int = 0) -> str:
-        with pytest.raises(SystemExit) as ended:
-            cli.main(["dlq", *shlex.split(command)])
-        assert ended.value.code == status
-        captured = capsys.readouterr()
-        return captured.out + captured.err
-
-    return show
+    return partial(refused_.said, capsys)
 
 
 def test_each_kind_is_a_line_also_across_a_release_that_knew_no_fingerprint(

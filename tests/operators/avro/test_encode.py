@@ -65,7 +65,11 @@ def test_whatever_is_put_in_a_field_is_written_and_told_as_it_is_or_refused(name
     try:
         body = of_payment(**{name: value})
     except NotOfSchemaError as error:
-        assert str(error).startswith(f"{name}: must be ")
+        why = str(error)
+    else:
+        why = ""
+    if why:
+        assert why.startswith(f"{name}: must be ")
         return
     again = told(v0(body))[name]
     if name == "event_time":
@@ -117,9 +121,9 @@ def test_nested_fields_are_named_and_a_missing_one_has_its_default():
         with pytest.raises(NotOfSchemaError) as error:
             encode(record | change, NESTED)
         assert str(error.value).startswith(why)
-    with pytest.raises(NotOfSchemaError, match="^id: is missing"):
+    with pytest.raises(NotOfSchemaError, match=r"^id: is missing"):
         encode({}, NESTED)
-    with pytest.raises(NotOfSchemaError, match="^the record: must be an object"):
+    with pytest.raises(NotOfSchemaError, match=r"^the record: must be an object"):
         encode([], NESTED)
     without = {n: v for n, v in told(v0(written(example()))).items() if n != "device_id"}
     assert told(v0(encode(without, LATEST)))["device_id"] is None

@@ -1,0 +1,245 @@
+"""What people did with rejects, as tables and as columns of the quarantine."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import schemas
+from flows.streams import PAYMENTS
+from operators.avro.framing import ID_HEADER
+from operators.records.tables import STAMPS
+from ops.dlq import acts
+from ops.dlq.discards import mark
+from ops.dlq.edits import Edits, edited, unapproved
+from ops.dlq.filters import Filters
+from ops.dlq.groups import groups
+from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError, open_quarantines
+from ops.dlq.records import Sought, newest
+from ops.dlq.replay import _records
+from ops.dlq.replays import Replays
+from ops.dlq.tables import AUDIT, REPLAYS
+
+COUNT = 6
+CODES = ("malformed", "rule_failed:a", "rule_failed:b")
+KINDS = PAYMENTS.quarantine.schema
+
+
+def no_lookup(_: Any) -> Any:
+    raise AssertionError("nothing is decoded here")
+
+
+def made(folder: Path) -> str:
+    """Make a quarantine: a malformed record at each offset, and a rule's two at 0."""
+    rows = [
+        {
+            "source_topic": "payments", "source_partition": 0, "source_offset": offset,
+            "stage": "decode" if code == "malformed" else "rule", "code": code, "message": code,
+            "fingerprint": f"1:{CODES.index(code):016}", "attempts": 1, "value": b"%d" % offset,
+            "headers": [{"key": ID_HEADER, "value": b"x"}, {"key": "own", "value": b"1"}],
+        }
+        for offset in range(COUNT)
+        for code in (CODES if offset == 0 else CODES[:1])
+    ]  # fmt: skip
+    frame = pl.DataFrame(rows, schema=KINDS).with_columns(
+        pl.lit("1").alias("flow_version"),
+        pl.lit(0).cast(STAMPS["written_at"]).alias("written_at"),
+    )
+    write_deltalake(str(folder / "quarantine" / "payments"), frame)
+    return str(folder)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    """Give a folder with a quarantine."""
+    return made(tmp_path)
+
+
+def opened(root: str) -> Quarantine:
+    (found,) = open_quarantines(root, None)
+    return found
+
+
+def rows(root: str, *offsets: int) -> pl.DataFrame:
+    sql = "SELECT * FROM rows WHERE stage <> 'rule' AND state <> '' ORDER BY source_offset"
+    found = opened(root).query(sql)
+    return found.filter(pl.col("source_offset").is_in(list(offsets)))
+
+
+def save(root: str, value: bytes | None, *offsets: int) -> str:
+    chosen = rows(root, *offsets).select(*PLACE, "fingerprint", original="value").with_columns(
+        pl.lit(value, pl.Binary).alias("value"), pl.lit("[]").alias("changes")
+    )  # fmt: skip
+    return Edits(root).save("payments", chosen, "patch", {}, "because")
+
+
+def put(root: str, sql: str, *, discarded: bool = True) -> int:
+    filters = Filters(where=sql, discarded=not discarded)
+    _, count = mark(root, [opened(root)], filters, {}, "x", Sought(), no_lookup,
+                    discarded=discarded)  # fmt: skip
+    return count
+
+
+def claim(root: str, *offsets: int) -> str:
+    chosen = edited(rows(root, *offsets), Edits(root).of("payments"))
+    return Replays(root).claim("payments", chosen, {("payments", 0): 7}, {}, None)
+
+
+OFFSETS = st.sets(st.integers(0, COUNT - 1), min_size=1)
+ACTS_DONE = st.lists(
+    st.tuples(st.sampled_from(["edit", "undo", "discard", "restore", "claim"]), OFFSETS),
+    max_size=5,
+)
+
+
+@settings(max_examples=12)
+@given(ACTS_DONE)
+def test_the_state_of_each_reject_is_what_was_done_with_it_last(
+    tmp_path_factory: pytest.TempPathFactory, done: list[tuple[str, set[int]]]
+) -> None:
+    root_ = made(tmp_path_factory.mktemp("acts"))
+    edits: set[int] = set()
+    discards: set[int] = set()
+    claims: set[int] = set()
+    for act, offsets in done:
+        if act == "edit":
+            save(root_, b"new", *offsets)
+            edits |= offsets
+        elif act == "undo":
+            save(root_, None, *offsets)
+            edits -= offsets
+        elif act == "claim":
+            if offsets - claims:
+                claim(root_, *offsets - claims)
+            claims |= offsets
+        else:
+            listed = ", ".join(map(str, offsets))
+            sql = f"source_offset IN ({listed}) AND stage <> 'rule'"
+            put(root_, sql, discarded=act == "discard")
+            mine = offsets - claims
+            discards = discards | mine if act == "discard" else discards - mine
+    wanted = {
+        offset: "discarded" if offset in discards else "replayed" if offset in claims
+        else "edited" if offset in edits else "open"
+        for offset in range(COUNT)
+    }  # fmt: skip
+    quarantine = opened(root_)
+    found = quarantine.query("SELECT source_offset, state, stage FROM rows")
+    states = dict(
+        found.filter(pl.col("stage") != "rule").select("source_offset", "state").rows()
+    )
+    assert states == wanted
+    assert set(found.filter(stage="rule")["state"]) == {"open"}
+    listed_ = newest([quarantine], Filters(discarded=None), 99, Sought(), lambda: no_lookup)
+    pairs = listed_.filter(pl.col("stage") != "rule").select("source_offset", "state").rows()
+    assert dict(pairs) == wanted
+    (line,) = (
+        each
+        for each in groups([quarantine], Filters(discarded=None))
+        if each["code"] == "malformed"
+    )
+    counts = {name: list(wanted.values()).count(name) for name in ("edited", "discarded")}
+    assert {name: line[name] for name in counts} == counts
+    assert line["open"] == sum(state in ("open", "edited") for state in wanted.values())
+
+
+def test_the_newest_edit_of_a_record_counts_and_a_claim_keeps_the_one_that_it_had(
+    root: str,
+) -> None:
+    first = save(root, b"one", 1, 2)
+    second = save(root, b"two", 2)
+    edits = Edits(root)
+    found = {row["source_offset"]: row for row in edits.of("payments").to_dicts()}
+    assert {n: (row["edit"], row["value"]) for n, row in found.items()} == {
+        1: (first, b"one"), 2: (second, b"two")
+    }  # fmt: skip
+    assert found[2]["original"] == b"2"
+    claim(root, 1, 2, 3)
+    save(root, None, 1, 2)
+    assert edits.of("payments").height == 0
+    mine = Replays(root).claimed().sort("source_offset")
+    assert mine["edit"].to_list() == [first, second, None]
+    sent = pl.concat(_records(opened(root), mine, edits.all()))
+    assert sent.select("source_offset", "value", "edit").rows() == [
+        (1, b"one", first), (2, b"two", second), (3, b"3", None)
+    ]  # fmt: skip
+    names = [[each["key"] for each in headers] for headers in sent["headers"].to_list()]
+    assert names == [["own"], ["own"], [ID_HEADER, "own"]]
+
+
+def test_an_edit_waits_for_another_user_where_the_contract_says_so(
+    root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edits = Edits(root)
+    monkeypatch.setenv("LOGNAME", "eva")
+    text = f"approval: true\n{schemas.contract('payment')}"
+    monkeypatch.setattr(schemas, "contract", lambda _: text)
+    edit = save(root, b"one", 1)
+    found = edited(rows(root, 1, 2), edits.of("payments"))
+    assert unapproved("payment", edits, found).to_list() == [True, False]
+    with pytest.raises(QuarantineError, match=f"edit {edit} is yours: another user"):
+        edits.approve(edit, None)
+    monkeypatch.setenv("LOGNAME", "ben")
+    edits.approve(edit, "seen")
+    assert unapproved("payment", edits, found).to_list() == [False, False]
+    save(root, b"two", 1)
+    newer = edited(rows(root, 1), edits.of("payments"))
+    assert unapproved("payment", edits, newer).to_list() == [True]
+    monkeypatch.setattr(schemas, "contract", lambda _: "checks: []")
+    assert not unapproved("payment", edits, newer).any()
+
+
+def test_of_two_that_edit_at_once_one_does(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    note = acts.Acts.note
+    at = iter([True, False])
+
+    def meanwhile(self: acts.Acts, *told: Any, **of: Any) -> None:
+        if next(at):
+            save(root, b"other", 1)
+        note(self, *told, **of)
+
+    monkeypatch.setattr(acts.Acts, "note", meanwhile)
+    with pytest.raises(QuarantineError, match="another edit began at the same time: run it"):
+        save(root, b"mine", 1)
+    assert Edits(root).of("payments")["value"].to_list() == [b"other"]
+
+
+def test_a_rules_rejects_are_discarded_one_by_one_and_told_in_the_audit(root: str) -> None:
+    assert put(root, f"code = '{CODES[1]}'") == 1
+    quarantine = opened(root)
+    assert {line["code"] for line in groups([quarantine], Filters())} == {CODES[0], CODES[2]}
+    assert {line["code"] for line in groups([quarantine], Filters(discarded=True))} == {
+        CODES[1]
+    }
+    assert put(root, "true", discarded=False) == 1
+    assert put(root, "true", discarded=False) == 0
+    rows_ = pl.read_delta(DeltaTable(f"{root}/{AUDIT.name}")).sort("at")
+    assert rows_.select("action", "records", "why").rows() == [
+        ("discard", 1, "x"), ("restore", 1, "x")
+    ]  # fmt: skip
+
+
+def test_tables_of_a_release_before_have_what_they_lack_added(root: str) -> None:
+    for table in (REPLAYS, AUDIT):
+        new = {"edit", "discard"}
+        kept = {name: kind for name, kind in table.columns.items() if name not in new}
+        old = replace(table, columns=kept)
+        write_deltalake(f"{root}/{table.name}", pl.DataFrame(schema=old.schema))
+    assert rows(root, 1)["replay"].to_list() == [None]
+    claim(root, 1)
+    assert rows(root, 1)["state"].to_list() == ["replayed"]
+    put(root, "source_offset = 2")
+    assert opened(root).query("SELECT state FROM rows WHERE source_offset = 2")[
+        "state"
+    ].to_list() == ["discarded"]
+
+
+def test_a_partition_alone_is_a_filter() -> None:
+    assert Filters(partition=0)
+    assert not Filters()
+    assert not Filters(discarded=None)
