@@ -1,15 +1,17 @@
 """Streams: what the records of a topic are and what is made of them, as one declaration."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 import schemas
 from flows.streams.columns import record_columns
+from flows.streams.labelling import labels_of_events
 from flows.streams.settings import StreamSettings
 from flows.streams.upkeep import Upkeep
 from operators.columns.frames import stacked
@@ -26,7 +28,7 @@ from operators.features import (
 from operators.records.quarantine import QUARANTINE_COLUMNS
 from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
-from operators.rules.cases import Fixture
+from operators.rules.cases import Fixture, Known
 from operators.rules.rule import alert_columns
 from operators.steps.dedup import duplicate_columns
 from operators.steps.windows import MISSED
@@ -261,19 +263,26 @@ class Stream:
             for each in schemas.latest(self.record)["fields"]
             if "default" not in each and each["name"] not in (self.id, "event_time")
         }
-        return Fixture(
-            self.record, self.id, self.key, known | dict(self.example), self._features
-        )
+        example, labelled = known | dict(self.example), self.labelled is not None
+        return Fixture(self.record, self.id, self.key, example, self._features, labelled)
 
-    def _features(self) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    def _features(self, known: Sequence[Known]) -> Callable[[pl.DataFrame], pl.DataFrame]:
         if not self.features:
             return lambda frame: frame.with_columns(watermark=pl.lit(None, TIME))
         if not self.features.questions:
             return self.features.make(30_000_000).advance
         whole = WholeFeatures(self.features, 30_000_000, 1, self.columns)
-        return lambda frame: stacked(
-            made for _, made in [*whole.advance(0, frame), *whole.end()]
-        )
+
+        def add(frame: pl.DataFrame) -> pl.DataFrame:
+            if known and self.labelled is not None:
+                verdicts = [each.verdict for each in known]
+                since = np.array([each.since for each in known])
+                some = frame[[each.offset for each in known]]
+                rows = labels_of_events(self.labelled, some, since, verdicts, "case")
+                whole.add_labels(0, 1, rows)
+            return stacked(made for _, made in [*whole.advance(0, frame), *whole.end()])
+
+        return add
 
 
 def _example(name: str, avro: Any) -> Any:
