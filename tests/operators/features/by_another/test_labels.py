@@ -17,11 +17,12 @@ from operators.features.by_another import (
     Answer,
     Assembly,
     KeyGroup,
+    LabelJudge,
     LabelRows,
     Requests,
     label_log,
 )
-from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Batch, Progress
+from operators.records.batches import END_OF_INPUT, Batch, Progress
 from operators.records.tables import COORDINATES, TIME
 from operators.state.event_time_buffer import HASH, PARTITION
 from tests.operators.durable import Durable, End
@@ -183,7 +184,9 @@ class Flow:
         self.held = [Assembly(questions, self.columns) for _ in streams]
         self.wires: dict[Any, deque[Any]] = defaultdict(deque)
         self.out: list[pl.DataFrame] = []
-        self.floors: list[tuple[int, int, int]] = []
+        self.table: list[pl.DataFrame] = []
+        self.judge = LabelJudge(lambda offsets: {})
+        self.heard: list[Progress] = []
         self.begin()
 
     def begin(self) -> None:
@@ -198,15 +201,30 @@ class Flow:
         bound = self.bounds[topic]
         mark = END_OF_INPUT if end else max(times, default=-(2**62) + bound) - bound
         offset = 2 * (at + frame.height) - 1
-        # Labels are idle where they are read to their end, whether or not any has come.
-        idle = idle and (topic == "l" or not frame.height)
-        progress = Progress(topic, number, self.counts[topic], offset, mark, idle=idle)
+        progress = Progress(
+            topic, number, self.counts[topic], offset, mark,
+            idle=idle and not frame.height and topic == "t",
+            # Labels are read to their end, or nobody knows.
+            caught_up=idle,
+        )  # fmt: skip
         batch = Batch(progress, frame)
         if topic == "t":
             self.held[number].add(batch)
-            made = dict(enumerate(self.requests.make(batch)))
+            self.heard.append(progress)
+            self.route(batch, dict(enumerate(self.requests.make(batch))))
         else:
-            made = self.rows.make(batch)
+            self.known([batch])
+
+    def known(self, labels) -> None:
+        """Let labels be judged, and events' progress be heard of."""
+        heard, self.heard = self.heard, []
+        for batch in self.judge.advance(heard, labels):
+            self.route(batch, self.rows.make(batch))
+            if batch.frame.height:
+                self.table.append(batch.frame)
+
+    def route(self, batch, made) -> None:
+        progress = batch.progress
         for group in range(GROUPS):
             mine = {
                 question: rows.filter(
@@ -214,7 +232,7 @@ class Flow:
                 )
                 for question, rows in made.items()
             }
-            self.wires[topic, number, group].append((progress, mine))
+            self.wires[progress.topic, progress.partition, group].append((progress, mine))
 
     def arrive(self, groups) -> None:
         for group in groups:
@@ -242,15 +260,13 @@ class Flow:
             self.out += [each.frame for each in held.release() if isinstance(each, Batch)]
 
     def end_epoch(self, how) -> None:
+        self.known([])
         self.arrive(range(GROUPS))
         for group in self.groups:
             group.end(how)
-        # All key groups have come to the same, and so will the table of labels.
-        floors = {tuple(sorted(g.state.labels.floors.items())) for g in self.groups}
-        assert len(floors) == 1
-        for number, floor in floors.pop():
-            self.floors.append((number, self.at["l", number], floor))
+        judged = pickle.loads(pickle.dumps(self.judge.freeze()))
         if how.resume:
+            self.judge = LabelJudge(lambda offsets: {}, judged)
             dumped = [pickle.loads(pickle.dumps(each.dump())) for each in self.held]
             self.held = [
                 Assembly.load(self.features.questions, self.columns, each) for each in dumped
@@ -273,19 +289,14 @@ class Flow:
         made = pl.concat([pl.DataFrame(schema=self.columns), *self.out])
         return made.sort(*COORDINATES)
 
-    def known(self) -> list[pl.DataFrame]:
+    def labels(self) -> list[pl.DataFrame]:
         """Return the labels as a table has them: with what each was judged by."""
-        found = []
-        for number in range(self.counts["l"]):
-            frame = self.frames["l", number]
-            woken: list[int | None] = [None] * frame.height
-            for partition, at, floor in self.floors:
-                if partition == number and floor != NO_WATERMARK:
-                    for row in range(at, frame.height):
-                        woken[row] = max(floor, woken[row] or floor)
-            marks = pl.Series("woken_at", woken, pl.Int64()).cast(TIME)
-            found.append(frame.with_columns(marks))
-        return found
+        empty = self.frames["l", 0].clear().with_columns(pl.lit(None, TIME).alias("woken_at"))
+        rows = pl.concat([empty, *self.table]).sort(*COORDINATES)
+        return [
+            rows.filter(pl.col("source_partition") == number)
+            for number in range(self.counts["l"])
+        ]
 
 
 def judged(number, rows):
@@ -357,7 +368,7 @@ def test_each_event_is_told_what_was_known_by_then(stated, streams, known, steps
     made = flow.run(steps, ends)
     assert made.height == sum(map(len, streams))
     assert made.schema == flow.columns
-    tables = flow.known()
+    tables = flow.labels()
     every = [row for table in tables for row in table.to_dicts()]
     rows = made.to_dicts()
     for feature in stated:
