@@ -1,6 +1,6 @@
 """Streams: what the records of a topic are and what is made of them, as one declaration."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,9 +10,9 @@ import polars as pl
 
 import schemas
 from flows.streams.columns import record_columns
+from flows.streams.fixtures import fixture_of
 from flows.streams.settings import StreamSettings
 from flows.streams.upkeep import Upkeep
-from operators.columns.frames import stacked
 from operators.contracts import REPAIRS, load_contract
 from operators.features import (
     WOKEN,
@@ -21,13 +21,12 @@ from operators.features import (
     Features,
     Former,
     Source,
-    WholeFeatures,
     load_features,
 )
 from operators.records.quarantine import QUARANTINE_COLUMNS
 from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
-from operators.rules.cases import Fixture, example_of
+from operators.rules.cases import Fixture
 from operators.rules.lists import LISTED
 from operators.rules.rule import alert_columns
 from operators.steps.dedup import duplicate_columns
@@ -278,17 +277,4 @@ class Stream:
     @property
     def fixture(self) -> Fixture:
         """What the cases of the rules are played with."""
-        schema = schemas.latest(self.record)
-        example = example_of(schema, {self.id, "event_time"}) | dict(self.example)
-        more = self._features, self.repairs, bool(self.judged)
-        return Fixture(self.record, self.id, self.key, example, *more)
-
-    def _features(self) -> Callable[[pl.DataFrame], pl.DataFrame]:
-        if not self.features:
-            return lambda frame: frame.with_columns(watermark=pl.lit(None, TIME))
-        if not self.features.questions:
-            return self.features.make(30_000_000).advance
-        whole = WholeFeatures(self.features, 30_000_000, 1, self.columns)
-        return lambda frame: stacked(
-            made for _, made in [*whole.advance(0, frame), *whole.end()]
-        )
+        return fixture_of(self)

@@ -226,15 +226,10 @@ class FlowWatermark:
         """The partitions' newest progress."""
         return self._seen.values()
 
-    def freeze(self, beside: int | None = None) -> dict[str, Any]:
-        """Lift the idle partitions' floors and return the state; call at snapshots only.
-
-        They are those of the others; or, for a topic beside another, that one's watermark in µs.
-        """
+    def freeze(self) -> dict[str, Any]:
+        """Lift the idle partitions' floors and return the state; call at snapshots only."""
         awake = [self._of(p) for p in self._seen.values() if not p.idle]
-        if beside is not None:
-            awake = [beside]
-        elif self._flushed and not awake:
+        if self._flushed and not awake:
             # None is left to wait for.
             awake = [max(map(self._of, self._seen.values()), default=NO_WATERMARK)]
         if awake and self._complete:

@@ -1,7 +1,7 @@
 """Cases: a rule's examples, run as the flow would run the events they describe."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -18,23 +18,36 @@ from operators.rules.rules import RuleError, RuleSet
 START: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
 """When the first event of a case takes place."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """That the event at an offset is known to be something, from a time on in µs."""
+
+    offset: int
+    since: int
+    verdict: str
+
 
 @dataclass(frozen=True)
 class Fixture:
     """What the events of cases are, and what a flow would know of them.
 
     `example` is what an event is like where a case does not say; other fields have their schema's
-    default; the columns `unknown` are null. `features` adds to events in order what the flow adds.
-    Where there are `lists` an event may say what it is `listed` on, as silver does.
+    default; the columns `unknown` are null. `features` adds to events in order what the flow adds,
+    given what is known of them from labels, if they are `labelled`. Where there are `lists` an
+    event may say what it is `listed` on, as silver does.
     """
 
     record: str
     id_column: str
     key_column: str
     example: Mapping[str, Any]
-    features: Callable[[], Callable[[pl.DataFrame], pl.DataFrame]]
+    features: Callable[[Sequence[Known]], Callable[[pl.DataFrame], pl.DataFrame]]
     unknown: Mapping[str, pl.DataType] = field(default_factory=dict)
     lists: bool = False
+    labelled: bool = False
 
 
 def example_of(schema: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
@@ -54,6 +67,9 @@ def _value(name: str, avro: Any) -> Any:
         kind, 0
     )
 
+
+_VERDICTS: Final = {"fraud_after": "FRAUD", "genuine_after": "GENUINE"}
+"""The fields of a case's event that say how long after it became known what it is."""
 
 _AFTER: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
 
@@ -81,7 +97,8 @@ def events(fixture: Fixture, case: Case) -> pl.DataFrame:
         fields[LISTED] = {"default": ""}
     rows = []
     for offset, given in enumerate(case.events):
-        stated = {k: v for k, v in given.items() if k != "after"}
+        beside = {"after", *(_VERDICTS if fixture.labelled else ())}
+        stated = {k: v for k, v in given.items() if k not in beside}
         unknown = sorted(stated.keys() - fields.keys() | stated.keys() & {"event_time"})
         if unknown:
             raise ValueError(
@@ -103,13 +120,26 @@ def events(fixture: Fixture, case: Case) -> pl.DataFrame:
         raise ValueError(str(error).splitlines()[0]) from error
 
 
+def _known(case: Case) -> list[Known]:
+    return [
+        Known(offset, time // timedelta(microseconds=1), verdict)
+        for offset, given in enumerate(case.events)
+        for name, verdict in _VERDICTS.items()
+        if name in given
+        for time in [
+            START - _EPOCH + _after(str(given.get("after", "0s"))) + _after(str(given[name]))
+        ]
+    ]
+
+
 def run_case(fixture: Fixture, rule: Rule, case: Case) -> list[int]:
     """Return which of the case's events, counted from 1, raise an alert.
 
     Raises RuleError for a rule that cannot be used, that fails on one of the events, or that says
     of an event alone other than of the same event among others.
     """
-    frame = fixture.features()(events(fixture, case))
+    frame = events(fixture, case)
+    frame = fixture.features(_known(case) if fixture.labelled else [])(frame)
     rules = RuleSet([rule], frame.schema, fixture.id_column, fixture.key_column)
     together = rules.evaluate(frame)
     for failure in together.failures:

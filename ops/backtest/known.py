@@ -1,20 +1,17 @@
 """Known: labels as the events that features from labels are made of."""
 
-from typing import Final
-
 import numpy as np
 import polars as pl
 from deltalake import DeltaTable
 
 from flows.streams import Stream
+from flows.streams.labelling import columns_of
+from flows.streams.labelling import labels_of_events as rows_of_labels
 from operators.columns.times import in_micros
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
-from operators.records.tables import COORDINATES, TIME
+from operators.records.tables import COORDINATES
 from ops.backtest.labels import DAY, DELAY, Labels
-
-_OF_EVENT: Final = {"paid_at": "event_time"}
-"""What a label calls what its event has by another name."""
 
 
 def known_late(
@@ -32,36 +29,9 @@ def known_late(
     fraud, day, there = labels.look_up(ids, times // DAY)
     stated = day != times // DAY + DELAY
     since = np.where(stated, (day + 1) * DAY, times + DELAY * DAY)
-    verdict = np.where(fraud, "FRAUD", "GENUINE")
-    columns = {
-        name: events[_OF_EVENT.get(name, name)]
-        for name in labelled.fields
-        if _OF_EVENT.get(name, name) in events.columns
-    }
-    columns |= {
-        labelled.id: ids,
-        labelled.key: ids,
-        "event_time": pl.Series(since).cast(TIME),
-        "verdict": pl.Series(verdict),
-        "source": pl.Series(["history"]).new_from_index(0, events.height),
-    }
-    rows = pl.DataFrame(
-        {
-            name: columns.get(name, pl.Series([None], dtype=dtype).new_from_index(0, len(ids)))
-            for name, dtype in labelled.fields.items()
-        }
-    )
-    rows = rows.filter(pl.Series(there)).sort("event_time", maintain_order=True)
-    return [
-        rows.select(
-            pl.lit(labelled.name).alias("source_topic"),
-            pl.lit(0, pl.Int32()).alias("source_partition"),
-            pl.int_range(pl.len(), dtype=pl.Int64()).alias("source_offset"),
-            pl.lit(None, TIME).alias("kafka_timestamp"),
-            *labelled.fields,
-            pl.lit(None, TIME).alias("watermark"),
-        )
-    ]
+    verdict = np.where(fraud[there], "FRAUD", "GENUINE")
+    some = events.filter(pl.Series(there))
+    return [rows_of_labels(labelled, some, since[there], verdict.tolist(), "history")]
 
 
 def known_of_silver(root: str, stream: Stream, labels: Labels | None) -> list[pl.DataFrame]:
@@ -77,7 +47,6 @@ def known_of_silver(root: str, stream: Stream, labels: Labels | None) -> list[pl
         return rows.partition_by("source_topic", "source_partition")
     if labelled is None or labels is None:
         return []
-    names = {"event_time", *(_OF_EVENT.get(name, name) for name in labelled.fields), stream.id}
-    columns = {name: dtype for name, dtype in stream.fields.items() if name in names}
+    columns = {name: stream.fields[name] for name in columns_of(labelled, [*stream.fields])}
     table = DeltaTable(table_uri(root, stream.silver.name))
     return known_late(stream, read(table, columns), labels)

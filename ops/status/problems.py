@@ -90,7 +90,8 @@ def _of_flow(seen: Seen, status: FlowStatus, now: datetime) -> Iterator[Problem]
     for topic, partition in seen.scraped.paused if seen.scraped else ():
         yield Problem(
             f"{topic}/{partition} is paused, but for a few records now and then: most are refused",
-            "see why with millstream dlq summary, and mend the schema, the contract or the producer",
+            "see why with millstream dlq summary, and mend the schema, the contract or the "
+            "producer",
         )
     letters = status.letters
     if letters is not None and letters.last_hour > MANY_REJECTS * letters.records:

@@ -40,9 +40,9 @@ class KeyGroup(Composite):
     the events and their marks. With all partitions idle the flow's watermark goes on to the
     largest of theirs, as nothing is to be waited for.
 
-    Labels have a topic beside, whose partitions' watermarks are waited for as well: one that is
-    idle stands at the events' as of the last snapshot. A label counts from its time on, or from
-    its `mark` if that is later: what was answered by then stays as it was.
+    Labels have a topic beside, whose partitions' watermarks are waited for as well. A label counts
+    from its time on, or from its `mark` if that is later: what was answered by then stays as it
+    was. See `LabelJudge`.
     """
 
     VERSION: ClassVar[int] = 1
@@ -136,8 +136,7 @@ class KeyGroup(Composite):
 
     def _take_labels(self, number: int, rows: pl.DataFrame) -> None:
         """Let labels count from their times on, or from their marks."""
-        assert self.labels is not None  # noqa: S101 # where questions are from labels
-        since = np.maximum(rows[EVENT].to_numpy(), _marks(rows, self.labels))
+        since = np.maximum(rows[EVENT].to_numpy(), rows[MARK].to_numpy())
         lanes = [lane.name for lane in self._questions[number].lanes]
         self._logs[number].add(
             rows[HASH].to_numpy(),
@@ -159,7 +158,7 @@ class KeyGroup(Composite):
 
     def _take(self, number: int, rows: pl.DataFrame) -> pl.DataFrame:
         """Count events in their panes; return what is asked for them."""
-        marks = _marks(rows, self.flow)
+        marks = self._marks(rows)
         keys, times = rows[HASH].to_numpy(), rows[EVENT].to_numpy()
         for kept, panes in self._panes[number].items():
             starts = times // kept.pane * kept.pane
@@ -182,6 +181,17 @@ class KeyGroup(Composite):
         asked = rows[list(ASKED)].with_columns(pl.Series(MARK, marks))
         asks = rows[ASKS]
         return asked if asks.all() else filtered(asked, asks)
+
+    def _marks(self, rows: pl.DataFrame) -> Int64s:
+        """Return by which watermark each event is judged, in µs."""
+        marks: Int64s = rows[MARK].to_numpy()
+        if not self.flow.floors:
+            return marks
+        floors = np.full(rows.height, NO_WATERMARK)
+        partitions = rows[PARTITION].to_numpy()
+        for partition, floor in self.flow.floors.items():
+            floors[partitions == partition] = floor
+        return np.where(rows[FRESH].to_numpy(), np.maximum(marks, floors), marks)
 
     def _answer(self, number: int, asked: pl.DataFrame) -> pl.DataFrame:
         question = self._questions[number]
@@ -210,7 +220,7 @@ class KeyGroup(Composite):
         """Return what is no row, for recovery; freezes the flow's watermark."""
         own = {"passed": self._passed, "features": self._stated, "flow": self.flow.freeze()}
         if self.labels is not None:
-            own["labels"] = self.labels.freeze(self.flow.current)
+            own["labels"] = self.labels.freeze()
         return super().head() | own
 
     @property
@@ -235,18 +245,6 @@ class KeyGroup(Composite):
         # What was answered may be in an old entry. Nothing else is as early: see `advance`.
         for waiting in self._waiting:
             waiting.take(self._passed + 1)
-
-
-def _marks(rows: pl.DataFrame, flow: FlowWatermark) -> Int64s:
-    """Return by which watermark each event is judged, in µs."""
-    marks: Int64s = rows[MARK].to_numpy()
-    if not flow.floors:
-        return marks
-    floors = np.full(rows.height, NO_WATERMARK)
-    partitions = rows[PARTITION].to_numpy()
-    for partition, floor in flow.floors.items():
-        floors[partitions == partition] = floor
-    return np.where(rows[FRESH].to_numpy(), np.maximum(marks, floors), marks)
 
 
 def _folds(kept: Kept, parts: Mapping[str, Any]) -> dict[str, np.ufunc]:

@@ -10,7 +10,7 @@ from operators.columns.arrays import Int64s
 from operators.columns.frames import filtered
 from operators.columns.hashing import hash_columns, hash_strings
 from operators.columns.times import in_micros
-from operators.features.by_another.requests import EVENT, FRESH, MARK, WOKEN
+from operators.features.by_another.requests import EVENT, MARK, WOKEN
 from operators.features.by_another.spec import Question
 from operators.features.lanes import Conditions
 from operators.records.batches import Batch
@@ -41,22 +41,20 @@ class LabelRows:
     def make(self, batch: Batch) -> dict[int, pl.DataFrame]:
         """Return rows by question, a row for each label that has its key.
 
-        Labels need `watermark`; those that have WOKEN too are judged by it as they were before.
+        Labels need `watermark`, and WOKEN where they were judged; see `LabelJudge`.
         """
         frame = batch.frame
         if frame.height == 0:
             return {}
         times = in_micros(frame["event_time"])
         marks = in_micros(frame["watermark"])
-        fresh = WOKEN not in frame.columns
-        if not fresh:
+        if WOKEN in frame.columns:
             marks = np.maximum(marks, in_micros(frame[WOKEN]))
         common = [
             pl.Series(PARTITION, frame["source_partition"], pl.Int32()),
             pl.Series(OFFSET, frame["source_offset"], pl.Int64()),
             pl.Series(EVENT, times),
             pl.Series(MARK, marks),
-            pl.Series(FRESH, np.full(frame.height, fresh)),
             pl.Series(LABELLED, hash_strings(frame[self._id])),
         ]
         masks = self._conditions.masks(frame)

@@ -171,4 +171,4 @@ def questions(features: Sequence[Feature], source: Source) -> tuple[Question, ..
 
 def ask_labels(part: Part) -> Ask:
     """Return what a log of labels is asked for a part."""
-    return Ask(0, part.fold, part.lane.name)
+    return Ask(0, "sum" if part.fold == "count" else part.fold, part.lane.name)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
@@ -104,3 +106,30 @@ def test_a_feature_knows_no_column_but_those_of_its_events(tmp_path):
     (tmp_path / "few.yaml").write_text(GOOD)
     with pytest.raises(FeatureError, match="the events have no card"):
         load_features(tmp_path, Source({}, frozenset(), "card"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (("10m", "401d"), "horizon: labels count within a horizon, of 400 days at the most"),
+        (("horizon: 10m\n", ""), "horizon: labels count within a horizon"),
+        (("count", "distinct\nof: shop"), "aggregate: from labels there is no distinct"),
+        (("count", "count\ninclusive: true"), "inclusive: is of the present event"),
+        (("by: shop", "by: tip"), "by: labels have no tip as events have"),
+        (("count", "share"), "share is of those for which `where` is true, which is missing"),
+        (("count", "count\nwhere: tip > 1"), "where: "),
+        (("count", "sum\nof: tip"), "of: the events have no tip"),
+    ],
+)
+def test_from_labels_there_is_what_is_known_of_both(tmp_path, changed, told):
+    columns = {name: COLUMNS[name] for name in ("event_time", "shop")}
+    labelled = replace(SOURCE, labels=Source(columns, frozenset({"shop"}), "event"))
+    text = GOOD.replace("by: card", "from: labels\nby: shop")
+    (tmp_path / "few.yaml").write_text(text)
+    (few,) = load_features(tmp_path, labelled)
+    assert Features(labelled, (few,)).definitions["few"].startswith("1: count() from labels by")
+    with pytest.raises(FeatureError, match="from: there are no labels of these events"):
+        load_features(tmp_path, SOURCE)
+    (tmp_path / "few.yaml").write_text(text.replace(*changed))
+    with pytest.raises(FeatureError, match=told):
+        load_features(tmp_path, labelled)

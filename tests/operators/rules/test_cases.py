@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from flows.streams import PAYMENTS
+from flows.streams import CLICKS, PAYMENTS
 from operators.rules.cases import events, failing, run_case
 from operators.rules.rule import Case
 from operators.rules.rules import RuleError
@@ -84,3 +84,28 @@ def test_cases_that_do_not_hold_are_listed():
     assert problems[1].startswith("rule r, typo: payment 1: amonut")
     assert problems[2].startswith("rule u: unable to find column")
     assert len(problems) == 3
+
+
+def test_a_case_tells_when_payments_became_known_to_be_what_they_are(tmp_path):
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "frauds.yaml").write_text(
+        "name: frauds\nversion: 1\ndescription: Frauds.\nfrom: labels\nby: terminal_id\n"
+        "horizon: 30d\naggregate: count\nwhere: verdict = 'FRAUD'\n"
+    )
+    stream = PAYMENTS.with_rules(tmp_path)
+    found = case(
+        {"fraud_after": "2d"},
+        {"after": "1d"},
+        {"after": "3d", "card_id": "card-2"},
+        {
+            "after": "3d",
+            "terminal_id": "terminal-2",
+            "fraud_after": "1h",
+            "genuine_after": "7d",
+        },
+        {"after": "4d", "terminal_id": "terminal-2"},
+        {"after": "11d", "terminal_id": "terminal-2"},
+    )
+    assert run_case(stream.fixture, rule(when="frauds = 1"), found) == [3, 5]
+    with pytest.raises(ValueError, match="fraud_after: no field"):
+        events(CLICKS.fixture, case({"fraud_after": "2d"}))
