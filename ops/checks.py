@@ -10,7 +10,7 @@ from polars.exceptions import PolarsError
 
 from flows.control import not_listed
 from flows.streams import Stream
-from operators.features import Feature, Source, read_feature
+from operators.features import Feature, Features, read_features
 from operators.rules.cases import failing_case
 from operators.rules.rule import Rule
 from operators.rules.rules import RuleError, RuleSet, read_rule
@@ -50,20 +50,20 @@ class _File:
 
 
 def check_features(
-    folder: Path, source: Source, taken: Collection[str]
+    folder: Path, beside: Features, taken: Collection[str]
 ) -> tuple[tuple[Feature, ...], list[Problem]]:
     """Return the features of a folder that are right, and what is wrong with the others.
 
-    `taken` are columns that there are already.
+    Those `beside` are there already; `taken` are columns that there are already.
     """
-    right, problems = [], []
-    for path in sorted(folder.glob("*.yaml")):
-        file = _File(path)
-        problems += file.problems
-        if file.problems:
-            continue
-        feature, wrong = read_feature(file.stated, path.stem, source, taken)
-        problems += [file.at(place, text) for place, text in wrong]
+    files = {path.stem: _File(path) for path in sorted(folder.glob("*.yaml"))}
+    problems = [each for file in files.values() for each in file.problems]
+    stated = [(stem, file.stated) for stem, file in files.items() if not file.problems]
+    right = []
+    for (stem, _), (feature, wrong) in zip(
+        stated, read_features(stated, beside, taken), strict=True
+    ):
+        problems += [files[stem].at(place, text) for place, text in wrong]
         if feature is not None and not wrong:
             right.append(feature)
     return tuple(right), problems

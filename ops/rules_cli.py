@@ -9,7 +9,7 @@ from typing import Any
 
 from flows import settings as settings_
 from flows.streams import STREAMS, Stream
-from operators.features import FeatureError
+from operators.features import FeatureError, Features
 from operators.rules.rule import Rule
 from operators.rules.status import said
 from ops.backtest import cli as backtest_cli
@@ -101,11 +101,12 @@ def _with_features(stream: Stream, folder: Path) -> tuple[Stream, list[Problem]]
     """Return the stream with those features of a rules' folder that are right, and the others."""
     features = folder / "features"
     if stream.owns(folder):
-        stated, problems = check_features(features, stream.source, stream.taken)
+        code = Features(stream.source, (), stream.coded)
+        stated, problems = check_features(features, code, stream.taken)
         return replace(stream, stated=stated), problems
     try:
         taken = {*stream.taken, *stream.features.columns}
-        added, problems = check_features(features, stream.source, taken)
+        added, problems = check_features(features, stream.features, taken)
     except FeatureError as error:
         settings_.refuse(error, 2)
     return replace(stream, added=added), problems

@@ -111,7 +111,8 @@ class Stream:
         if folder is None or self.owns(folder):
             return self
         taken = {*self.taken, *self.features.columns}
-        return replace(self, added=load_features(folder / "features", self.source, taken))
+        added = load_features(folder / "features", self.source, taken, self.features)
+        return replace(self, added=added)
 
     @property
     def taken(self) -> set[str]:
@@ -144,7 +145,8 @@ class Stream:
         stated = self.stated
         if stated is None:
             folder = self.rules and self.rules / "features"
-            stated = load_features(folder, self.source, self.taken) if folder else ()
+            code = Features(self.source, (), self.coded)
+            stated = load_features(folder, self.source, self.taken, code) if folder else ()
         return Features(self.source, stated, self.coded, self.added, self.former)
 
     @cached_property

@@ -3,7 +3,7 @@
 from operators.features.by_another import WOKEN
 from operators.features.declared import Features
 from operators.features.feature import Feature, Source
-from operators.features.files import FeatureError, load_features, read_feature
+from operators.features.files import FeatureError, load_features, read_features
 from operators.features.keeps import Former, StateLacksFeaturesError
 from operators.features.partition import Coded, Found, PartitionFeatures
 from operators.features.past import Past
@@ -23,5 +23,5 @@ __all__ = [
     "StateLacksFeaturesError",
     "WholeFeatures",
     "load_features",
-    "read_feature",
+    "read_features",
 ]

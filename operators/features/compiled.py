@@ -41,10 +41,17 @@ class Compiled:
     feature: Feature
     dtype: pl.DataType
     parts: tuple[Part, ...]
+    level: int = 0
 
     @classmethod
-    def of(cls, feature: Feature, source: Source) -> "Compiled":
-        """Compile a feature that has no problems."""
+    def of(
+        cls, feature: Feature, source: Source, level: int = 0, given: str = ""
+    ) -> "Compiled":
+        """Compile a feature that has no problems.
+
+        `source` has the features that it may read, `given` says what those are that it does; they
+        are of a lower `level`.
+        """
         labels = feature.of_labels is not None
         if labels:
             assert source.labels is not None  # noqa: S101 # else it would have a problem
@@ -58,34 +65,40 @@ class Compiled:
         # Without a condition and nulls all events count: how many there are is known anyway.
         each = not where and of not in source.nullable
         number = (
-            Part("count", _EACH, span) if each else Part("sum", Lane("count", of, where), span)
+            Part("count", _EACH, span)
+            if each
+            else Part("sum", Lane("count", of, where, given), span)
         )
-        value = Lane("values", of, where)
+        value = Lane("values", of, where, given)
         # Of labels those times are asked for at which there is one.
-        time = Lane("count", "", where) if labels else Lane("values", TIMES.of, where)
+        time = (
+            Lane("count", "", where, given)
+            if labels
+            else Lane("values", TIMES.of, where, given)
+        )
         parts: tuple[Part, ...]
         match aggregate:
             case "count":
                 parts = (number,)
             case "sum":
-                parts = (Part("sum", Lane("sum", of, where), span),)
+                parts = (Part("sum", Lane("sum", of, where, given), span),)
             case "mean":
-                parts = (Part("sum", Lane("sum", of, where), span), number)
+                parts = (Part("sum", Lane("sum", of, where, given), span), number)
             case "share":
                 # Of how many there are all count.
                 every = Lane("count", "", "")
                 all_ = Part("sum", every, span) if labels else Part("count", every, span)
-                parts = (Part("sum", Lane("count", "", where), span), all_)
+                parts = (Part("sum", Lane("count", "", where, given), span), all_)
             case "min" | "max":
                 parts = (Part(aggregate, value, span),)
             case "distinct":
                 inclusive = feature.includes_itself
-                parts = (Part("distinct", Lane("hash", of, where), span, inclusive),)
+                parts = (Part("distinct", Lane("hash", of, where, given), span, inclusive),)
             case "first_time" | "seconds_since_first":
                 parts = (Part("min", time, span),)
             case "last_time" | "seconds_since":
                 parts = (Part("max", time, span),)
-        return cls(feature, feature.result(source.columns), parts)
+        return cls(feature, feature.result(source.columns), parts, level)
 
     def finish(
         self, found: Mapping[Part, Int64s], own: Mapping[Lane, Int64s], times: Int64s
@@ -123,22 +136,23 @@ class Compiled:
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts of all features of one `by`, as history and totals are asked for them."""
+    """The parts of all features of one `by` and level, as history and totals are asked for them."""
 
     by: tuple[str, ...]
     within: tuple[Part, ...]
     before: tuple[Part, ...]
+    level: int = 0
 
     @classmethod
-    def of(cls, by: tuple[str, ...], features: Sequence[Compiled]) -> "Layout":
+    def of(cls, by: tuple[str, ...], features: Sequence[Compiled], level: int = 0) -> "Layout":
         """Return the parts of those of the features that are by these columns, each once."""
-        parts = dict.fromkeys(
-            p for each in features if each.feature.by == by for p in each.parts
-        )
+        mine = [each for each in features if (each.feature.by, each.level) == (by, level)]
+        parts = dict.fromkeys(p for each in mine for p in each.parts)
         return cls(
             by,
             tuple(part for part in parts if part.horizon),
             tuple(part for part in parts if not part.horizon),
+            level,
         )
 
     @property

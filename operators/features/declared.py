@@ -1,6 +1,6 @@
 """The features of a stream, stated and coded, as one declaration."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, get_args
@@ -12,6 +12,7 @@ from operators.features.by_another import WOKEN, Question, as_stated, questions
 from operators.features.compiled import Compiled, Layout
 from operators.features.feature import Aggregate, Feature, Source
 from operators.features.keeps import Former, Keeps, history_of, totals_of
+from operators.features.levels import Levels, in_levels, is_own
 from operators.features.partition import Coded, PartitionFeatures
 from operators.records.tables import TIME
 
@@ -32,9 +33,13 @@ def in_order(features: tuple[Feature, ...]) -> list[Feature]:
     )
 
 
-def _result(feature: Feature, source: Source) -> pl.DataType:
-    of = source.labels if feature.of_labels and source.labels else source
-    return feature.result(of.columns)
+def coded_columns(coded: Sequence[Coded]) -> dict[str, tuple[pl.DataType, str]]:
+    """Return the columns of code, each with its type and what it is, in words."""
+    return {
+        name: (dtype, f"({each.name} {each.version})")
+        for each in coded
+        for name, dtype in each.columns.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,21 @@ class Features:
     @property
     def by_another(self) -> list[Feature]:
         """Those that are by another key than the topic's, or from labels."""
-        return [each for each in self.all_stated if not self._is_own(each)]
-
-    def _is_own(self, feature: Feature) -> bool:
-        return feature.by[0] == self.source.key and feature.of_labels is None
+        return [each for each in self.all_stated if not is_own(each, self.source)]
 
     @property
     def _own(self) -> list[Feature]:
-        return [each for each in self.all_stated if self._is_own(each)]
+        return [each for each in self.all_stated if is_own(each, self.source)]
+
+    @cached_property
+    def levels(self) -> Levels:
+        """In which order those by the topic's own key are worked out."""
+        return in_levels(self.all_stated, self.source, coded_columns(self.coded))
+
+    @cached_property
+    def _all(self) -> Source:
+        """What those may read that are worked out last."""
+        return self.source.having(self.levels.columns)
 
     @property
     def of_partitions(self) -> bool:
@@ -80,7 +92,7 @@ class Features:
     @cached_property
     def questions(self) -> tuple[Question, ...]:
         """What those by another key ask of its key groups."""
-        return questions(self.by_another, self.source)
+        return questions(self.by_another, self._all, self.levels.given_for)
 
     @property
     def labels(self) -> Source | None:
@@ -95,28 +107,42 @@ class Features:
 
     @cached_property
     def _compiled(self) -> list[Compiled]:
-        return [Compiled.of(each, self.source) for each in self._own]
+        levels = self.levels
+        return [
+            Compiled.of(each, self._all, levels.of[each.name], levels.given_for(each))
+            for each in self._own
+        ]
 
     @cached_property
     def _layouts(self) -> list[Layout]:
-        by = dict.fromkeys(each.by for each in self._own)
-        # Code is of the stream's key.
-        first = [(self.source.key,)] if self.coded else []
-        return [Layout.of(each, self._compiled) for each in dict.fromkeys([*first, *by])]
+        places = {(each.level, each.feature.by): None for each in self._compiled}
+        # Code is of the stream's key, and reads no feature.
+        first = [(0, (self.source.key,))] if self.coded else []
+        order = dict.fromkeys([*first, *sorted(places, key=lambda place: place[0])])
+        return [Layout.of(by, self._compiled, level) for level, by in order]
 
     @cached_property
     def columns(self) -> dict[str, pl.DataType]:
         """The columns, in the order of the table."""
-        stated = {each.name: _result(each, self.source) for each in in_order(self.stated)}
-        added = {each.name: _result(each, self.source) for each in in_order(self.added)}
+        stated = {each.name: self._result(each) for each in in_order(self.stated)}
+        added = {each.name: self._result(each) for each in in_order(self.added)}
         coded = {n: dtype for each in self.coded for n, dtype in each.columns.items()}
         return stated | coded | added
 
+    def _result(self, feature: Feature) -> pl.DataType:
+        labels = self.source.labels if feature.of_labels else None
+        return feature.result((labels or self._all).columns)
+
     @cached_property
     def definitions(self) -> dict[str, str]:
-        """What each is, by name: a changed one has another text."""
-        stated = {each.name: f"{each.version}: {each.definition}" for each in self._own}
-        stated |= {each.name: f"{each.version}: {as_stated(each)}" for each in self.by_another}
+        """What each is, by name: one that has changed, or reads one that has, has another text."""
+        own = {each.name: each.definition for each in self._own}
+        found = own | {each.name: as_stated(each) for each in self.by_another}
+        stated = {}
+        for each in self.all_stated:
+            given = self.levels.given_for(each)
+            text = f"{found[each.name]} given {given}" if given else found[each.name]
+            stated[each.name] = f"{each.version}: {text}"
         return stated | {each.name: f"{each.version}: code" for each in self.coded}
 
     @cached_property
@@ -124,7 +150,8 @@ class Features:
         """What a state of them says of itself, and what it must hold."""
         needs: dict[str, Mapping[str, int]] = {}
         for each in self._compiled:
-            events, totals = history_of(each.feature.by), totals_of(each.feature.by)
+            by, level = each.feature.by, each.level
+            events, totals = history_of(by, level), totals_of(by, level)
             mine = needs[each.feature.name] = {}
             for part in each.parts:
                 if part.horizon is None:

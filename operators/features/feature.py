@@ -49,6 +49,11 @@ class Source:
     key: str
     labels: "Source | None" = None
 
+    def having(self, more: Mapping[str, pl.DataType]) -> "Source":
+        """Return it with further columns, which may be null."""
+        columns = {**self.columns, **more}
+        return Source(columns, self.nullable | more.keys(), self.key, self.labels)
+
 
 PANES: Final = tuple(
     size * 1_000_000 for size in (1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 21_600, 86_400)
@@ -77,6 +82,8 @@ class Feature(BaseModel):
 
     `inclusive` tells whether the present event is one of them. Unless stated it is within a
     horizon and else not, and never for the times.
+
+    `where` and `of` may be of other features too, as each event has them: see `levels`.
 
     Where `by` begins with another column, the events of all partitions count, as of the event's
     time less a `lag`: see `by_another`. So do labels, where it is `from` these: each from when it
@@ -188,10 +195,21 @@ class Feature(BaseModel):
             return columns[str(self.of)]
         return pl.Int64()
 
-    def problems(self, source: Source) -> list[tuple[str, str]]:
-        """Return what is wrong with it for a stream's events: the field and the reason."""
+    @property
+    def reads(self) -> set[str]:
+        """The columns that say which events count, and what for."""
+        names = {self.of} if self.of else set()
+        return names | set(one_row(self.where).meta.root_names() if self.where else ())
+
+    def problems(
+        self, source: Source, others: Mapping[str, pl.DataType] | None = None
+    ) -> list[tuple[str, str]]:
+        """Return what is wrong with it for a stream's events: the field and the reason.
+
+        `others` are the features that it may read.
+        """
         found: list[tuple[str, str]] = []
-        of = source
+        of = source.having(others or {})
         if self.of_labels:
             if source.labels is None:
                 return [("from", "there are no labels of these events")]

@@ -23,14 +23,18 @@ class StateLacksFeaturesError(KnownError):
         self.features = tuple(features)
 
 
-def history_of(by: Sequence[str]) -> str:
-    """Return the name of what is kept of the events of keys."""
-    return f"events by {', '.join(by)}"
+def history_of(by: Sequence[str], level: int = 0) -> str:
+    """Return the name of what is kept of the events of keys for the features of a level."""
+    return f"events by {', '.join(by)}{_at(level)}"
 
 
-def totals_of(by: Sequence[str]) -> str:
-    """Return the name of what is kept of keys."""
-    return f"totals by {', '.join(by)}"
+def totals_of(by: Sequence[str], level: int = 0) -> str:
+    """Return the name of what is kept of keys for the features of a level."""
+    return f"totals by {', '.join(by)}{_at(level)}"
+
+
+def _at(level: int) -> str:
+    return f" at level {level}" if level else ""
 
 
 @dataclass(frozen=True)

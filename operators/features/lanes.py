@@ -27,12 +27,14 @@ class Lane:
 
     Of a "count" it is 1 where the event counts, of a "sum" the value, each else 0; of "values"
     a number in the order of the values, of a "hash" one that differs where they do, each else
-    NONE. An event counts where its `of` is not null and `where` is true.
+    NONE. An event counts where its `of` is not null and `where` is true. `given` says what the
+    features are that these read.
     """
 
     kind: Literal["count", "sum", "values", "hash"]
     of: str
     where: str
+    given: str = ""
 
     @property
     def name(self) -> str:
@@ -40,7 +42,8 @@ class Lane:
         if self == TIMES:
             return TIME
         text = f"{self.kind} of {self.of}" if self.of else self.kind
-        return f"{text} where {self.where}" if self.where else text
+        text = f"{text} where {self.where}" if self.where else text
+        return f"{text} given {self.given}" if self.given else text
 
     def numbers(self, frame: pl.DataFrame, times: Int64s, masks: Mapping[str, Bools]) -> Int64s:
         """Return it for each event, shape (n,); `masks` are where each `where` is true."""

@@ -58,11 +58,10 @@ class _Group:
             self.totals = Totals(kept_of_keys(layout, coded))
 
     def advance(
-        self, frame: pl.DataFrame, times: Int64s, marks: Int64s, mark: PartitionWatermark,
-        masks: Mapping[str, Bools],
+        self, frame: pl.DataFrame, rows: Sorted, times: Int64s, marks: Int64s,
+        mark: PartitionWatermark, masks: Mapping[str, Bools],
     ) -> tuple[dict[Part, Int64s], dict[Lane, Int64s], dict[str, Found]]:  # fmt: skip
         """Return parts, lanes, and columns of code, in the order of the rows."""
-        rows = Sorted.by(hash_columns(frame, self.layout.by))
         order = rows.order
         own = {lane: lane.numbers(frame, times, masks) for lane in self._lanes}
         lanes = {lane: values[order] for lane, values in own.items()}
@@ -126,19 +125,23 @@ class PartitionFeatures(Composite):
         """`out_of_orderness` is the watermark's bound in µs; code is by the first layout."""
         self.watermark = PartitionWatermark(out_of_orderness)
         self._features, self._coded, self._keeps = features, coded, keeps
-        self._conditions = Conditions(
-            sorted({each.feature.where.strip() for each in features if each.feature.where})
-        )
-        self._groups = {
-            layout.by: _Group(layout, coded if at == 0 else ())
-            for at, layout in enumerate(layouts)
-        }
+        self._levels: dict[int, list[_Group]] = {}
+        for at, layout in enumerate(layouts):
+            group = _Group(layout, coded if at == 0 else ())
+            self._levels.setdefault(layout.level, []).append(group)
+        self._groups = [each for level in self._levels.values() for each in level]
+        wheres: dict[int, set[str]] = {level: set() for level in self._levels}
+        for each in features:
+            if each.feature.where:
+                wheres[each.level].add(each.feature.where.strip())
+        self._conditions = {n: Conditions(sorted(texts)) for n, texts in wheres.items()}
         self._members: dict[str, Sharded] = {}
-        for by, group in self._groups.items():
+        for group in self._groups:
+            by, level = group.layout.by, group.layout.level
             if group.history is not None:
-                self._members[history_of(by)] = group.history
+                self._members[history_of(by, level)] = group.history
             if group.totals is not None:
-                self._members[totals_of(by)] = group.totals
+                self._members[totals_of(by, level)] = group.totals
 
     @property
     def rows(self) -> int:
@@ -146,7 +149,7 @@ class PartitionFeatures(Composite):
         return sum(
             (0 if group.totals is None else group.totals.size)
             + (0 if group.history is None else len(group.history))
-            for group in self._groups.values()
+            for group in self._groups
         )
 
     @property
@@ -181,15 +184,24 @@ class PartitionFeatures(Composite):
         else:
             watermarks = in_micros(past)
             self.watermark.retrace(times, watermarks, frame)
-        masks = self._conditions.masks(frame)
         made: dict[str, pl.Series] = {}
-        for by, group in self._groups.items():
-            found, own, coded = group.advance(frame, times, watermarks, self.watermark, masks)
-            for each in self._features:
-                if each.feature.by == by:
-                    made[each.feature.name] = each.finish(found, own, times)
-            for name, (values, unknown) in coded.items():
-                made[name] = nullable(name, values, unknown)
+        rows: dict[tuple[str, ...], Sorted] = {}
+        for level, groups in self._levels.items():
+            # What reads features finds those of the levels before it.
+            seen = frame.hstack(list(made.values())) if level else frame
+            masks = self._conditions[level].masks(seen)
+            for group in groups:
+                by = group.layout.by
+                if by not in rows:
+                    rows[by] = Sorted.by(hash_columns(frame, by))
+                found, own, coded = group.advance(
+                    seen, rows[by], times, watermarks, self.watermark, masks
+                )
+                for each in self._features:
+                    if (each.feature.by, each.level) == (by, level):
+                        made[each.feature.name] = each.finish(found, own, times)
+                for name, (values, unknown) in coded.items():
+                    made[name] = nullable(name, values, unknown)
         mark = nullable("watermark", watermarks, watermarks == NO_WATERMARK).cast(TIME)
         names = [each.feature.name for each in self._features]
         names += [name for code in self._coded for name in code.columns]

@@ -1,6 +1,6 @@
 """What features by another key than the topic's ask, and of which panes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -157,13 +157,16 @@ def ask(part: Part) -> Ask:
     return Ask(0, "distinct" if part.fold == "distinct" else "sum", column(part))
 
 
-def questions(features: Sequence[Feature], source: Source) -> tuple[Question, ...]:
+def questions(
+    features: Sequence[Feature], source: Source, given: Callable[[Feature], str] = lambda _: ""
+) -> tuple[Question, ...]:
     """Return what features by other keys ask, a question for each of these keys.
 
-    Those by a key from labels are another one.
+    Those by a key from labels are another one. `given` says what those are that a feature reads.
     """
     compiled = [
-        Compiled.of(each.model_copy(update={"inclusive": False}), source) for each in features
+        Compiled.of(each.model_copy(update={"inclusive": False}), source, given=given(each))
+        for each in features
     ]
     by = dict.fromkeys((each.by, each.of_labels is not None) for each in features)
     return tuple(Question.of(each, compiled, of_labels=labels) for each, labels in by)
