@@ -58,7 +58,7 @@ class Pausing:
     def _pause(self, rule: Rule, why: str) -> None:
         paused = rule.model_copy(update={"status": "paused"})
         who = f"millstream, process {told().process}"
-        metrics.PAUSED.labels(rule.id).inc()
+        metrics.RULES_PAUSED.labels(rule.id).inc()
         LOG.error("rule %s is paused, as its alerts are %s", rule.id, why)
         record = written("rule", rule.id, paused, who, f"left its bounds: {why}")
         timeout = self._settings.start_timeout.total_seconds()

@@ -47,7 +47,7 @@ CHANGES: Final = Counter(
     "which is after events that they are for had been judged.",
     ["topic", "outcome"],
 )
-PAUSED: Final = Counter(
+RULES_PAUSED: Final = Counter(
     "millstream_rules_paused",
     "Times that a rule has left its bounds and paused itself.",
     ["rule"],
@@ -90,7 +90,7 @@ OFFSET_LAG: Final = Gauge(
     "number until the end is known.",
     ["topic", "partition"],
 )
-PAUSED: Final = Gauge(
+PARTITION_PAUSED: Final = Gauge(
     "millstream_paused",
     "1 for a partition that is not read as most of it is refused, but for a few records.",
     ["topic", "partition"],
@@ -152,7 +152,7 @@ class PartitionRead:
         self._bytes = BYTES.labels(topic, partition)
         self._next = NEXT_OFFSET.labels(topic, partition)
         self._lag = offset_lag(topic, partition)
-        PAUSED.labels(topic, partition)
+        PARTITION_PAUSED.labels(topic, partition)
 
     def took(self, values: Sequence[bytes | None]) -> None:
         """Count records, by their values."""

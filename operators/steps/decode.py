@@ -98,7 +98,7 @@ def _observe(breaker: Breaker, raws: list[RawBatch], rejects: list[pl.DataFrame]
         topic, partition = raw.progress.topic, raw.progress.partition
         for line in breaker.observe(topic, partition, len(raw), refused.pop(partition, 0)):
             _LOG.warning("%s", line)
-            metrics.PAUSED.labels(topic, partition).set(breaker.paused(partition))
+            metrics.PARTITION_PAUSED.labels(topic, partition).set(breaker.paused(partition))
 
 
 @operator
