@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "verify": ("ops.verify.cli", "prove that the tables are exact"),
     "status": ("ops.status.cli", "how far each flow is, and what is open"),
     "doctor": ("ops.doctor.cli", "try all that a flow needs, and say what to mend"),
+    "capacity": ("ops.capacity", "what a load needs, by figures that were measured"),
     "query": ("ops.query", "run SQL on the tables"),
     "streams": ("ops.streams_cli", "list the streams that are declared"),
     "rules": ("ops.rules_cli", "check rules, run them on history, change them"),

@@ -134,6 +134,14 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     assert (tmp_path / "backtest.html").read_text().count("<svg ") == 3
 
 
+def test_what_a_load_needs_is_what_the_command_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (command,), (shown,) = blocks("docs/capacity.md", "sh"), blocks("docs/capacity.md", "text")
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(command.split()[1:])
+    said = capsys.readouterr().out.splitlines()
+    assert [line.rstrip() for line in said] == shown.splitlines()
+
+
 def test_every_table_is_told_of() -> None:
     for table in all_tables():
         assert f"`{table.name}`" in PAGES["docs/streams.md"]
@@ -230,6 +238,8 @@ TRIED = {
     "MILLSTREAM_STOP_AT_END": "test_the_commands_by_hand_run_as_they_stand",
     "export MILLSTREAM": "test_the_commands_by_hand_run_as_they_stand",
     ".venv/bin/millstream tables": "test_the_commands_by_hand_run_as_they_stand",
+    ".venv/bin/millstream capacity": "test_what_a_load_needs_is_what_the_command_says",
+    "  0.26  cores": "test_what_a_load_needs_is_what_the_command_says",
     "mkdir candidates": "test_the_commands_by_hand_run_as_they_stand",
     "…\njudged": "test_the_commands_by_hand_run_as_they_stand",
     "id: velocity": "test_the_rule_that_it_shows_is_one_of_payments",
