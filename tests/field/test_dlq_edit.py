@@ -258,8 +258,11 @@ def test_what_is_discarded_is_left_out_until_it_is_restored(
     assert told("discard --stage rule --stream payments --why known")["rejects"] == 1
     assert told("list --stage rule") == []
     assert told("restore --stage rule --where true --why x")["rejects"] == 1
+    assert told("discard --id payment-1 --why late")["rejects"] == 1
+    assert told("restore --id payment-2 --why x")["rejects"] == 0
+    assert told("restore --contains PAYMENT-1 --why x")["rejects"] == 1
     rows = field.table("ops/audit").filter(action="discard").select("records", "why", "who")
-    assert sorted(rows.rows()) == [(1, "known", acts.who()), (1, "noise", acts.who())]
+    assert sorted(rows.rows()) == [(1, why, acts.who()) for why in ("known", "late", "noise")]
 
 
 def test_roles_are_what_the_environment_grants(
