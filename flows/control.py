@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from flows.pausing import Pausing
 from flows.reporting import say
-from flows.settings import Settings
+from flows.settings import Settings, prefix_of
 from flows.streams import Stream
 from flows.told import told
-from operators.connectors.delta.control_history import ControlHistory
+from operators.connectors.delta.control_history import CONTROL, ControlHistory
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import control_topic, topic_ids
-from operators.connectors.kafka.control_reader import ControlReader, record_of
+from operators.connectors.kafka.control_reader import ControlError, ControlReader, record_of
 from operators.control.book import Book
 from operators.control.records import ControlRecord, Unfit
 from operators.control.state import State
@@ -36,7 +36,10 @@ def follow(
     be used or read.
     """
     topic = settings.of(stream).control_topic
-    if topic is None or rules is None:
+    if rules is None:
+        return None
+    if topic is None:
+        _refuse_to_forget(settings, stream)
         return None
     timeout = settings.start_timeout.total_seconds()
     identity = control_topic.ensure(settings.kafka, topic, timeout)
@@ -58,6 +61,16 @@ def follow(
     if first:
         _report(topic, reader.state, rules.rules)
     return Controlled(reader, made)
+
+
+def _refuse_to_forget(settings: Settings, stream: Stream) -> None:
+    """Refuse to go on without a topic whose changes the tables have."""
+    if ControlHistory(settings.delta_root, stream.name, "").records():
+        variable = f"{prefix_of(stream)}CONTROL_TOPIC"
+        raise ControlError(
+            f"{variable} is not set, but rules or lists of {stream.name} have been changed by "
+            f"such a topic ({CONTROL.name} has how): set it again"
+        )
 
 
 def _report(topic: str, state: State, rules: Iterable[Rule]) -> None:

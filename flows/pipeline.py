@@ -36,6 +36,9 @@ from operators.steps.rules import detect
 from operators.steps.watermarks import watermarks
 from operators.steps.windows import window
 
+ALL_RULES: Final = "*"
+"""What stands for all rules where a rule's id may."""
+
 _EPOCH: Final = date(1970, 1, 1)
 
 
@@ -139,7 +142,10 @@ def _behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.
     if not (since and alerts.height):
         return alerts
     places = alerts.select("rule_id", "source_partition").iter_rows()
-    last = np.array([since.get(rule, {}).get(partition, -1) for rule, partition in places])
+    every = since.get(ALL_RULES, {})
+    last = np.array(
+        [max(since.get(rule, {}).get(p, -1), every.get(p, -1)) for rule, p in places]
+    )
     new = alerts["source_offset"].to_numpy() > last
     return alerts if new.all() else filtered(alerts, pl.Series(new))
 

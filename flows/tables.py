@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
-from flows.pipeline import micros
+from flows.pipeline import ALL_RULES, micros
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.connectors.delta.definitions import History, Told
@@ -35,6 +35,10 @@ def rule(name: str) -> str:
 def status(name: str) -> str:
     """Return what a rule's status is called: its `standing`, told where it is not just live."""
     return f"status {name}"
+
+
+CONTROL: Final = "control"
+"""What it is called that a control topic is followed."""
 
 
 def own_column(name: str) -> str:
@@ -69,6 +73,8 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
         stream.silver.name: silver,
         stream.alerts.name: _of_rules(rules.rules if rules else (), features),
     }
+    if stream.controlled:
+        definitions[stream.alerts.name][CONTROL] = "followed"
     fixed = {stream.late.name: late}
     for name, windows in stream.windows.items():
         fixed[stream.window_table(name).name] = late | of_windows(windows)
@@ -126,7 +132,7 @@ def _before(found: list[Told], topic: str) -> Iterable[tuple[int, dict[int, int]
 def rules_since(told: History | None, topic: str) -> dict[str, dict[int, int]]:
     """Return, by rule and partition, up to which offsets a rule as it was has spoken, inclusive.
 
-    As it was is also with another status.
+    As it was is also with another status. `ALL_RULES` stands for all, as no topic changed them.
     """
     found: dict[str, dict[int, int]] = {}
     for name, entries in (told or {}).items():
@@ -134,4 +140,6 @@ def rules_since(told: History | None, topic: str) -> dict[str, dict[int, int]]:
             last = found.setdefault(name.partition(" ")[2], {})
             for partition, offset in entries[-1].written_of(topic).items():
                 last[partition] = max(offset, last.get(partition, -1))
+    if (followed := (told or {}).get(CONTROL)) and followed[-1].written:
+        found[ALL_RULES] = followed[-1].written_of(topic)
     return found

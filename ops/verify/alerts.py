@@ -23,7 +23,6 @@ def check_alerts(
     rules: Rules,
     compared: Compared,
     were: Statuses,
-    changed: Changed | None,
     silver: pl.DataFrame,
     alerts: pl.DataFrame,
     rejects: pl.DataFrame,
@@ -31,15 +30,13 @@ def check_alerts(
     """Compare the alerts and the rejects of rules with what silver's rows make them.
 
     Those of rules as they were before, which `compared` leaves out, are counted; `were` knows the
-    statuses that rules have had, and `changed` which a control topic has changed.
+    statuses that rules have had.
     """
     comparable: Callable[[pl.DataFrame], pl.DataFrame] = compared.of
     as_told: Callable[[pl.DataFrame], pl.DataFrame] = were.of
-    if changed is not None:
-        comparable, as_told = (
-            changed.but_of_changed(comparable),
-            changed.but_of_changed(as_told),
-        )
+    if isinstance(rules, Changed):
+        comparable = rules.but_of_changed(comparable, silver)
+        as_told = rules.but_of_changed(as_told, silver)
     repeated = alerts.group_by("alert_id").len("times").filter(pl.col("times") > 1)
     verdict = rules.evaluate(silver)
     failed = rejects.filter(pl.col("stage") == "rule").select(

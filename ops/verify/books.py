@@ -235,17 +235,14 @@ class _Books:
         )
         silver = self._tables.read(stream.silver.name, stream.columns)
         compared = since_rules(history(handle) or {}, stream, self._own, rules)
-        common = compared, self._statuses()
+        common = compared, self._statuses(), silver, alerts, rejects
         state = self._state
         if state is None:
-            return check_alerts(stream, rules, *common, None, silver, alerts, rejects)
-        book = control.book_of(stream, rules, state)
-        changed = Changed(state, silver)
-        found = check_alerts(stream, book, *common, changed, silver, alerts, rejects)
-        if stream.judged:
-            told = history(self._tables.handle(stream.silver.name)) or {}
-            found.append(check_listed(stream, state, told, self._own.topic, silver))
-        return found
+            return check_alerts(stream, rules, *common)
+        changed = Changed(stream, rules, state, history(handle) or {}, self._own.topic)
+        told = history(self._tables.handle(stream.silver.name)) or {}
+        listed = check_listed(stream, state, told, self._own.topic, silver)
+        return [*check_alerts(stream, changed, *common), *([listed] if stream.judged else [])]
 
     @cached_property
     def _state(self) -> State | None:

@@ -1,17 +1,19 @@
 """What a control topic has changed: lists that values were on, and rules by their times."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import polars as pl
 
+from flows import control
 from flows.streams import Stream
-from flows.tables import own_column
+from flows.tables import CONTROL, own_column
 from operators.connectors.delta.definitions import History
 from operators.control.state import State, times_of
 from operators.rules.lists import LISTED
+from operators.rules.rules import RuleSet, Verdict
 from ops.verify.report import Check, only_once
 from ops.verify.since import Compared, since
+from ops.verify.statuses import behind
 from ops.verify.topics import PLACE
 
 _PLACE = list(PLACE)
@@ -36,33 +38,45 @@ def check_listed(
     )
 
 
-@dataclass(frozen=True)
 class Changed:
-    """Which rows are of rules that the control topic had changed when they were judged."""
+    """A stream's rules as a control topic has changed them, from where on it was followed."""
 
-    state: State
-    silver: pl.DataFrame
+    def __init__(
+        self, stream: Stream, rules: RuleSet, state: State, told: History, topic: str
+    ) -> None:
+        """Take the folder's rules, and what the table of alerts tells; `topic` is the stream's."""
+        self.rules = rules.rules
+        self._files, self._state = rules, state
+        self._book = control.book_of(stream, rules, state)
+        entries = told.get(CONTROL)
+        self._last = entries[-1].written_of(topic) if entries else {}
 
-    def apart(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return rows with `rule_id` and place: of the folder's rules, and of changed ones."""
-        times = rows.select(_PLACE).join(
-            self.silver.select(*_PLACE, "kafka_timestamp"),
-            on=_PLACE, how="left", maintain_order="left",
-        )  # fmt: skip
-        mask = self.state.changed(rows["rule_id"], times_of(times))
-        return rows.filter(~mask), rows.filter(mask)
+    def evaluate(self, events: pl.DataFrame) -> Verdict:
+        """Return what the rules find in silver, as the flow did."""
+        followed = pl.Series(behind(events, self._last))
+        before = self._files.evaluate(events.filter(~followed))
+        after = self._book.evaluate(events.filter(followed))
+        return Verdict(
+            pl.concat([before.alerts, after.alerts]), [*before.failures, *after.failures]
+        )
 
     def but_of_changed(
-        self, do: Callable[[pl.DataFrame], pl.DataFrame]
+        self, do: Callable[[pl.DataFrame], pl.DataFrame], silver: pl.DataFrame
     ) -> Callable[[pl.DataFrame], pl.DataFrame]:
-        """Return what does something with those of the folder's rules alone.
+        """Return what does something with rows of the folder's rules alone.
 
         From when on those are as they are today, and with which status, their table tells; of
         changed ones the changes do.
         """
+        times = silver.select(*_PLACE, "kafka_timestamp")
 
         def done(rows: pl.DataFrame) -> pl.DataFrame:
-            files, changed = self.apart(rows)
-            return pl.concat([do(files).select(changed.columns), changed])
+            found = rows.select(_PLACE).join(
+                times, on=_PLACE, how="left", maintain_order="left"
+            )
+            mask = self._state.changed(rows["rule_id"], times_of(found))
+            mask &= pl.Series(behind(rows, self._last))
+            changed = rows.filter(mask)
+            return pl.concat([do(rows.filter(~mask)).select(changed.columns), changed])
 
         return done

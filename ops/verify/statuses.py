@@ -32,7 +32,7 @@ class Statuses:
         known = statuses(LIVE, str(name), alerts[self._key])
         for _, text, last in self._changes(str(name)):
             now = statuses(text, str(name), alerts[self._key])
-            known = now.zip_with(pl.Series(_behind(alerts, last)), known)
+            known = now.zip_with(pl.Series(behind(alerts, last)), known)
         return alerts.with_columns(known.alias("rule_status"))
 
     def _changes(self, name: str) -> Iterator[tuple[str, str, Mapping[int, int]]]:
@@ -47,7 +47,7 @@ class Statuses:
         """Return alerts with nulls where the release that wrote them may have known no column."""
         for name in OWN_COLUMNS:
             entries = self._told.get(own_column(name)) or [Told(None)]
-            written = _behind(alerts, entries[-1].of(self._topic))
+            written = behind(alerts, entries[-1].of(self._topic))
             if entries[-1].text is None:
                 written[:] = False
             value = pl.when(pl.Series(written)).then(pl.col(name))
@@ -80,7 +80,8 @@ def sent(alerts: pl.DataFrame) -> pl.DataFrame:
     return alerts.filter(pl.col("rule_status").fill_null(LIVE) == LIVE)
 
 
-def _behind(rows: pl.DataFrame, last: Mapping[int, int]) -> Bools:
+def behind(rows: pl.DataFrame, last: Mapping[int, int]) -> Bools:
+    """Tell which rows come after the last offsets by partition."""
     ends = np.array([last.get(p, -1) for p in rows["source_partition"]], np.int64)
     found: Bools = rows["source_offset"].to_numpy() > ends
     return found
