@@ -29,3 +29,13 @@ def _column(avro: Any) -> pl.DataType:
     if isinstance(avro, dict):
         return _TYPES[avro.get("logicalType") or avro["type"]]
     return _TYPES[avro]
+
+
+def example_of(name: str, avro: Any) -> Any:
+    """Return a value that a field may have, for cases that do not say."""
+    if isinstance(avro, dict) and avro["type"] == "enum":
+        return avro["symbols"][0]
+    kind = avro["type"] if isinstance(avro, dict) else avro
+    return {"string": f"{name.removesuffix('_id')}-1", "boolean": False, "double": 0.0}.get(
+        kind, 0
+    )

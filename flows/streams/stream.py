@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 import schemas
-from flows.streams.columns import record_columns
+from flows.streams.columns import example_of, record_columns
 from flows.streams.labelling import labels_of_events
 from flows.streams.settings import StreamSettings
 from flows.streams.upkeep import Upkeep
@@ -47,8 +47,8 @@ class Stream:
     runs it. `former` is what a state of features of version 2 held. `told` are further texts by
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
     they are. `amount` is the column with the money at stake, in minor units. `labelled` is the
-    stream of labels of its events. A stream that is not `alone` is read by a flow of several, and
-    has no bronze.
+    stream of labels of its events, which is `judged`: silver tells from when each counts. A stream
+    that is not `alone` is read by a flow of several, and has no bronze.
     """
 
     name: str
@@ -67,6 +67,7 @@ class Stream:
     upkeep: Mapping[str, Upkeep] = field(default_factory=dict)
     amount: str | None = None
     labelled: "Stream | None" = None
+    judged: bool = False
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True
 
@@ -105,6 +106,16 @@ class Stream:
             return self
         taken = {*self.taken, *self.features.columns}
         return replace(self, added=load_features(folder / "features", self.source, taken))
+
+    @property
+    def unlabelled(self) -> "Stream":
+        """The stream without its features from labels."""
+        if self.features.labels is None:
+            return self
+        some = [
+            [e for e in each if not e.of_labels] for each in (self.features.stated, self.added)
+        ]
+        return replace(self, stated=tuple(some[0]), added=tuple(some[1]))
 
     @property
     def taken(self) -> set[str]:
@@ -148,7 +159,7 @@ class Stream:
             "kafka_timestamp": TIME,
             **self.fields,
             "watermark": TIME,
-            **self.features.marks,
+            **(self.features.marks or ({WOKEN: TIME} if self.judged else {})),
             **self.features.columns,
         }
 
@@ -259,7 +270,7 @@ class Stream:
     def fixture(self) -> Fixture:
         """What the cases of the rules are played with."""
         known = {
-            each["name"]: _example(each["name"], each["type"])
+            each["name"]: example_of(each["name"], each["type"])
             for each in schemas.latest(self.record)["fields"]
             if "default" not in each and each["name"] not in (self.id, "event_time")
         }
@@ -283,13 +294,3 @@ class Stream:
             return stacked(made for _, made in [*whole.advance(0, frame), *whole.end()])
 
         return add
-
-
-def _example(name: str, avro: Any) -> Any:
-    """Return a value that a field may have, for cases that do not say."""
-    if isinstance(avro, dict) and avro["type"] == "enum":
-        return avro["symbols"][0]
-    kind = avro["type"] if isinstance(avro, dict) else avro
-    return {"string": f"{name.removesuffix('_id')}-1", "boolean": False, "double": 0.0}.get(
-        kind, 0
-    )
