@@ -23,11 +23,11 @@ import polars as pl
 import schemas
 from benchmarks.topics import PARTITIONS
 from benchmarks.windows import Groups, Partition
-from flows import pipeline
 from flows import settings as settings_
 from flows.connecting import rules_of
 from flows.pipeline import micros
 from flows.registry import open_registry
+from flows.rows import bronze_rows, silver_rows
 from flows.settings import Settings
 from flows.streams import PAYMENTS
 from operators.avro import Decoder
@@ -174,9 +174,9 @@ class Worker:
             found = self._rules.evaluate(merge(good))
         rows.add(stream.alerts.name, [found.alerts])
         with watch.of(BRONZE):
-            rows.add(stream.bronze.name, pipeline._bronze(raws))
+            rows.add(stream.bronze.name, bronze_rows(raws))
         with watch.of(SILVER):
-            rows.add(stream.silver.name, pipeline._silver(stream, good))
+            rows.add(stream.silver.name, silver_rows(stream, good))
         self._settle(good, rows)
 
     def _settle(self, good: list[Batch], rows: "_Rows") -> None:

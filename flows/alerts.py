@@ -15,7 +15,8 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.connecting import Ends, Loaded, load
-from flows.pipeline import Parts, read, send
+from flows.label_ends import connect_labels, labels_of
+from flows.pipeline import LabelledBy, Parts, read, send
 from flows.reporting import report
 from flows.settings import Settings
 from flows.starting import start
@@ -30,13 +31,15 @@ def build(
     topic_sink: Sink[Any],
     parts: Parts,
     settings: Settings,
+    labelled: LabelledBy | None = None,
 ) -> Dataflow:
     """Return the topology; `topic_sink` takes (topic, messages or progress) items.
 
     Payments that are refused or repeated go nowhere here: the payments flow keeps them.
     """
     flow = Dataflow("alerts")
-    records = read(flow, source, payments, parts, settings, settings.key_groups)
+    groups = settings.key_groups
+    records = read(flow, source, payments, parts, settings, groups, labelled=labelled)
     send(records, payments, topic_sink, dlq=None, alerts=settings.alerts_topic)
     return flow
 
@@ -53,12 +56,12 @@ def flow() -> Dataflow:
 def _connect(loaded: Loaded) -> Dataflow:
     settings, ((payments, rules),) = loaded
     group = f"{settings.consumer_group}-alerts"
-    ends = Ends.of("alerts", settings, group, [payments], grouped=False)
+    ends = Ends.of("alerts", settings, group, [payments, *labels_of(payments)], grouped=False)
     topics = [settings.alerts_topic]
     sink = ends.outputs(settings, topics, tables=False)
     # Ids of this flow's own, so that it may be ahead of the tables or behind them; and no table
     # to fill a lost Redis from, as silver is always an epoch late.
-    both = ends.identities | sink.identities
+    both = ends.identity_of(payments) | sink.identities
     memory = memory_of("alerts", settings.topic, both, settings.consumer_group)
     parts = ends.parts(payments, rules, memory, history=None, keeps=False)
     report(
@@ -69,4 +72,5 @@ def _connect(loaded: Loaded) -> Dataflow:
         rules=len(rules.rules) if rules else None,
     )
     source = ends.source(payments, None, hurried=True)
-    return build(payments, source, WatchedSink(sink), parts, settings)
+    labelled = connect_labels(ends, payments, ())
+    return build(payments, source, WatchedSink(sink), parts, settings, labelled)

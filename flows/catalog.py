@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from flows import chargebacks, pipeline
+from flows.label_ends import label_tables, labels_of
 from flows.settings import Settings
 from flows.streams import CHARGEBACKS, PAYMENTS, STREAMS, Stream
 from flows.tables import defined
@@ -62,20 +63,22 @@ def _flows(settings: Settings, rules: Callable[[Stream], RuleSet | None]) -> Ite
         if not each.alone:
             continue
         stream, own = settings.stream(each), settings.of(each)
+        labels = labels_of(stream)
+        letters = [settings.of(one).dlq_topic for one in labels]
         yield Flow(
             stream.name,
             settings,
-            (stream,),
-            tuple(pipeline.topics(stream, own)),
+            (stream, *labels),
+            (*pipeline.topics(stream, own), *letters),
             own.consumer_group,
-            tuple(defined(stream, own, rules(stream))),
+            (*defined(stream, own, rules(stream)), *label_tables(stream, settings)),
             stream,
             stream.quarantine,
         )
         if each is PAYMENTS:
             group = f"{own.consumer_group}-alerts"
-            yield Flow("alerts", settings, (stream,), (own.alerts_topic,), group)
-    payments = settings.stream(PAYMENTS)
+            yield Flow("alerts", settings, (stream, *labels), (own.alerts_topic,), group)
+    payments = settings.stream(PAYMENTS).unlabelled
     yield Flow(
         "chargebacks",
         settings,

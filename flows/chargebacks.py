@@ -56,7 +56,10 @@ def build(
     """
     flow, own = Dataflow("chargebacks"), settings.of(CHARGEBACKS)
     groups = settings.key_groups
-    paid = read(flow, payments[0], PAYMENTS, payments[1], settings, groups, "payments_")
+    # Labels are made here: who reads them waits for this flow, which must not wait for them.
+    paid = read(
+        flow, payments[0], PAYMENTS.unlabelled, payments[1], settings, groups, "payments_"
+    )
     charged = read(
         flow, chargebacks[0], CHARGEBACKS, chargebacks[1], own, groups, "chargebacks_"
     )
@@ -108,14 +111,15 @@ def _connect(loaded: Loaded) -> Dataflow:
     settings, _ = loaded
     own, group = settings.of(CHARGEBACKS), f"{settings.consumer_group}-outcomes"
     tables = defined_tables(settings)
-    ends = Ends.of("chargebacks", settings, group, [PAYMENTS, CHARGEBACKS], tables=tables)
+    payments = PAYMENTS.unlabelled
+    ends = Ends.of("chargebacks", settings, group, [payments, CHARGEBACKS], tables=tables)
     sink = ends.tables(tables)
     owner = table_id(settings, CHARGEBACKS.silver)
     # Ids of this flow's own: what the payments flow has seen says nothing about it. No table of
     # this flow has every payment, so a Redis that is lost forgets which came before.
     histories = {PAYMENTS.name: None, CHARGEBACKS.name: ends.history(CHARGEBACKS, sink)}
 
-    sources = {s.name: ends.source(s, sink, hurried=False) for s in (PAYMENTS, CHARGEBACKS)}
+    sources = {s.name: ends.source(s, sink, hurried=False) for s in (payments, CHARGEBACKS)}
     told = ends.define(sink, tables, CHARGEBACKS.silver)
 
     def connected(stream: Stream) -> Input:
@@ -128,5 +132,5 @@ def _connect(loaded: Loaded) -> Dataflow:
         "chargebacks", settings.report_every, tables=settings.delta_root, topics=[own.dlq_topic]
     )
     partitions = {topic: len(found) for topic, found in ends.topics.items()}
-    both = connected(PAYMENTS), connected(CHARGEBACKS)
+    both = connected(payments), connected(CHARGEBACKS)
     return build(*both, partitions, WatchedSink(sink), letters, settings)

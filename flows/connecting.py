@@ -19,6 +19,7 @@ from flows.definitions import (
     refuse_or_set_aside,
     refuse_two_kinds_of_rows,
 )
+from flows.label_ends import connect_labels, label_tables, labels_of
 from flows.outputs import open_outputs
 from flows.own_tables import OwnTables, sink_of
 from flows.pipeline import Parts, micros
@@ -147,7 +148,9 @@ class Ends:
         before = changed_definitions(name, identities, now, partial(as_today, now=now))
         line = None
         if before:
-            sink = sink_of(name, settings, topics, identities, own.all_tables if own else [])
+            mine = [settings.of(own).topic] if own else names
+            kept = {t: topics[t] for t in mine}, {t: identities[t] for t in mine}
+            sink = sink_of(name, settings, *kept, own.all_tables if own else [])
             own_tables = OwnTables(settings, own, sink)
             line = refuse_or_set_aside(name, before, now, own_tables, set_aside)
         if line is not None:
@@ -159,9 +162,21 @@ class Ends:
             name, settings, group, topics, identities, client, lookup, anew=line is not None
         )
 
-    def tables(self, tables: Sequence[Table]) -> DeltaSink:
-        """Return the sink of the flow's tables."""
-        return sink_of(self.name, self.settings, self.topics, self.identities, tables)
+    def tables(self, tables: Sequence[Table], *streams: Stream) -> DeltaSink:
+        """Return the sink of tables of the flow, of all that it reads or of these streams."""
+        topics = [self.settings.of(each).topic for each in streams] or [*self.topics]
+        return sink_of(
+            self.name,
+            self.settings,
+            {topic: self.topics[topic] for topic in topics},
+            {topic: self.identities[topic] for topic in topics},
+            tables,
+        )
+
+    def identity_of(self, stream: Stream) -> dict[str, str]:
+        """Return which topic a stream's is."""
+        topic = self.settings.of(stream).topic
+        return {topic: self.identities[topic]}
 
     def outputs(
         self, own: StreamSettings, topics: Sequence[str], *, tables: bool = True
@@ -200,14 +215,17 @@ class Ends:
             self.breakers[stream.name] = Breaker(ratio, ends=ends)
         return self.breakers[stream.name]
 
-    def define(self, sink: DeltaSink, tables: Sequence[Table], silver: Table) -> Told:
+    def define(
+        self, sink: DeltaSink, tables: Sequence[Table], silver: Table, topic: str | None = None
+    ) -> Told:
         """Have the flow's tables tell what their next rows are made by; return what silver does.
 
-        Sources look first which tables are there: to be called when they are made.
+        Sources look first which tables are there: to be called when they are made. `topic` is one
+        that the tables are of.
         """
         # Silver last: who waits for it finds what the others tell.
         order = sorted(tables, key=lambda each: each.name == silver.name)
-        define(self.settings, sink, order, next(iter(self.topics)))
+        define(self.settings, sink, order, topic or next(iter(self.topics)))
         (silver,) = (each for each in tables if each.name == silver.name)
         return told_of(self.settings, silver)
 
@@ -254,15 +272,22 @@ def _connect(loaded: Loaded) -> Dataflow:
     settings, ((stream, rules),) = loaded
     own = settings.of(stream)
     tables = defined(stream, own, rules)
+    labels, of_labels = labels_of(stream), label_tables(stream, settings)
     ends = Ends.of(
-        stream.name, settings, own.consumer_group, [stream], own=stream, tables=tables
+        stream.name,
+        settings,
+        own.consumer_group,
+        [stream, *labels],
+        own=stream,
+        tables=[*tables, *of_labels],
     )
     names = pipeline.topics(stream, own)
+    names += [settings.of(each).dlq_topic for each in labels]
     topic_sink = ends.outputs(own, names)
-    table_sink = ends.tables(tables)
+    table_sink = ends.tables(tables, stream)
     source = ends.source(stream, table_sink, hurried=len(names) > 1)
     owner = table_id(settings, stream.silver)
-    memory = memory_of(stream.name, own.topic, ends.identities, owner)
+    memory = memory_of(stream.name, own.topic, ends.identity_of(stream), owner)
     told = ends.define(table_sink, tables, stream.silver)
     since = None
     if stream.rules:
@@ -277,4 +302,5 @@ def _connect(loaded: Loaded) -> Dataflow:
         rules=len(rules.rules) if rules else None,
     )
     sink = WatchedSink(table_sink)
-    return pipeline.build(stream, source, sink, topic_sink, parts, settings)
+    labelled = connect_labels(ends, stream, of_labels)
+    return pipeline.build(stream, source, sink, topic_sink, parts, settings, labelled)

@@ -1,13 +1,12 @@
 """The pipeline: the topology that a declared stream has, from raw records to tables and topics."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import date, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import bytewax.operators as op
-import numpy as np
 import polars as pl
 from bytewax.dataflow import Dataflow
 from bytewax.dataflow import Stream as Flowing
@@ -15,19 +14,19 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.messages import alert_messages, reject_messages
+from flows.rows import alerts_behind, bronze_rows, silver_rows
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.avro import Decoder
-from operators.columns.frames import filtered
 from operators.event_time.watermarks import Bounds
-from operators.records.batches import Batch, RawBatch, merge
+from operators.features.by_another import Known
+from operators.records.batches import Batch, RawBatch
 from operators.records.breaker import Breaker
 from operators.records.quarantine import quarantined
-from operators.records.raw import ingested
 from operators.rules.rules import Rules
 from operators.rules.status import live
-from operators.steps.by_another import hold
+from operators.steps.by_another import Labels, hold
 from operators.steps.control import Control, controlled
 from operators.steps.decode import Contract, decode
 from operators.steps.dedup import DedupStore, dedup
@@ -35,11 +34,6 @@ from operators.steps.features import features
 from operators.steps.rules import detect
 from operators.steps.watermarks import watermarks
 from operators.steps.windows import window
-
-ALL_RULES: Final = "*"
-"""What stands for all rules where a rule's id may."""
-
-_EPOCH: Final = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -63,11 +57,27 @@ class Parts:
 
 
 @dataclass(frozen=True)
+class LabelledBy:
+    """What the labels of a stream's events are read with: `known` is what their table has.
+
+    `sink` is that of their tables, None in a flow that writes none.
+    """
+
+    stream: Stream
+    own: StreamSettings
+    source: Source[Any]
+    parts: Parts
+    known: Known
+    sink: Sink[Any] | None = None
+
+
+@dataclass(frozen=True)
 class Records:
     """What `read` makes of a topic: the good records, and frames of the tables' columns.
 
     `all` are the good ones with those before them that only make state, as tables have them.
-    `bronze` are rows of the raw ones, if they had to be held as well.
+    `bronze` are rows of the raw ones, if they had to be held as well. `labels` are what was made of
+    the topic of labels, judged, if that was read too.
     """
 
     raw: Flowing[RawBatch]
@@ -77,6 +87,7 @@ class Records:
     duplicates: Flowing[pl.DataFrame]
     rejects: Flowing[pl.DataFrame]
     alerts: Flowing[pl.DataFrame] | None
+    labels: "Records | None" = None
 
 
 def micros(duration: timedelta) -> int:
@@ -94,6 +105,7 @@ def read(
     prefix: str = "",
     *,
     bronze: bool = False,
+    labelled: LabelledBy | None = None,
 ) -> Records:
     """Read a topic: decode, deduplicate, add features, evaluate the rules.
 
@@ -102,6 +114,7 @@ def read(
     apart the steps of one flow's streams; `bronze` says that the raw records are wanted too.
 
     Where features by another key hold records up, all that comes of these is held with them.
+    `labelled` is needed where there are features from labels.
     """
     both = op.input(f"{prefix}kafka", flow, source)
     sides = op.branch(f"{prefix}raw", both, lambda item: isinstance(item, RawBatch))
@@ -118,43 +131,70 @@ def read(
         make = partial(stream.features.make, bound)
         every = features(f"{prefix}features", records, make, idle)
     asides = {"rejects": decoded.rejects, "duplicates": unique.duplicates}
+    labels = None
     if stream.features.questions:
         if bronze:
-            asides["bronze"] = op.flat_map_batch(f"{prefix}bronze", raw, _bronze)
+            asides["bronze"] = op.flat_map_batch(f"{prefix}bronze", raw, bronze_rows)
+        of, given = None, None
+        if labelled is not None and stream.features.labels is not None:
+            of = read(
+                flow, labelled.source, labelled.stream, labelled.parts, labelled.own, groups,
+                f"{prefix}labels_",
+            )  # fmt: skip
+            given = Labels(labelled.own.topic, of.all, labelled.known)
         held = hold(
-            prefix, every, stream.features, bound, groups, own.topic, stream.unjudged, asides
+            prefix,
+            every,
+            stream.features,
+            bound,
+            groups,
+            own.topic,
+            stream.unlisted,
+            asides,
+            given,
         )
         every, asides = held.batches, dict(held.asides)
+        if of is not None and held.labels is not None:
+            fresh = op.filter(
+                f"{prefix}labels_told", held.labels, lambda b: not b.progress.past
+            )
+            some = op.filter(f"{prefix}labels_some", fresh, lambda batch: len(batch) > 0)
+            labels = replace(of, all=fresh, good=some)
     good = op.filter(f"{prefix}good", every, lambda batch: not batch.progress.past)
     if parts.control is not None:
         good = controlled(f"{prefix}control", good, parts.control, stream.lists)
     alerts, rejects = None, asides["rejects"]
     if parts.rules is not None:
         detected = detect(f"{prefix}rules", good, parts.rules)
-        alerts = op.map(f"{prefix}since", detected.alerts, partial(_behind, parts.since))
+        alerts = op.map(f"{prefix}since", detected.alerts, partial(alerts_behind, parts.since))
         rejects = op.merge(f"{prefix}rejects", rejects, detected.rejects)
     kept = op.map(f"{prefix}quarantined", rejects, partial(quarantined, stream.name))
     held_bronze = asides.get("bronze")
-    return Records(raw, held_bronze, every, good, asides["duplicates"], kept, alerts)
-
-
-def _behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.DataFrame:
-    if not (since and alerts.height):
-        return alerts
-    places = alerts.select("rule_id", "source_partition").iter_rows()
-    every = since.get(ALL_RULES, {})
-    last = np.array(
-        [max(since.get(rule, {}).get(p, -1), every.get(p, -1)) for rule, p in places]
-    )
-    new = alerts["source_offset"].to_numpy() > last
-    return alerts if new.all() else filtered(alerts, pl.Series(new))
+    return Records(raw, held_bronze, every, good, asides["duplicates"], kept, alerts, labels)
 
 
 def send(
-    records: Records, stream: Stream, sink: Sink[Any], *, dlq: str | None, alerts: str | None
+    records: Records,
+    stream: Stream,
+    sink: Sink[Any],
+    *,
+    dlq: str | None,
+    alerts: str | None,
+    labels_dlq: str | None = None,
 ) -> None:
-    """Send a stream's rejects, and alerts of what is live, to the topics that are named."""
-    messages = []
+    """Send a stream's rejects, and alerts of what is live, to the topics that are named.
+
+    So are the rejects among its labels.
+    """
+    messages: list[Flowing[Any]] = []
+    if labels_dlq is not None and records.labels is not None:
+        refused, told = records.labels.rejects, records.labels.all
+        messages += [
+            op.map(
+                "labels_dlq_messages", refused, lambda rows: (labels_dlq, reject_messages(rows))
+            ),
+            op.map("labels_dlq_progress", told, lambda batch: (labels_dlq, batch.progress)),
+        ]
     if dlq is not None:
         messages.append(
             op.map("dlq_messages", records.rejects, lambda rows: (dlq, reject_messages(rows)))
@@ -180,25 +220,33 @@ def build(
     topic_sink: Sink[Any],
     parts: Parts,
     settings: Settings,
+    labelled: LabelledBy | None = None,
 ) -> Dataflow:
     """Return the topology of a stream's own flow.
 
     `table_sink` takes (table name, rows or progress) items, `topic_sink` (topic, messages or
-    progress).
+    progress). `labelled` is as for `read`.
     """
     own = settings.of(stream)
     flow = Dataflow(stream.name)
-    records = read(flow, source, stream, parts, own, settings.key_groups, bronze=True)
+    records = read(
+        flow, source, stream, parts, own, settings.key_groups, bronze=True, labelled=labelled
+    )
     # Steps run in the order in which they are made: alerts go out before windows are worked on.
     dlq, *others = topics(stream, own)
-    send(records, stream, topic_sink, dlq=dlq, alerts=others[0] if others else None)
+    alerts = others[0] if others else None
+    refused = None if labelled is None else labelled.own.dlq_topic
+    send(records, stream, topic_sink, dlq=dlq, alerts=alerts, labels_dlq=refused)
+    if labelled is not None and labelled.sink is not None and records.labels is not None:
+        of = kept(records.labels, labelled.stream, "labels_")
+        write_tables(of, records.labels.all, labelled.sink, "labels_")
     windows = {
         name: window(name, records.all, each, settings.key_groups, stream.late_by)
         for name, each in stream.windowed(micros(own.allowed_lateness)).items()
     }
     bronze = records.bronze
     if bronze is None:
-        bronze = op.flat_map_batch("bronze", records.raw, _bronze)
+        bronze = op.flat_map_batch("bronze", records.raw, bronze_rows)
     rows = {stream.bronze.name: bronze}
     rows |= kept(records, stream)
     if windows:
@@ -213,41 +261,39 @@ def topics(stream: Stream, own: StreamSettings) -> list[str]:
     return [own.dlq_topic, *([own.alerts_topic] if stream.rules and own.send_alerts else [])]
 
 
-def kept(records: Records, stream: Stream) -> dict[str, Flowing[pl.DataFrame]]:
+def kept(
+    records: Records, stream: Stream, prefix: str = ""
+) -> dict[str, Flowing[pl.DataFrame]]:
     """Return the rows of the tables that every stream has, by the tables' names."""
+    silver = f"{prefix}silver"
     rows = {
-        stream.silver.name: op.flat_map_batch("silver", records.good, partial(_silver, stream)),
+        stream.silver.name: op.flat_map_batch(
+            silver, records.good, partial(silver_rows, stream)
+        ),
         stream.duplicates.name: records.duplicates,
         stream.quarantine.name: records.rejects,
     }
     return rows if records.alerts is None else rows | {stream.alerts.name: records.alerts}
 
 
-def _bronze(raws: list[RawBatch]) -> list[pl.DataFrame]:
-    rows = ingested(raws)
-    day = rows["kafka_timestamp"].cast(pl.Date).alias("ingest_date")
-    # A record without a Kafka timestamp goes to 1970, so that its partition is fixed too.
-    return [rows.hstack([day.fill_null(_EPOCH) if day.null_count() else day])]
-
-
-def _silver(stream: Stream, batches: list[Batch]) -> list[pl.DataFrame]:
-    rows = merge(batches)[list(stream.columns)]
-    return [rows.hstack([rows["event_time"].cast(pl.Date).alias("event_date")])]
-
-
 def write_tables(
-    rows: Mapping[str, Flowing[pl.DataFrame]], batches: Flowing[Batch], sink: Sink[Any]
+    rows: Mapping[str, Flowing[pl.DataFrame]],
+    batches: Flowing[Batch],
+    sink: Sink[Any],
+    prefix: str = "",
 ) -> None:
     """Write each table's rows, by its name, and tell every table the progress of `batches`."""
     names = list(rows)
     progress = op.flat_map(
-        "tables_progress", batches, lambda batch: [(name, batch.progress) for name in names]
+        f"{prefix}tables_progress",
+        batches,
+        lambda batch: [(name, batch.progress) for name in names],
     )
     tagged = [
         op.map(f"to_{name.replace('/', '_')}", stream, partial(_tag, name))
         for name, stream in rows.items()
     ]
-    op.output("tables", op.merge("tables_rows", progress, *tagged), sink)
+    op.output(f"{prefix}tables", op.merge(f"{prefix}tables_rows", progress, *tagged), sink)
 
 
 def _tag(name: str, rows: pl.DataFrame) -> tuple[str, pl.DataFrame]:

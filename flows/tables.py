@@ -5,7 +5,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
-from flows.pipeline import ALL_RULES, micros
+from flows.pipeline import micros
+from flows.rows import ALL_RULES
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.connectors.delta.definitions import History, Told
@@ -66,7 +67,7 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
     late = {LATENESS: str(micros(own.allowed_lateness))}
     features = columns_of_features(stream)
     silver = {feature(name): text for name, text in features.items()}
-    if stream.judged:
+    if stream.listing:
         silver[own_column(LISTED)] = " ".join(stream.lists)
     silver[out_of_orderness(own.topic)] = str(micros(own.out_of_orderness))
     definitions = {

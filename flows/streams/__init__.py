@@ -2,13 +2,17 @@
 
 from flows.streams.chargebacks import CHARGEBACKS, outcome_tables
 from flows.streams.clicks import CLICKS
+from flows.streams.labels import LABELS
 from flows.streams.payments import PAYMENTS
 from flows.streams.stream import Stream
 from flows.streams.upkeep import Upkeep
 from operators.records.tables import Table
 
-STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS)
+STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS, LABELS)
 """Every stream; what the settings of payments say, the others have too."""
+
+_READ_BY = {LABELS.name: PAYMENTS.name}
+"""The flow that writes the tables of a stream whose name it does not have."""
 
 
 def all_tables() -> list[Table]:
@@ -19,7 +23,7 @@ def all_tables() -> list[Table]:
 def writers() -> dict[str, tuple[Table, str]]:
     """Return every table by its name, each with the flow that writes it."""
     found = {
-        table.name: (table, each.name if each.alone else CHARGEBACKS.name)
+        table.name: (table, _READ_BY.get(each.name, each.name))
         for each in STREAMS
         for table in each.all_tables
     }
@@ -35,6 +39,7 @@ def upkeep_of(table: str) -> Upkeep:
 __all__ = [
     "CHARGEBACKS",
     "CLICKS",
+    "LABELS",
     "PAYMENTS",
     "STREAMS",
     "Stream",

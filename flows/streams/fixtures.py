@@ -31,7 +31,7 @@ def fixture_of(stream: "Stream") -> Fixture:
         example | dict(stream.example),
         partial(_features, stream),
         unknown=stream.repairs,
-        lists=bool(stream.judged),
+        lists=bool(stream.listing),
         labelled=stream.labelled is not None,
     )
 

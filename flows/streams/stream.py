@@ -46,8 +46,8 @@ class Stream:
     runs it. `former` is what a state of features of version 2 held. `told` are further texts by
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
     they are. `amount` is the column with the money at stake, in minor units. `labelled` is the
-    stream of labels of its events. A stream that is not `alone` is read by a flow of several, and
-    has no bronze.
+    stream of labels of its events, which is `judged`: silver tells from when each counts. A stream
+    that is not `alone` is read by a flow of several, and has no bronze.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Stream:
     labelled: "Stream | None" = None
     lists: tuple[str, ...] = ()
     controlled: bool = False
+    judged: bool = False
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True
 
@@ -115,6 +116,16 @@ class Stream:
         return replace(self, added=added)
 
     @property
+    def unlabelled(self) -> "Stream":
+        """The stream without its features from labels."""
+        if self.features.labels is None:
+            return self
+        some = [
+            [e for e in each if not e.of_labels] for each in (self.features.stated, self.added)
+        ]
+        return replace(self, stated=tuple(some[0]), added=tuple(some[1]))
+
+    @property
     def taken(self) -> set[str]:
         """The columns of silver that no feature as data may be: neither a field's nor one's."""
         coded = {name for code in self.coded for name in code.columns}
@@ -158,20 +169,20 @@ class Stream:
             **self.fields,
             **self.repairs,
             "watermark": TIME,
-            **self.features.marks,
+            **(self.features.marks or ({WOKEN: TIME} if self.judged else {})),
             **self.features.columns,
-            **self.judged,
+            **self.listing,
         }
 
     @property
-    def judged(self) -> dict[str, pl.DataType]:
+    def listing(self) -> dict[str, pl.DataType]:
         """What silver has of each record as it was when rules looked at it."""
         return {LISTED: pl.String()} if self.controlled and self.lists else {}
 
     @property
-    def unjudged(self) -> dict[str, pl.DataType]:
+    def unlisted(self) -> dict[str, pl.DataType]:
         """The columns without those."""
-        return {name: kind for name, kind in self.columns.items() if name not in self.judged}
+        return {name: kind for name, kind in self.columns.items() if name not in self.listing}
 
     @cached_property
     def bronze(self) -> Table:
@@ -273,7 +284,7 @@ class Stream:
     @property
     def past(self) -> dict[str, pl.DataType]:
         """What silver has of each record that features and windows are worked out from."""
-        added = {*self.features.columns, *self.judged}
+        added = {*self.features.columns, *self.listing}
         return {name: kind for name, kind in self.columns.items() if name not in added}
 
     @property

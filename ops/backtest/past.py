@@ -68,7 +68,7 @@ def past_of_silver(root: str, stream: Stream, topic: str, version: int | None) -
     elif not 0 <= version <= newest:
         raise NoVersionError(f"--version {version}: {name} has versions 0 to {newest}")
     try:
-        history = TableHistory(root, name, topic, stream.past | stream.judged, version)
+        history = TableHistory(root, name, topic, stream.past | stream.listing, version)
         counts = history.begin(dict.fromkeys(history.partitions(), (-1, 2**62)))
     except StorageUnavailableError as error:
         if version == newest:

@@ -242,7 +242,7 @@ class _Books:
         changed = Changed(stream, rules, state, history(handle) or {}, self._own.topic)
         told = history(self._tables.handle(stream.silver.name)) or {}
         listed = check_listed(stream, state, told, self._own.topic, silver)
-        return [*check_alerts(stream, changed, *common), *([listed] if stream.judged else [])]
+        return [*check_alerts(stream, changed, *common), *([listed] if stream.listing else [])]
 
     @cached_property
     def _state(self) -> State | None:

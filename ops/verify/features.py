@@ -76,7 +76,7 @@ def _made_anew(
     """Yield partitions' rows as they are stored and as their features are made, in order."""
     name = stream.silver.name
     partitions = len(TableHistory(root, name, topic, stream.past).partitions())
-    whole = WholeFeatures(stream.features, bound, partitions, stream.unjudged)
+    whole = WholeFeatures(stream.features, bound, partitions, stream.unlisted)
     stored: dict[int, deque[pl.DataFrame]] = defaultdict(deque)
     for partition, found in in_order(root, name, topic, stream.columns, _MOST):
         stored[partition].append(found)

@@ -4,7 +4,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.pipeline import _behind
+from flows.rows import alerts_behind
 
 
 @given(
@@ -21,4 +21,4 @@ def test_alerts_of_records_that_an_older_rule_was_asked_of_are_left_out(rows, si
     }
     alerts = pl.DataFrame(rows, schema=kinds, orient="row")
     kept = [row for row in rows if row[2] > since.get(row[0], {}).get(row[1], -1)]
-    assert _behind(since, alerts).rows() == kept
+    assert alerts_behind(since, alerts).rows() == kept

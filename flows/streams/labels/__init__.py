@@ -7,13 +7,9 @@ from flows.streams.stream import Stream
 
 
 class LabelSettings(StreamSettings):
-    """How far out of order labels are, and how long what was read waits for those that are not.
-
-    Only partitions that are read to their end are waited for no longer than that.
-    """
+    """How far out of order labels are: many become known days after their payments."""
 
     out_of_orderness: Duration = timedelta(hours=1)
-    idle_timeout: Duration = timedelta(seconds=1)
 
 
 LABELS = Stream(
@@ -23,4 +19,5 @@ LABELS = Stream(
     key="payment_id",
     settings=LabelSettings,
     alone=False,
+    judged=True,
 )

@@ -7,7 +7,7 @@ Those from labels are of what is known as of t' of the key's events: see `LabelL
 
 from operators.features.by_another.assembly import Aside, Assembly
 from operators.features.by_another.group import Answer, KeyGroup
-from operators.features.by_another.label_judge import LabelJudge
+from operators.features.by_another.label_judge import Known, LabelJudge
 from operators.features.by_another.label_rows import LabelRows
 from operators.features.by_another.requests import WOKEN, Requests
 from operators.features.by_another.spec import Question, as_stated, questions
@@ -18,6 +18,7 @@ __all__ = [
     "Aside",
     "Assembly",
     "KeyGroup",
+    "Known",
     "LabelJudge",
     "LabelRows",
     "Question",

@@ -1,0 +1,45 @@
+"""Rows: what tables get of batches."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from flows.streams import Stream
+from operators.columns.frames import filtered
+from operators.records.batches import Batch, RawBatch, merge
+from operators.records.raw import ingested
+
+ALL_RULES: Final = "*"
+"""What stands for all rules where a rule's id may."""
+
+_EPOCH: Final = date(1970, 1, 1)
+
+
+def bronze_rows(raws: list[RawBatch]) -> list[pl.DataFrame]:
+    """Return the rows of raw records, as ingested."""
+    rows = ingested(raws)
+    day = rows["kafka_timestamp"].cast(pl.Date).alias("ingest_date")
+    # A record without a Kafka timestamp goes to 1970, so that its partition is fixed too.
+    return [rows.hstack([day.fill_null(_EPOCH) if day.null_count() else day])]
+
+
+def silver_rows(stream: Stream, batches: list[Batch]) -> list[pl.DataFrame]:
+    """Return the rows of good records."""
+    rows = merge(batches)[list(stream.columns)]
+    return [rows.hstack([rows["event_time"].cast(pl.Date).alias("event_date")])]
+
+
+def alerts_behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.DataFrame:
+    """Return the alerts behind offsets by rule and partition."""
+    if not (since and alerts.height):
+        return alerts
+    places = alerts.select("rule_id", "source_partition").iter_rows()
+    every = since.get(ALL_RULES, {})
+    last = np.array(
+        [max(since.get(rule, {}).get(p, -1), every.get(p, -1)) for rule, p in places]
+    )
+    new = alerts["source_offset"].to_numpy() > last
+    return alerts if new.all() else filtered(alerts, pl.Series(new))
