@@ -58,6 +58,8 @@ lock: .venv/installed ## Renew locks/ from pyproject.toml
 	  --no-emit-find-links --extra local --group dev pyproject.toml -o locks/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-find-links -c locks/dev.txt pyproject.toml -o locks/runtime.txt
+	echo cyclonedx-bom | $(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
+	  --no-emit-find-links - -o locks/sbom.txt
 
 clean: ## Remove the environment and what demos left
 	rm -rf .venv .local demo state tables

@@ -1,5 +1,6 @@
 """The flows of the manifests, run as their pods run them."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from deltalake import DeltaTable
 from ops.local import Stack
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
-from tests.k8s.built import ROOT, containers, entrypoint, environment, pods
+from tests.k8s.built import ROOT, containers, entrypoint, environment, instruction, pods
 from tests.running import wait_until
 from tests.servers.ports import lasting_port
 
@@ -55,7 +56,8 @@ class Pod:
             if "SASL" not in name and "SECURITY_PROTOCOL" not in name
         }
         env |= {**self._other, "BYTEWAX_ADDRESSES": ";".join(places), **more}
-        env["BYTEWAX_DATAFLOW_API_PORT"] = str(lasting_port())
+        self.port = lasting_port()
+        env["BYTEWAX_DATAFLOW_API_PORT"] = str(self.port)
         log = (self._folder / f"{container['name']}.log").open("a")
         with log:
             return subprocess.Popen(
@@ -65,6 +67,14 @@ class Pod:
                 stdout=log,
                 stderr=log,
             )
+
+    def healthy(self) -> bool:
+        """Ask the process that was started last what the image's health check asks."""
+        program, *arguments = json.loads(instruction("HEALTHCHECK").partition(" CMD ")[2])
+        assert program == "python"
+        arguments[-1] = arguments[-1].replace(":3030/", f":{self.port}/")
+        done = subprocess.run([sys.executable, *arguments], capture_output=True)
+        return done.returncode == 0
 
     def said(self) -> str:
         return "\n".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
@@ -91,10 +101,12 @@ def test_three_processes_one_killed_all_started_again_as_two(
     try:
         wait_until(lambda: pod.rows("silver/payments").height or running[0].poll() is not None)
         assert all(each.poll() is None for each in running), pod.said()
+        assert pod.healthy()
         produce(made[1], stack.bootstrap, tmp_path.name)
         running[1].send_signal(signal.SIGKILL)
         # The kubelet starts all of them again, as all of them have ended.
         assert [each.wait(60) for each in running] == [1, -signal.SIGKILL, 1], pod.said()
+        assert not pod.healthy()
         running = pod.start(2, MILLSTREAM_STOP_AT_END="true")
         assert [each.wait(120) for each in running] == [0, 0], pod.said()
     finally:
