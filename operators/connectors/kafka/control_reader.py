@@ -60,6 +60,8 @@ class ControlReader:
         self.state = State()
         self._known = self._judged = 0
         self._failed: Exception | None = None
+        for outcome in ("taken", "late", "refused"):
+            metrics.CHANGES.labels(topic, outcome)
         self._add(history)
 
     def start(self, timeout: float) -> None:
