@@ -73,6 +73,9 @@ def test_the_stages_of_the_workflow_are_make_targets() -> None:
         assert re.search(rf"^{name}:.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE), (
             name
         )
+    # By commits, which nobody can move.
+    used = [step["uses"] for job in jobs.values() for step in job["steps"] if "uses" in step]
+    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", each) for each in used)
     pythons = jobs["test"]["strategy"]["matrix"]["python"]
     assert "3.11 or 3.12" in README
     assert pythons == ["3.11", "3.12"]
