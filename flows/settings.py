@@ -28,6 +28,10 @@ from operators.connectors.redis.url import check_redis_url
 
 PREFIX = "MILLSTREAM_"
 _KAFKA = f"{PREFIX}KAFKA_"
+_ROLE = (
+    "what who runs `millstream dlq` may do, with commas between: `viewer`, `operator`, `approver`; "
+    "without it, all three; a flow needs none"
+)
 
 _Kind = TypeVar("_Kind", bound=BaseModel)
 
@@ -86,7 +90,7 @@ class Settings(RegistrySettings, StreamSettings):
         "process writes its threads' stacks to the log and ends with 75; the first epoch has "
         "ten times as long; `0s` never",
     )
-    role: str = Field("", description="roles of who runs the tool; a flow needs none")
+    role: str = Field("", description=_ROLE)
     streams: dict[str, StreamSettings] = Field(default_factory=dict)
 
     def of(self, stream: Stream) -> StreamSettings:

@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
         "dlq",
         help="look into what was refused",
         description="Rejects, as the quarantine has them: by kinds, as a list, and each record "
-        "explained. Values of records are shown by show, decode and export alone.",
+        "explained. Values of records are shown by show, decode, export, edit and approve alone.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     made = _adder(commands)

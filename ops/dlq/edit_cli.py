@@ -137,8 +137,9 @@ def _edit(
     args: argparse.Namespace, quarantine: Quarantine, lookup: Lookup, draft: Draft
 ) -> Edit:
     if args.patch is not None:
-        text = args.patch if args.patch.lstrip().startswith("[") else _text(Path(args.patch))
-        return each(patch(text))
+        if not args.patch.lstrip().startswith("["):
+            args.patch = _text(Path(args.patch))
+        return each(patch(args.patch))
     if args.assignments is not None:
         return assigned(args.assignments, quarantine.stream, lookup)
     if args.editor:

@@ -78,7 +78,7 @@ def replay(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> dict[str
     if args.send:
         for plan_ in plans:
             if plan_.chosen.height and told["stopped"] is None:
-                _send(root, args, plan_, config, told)
+                _send(root, args, plan_, config, told, vars(filters) | vars(sought))
     return told
 
 
@@ -88,9 +88,10 @@ def _send(
     plan_: Plan,
     config: dict[str, str],
     told: dict[str, Any],
+    asked: dict[str, Any],
 ) -> None:
     """Send what a plan has chosen, some of it first if that is asked for."""
-    asked = vars(Filters.of(args))
+    asked = asked | {"stream": args.stream}
     if args.canary is not None:
         few = plan_.canary(args.canary)
         name = begin(root, few, config, asked, args.why)
