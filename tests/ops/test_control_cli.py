@@ -11,6 +11,7 @@ from flows.control import recorded
 from flows.settings import load
 from flows.streams import PAYMENTS
 from ops import cli
+from ops.doctor.servers import Servers
 from ops.local import Stack
 from tests import topics
 from tests.operators.rules.samples import GOOD
@@ -116,6 +117,11 @@ def test_rules_lists_and_thresholds_are_changed_and_shown(
     assert found is not None
     assert len(found.changes) == 5 + 3 + 1 + 2
 
+    # The doctor makes no topic.
+    servers = Servers(settings)
+    assert servers.control(f"{tmp_path.name}.control").startswith("may be read")
+    assert "is not there yet" in servers.control(f"{tmp_path.name}.none")
+    assert "is not there yet" in servers.control(f"{tmp_path.name}.none")
     monkeypatch.delenv("MILLSTREAM_CONTROL_TOPIC")
     said = command("rules", "list", status=2)
     assert "MILLSTREAM_CONTROL_TOPIC is not set" in said
