@@ -21,6 +21,7 @@ class Flow:
 
     `reads` are the streams of the topics that it reads, `sends` the topics that it sends to, `own`
     is the stream whose tables it writes, if it writes all of them, and can make its state anew.
+    `control` is the topic that changes its rules and lists.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Flow:
     tables: tuple[Table, ...] = ()
     own: Stream | None = None
     quarantine: Table | None = None
+    control: str | None = None
 
     @property
     def topics(self) -> list[str]:
@@ -74,10 +76,12 @@ def _flows(settings: Settings, rules: Callable[[Stream], RuleSet | None]) -> Ite
             (*defined(stream, own, rules(stream)), *label_tables(stream, settings)),
             stream,
             stream.quarantine,
+            own.control_topic,
         )
         if each is PAYMENTS:
             group = f"{own.consumer_group}-alerts"
-            yield Flow("alerts", settings, (stream, *labels), (own.alerts_topic,), group)
+            common = (stream, *labels), (own.alerts_topic,), group
+            yield Flow("alerts", settings, *common, control=own.control_topic)
     payments = settings.stream(PAYMENTS).unlabelled
     yield Flow(
         "chargebacks",

@@ -9,6 +9,7 @@ import polars as pl
 from operators.columns.arrays import Int64s, UInt64s
 from operators.columns.frames import filtered, taken
 from operators.columns.hashing import hash_strings
+from operators.columns.ranges import repeats
 from operators.rules.lists import LISTED
 
 _SCHEMA: Final = {
@@ -31,25 +32,25 @@ class _Column:
 
     def find(self, values: pl.Series, times: Int64s) -> pl.DataFrame | None:
         """Return `row` and `item` of what is listed, None if nothing is."""
-        known = values.is_not_null()
-        rows = np.flatnonzero(known.to_numpy())
-        hashes = hash_strings(values.filter(known).rechunk())
+        rows = np.arange(len(values))
+        if values.null_count():
+            known = values.is_not_null()
+            rows, values = rows[known.to_numpy()], values.filter(known)
+        hashes = hash_strings(values.rechunk())
         places = np.searchsorted(self._hashes, hashes)
-        hits = self._hashes[np.minimum(places, len(self._hashes) - 1)] == hashes
-        if not hits.any():
+        counts = np.searchsorted(self._hashes, hashes, "right") - places
+        if not counts.any():
             return None
-        rows = rows[hits]
-        asked = pl.DataFrame(
-            {
-                "row": pl.Series(rows.astype(np.uint32)),
-                "value": values.gather(rows),
-                "time": times[rows],
-            }
-        )
-        among = pl.Series(np.isin(self._hashes, hashes[hits]))
-        found = asked.join(filtered(self._entries, among), on="value")
-        held = (pl.col("begins") <= pl.col("time")) & (pl.col("time") < pl.col("ends"))
-        return found.filter(held).select("row", "item")
+        place, step = repeats(counts)
+        held = taken(self._entries, places[place] + step)
+        asked = taken(pl.DataFrame([values]), place).to_series()
+        rows = rows[place]
+        at = times[rows]
+        holds = (held["begins"].to_numpy() <= at) & (at < held["ends"].to_numpy())
+        # Two values may have one hash.
+        holds &= (held["value"] == asked).to_numpy()
+        row = pl.Series("row", rows.astype(np.uint32))
+        return filtered(pl.DataFrame([row, held["item"]]), pl.Series(holds))
 
 
 class Membership:
@@ -74,6 +75,8 @@ class Membership:
         ]
         if not parts:
             return none
-        items = pl.col("item").unique().sort().str.join(" ")
-        texts = pl.concat(parts).group_by("row").agg(items)
-        return none.scatter(texts["row"], texts["item"])
+        found = parts[0] if len(parts) == 1 else pl.concat(parts)
+        if len(np.unique(found["row"].to_numpy())) < found.height:
+            items = pl.col("item").unique().sort().str.join(" ")
+            found = found.group_by("row").agg(items)
+        return none.scatter(found["row"], found["item"])

@@ -15,7 +15,7 @@ from operators.rules.rule import Rule
 def times_of(frame: pl.DataFrame) -> Int64s:
     """Return the Kafka time by which each row is judged, in µs; 0 where it has none."""
     times = frame["kafka_timestamp"].to_physical()
-    found: Int64s = times.fill_null(0).to_numpy()
+    found: Int64s = (times.fill_null(0) if times.null_count() else times).to_numpy()
     return found
 
 
@@ -28,6 +28,11 @@ class State:
     def with_changes(self, more: Collection[Change]) -> "State":
         """Return the state with further changes, which came behind those that there are."""
         return State((*self.changes, *more)) if more else self
+
+    def made(self) -> "State":
+        """Return the state with all made that events are looked up in, which takes a while."""
+        _ = self.rule_cuts, self._thresholds, self._membership
+        return self
 
     @cached_property
     def spans(self) -> tuple[Span, ...]:

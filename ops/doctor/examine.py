@@ -81,6 +81,10 @@ def _questions(
                 other = flow.topics[0]
                 ask = partial(servers.write, topic, other)
                 yield Question(f"topic {topic}", ask, [f"topic {other}"])
+        if flow.control is not None and flow.control not in asked:
+            asked.add(flow.control)
+            ask_control = partial(servers.control, flow.control)
+            yield Question(f"topic {flow.control}", ask_control, ["brokers"])
         asked |= {*flow.topics, *flow.sends}
         yield Question(f"group {flow.group}", partial(servers.group, flow.group), ["brokers"])
         yield from _of_state(flow, servers, owned.get(flow.name, _unowned(chosen, owned)))

@@ -13,7 +13,7 @@ from flows.settings import Settings
 from flows.sources import files_needed
 from operators.connectors import file_limit
 from operators.connectors.kafka import client as kafka
-from operators.connectors.kafka import output_topics, topic_ids
+from operators.connectors.kafka import control_topic, output_topics, topic_ids
 from operators.connectors.kafka.faults import denied
 from operators.connectors.redis import client as redis
 from operators.connectors.registry import schema_source as registry
@@ -110,6 +110,10 @@ class Servers:
     def write(self, topic: str, other: str) -> str:
         """See that a topic may be written to and read, or made; `other` is one that is there."""
         return output_topics.try_out(self._config, topic, SECONDS, other=other)
+
+    def control(self, topic: str) -> str:
+        """See that a control topic may be read, and keeps what it is told."""
+        return control_topic.try_out(self._config, topic, SECONDS)
 
     def group(self, group: str) -> str:
         """See that offsets may be committed for lag tools."""

@@ -12,6 +12,10 @@ from confluent_kafka import Producer
 from deltalake import DeltaTable
 
 from flows import settings as settings_
+from flows.connecting import rules_of
+from flows.control import follow
+from flows.streams import PAYMENTS
+from operators.connectors.kafka.control_reader import ControlError
 from ops import cli
 from ops.verify import verify
 from tests.field.topic import Field, payment
@@ -188,6 +192,13 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
     assert alerts(field, "again").equals(found)
     silver = "silver/payments"
     assert field.table(silver, "again")["listed"].equals(field.table(silver)["listed"])
+
+    # Without the topic the changes would be forgotten.
+    del field.settings["MILLSTREAM_CONTROL_TOPIC"]
+    settings = settings_.load(field.settings)
+    with pytest.raises(ControlError, match="MILLSTREAM_CONTROL_TOPIC is not set, but"):
+        follow(settings, PAYMENTS, rules_of(PAYMENTS, settings), keeps=True)
+    field.settings["MILLSTREAM_CONTROL_TOPIC"] = f"{field.topic}.control"
 
     history = field.table("ops/control").filter(who="eve").sort("offset")
     assert history.head(4).select("name", "version", "who", "why").rows() == [

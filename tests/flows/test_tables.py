@@ -1,5 +1,6 @@
 """What a stream's table of alerts tells that its rows are made by."""
 
+from flows.pipeline import ALL_RULES
 from flows.streams import PAYMENTS
 from flows.tables import defined, rules_since
 from operators.connectors.delta.definitions import Told
@@ -39,3 +40,7 @@ def test_a_rule_has_spoken_as_it_was_up_to_the_last_change_of_itself_or_its_stat
     }
     assert rules_since(history, "t") == {"a": {0: 7, 1: 9, 2: 4}, "c": {0: 3}}
     assert rules_since(None, "t") == {}
+    # Since a topic changes rules, what any rule says may be otherwise.
+    followed = {"control": [at(6, 1)]}
+    assert rules_since(followed, "t") == {ALL_RULES: {0: 6, 1: 1}}
+    assert rules_since({"control": [Told("followed")]}, "t") == {}

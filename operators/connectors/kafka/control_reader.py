@@ -178,7 +178,8 @@ class ControlReader:
                     "had been judged: the brokers' clock and this machine's differ by seconds",
                     self._topic, record.offset,
                 )  # fmt: skip
-        self.state = self.state.with_changes(changes)
+        # Here, where nobody waits for it as long as others have time.
+        self.state = self.state.with_changes(changes).made()
 
 
 def record_of(message: Message, identity: str) -> ControlRecord:

@@ -47,6 +47,19 @@ def ensure(config: kafka.Config, topic: str, timeout: float) -> str:
     return identify(config, [topic], timeout)[topic]
 
 
+def try_out(config: kafka.Config, topic: str, timeout: float) -> str:
+    """Say of a control topic that it is there; none is made by asking. Raises as `ensure`."""
+    with brokers_of(config).admin() as admin:
+        try:
+            describe(config, admin, topic, ("READ",), timeout)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise
+            return "is not there yet: the flow, or the first change, makes it, where it may"
+    ensure(config, topic, timeout)
+    return "may be read, and keeps changes in their order"
+
+
 def _there_or_made(
     config: kafka.Config, admin: AdminClient, topic: str, timeout: float
 ) -> None:
