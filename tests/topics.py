@@ -23,6 +23,8 @@ def names(topic: str) -> dict[str, str]:
         f"{PREFIX}DLQ_TOPIC": f"{topic}.dlq",
         f"{PREFIX}CHARGEBACKS_TOPIC": f"{topic}.back",
         f"{PREFIX}CHARGEBACKS_DLQ_TOPIC": f"{topic}.back.dlq",
+        f"{PREFIX}LABELS_TOPIC": f"{topic}.labels",
+        f"{PREFIX}LABELS_DLQ_TOPIC": f"{topic}.labels.dlq",
         f"{PREFIX}CLICKS_TOPIC": f"{topic}.clicks",
         f"{PREFIX}CLICKS_ALERTS_TOPIC": f"{topic}.clicks.alerts",
         f"{PREFIX}CLICKS_DLQ_TOPIC": f"{topic}.clicks.dlq",

@@ -10,8 +10,8 @@ from flows.streams.labelling import labels_of_events as rows_of_labels
 from operators.columns.times import in_micros
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
-from operators.records.tables import COORDINATES
 from ops.backtest.labels import DAY, DELAY, Labels
+from ops.labels_there import labels_there
 
 
 def known_late(
@@ -39,12 +39,9 @@ def known_of_silver(root: str, stream: Stream, labels: Labels | None) -> list[pl
 
     See `known_late`.
     """
-    labelled = stream.labelled
-    if labelled is not None and DeltaTable.is_deltatable(
-        uri := table_uri(root, labelled.silver.name)
-    ):
-        rows = read(DeltaTable(uri), labelled.columns).sort(*COORDINATES)
-        return rows.partition_by("source_topic", "source_partition")
+    labelled, there = stream.labelled, labels_there(root, stream)
+    if there is not None:
+        return there
     if labelled is None or labels is None:
         return []
     columns = {name: stream.fields[name] for name in columns_of(labelled, [*stream.fields])}

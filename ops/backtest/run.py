@@ -16,6 +16,7 @@ from operators.rules.status import LIVE, live
 from ops.backtest.events import Collected, Events, Hits
 from ops.backtest.labels import Labels
 from ops.backtest.past import Past
+from ops.labels_there import give
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,7 @@ class _Features:
         wholes = [each for each in self._all.values() if each is not None and each.reads_labels]
         known = past.known(labels) if wholes else []
         for whole in wholes:
-            for number, rows in enumerate(known):
-                whole.add_labels(number, len(known), rows)
-            whole.end_labels()
+            give(known, whole)
 
     def advance(self, partition: int, rows: pl.DataFrame) -> list[Made]:
         """Take a partition's next rows; return those of which all sides know all now."""

@@ -27,6 +27,7 @@ from ops.verify.alerts import check_alerts
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.control import Changed, check_listed
 from ops.verify.features import check_features
+from ops.verify.labels import check_labels
 from ops.verify.report import Check, Report, only_once
 from ops.verify.since import since, since_aggregates, since_rules
 from ops.verify.statuses import Statuses, sent
@@ -129,8 +130,10 @@ class _Books:
                     self._bounds(),
                     self._since_features(),
                     self._told,
+                    self._labels(),
                 )
             )
+            checks += check_labels(self._settings, self._stream, self._told)
         if self._stream.windows:
             self._told(f"working out the windows of {self._stream.name} anew")
             checks += self._check_windows()
@@ -208,6 +211,10 @@ class _Books:
                 for name, table in panes.items()
             },
         )
+
+    def _labels(self) -> str | None:
+        labels = self._stream.labelled
+        return None if labels is None else self._settings.of(labels).topic
 
     def _bounds(self) -> Bounds:
         told = history(self._tables.handle(self._stream.silver.name))

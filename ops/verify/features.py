@@ -12,6 +12,7 @@ from operators.columns.frames import alike
 from operators.connectors.delta.table_history import TableHistory, in_order
 from operators.event_time.watermarks import Bounds
 from operators.features import WholeFeatures
+from ops.labels_there import give, labels_there
 from ops.verify.report import Check
 
 _MOST: Final = 100_000
@@ -71,12 +72,14 @@ class _Column:
 
 
 def _made_anew(
-    stream: Stream, root: str, topic: str, bound: int | Bounds
+    stream: Stream, root: str, topic: str, bound: int | Bounds, labels: str | None
 ) -> Iterator[tuple[int, pl.DataFrame, pl.DataFrame]]:
     """Yield partitions' rows as they are stored and as their features are made, in order."""
     name = stream.silver.name
     partitions = len(TableHistory(root, name, topic, stream.past).partitions())
     whole = WholeFeatures(stream.features, bound, partitions, stream.unlisted)
+    if whole.reads_labels:
+        give(labels_there(root, stream, labels) or [], whole)
     stored: dict[int, deque[pl.DataFrame]] = defaultdict(deque)
     for partition, found in in_order(root, name, topic, stream.columns, _MOST):
         stored[partition].append(found)
@@ -93,11 +96,13 @@ def check_features(
     bound: int | Bounds,
     since: Mapping[str, Mapping[int, int] | None] | None = None,
     told: Callable[[str], None] = lambda _: None,
+    labels: str | None = None,
 ) -> Check:
     """Compare every feature in silver with what the records before it make it.
 
     By the flow's own code, which tests hold to an oracle: a fault in it is in both.
-    `bound` is the out-of-orderness in µs; the watermarks are those that silver has.
+    `bound` is the out-of-orderness in µs; the watermarks are those that silver has. `labels` is
+    their topic, where there are features from these: they count from when their table says.
 
     A feature that was added later, or was another before, is left out in the rows up to the offsets
     by feature and partition in `since`, None for all: how many of its values would have been others
@@ -110,7 +115,7 @@ def check_features(
         for name in stream.features.columns
     ]
     rows = 0
-    for partition, found, made in _made_anew(stream, root, topic, bound):
+    for partition, found, made in _made_anew(stream, root, topic, bound, labels):
         for column in columns:
             column.compare(partition, found, made[column.name])
         rows += found.height
