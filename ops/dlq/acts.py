@@ -52,7 +52,7 @@ class Acts:
             "action": action, "who": who(), "at": datetime.now(UTC), "filter": filters,
             "records": records, "why": why, **of,
         }  # fmt: skip
-        self._append(self.opened(AUDIT), AUDIT, pl.DataFrame([row], schema=dict(AUDIT.columns)))
+        self.append(self.opened(AUDIT), AUDIT, pl.DataFrame([row], schema=dict(AUDIT.columns)))
 
     def opened(self, table: Table) -> DeltaTable:
         """Return a table's handle; it is made if need be."""
@@ -72,19 +72,20 @@ class Acts:
         number = self.next_number(handle, app)
         properties = CommitProperties(app_transactions=[Transaction(app, number)])
         try:
-            self._append(handle, table, rows, properties)
+            self.append(handle, table, rows, properties)
         except CommitFailedError as error:
             raise QuarantineError(
                 f"another {what} began at the same time: run it again"
             ) from error
 
-    def _append(
+    def append(
         self,
         handle: DeltaTable,
         table: Table,
         rows: pl.DataFrame,
         properties: CommitProperties | None = None,
     ) -> None:
+        """Add rows, whoever else does."""
         stamps = {
             "flow_version": pl.lit(version("millstream")),
             "written_at": pl.lit(datetime.now(UTC)).cast(STAMPS["written_at"]),

@@ -12,6 +12,7 @@ from operators.avro import Lookup, SchemaId
 from operators.avro.explain import Explained, explain
 from operators.connectors.registry import schema_source as registry
 from ops.dlq import discard_cli, edit_cli, edit_shown, lines, replay_cli, shown
+from ops.dlq.became import tell
 from ops.dlq.export import FORMATS, export
 from ops.dlq.filters import (
     Filters,
@@ -192,6 +193,7 @@ def _list(args: argparse.Namespace) -> int:
     with bar("rejects", total, args.json or not sought) as told:
         found = newest(quarantines, filters, args.limit, sought, _lookup, told)
     rows = found.to_dicts()
+    tell(root_of(args), rows)
     if args.json:
         return dump(rows)
     lines.show_list(rows)
@@ -206,6 +208,7 @@ def _found(args: argparse.Namespace) -> tuple[list[dict[str, Any]], Explained]:
 
 def _show(args: argparse.Namespace) -> int:
     rows, found = _found(args)
+    tell(root_of(args), rows)
     if args.json:
         return dump(shown.to_json(rows, found))
     shown.show(rows, found)

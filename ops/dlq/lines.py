@@ -54,7 +54,10 @@ def show_list(rows: list[dict[str, Any]]) -> None:
 def _state(row: dict[str, Any]) -> str:
     """Return what became of a reject, and what that is called."""
     act = {"replayed": "replay", "edited": "edit", "discarded": "discard"}.get(row["state"])
-    return row["state"] if act is None else f"{row['state']} by {row[act]}"
+    if act is None:
+        return str(row["state"])
+    now = f" as {row['sent_as']}: {row['became']}" if row["sent_as"] else ""
+    return f"{row['state']} by {row[act]}{now}"
 
 
 def show_why(found: list[dict[str, Any]], releases: list[dict[str, Any]]) -> None:

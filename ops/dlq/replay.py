@@ -25,7 +25,7 @@ from ops.dlq.judge import JUDGED, judge_of
 from ops.dlq.quarantine import PLACE, Place, Quarantine, quoted, with_fingerprints
 from ops.dlq.records import COLUMNS, RECORD, Sought, matching
 from ops.dlq.replays import Replays
-from ops.dlq.sending import Sender, sent_places
+from ops.dlq.sending import Sender
 from ops.dlq.tables import REPLAYS
 
 GOOD: Final = "silver"
@@ -191,10 +191,11 @@ def finish(
     config: Mapping[str, str],
     rate: float | None,
     told: Callable[[int], None] = lambda _: None,
-) -> tuple[int, int]:
-    """Send what of a claimed replay is not sent yet; return how many of it are sent, of how many.
+) -> tuple[dict[Place, Place], int]:
+    """Send what of a claimed replay is not sent yet; return where all of it is, and how many.
 
-    Fewer, where the quarantine has not all of them any more. Raises QuarantineError.
+    Where it is is by where it came from. These are fewer, where the quarantine has not all of them
+    any more. Raises QuarantineError.
     """
     sender = Sender(config, str(open_table(root, REPLAYS).metadata().id), rate)
     mine = Replays(root).claimed().filter(replay=replay)
@@ -203,19 +204,14 @@ def finish(
     left = mine.join(done, on=PLACE, how="anti")
     quarantine = quarantines[mine["stream"][0]]
     records = _records(quarantine, left, Edits(root).all())
-    sent = sender.send(replay, records, told)
-    return len(already) + sent, mine.height
+    sender.send(replay, records, told)
+    return already | sender.sent, mine.height
 
 
 def _ends(mine: pl.DataFrame) -> dict[tuple[str, int], int]:
     """Return by partition behind what a replay's records were sent."""
     ends = mine.group_by("source_topic", "source_partition").agg(pl.col("sent_behind").min())
     return {(topic, p): end for topic, p, end in ends.iter_rows()}
-
-
-def sent_as(root: str, replay: str, config: Mapping[str, str]) -> dict[Place, Place]:
-    """Return where the records of a replay are now, by the coordinates of their rejects."""
-    return sent_places(config, replay, _ends(Replays(root).claimed().filter(replay=replay)))
 
 
 def _records(

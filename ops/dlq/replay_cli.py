@@ -14,11 +14,12 @@ from flows import settings as settings_
 from flows.kafka_settings import kafka_settings
 from flows.streams.settings import Duration
 from operators.avro import Lookup
-from ops.dlq.canary import FINE, NOWHERE, awaited
+from ops.dlq.became import NOWHERE
+from ops.dlq.canary import FINE, awaited
 from ops.dlq.filters import Filters, opened, positive, root_of
-from ops.dlq.quarantine import Quarantine, open_quarantines
+from ops.dlq.quarantine import Place, Quarantine, open_quarantines
 from ops.dlq.records import Sought, count, name_of
-from ops.dlq.replay import MOST_ATTEMPTS, Plan, begin, finish, plan, sent_as
+from ops.dlq.replay import MOST_ATTEMPTS, Plan, begin, finish, plan
 from ops.dlq.replays import Replays
 from ops.progress import bar
 
@@ -64,7 +65,9 @@ def replay(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> dict[str
     told: dict[str, Any] = {"unfinished": Replays(root).unfinished(), "finished": []}
     told |= {"canary": [], "stopped": None}
     if args.send:
-        told["finished"] += [_finish(root, args, each, config) for each in told["unfinished"]]
+        told["finished"] += [
+            _finish(root, args, each, config)[0] for each in told["unfinished"]
+        ]
         told["unfinished"] = []
     plans = []
     with bar("rejects", count(quarantines, filters), args.json) as shown:
@@ -95,16 +98,17 @@ def _send(
     if args.canary is not None:
         few = plan_.canary(args.canary)
         name = begin(root, few, config, asked, args.why)
-        told["finished"].append(_finish(root, args, name, config))
+        finished, places = _finish(root, args, name, config)
+        told["finished"].append(finished)
         stream = plan_.quarantine.stream
-        found = awaited(root, stream, sent_as(root, name, config).values(), args.wait)
+        found = awaited(root, stream, places.values(), args.wait)
         counts = found["outcome"].value_counts().sort("count", "outcome", descending=True)
         told["canary"] += [{"stream": stream.name, **line} for line in counts.to_dicts()]
         told["stopped"] = _stopped(found, stream.name)
         plan_ = plan_.without(few)
     if plan_.chosen.height and told["stopped"] is None:
         name = begin(root, plan_, config, asked, args.why)
-        told["finished"].append(_finish(root, args, name, config))
+        told["finished"].append(_finish(root, args, name, config)[0])
 
 
 def _stopped(found: pl.DataFrame, stream: str) -> str | None:
@@ -125,14 +129,14 @@ def _stopped(found: pl.DataFrame, stream: str) -> str | None:
 
 def _finish(
     root: str, args: argparse.Namespace, name: str, config: dict[str, str]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[Place, Place]]:
     everything: dict[str, Quarantine] = {q.stream.name: q for q in open_quarantines(root, None)}
     replays = Replays(root)
-    total = replays.claimed().filter(replay=name).height
-    with bar("sent", total, args.json) as shown:
-        sent, claimed = finish(root, name, everything, config, args.rate, shown)
-    replays.done(name, sent)
-    return {"replay": name, "sent": sent, "claimed": claimed}
+    mine = replays.claimed().filter(replay=name)
+    with bar("sent", mine.height, args.json) as shown:
+        places, claimed = finish(root, name, everything, config, args.rate, shown)
+    replays.done(name, mine["stream"][0], places)
+    return {"replay": name, "sent": len(places), "claimed": claimed}, places
 
 
 def show(told: dict[str, Any]) -> None:

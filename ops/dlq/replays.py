@@ -10,8 +10,8 @@ import polars as pl
 
 from operators.connectors.delta.reading import read
 from ops.dlq.acts import Acts, new_name
-from ops.dlq.quarantine import PLACE, QuarantineError
-from ops.dlq.tables import AUDIT, REPLAYS
+from ops.dlq.quarantine import PLACE, Place, QuarantineError
+from ops.dlq.tables import AUDIT, REPLAYS, SENT
 
 BEGUN: Final = "replay"
 DONE: Final = "replayed"
@@ -63,9 +63,15 @@ class Replays:
         self._acts.add(handle, REPLAYS, rows, _APP, "replay")
         return name
 
-    def done(self, replay: str, records: int) -> None:
-        """Report a replay as done."""
-        self._note(DONE, records, None, None, replay)
+    def done(self, replay: str, stream: str, places: Mapping[Place, Place]) -> None:
+        """Report a replay as done: where its records are now, by where they came from."""
+        rows = pl.DataFrame(
+            [(replay, stream, *origin, *now[1:]) for origin, now in places.items()],
+            schema=dict(SENT.columns),
+            orient="row",
+        )
+        self._acts.append(self._acts.opened(SENT), SENT, rows)
+        self._note(DONE, len(places), None, None, replay)
 
     def _note(
         self,

@@ -12,7 +12,7 @@ from operators.connectors.kafka.brokers import brokers_of
 from operators.connectors.kafka.client import headers_of, read_to_end
 from operators.connectors.kafka.faults import denied
 from operators.records.quarantine import ATTEMPTS_HEADER, TIMESTAMP_HEADER
-from ops.dlq.quarantine import PLACE, Place, QuarantineError
+from ops.dlq.quarantine import Place, QuarantineError
 from ops.dlq.records import headers_of as original_headers
 
 ORIGIN_HEADER: Final = "millstream.origin"
@@ -36,6 +36,8 @@ class Sender:
         self._config, self._rate = dict(config), rate
         self._topic = ""
         self._failed: KafkaError | None = None
+        self.sent: dict[Place, Place] = {}
+        """Where what was sent is now, by where it came from."""
         self._id = f"millstream-replay-{owner}"
         own = {
             "transactional.id": self._id,
@@ -47,9 +49,17 @@ class Sender:
         # Whoever was at it before has sent all that it ever will: what it began is undone.
         self._try(lambda: self._producer.init_transactions(_SECONDS))
 
-    def already(self, replay: str, behind: Mapping[tuple[str, int], int]) -> set[Place]:
-        """Return what a replay has sent so far; it is `behind` these ends."""
-        return set(sent_places(self._config, replay, behind))
+    def already(self, replay: str, behind: Mapping[tuple[str, int], int]) -> dict[Place, Place]:
+        """Return where what a replay has sent `behind` these ends is, by where it came from."""
+        found: dict[Place, Place] = {}
+        for topic in {topic for topic, _ in behind}:
+            starts = {p: offset for (t, p), offset in behind.items() if t == topic}
+            for message in read_to_end(self._config, topic, starts):
+                headers = dict(headers_of(message))
+                if headers.get(REPLAY_HEADER) == replay.encode():
+                    origin = _place((headers[ORIGIN_HEADER] or b"").decode())
+                    found[origin] = topic, message.partition(), message.offset()
+        return found
 
     def send(
         self, replay: str, rows: Iterator[pl.DataFrame], told: Callable[[int], None]
@@ -77,7 +87,8 @@ class Sender:
         self._try(lambda: self._producer.commit_transaction(_SECONDS))
 
     def _produce(self, replay: str, row: dict[str, Any]) -> None:
-        stamp, origin = row["kafka_timestamp"], "/".join(str(row[name]) for name in PLACE)
+        place: Place = row["source_topic"], row["source_partition"], row["source_offset"]
+        stamp, origin = row["kafka_timestamp"], "/".join(map(str, place))
         headers = [
             *original_headers(row),
             (ATTEMPTS_HEADER, b"%d" % (row["attempts"] or 1)),
@@ -97,7 +108,7 @@ class Sender:
                     row["key"],
                     row["source_partition"],
                     headers=headers,
-                    on_delivery=self._delivered,
+                    on_delivery=partial(self._delivered, place),
                 )
                 self._producer.poll(0)
                 return
@@ -114,8 +125,10 @@ class Sender:
             what = self._refused(self._failed or error.args[0])
             raise QuarantineError(f"{what}. {_GO_ON}") from error
 
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+    def _delivered(self, place: Place, error: KafkaError | None, message: Message) -> None:
         self._failed = self._failed or error
+        if error is None:
+            self.sent[place] = place[0], message.partition(), message.offset()
 
     def _refused(self, error: KafkaError) -> str:
         if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
@@ -123,21 +136,6 @@ class Sender:
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return denied(self._config, "WRITE", self._topic, ["READ", "WRITE"])
         return f"Kafka at {self._config.get('bootstrap.servers')}: {error.str()}"
-
-
-def sent_places(
-    config: Mapping[str, str], replay: str, behind: Mapping[tuple[str, int], int]
-) -> dict[Place, Place]:
-    """Return where what a replay has sent `behind` these ends is, by where it came from."""
-    found: dict[Place, Place] = {}
-    for topic in {topic for topic, _ in behind}:
-        starts = {p: offset for (t, p), offset in behind.items() if t == topic}
-        for message in read_to_end(config, topic, starts):
-            headers = dict(headers_of(message))
-            if headers.get(REPLAY_HEADER) == replay.encode():
-                origin = _place((headers[ORIGIN_HEADER] or b"").decode())
-                found[origin] = topic, message.partition(), message.offset()
-    return found
 
 
 def _place(text: str) -> Place:

@@ -26,7 +26,7 @@ def to_json(rows: list[dict[str, Any]], found: Explained) -> dict[str, Any]:
     record = rows[0]
     value = record["value"]
     told = ("source_topic", "source_partition", "source_offset", "stream", "time")
-    why = [name for name in COLUMNS if name not in told]
+    why = [name for name in (*COLUMNS, "sent_as", "became") if name not in told]
     return {
         **{name: record[name] for name in told},
         "reasons": [{name: row[name] for name in why} for row in rows],
@@ -91,6 +91,8 @@ def _head(rows: list[dict[str, Any]]) -> Iterator[str]:
         release = f"written by {row['flow_version']} at {row['written_at']:%Y-%m-%dT%H:%M:%S%z}"
         yield f"{row['stage']} {row['code']}  {row['fingerprint']}{schema}{tried}, {release}"
         yield from (f"  {told} {row[name]}" for name, told in _DONE.items() if row[name])
+        if row["sent_as"]:
+            yield f"  now {row['sent_as']}: {row['became']}"
         yield f"  {row['message']}"
     yield f"key: {_bytes(record['key'])}"
     for each in record["headers"] or ():

@@ -20,6 +20,19 @@ REPLAYS: Final = Table(
 """A row per reject that is sent again, as that edit has it, if there was one: it is in its
 partition at `sent_behind` or later."""
 
+SENT: Final = Table(
+    "ops/sent",
+    {
+        "replay": pl.String(),
+        "stream": pl.String(),
+        **COORDINATES,
+        "sent_partition": pl.Int32(),
+        "sent_offset": pl.Int64(),
+    },
+)
+"""A row per reject that was sent, once its replay is done: where its record is now. A replay that
+was ended between this and its report has each twice."""
+
 EDITS: Final = Table(
     "ops/edits",
     {
@@ -70,4 +83,4 @@ AUDIT: Final = Table(
 """A row per action: a replay that is about to claim and one that has sent all, an edit, its
 approval, what was discarded and restored."""
 
-ACTS: Final = (REPLAYS, EDITS, DISCARDS, AUDIT)
+ACTS: Final = (REPLAYS, SENT, EDITS, DISCARDS, AUDIT)

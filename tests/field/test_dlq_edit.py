@@ -351,7 +351,13 @@ def test_what_was_edited_is_sent_once_approved_a_canary_first_and_tells_who_and_
     assert {*silver["currency"]} == {"EUR"}
     assert silver.filter(payment_id="payment-7")["amount_minor"].to_list() == [5]
     assert sorted(silver["country"]) == ["BE"] * 9 + ["DE"]
-    states = {each["source_offset"]: each["state"] for each in told("list --limit 99")}
+    lines = told("list --limit 99")
+    states = {each["source_offset"]: each["state"] for each in lines}
+    (line,) = (each for each in lines if each["source_offset"] == 7)
+    assert (line["sent_as"], line["became"]) == (place, "refused: rule rule_failed:numbered")
+    text = printed(f"show {field.topic}/0/4")
+    assert text.partition(f"  now {field.topic}/0/")[2].partition("\n")[0].endswith(": silver")
+    assert f" as {place}: refused: rule rule_failed" in printed("list --code amount_range")
     assert {states[n] for n in range(8)} == {"replayed"}
     assert outcomes(told(f"edit --code country_format {TRIM}")) == {"replayed before": 2}
     sql = f"SELECT who FROM ops_audit WHERE action = 'approve' AND edit = '{edit}' ORDER BY at"

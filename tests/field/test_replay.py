@@ -178,7 +178,12 @@ def test_what_is_good_by_now_is_in_silver_once_whatever_kills_the_replay(
 
     (line,) = (each for each in told("summary") if each["code"] == "unknown_schema")
     assert (line["count"], line["open"]) == (21, 3)
-    assert {each["replay"] for each in told("list", "--limit", "99")} == {name, None}
+    lines = told("list", "--limit", "99")
+    assert {each["replay"] for each in lines} == {name, None}
+    became = [each["became"] for each in lines if each["sent_as"]]
+    assert len(became) == 18
+    assert {*became} <= {"silver", "duplicate"}
+    assert {each["became"] for each in lines if not each["replay"]} == {None}
     assert len(told("list", "--limit", "99", "--open")) == 4
     left = [(each["outcome"], each["count"]) for each in told("replay")["outcomes"]]
     assert left[:2] == [("replayed before", 18), ("duplicate", 2)]
@@ -201,13 +206,14 @@ def test_who_takes_over_undoes_what_the_one_before_has_not_committed(field: Fiel
     first._producer.flush(10)
     second = Sender(config, field.topic)
     behind = {(field.topic, 0): 0, (field.topic, 1): 0}
-    assert second.already("one", behind) == set()
+    assert second.already("one", behind) == {}
     with pytest.raises(QuarantineError, match="run replay --send again"):
         first._try(lambda: first._producer.commit_transaction(10))
     assert second.send("one", iter([row]), lambda _: None) == 1
-    assert second.already("one", behind) == {(field.topic, 1, 5)}
-    assert second.already("other", behind) == set()
+    assert second.already("one", behind) == second.sent
+    assert second.already("other", behind) == {}
     (message,) = read_to_end(config, field.topic, {0: 0, 1: 0})
+    assert second.sent == {(field.topic, 1, 5): (field.topic, 1, message.offset())}
     assert (message.key(), message.value()) == (b"k", b"v")
     assert message.timestamp()[1] > LONG_AGO.timestamp() * 1000 + 1, (
         "no retention takes it for old"

@@ -15,6 +15,7 @@ from flows.streams import PAYMENTS
 from operators.avro.framing import ID_HEADER
 from operators.records.tables import STAMPS
 from ops.dlq import acts
+from ops.dlq.became import tell
 from ops.dlq.discards import mark
 from ops.dlq.edits import Edits, edited, unapproved
 from ops.dlq.filters import Filters
@@ -243,3 +244,21 @@ def test_a_partition_alone_is_a_filter() -> None:
     assert Filters(partition=0)
     assert not Filters()
     assert not Filters(discarded=None)
+
+
+def test_a_reject_tells_where_its_record_is_now_once_its_replay_is_done(root: str) -> None:
+    def told() -> list[tuple[Any, ...]]:
+        listed = newest([opened(root)], Filters(), 99, Sought(), lambda: no_lookup).to_dicts()
+        tell(root, listed)
+        names = ("source_offset", "stage", "sent_as", "became")
+        return sorted(tuple(each[name] for name in names) for each in listed if each["sent_as"])
+
+    name = claim(root, 0, 2, 5)
+    assert told() == []
+    places = {("payments", 0, 0): ("payments", 0, 3), ("payments", 0, 2): ("payments", 0, 77)}
+    for _ in range(2):  # as one that was ended before it said that it was done
+        Replays(root).done(name, "payments", places)
+    assert told() == [
+        (0, "decode", "payments/0/3", "refused: decode malformed"),
+        (2, "decode", "payments/0/77", "in no table yet"),
+    ]

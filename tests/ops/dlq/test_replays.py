@@ -25,7 +25,7 @@ def test_what_is_claimed_is_unfinished_until_it_is_reported_done(tmp_path: Path)
     assert replays.unfinished() == []
     first, second = claim(replays, 1, 2), claim(replays, 3)
     assert replays.unfinished() == [first, second]
-    replays.done(first, 2)
+    replays.done(first, "payments", {})
     assert replays.unfinished() == [second]
     assert replays.claimed().select("replay", "source_offset", "sent_behind").sort(
         "source_offset"

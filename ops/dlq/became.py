@@ -1,0 +1,89 @@
+"""What became of rejects that were sent again: where they are now, and in which table."""
+
+from collections.abc import Collection
+from typing import Any, Final
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from flows.streams import STREAMS, Stream
+from operators.connectors.delta.paths import table_uri
+from operators.connectors.delta.reading import read
+from operators.records.tables import COORDINATES, Table
+from ops.dlq.quarantine import PLACE, Place, QuarantineError, quoted
+from ops.dlq.tables import SENT
+
+NOWHERE: Final = "in no table yet"
+
+
+def tell(root: str, rows: list[dict[str, Any]]) -> None:
+    """Tell of a few rejects with a replay `sent_as`, its record now, and what that `became`.
+
+    Both are None where nothing was sent, or its replay is not done. Raises QuarantineError.
+    """
+    for row in rows:
+        row |= {"sent_as": None, "became": None}
+    for stream in STREAMS:
+        mine = [row for row in rows if row["stream"] == stream.name and row["replay"]]
+        now = _now(root, mine)
+        if now:
+            found = became(root, stream, now.values())
+            outcomes = {row[:3]: row[3] for row in found.iter_rows()}
+            for row in mine:
+                place = now.get(_place(row))
+                if place is not None:
+                    row["sent_as"], row["became"] = "/".join(map(str, place)), outcomes[place]
+
+
+def _place(row: dict[str, Any]) -> Place:
+    return row["source_topic"], row["source_partition"], row["source_offset"]
+
+
+def _now(root: str, rows: list[dict[str, Any]]) -> dict[Place, Place]:
+    """Return where the records of some rejects are now, by where they came from."""
+    places = pl.DataFrame([_place(row) for row in rows], schema=dict(COORDINATES), orient="row")
+    found = _rows(root, SENT, places, ("sent_partition", "sent_offset"))
+    return {row[:3]: (row[0], *row[3:]) for row in found.iter_rows()}
+
+
+def became(root: str, stream: Stream, places: Collection[Place]) -> pl.DataFrame:
+    """Return where records are, by their coordinates, as `outcome`.
+
+    That is silver, duplicate, refused with the reason, or `NOWHERE`. Raises QuarantineError.
+    """
+    sent = pl.DataFrame(list(places), schema=dict(COORDINATES), orient="row").sort(PLACE)
+    refused = _rows(root, stream.quarantine, sent, ("stage", "code"))
+    told = pl.format("refused: {} {}", "stage", "code")
+    frames = [
+        refused.select(*PLACE, outcome=told),
+        _rows(root, stream.silver, sent).with_columns(outcome=pl.lit("silver")),
+        _rows(root, stream.duplicates, sent).with_columns(outcome=pl.lit("duplicate")),
+    ]
+    # Refused stands first: that a rule failed on it is what there is to tell.
+    first = pl.concat(frames).unique(PLACE, keep="first", maintain_order=True)
+    return sent.join(first, on=PLACE, how="left", maintain_order="left").with_columns(
+        pl.col("outcome").fill_null(NOWHERE)
+    )
+
+
+def _rows(
+    root: str, table: Table, sent: pl.DataFrame, more: tuple[str, ...] = ()
+) -> pl.DataFrame:
+    columns = {name: table.schema[name] for name in (*PLACE, *more)}
+    uri, frames = table_uri(root, table.name), [pl.DataFrame(schema=columns)]
+    if not DeltaTable.is_deltatable(uri):
+        return frames[0]
+    handle = DeltaTable(uri)
+    for (topic, partition), mine in sent.group_by(PLACE[:2]):
+        offsets = ", ".join(map(str, mine["source_offset"]))
+        where = (
+            f"source_topic = {quoted(topic)} AND source_partition = {partition} "
+            f"AND source_offset IN ({offsets})"
+        )
+        try:
+            rows = read(handle, columns, where)
+            frames.append(rows.select(pl.col(n).cast(kind) for n, kind in columns.items()))
+        except DeltaError as error:
+            raise QuarantineError(f"{table.name}: {error}") from error
+    return pl.concat(frames)
