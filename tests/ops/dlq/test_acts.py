@@ -139,6 +139,11 @@ def test_the_state_of_each_reject_is_what_was_done_with_it_last(
     listed_ = newest([quarantine], Filters(discarded=None), 99, Sought(), lambda: no_lookup)
     pairs = listed_.filter(pl.col("stage") != "rule").select("source_offset", "state").rows()
     assert dict(pairs) == wanted
+    left = [offset for offset, state in wanted.items() if state != "discarded"]
+    for limit in (1, 2):
+        top = newest([quarantine], Filters(), limit, Sought(), lambda: no_lookup)
+        known = sorted([*left, 0, 0], reverse=True)[:limit]
+        assert top["source_offset"].to_list() == known
     (line,) = (
         each
         for each in groups([quarantine], Filters(discarded=None))
