@@ -13,6 +13,8 @@ from ops.dlq.quarantine import Place
 
 FINE: Final = ("silver", "duplicate")
 _EVERY: Final = 1.0
+_SETTLED: Final = 3.0
+"""For how many seconds nothing may change any more: a flow commits its tables side by side."""
 
 
 def awaited(
@@ -22,14 +24,17 @@ def awaited(
 
     Of those that are in none when the time is over that is `NOWHERE`. Raises QuarantineError.
     """
-    deadline, before = time.monotonic() + within.total_seconds(), None
+    deadline = time.monotonic() + within.total_seconds()
+    before, since = None, 0.0
     while True:
-        found = became(root, stream, places)
-        there = NOWHERE not in found["outcome"]
-        # Twice the same: what a rule failed on is in silver, and refused a commit later.
-        if (there and before is not None and found.equals(before)) or (
-            not there and time.monotonic() >= deadline
-        ):
+        found, now = became(root, stream, places), time.monotonic()
+        if NOWHERE in found["outcome"]:
+            if now >= deadline:
+                return found
+            before = None
+        elif before is None or not found.equals(before):
+            # What a rule failed on is in silver, and perhaps refused a moment later.
+            before, since = found, now
+        elif now - since >= _SETTLED:
             return found
-        before = found if there else None
         time.sleep(_EVERY)

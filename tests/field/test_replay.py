@@ -74,9 +74,8 @@ def next_schema() -> dict[str, Any]:
     return {**_NEWER, "fields": [*_NEWER["fields"], note]}
 
 
-@pytest.fixture
-def known(field: Field) -> Path:
-    """Give the folder of the schemas that the flow knows."""
+def know(field: Field) -> Path:
+    """Return the folder of the schemas that the flow knows."""
     folder = field.folder / "schemas"
     for version in schemas.versions("payment"):
         path = folder / "payment" / f"{version}.avsc"
@@ -84,6 +83,12 @@ def known(field: Field) -> Path:
         path.write_text(json.dumps(schemas.load("payment", version)))
     field.settings[f"{PREFIX}SCHEMA_REGISTRY"] = str(folder)
     return folder
+
+
+@pytest.fixture
+def known(field: Field) -> Path:
+    """Give that folder."""
+    return know(field)
 
 
 def run(field: Field) -> None:

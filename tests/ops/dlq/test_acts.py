@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import schemas
 from flows.streams import PAYMENTS
 from operators.avro.framing import ID_HEADER
-from operators.records.tables import STAMPS
+from operators.records.tables import COORDINATES, STAMPS
 from ops.dlq import acts
 from ops.dlq.became import tell
 from ops.dlq.discards import mark
@@ -98,7 +98,7 @@ ACTS_DONE = st.lists(
 )
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(ACTS_DONE)
 def test_the_state_of_each_reject_is_what_was_done_with_it_last(
     tmp_path_factory: pytest.TempPathFactory, done: list[tuple[str, set[int]]]
@@ -263,6 +263,9 @@ def test_a_reject_tells_where_its_record_is_now_once_its_replay_is_done(root: st
     places = {("payments", 0, 0): ("payments", 0, 3), ("payments", 0, 2): ("payments", 0, 77)}
     for _ in range(2):  # as one that was ended before it said that it was done
         Replays(root).done(name, "payments", places)
+    # Also where it is in silver, as what a rule fails on.
+    silver = pl.DataFrame([("payments", 0, 3)], schema=dict(COORDINATES), orient="row")
+    write_deltalake(f"{root}/silver/payments", silver)
     assert told() == [
         (0, "decode", "payments/0/3", "refused: decode malformed"),
         (2, "decode", "payments/0/77", "in no table yet"),
