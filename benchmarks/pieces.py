@@ -24,7 +24,7 @@ import schemas
 from benchmarks.topics import PARTITIONS
 from benchmarks.windows import Groups, Partition
 from flows import settings as settings_
-from flows.loaded import rules_of
+from flows.connecting import rules_of
 from flows.pipeline import micros
 from flows.registry import open_registry
 from flows.rows import bronze_rows, silver_rows

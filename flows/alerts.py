@@ -14,9 +14,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.connecting import Ends
+from flows.connecting import Ends, Loaded, load
 from flows.label_ends import connect_labels, labels_of
-from flows.loaded import Loaded, load
 from flows.pipeline import LabelledBy, Parts, read, send
 from flows.reporting import report
 from flows.settings import Settings

@@ -13,8 +13,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.connecting import Ends
-from flows.loaded import Loaded, load
+from flows.connecting import Ends, Loaded, load
 from flows.messages import reject_messages
 from flows.pipeline import Parts, kept, micros, read, write_tables
 from flows.reporting import report

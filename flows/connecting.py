@@ -11,7 +11,8 @@ from redis import Redis
 
 import schemas
 from flows import pipeline, watchdog
-from flows.control import follow
+from flows import settings as settings_
+from flows.control import follow, not_listed
 from flows.definitions import (
     as_today,
     definitions,
@@ -19,7 +20,6 @@ from flows.definitions import (
     refuse_two_kinds_of_rows,
 )
 from flows.label_ends import connect_labels, label_tables, labels_of
-from flows.loaded import Loaded, load
 from flows.outputs import open_outputs
 from flows.own_tables import OwnTables, sink_of
 from flows.pipeline import Parts, micros
@@ -31,6 +31,7 @@ from flows.starting import (
     changed_definitions,
     define,
     prepare_recovery,
+    recovery_directory,
     set_aside,
     start,
     table_id,
@@ -54,7 +55,7 @@ from operators.connectors.watched import WatchedSink
 from operators.contracts import load_contract
 from operators.records.breaker import Breaker
 from operators.records.tables import Table
-from operators.rules.rules import RuleSet
+from operators.rules.rules import RuleError, RuleSet, load_rules
 
 
 def run(stream: Stream) -> Dataflow:
@@ -64,6 +65,39 @@ def run(stream: Stream) -> Dataflow:
     the registry or the tables' storage are not there in time.
     """
     return start(stream.name, partial(load, stream), _connect)
+
+
+Loaded = tuple[Settings, list[tuple[Stream, RuleSet | None]]]
+"""The settings, and the streams as they are with them, each with its rules."""
+
+
+def load(*streams: Stream) -> Loaded:
+    """Read the settings, and the contract, the features and the rules of each stream.
+
+    Raises SettingsError, ContractError, FeatureError and RuleError.
+    """
+    settings = settings_.load(recovery=recovery_directory())
+    for each in streams:
+        load_contract(each.record)
+    found = [settings.stream(each) for each in streams]
+    return settings, [(each, rules_of(each, settings)) for each in found]
+
+
+def rules_of(stream: Stream, settings: Settings) -> RuleSet | None:
+    """Return the rules of a stream that flows evaluate, None if it has no rules at all.
+
+    Of a draft or a paused rule only its file's form is looked at: neither keeps a flow from
+    starting. Raises FeatureError and RuleError.
+    """
+    folder = settings.of(stream).rules
+    if folder is None:
+        return None
+    evaluated = [each for each in load_rules(folder) if each.evaluated]
+    found = RuleSet(evaluated, stream.columns, stream.id, stream.key)
+    problems = [said for each in evaluated if (said := not_listed(stream, each))]
+    if problems:
+        raise RuleError("\n".join(problems))
+    return found
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flows import settings as settings_
 from flows.catalog import Flow, flows
-from flows.loaded import rules_of
+from flows.connecting import rules_of
 from operators.connectors.recovery_owner import OtherOwnerError
 from operators.contracts import ContractError, load_contract
 from operators.features import FeatureError

@@ -9,7 +9,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from flows import control
-from flows.loaded import rules_of
+from flows.connecting import rules_of
 from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import PAYMENTS, STREAMS, Stream

@@ -12,8 +12,8 @@ from confluent_kafka import Producer
 from deltalake import DeltaTable
 
 from flows import settings as settings_
+from flows.connecting import rules_of
 from flows.control import follow
-from flows.loaded import rules_of
 from flows.streams import PAYMENTS
 from operators.connectors.kafka.control_reader import ControlError
 from ops import cli

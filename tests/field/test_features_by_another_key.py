@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from flows import settings as settings_
-from flows.loaded import rules_of
+from flows.connecting import rules_of
 from flows.streams import PAYMENTS
 from ops.backtest.past import past_of_silver
 from ops.backtest.run import Side

@@ -10,7 +10,7 @@ import pytest
 from bytewax.testing import TestingSink, TestingSource, run_main
 
 import schemas
-from flows.loaded import rules_of
+from flows.connecting import rules_of
 from flows.pipeline import Parts, build
 from flows.settings import load
 from flows.streams import PAYMENTS
