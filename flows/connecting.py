@@ -24,7 +24,7 @@ from flows.outputs import open_outputs
 from flows.own_tables import OwnTables, sink_of
 from flows.pipeline import Parts, micros
 from flows.registry import open_registry
-from flows.reporting import report, say
+from flows.reporting import expect, report, say
 from flows.settings import Settings
 from flows.sources import abreast, open_source
 from flows.starting import (
@@ -41,8 +41,7 @@ from flows.starting import (
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from flows.tables import bounds, defined, rules_since
-from operators import metrics
-from operators.avro import CODES, Decoder, Lookup
+from operators.avro import Decoder, Lookup
 from operators.connectors.delta.committed_ids import CommittedIds
 from operators.connectors.delta.definitions import History as Told
 from operators.connectors.delta.sink import DeltaSink
@@ -247,9 +246,7 @@ class Ends:
         """
         own = self.settings.of(stream)
         contract = load_contract(stream.record)
-        refused = [each.code for each in contract.checks if each.severity == "quarantine"]
-        warned = [each.code for each in contract.checks if each.severity == "warn"]
-        metrics.expect(own.topic, {"decode": CODES, "contract": refused}, warned)
+        expect(own.topic, contract)
         changes = follow(self.settings, stream, rules, keeps=keeps)
         return Parts(
             Decoder(schemas.latest(stream.record), self.lookup),

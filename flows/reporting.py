@@ -8,6 +8,7 @@ import logging
 import math
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,8 @@ from typing import Any, Final
 
 from flows.told import told
 from operators import metrics
+from operators.avro import CODES
+from operators.contracts.contract import Contract
 
 LOG: Final = logging.getLogger("millstream.flow")
 _FEW: Final = 8
@@ -27,6 +30,14 @@ def begin(name: str, version: str) -> None:
     workers = "" if how.workers == 1 else f" with {how.workers} workers"
     metrics.INFO.labels(name, version, how.process).set(1)
     LOG.info("%s: flow of Millstream %s, %s%s", name, version, among, workers)
+
+
+def expect(topic: str, contract: Contract) -> None:
+    """Have counters at 0 of what decoding and the contract of a topic's records may refuse."""
+    codes: dict[str, list[str]] = defaultdict(list)
+    for each in contract.checks:
+        codes[each.severity].append(each.code)
+    metrics.expect(topic, {"decode": CODES, "contract": codes["quarantine"]}, codes["warn"])
 
 
 def reads(

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -83,6 +83,9 @@ class Settings(RegistrySettings, StreamSettings):
     report_every: Duration = Field(
         timedelta(seconds=60),
         description="how often a flow says in its log how far it is; `0s` never",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="or `json`: an object a line ([logs](operations.md#logs))"
     )
     stall_timeout: Duration = Field(
         timedelta(minutes=5),

@@ -1,7 +1,6 @@
 """Starting: what every flow does before Bytewax runs it."""
 
 import atexit
-import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
@@ -10,7 +9,7 @@ from typing import TypeVar
 
 from bytewax.dataflow import Dataflow
 
-from flows import ending, reporting
+from flows import ending, log_lines, reporting
 from flows.settings import Settings, SettingsError, refuse
 from flows.told import check_endpoint, told
 from operators.connectors import memory, recovery, recovery_owner
@@ -38,8 +37,7 @@ def start(
     line for what is wrong in the world, such as brokers that are away. That also holds for what
     is raised later, while Bytewax runs the flow.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("millstream").setLevel(logging.INFO)
+    log_lines.set_up(name)
     try:
         loaded = load()
         check_endpoint()

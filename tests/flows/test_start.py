@@ -1,5 +1,6 @@
 """Starting a flow as its users do: bad settings, nothing there, where it was stopped."""
 
+import json
 import re
 import signal
 import time
@@ -96,11 +97,17 @@ def test_ctrl_c_stops_it_and_the_next_start_goes_on(stack: Stack, tmp_path: Path
         "BYTEWAX_DATAFLOW_API_ENABLED": "1",
         "BYTEWAX_DATAFLOW_API_PORT": str(port),
         "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(tmp_path),
+        "MILLSTREAM_LOG_FORMAT": "json",
     }
     for names in (METRICS, AT_REST):
         flow = Flow("payments", settings, tmp_path)
         page = _metrics(flow, port, names)
         assert flow.tell(signal.SIGINT) == 0, flow.said()
+    # What answers Ctrl-C is for who has pressed it.
+    logged = [line for line in flow.said().splitlines() if not line.startswith("Stopping when")]
+    lines = [json.loads(line) for line in logged]
+    assert {(line["flow"], line["process"]) for line in lines} == {("payments", 0)}
+    assert any(line["message"].startswith(f"reads topic {topic}") for line in lines)
     # Before anything is read, all that can be told of is there, and is 0.
     for expected in (
         'rejects_total{code="bad_utf8",stage="decode"}',
