@@ -79,7 +79,7 @@ def entries(draw: st.DrawFn) -> tuple[str, str, Entry]:
         value=draw(st.sampled_from(["x", "y", "é/z"])),
         owner="o",
         reason="r",
-        expires=at(draw(st.integers(0, 40))),
+        expires=at(draw(st.integers(4, 14))),
         overrides=kind == "allow" and draw(st.booleans()),
     )
     return "entry", entry.name, entry
@@ -98,11 +98,11 @@ def changes(draw: st.DrawFn) -> list[Change]:
         kind, name, content = draw(st.one_of(rules, entries(), thresholds))
         if draw(st.integers(0, 4)) == 0:
             content = None
-        begins = draw(st.none() | st.integers(0, 35).map(at))
+        begins = draw(st.none() | st.integers(4, 13).map(at))
         key, value = written(kind, name, content, "who", "why", begins)
         # Compaction leaves gaps, and clocks that send may go back.
         offset += draw(st.integers(1, 3))
-        found.append(read_change(offset, draw(st.integers(0, 30)) * SECOND, key, value))
+        found.append(read_change(offset, draw(st.integers(0, 8)) * SECOND, key, value))
     return found
 
 
@@ -139,7 +139,7 @@ class Model:
 
 
 values = st.none() | st.sampled_from(["x", "y", "é/z", "w"])
-events = st.lists(st.tuples(st.integers(0, 45), values, values, st.integers(0, 9)), max_size=12)
+events = st.lists(st.tuples(st.integers(3, 15), values, values, st.integers(0, 9)), max_size=12)
 
 
 def framed(found: list[tuple[int, Any, Any, int]]) -> pl.DataFrame:
@@ -210,3 +210,19 @@ def test_what_holds_for_an_event_depends_neither_on_batches_nor_on_what_is_known
         for state in (of_all, compacted)
     ]
     assert ended[0] == ended[1]
+
+
+def test_a_change_holds_from_its_very_time_on_also_within_a_batch() -> None:
+    known = read_change(0, 4 * SECOND, *written("rule", "a", None, "who", "why"))
+    other = stated("a", 2, "amount_minor > 5", "live")
+    changed = read_change(1, 4 * SECOND, *written("rule", "a", other, "who", "why"))
+    frame = framed([(9, None, None, 9)] * 3).with_columns(
+        kafka_timestamp=pl.Series([at(9) - timedelta(milliseconds=1), at(9), None], dtype=TIME),
+        listed=pl.lit(""),
+    )
+    state = State([known, changed])
+    book = Book(BASE, lambda: state, COLUMNS, "payment_id", "card_id")
+    # What has no time of Kafka's is older than every change.
+    assert book.evaluate(frame).alerts["rule_version"].to_list() == [1, 2, 1]
+    assert [each.version for each in book.at(9 * SECOND).rules] == [2, 1]
+    assert [each.version for each in book.at(9 * SECOND - 1).rules] == [1, 1]
