@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flows import chargebacks, pipeline
 from flows.label_ends import label_tables, labels_of
 from flows.settings import Settings
-from flows.streams import CHARGEBACKS, PAYMENTS, STREAMS, Stream
+from flows.streams import CHARGEBACKS, LABELS, PAYMENTS, STREAMS, Stream
 from flows.tables import defined
 from operators.records.tables import Table
 from operators.rules.rules import RuleSet
@@ -87,7 +87,7 @@ def _flows(settings: Settings, rules: Callable[[Stream], RuleSet | None]) -> Ite
         "chargebacks",
         settings,
         (payments, CHARGEBACKS),
-        (settings.of(CHARGEBACKS).dlq_topic,),
+        (settings.of(CHARGEBACKS).dlq_topic, settings.of(LABELS).topic),
         f"{settings.consumer_group}-outcomes",
         tuple(chargebacks.defined_tables(settings)),
         None,

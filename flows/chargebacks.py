@@ -9,24 +9,30 @@ from functools import partial
 from typing import Any
 
 import bytewax.operators as op
+import polars as pl
 from bytewax.dataflow import Dataflow
+from bytewax.dataflow import Stream as Flowing
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.connecting import Ends, Loaded, load
-from flows.messages import reject_messages
+from flows.messages import label_messages, reject_messages
 from flows.pipeline import Parts, kept, micros, read, write_tables
 from flows.reporting import report
 from flows.settings import Settings
 from flows.starting import start, table_id
-from flows.streams import CHARGEBACKS, PAYMENTS, Stream
+from flows.streams import CHARGEBACKS, LABELS, PAYMENTS, Stream
 from flows.streams.chargebacks import LATE, ChargebackSettings, outcome_join, outcomes_table
+from flows.streams.labels.making import frauds, genuine, undisputed_join
 from flows.tables import LATENESS, WITHIN, out_of_orderness
+from operators.columns.frames import filtered
 from operators.connectors.redis.dedup_store import memory_of
 from operators.connectors.watched import WatchedSink
 from operators.joins import IntervalJoin
+from operators.records.batches import Batch
 from operators.records.tables import Table
 from operators.steps.joins import interval_join
+from operators.steps.settled import settled
 
 
 def outcomes_of(settings: Settings) -> IntervalJoin:
@@ -71,11 +77,44 @@ def build(
     rows |= {LATE.name: joined.late, outcomes_table(join).name: joined.rows}
     write_tables(rows, op.merge("progress", paid.good, charged.good), table_sink)
 
-    dlq = own.dlq_topic
+    dlq, labels = own.dlq_topic, settings.of(LABELS).topic
     letters = op.map("dlq_messages", charged.rejects, lambda rows: (dlq, reject_messages(rows)))
     reached = op.map("dlq_progress", charged.good, lambda batch: (dlq, batch.progress))
-    op.output("topics", op.merge("topics_items", reached, letters), topic_sink)
+    made = _labels(paid.good, charged.good, joined.rows, partitions, settings)
+    told = op.map("labels_messages", made, lambda rows: (labels, label_messages(rows)))
+    marks = settled("labels_settled", op.merge("both", paid.good, charged.good), partitions)
+    passed = op.map("labels_progress", marks, lambda mark: (labels, mark))
+    op.output("topics", op.merge("topics_items", reached, passed, letters, told), topic_sink)
     return flow
+
+
+def _labels(
+    paid: Flowing[Batch],
+    charged: Flowing[Batch],
+    outcomes: Flowing[pl.DataFrame],
+    partitions: Mapping[str, int],
+    settings: Settings,
+) -> Flowing[pl.DataFrame]:
+    """Return what payments turn out to be: frauds as they are charged back, or genuine."""
+    own = settings.of(CHARGEBACKS)
+    assert isinstance(own, ChargebackSettings)  # noqa: S101 # as it is declared
+    after = micros(own.genuine_after)
+    join = undisputed_join(settings.topic, own.topic, after, micros(settings.allowed_lateness))
+    of_fraud = op.map("charged_for_fraud", charged, _of_fraud)
+    groups = settings.key_groups
+    undisputed = interval_join("undisputed", paid, of_fraud, join, partitions, groups)
+    some = op.merge(
+        "labels",
+        op.map("labels_of_frauds", outcomes, frauds),
+        op.map("labels_of_genuine", undisputed.rows, lambda rows: genuine(rows, after)),
+    )
+    return op.filter("labels_some", some, lambda rows: rows.height > 0)
+
+
+def _of_fraud(batch: Batch) -> Batch:
+    if not batch.frame.height:
+        return batch
+    return Batch(batch.progress, filtered(batch.frame, batch.frame["fraud"]))
 
 
 def flow() -> Dataflow:
@@ -127,10 +166,9 @@ def _connect(loaded: Loaded) -> Dataflow:
         parts = ends.parts(stream, None, memory, histories[stream.name], told)
         return sources[stream.name], parts
 
-    letters = ends.outputs(own, [own.dlq_topic])
-    report(
-        "chargebacks", settings.report_every, tables=settings.delta_root, topics=[own.dlq_topic]
-    )
+    topics = [own.dlq_topic, settings.of(LABELS).topic]
+    letters = ends.outputs(own, topics)
+    report("chargebacks", settings.report_every, tables=settings.delta_root, topics=topics)
     partitions = {topic: len(found) for topic, found in ends.topics.items()}
     both = connected(payments), connected(CHARGEBACKS)
     return build(*both, partitions, WatchedSink(sink), letters, settings)

@@ -164,13 +164,9 @@ class Ends:
     def tables(self, tables: Sequence[Table], *streams: Stream) -> DeltaSink:
         """Return the sink of tables of the flow, of all that it reads or of these streams."""
         topics = [self.settings.of(each).topic for each in streams] or [*self.topics]
-        return sink_of(
-            self.name,
-            self.settings,
-            {topic: self.topics[topic] for topic in topics},
-            {topic: self.identities[topic] for topic in topics},
-            tables,
-        )
+        found = {topic: self.topics[topic] for topic in topics}
+        same = {topic: self.identities[topic] for topic in topics}
+        return sink_of(self.name, self.settings, found, same, tables)
 
     def identity_of(self, stream: Stream) -> dict[str, str]:
         """Return which topic a stream's is."""
@@ -270,14 +266,8 @@ def _connect(loaded: Loaded) -> Dataflow:
     own = settings.of(stream)
     tables = defined(stream, own, rules)
     labels, of_labels = labels_of(stream), label_tables(stream, settings)
-    ends = Ends.of(
-        stream.name,
-        settings,
-        own.consumer_group,
-        [stream, *labels],
-        own=stream,
-        tables=[*tables, *of_labels],
-    )
+    every, reads, group = [*tables, *of_labels], [stream, *labels], own.consumer_group
+    ends = Ends.of(stream.name, settings, group, reads, own=stream, tables=every)
     names = pipeline.topics(stream, own)
     names += [settings.of(each).dlq_topic for each in labels]
     topic_sink = ends.outputs(own, names)

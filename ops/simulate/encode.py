@@ -5,13 +5,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyruhvro
 
 import schemas
+from operators.avro import bulk_encode
 from operators.columns.arrays import Int64s
 
 SCHEMA_HEADER: Final = "__value_schema_id"
@@ -25,28 +24,7 @@ def encode(record: str, version: int, rows: pl.DataFrame) -> pa.BinaryArray:
 
     `rows` has the columns of the newest version; what the version lacks is left out.
     """
-    schema = schemas.load(record, version)
-    columns = rows.select(
-        # The encoder takes the physical value: µs since 1970 UTC.
-        pl.col(name).dt.replace_time_zone(None)
-        if isinstance(rows.schema[name], pl.Datetime)
-        else pl.col(name)
-        for name in (entry["name"] for entry in schema["fields"])
-    )
-    table = columns.to_arrow(compat_level=pl.CompatLevel.oldest())
-    narrow = pa.schema(
-        pa.field(
-            entry.name, pa.string() if pa.types.is_large_string(entry.type) else entry.type
-        )
-        for entry in table.schema
-    )
-    text = orjson.dumps(schema).decode()
-    parts = [
-        part
-        for batch in table.cast(narrow).to_batches(max_chunksize=_BLOCK)
-        for part in pyruhvro.serialize_record_batch(batch, text, 1)
-    ]
-    return pa.concat_arrays(parts) if parts else pa.array([], pa.binary())
+    return bulk_encode.encode(schemas.load(record, version), rows)
 
 
 def frame(record: str, version: int, framing: int) -> tuple[bytes, bytes | None]:

@@ -131,6 +131,7 @@ def test_every_payment_has_its_outcome_once_whatever_the_kills(tmp_path: Path) -
         settings = stack.env() | {
             "MILLSTREAM_CHARGEBACKS_WITHIN": "6h",
             "MILLSTREAM_CHARGEBACKS_OUT_OF_ORDERNESS": "30s",
+            "MILLSTREAM_CHARGEBACKS_GENUINE_AFTER": "2h",
         }
         for _ in range(KILLS):
             settings["MILLSTREAM_BATCH_SIZE"] = rng.choice(["50", "500"])
@@ -144,9 +145,9 @@ def test_every_payment_has_its_outcome_once_whatever_the_kills(tmp_path: Path) -
         run("chargebacks", settings | topics.TO_THE_END, tmp_path)
         root = stack.env()["MILLSTREAM_DELTA_ROOT"]
         tables = {name: pl.read_delta(f"{root}/{name}") for name in TABLES}
-        letters = list(
-            read_to_end({"bootstrap.servers": stack.bootstrap}, "chargebacks.dlq", {0: 0, 1: 0})
-        )
+        ends, broker = {0: 0, 1: 0}, {"bootstrap.servers": stack.bootstrap}
+        letters = list(read_to_end(broker, "chargebacks.dlq", ends))
+        labelled = list(read_to_end(broker, "labels", ends))
 
     headers = [None if h is None else [(SCHEMA_HEADER, h)] for h in made.records["header"]]
     payments = good(
@@ -187,3 +188,28 @@ def test_every_payment_has_its_outcome_once_whatever_the_kills(tmp_path: Path) -
         dict(late.iter_rows())["chargebacks"]
         == charged["chargeback_id"].n_unique() - charged_in.height
     )
+    values = [message.value() for message in labelled]
+    labels = good("label", values, [None] * len(values), load_contract("label").check)
+    assert labels.height == labels["label_id"].n_unique() == len(labelled), "once each"
+    # A fraud counts from its chargeback on; who has none within two hours is genuine until then.
+    fraud = wanted.filter("chargeback_fraud").select(
+        "payment_id", event_time="chargeback_event_time", verdict=pl.lit("FRAUD")
+    )
+    after = pl.duration(microseconds=2 * HOUR)
+    paid = paid_in.select("payment_id", paid_at="event_time")
+    soon = fraud.join(paid, on="payment_id").filter(
+        pl.col("event_time") - pl.col("paid_at") <= after
+    )
+    genuine = paid.join(soon, on="payment_id", how="anti").select(
+        "payment_id", event_time=pl.col("paid_at") + after, verdict=pl.lit("GENUINE")
+    )
+    both = set(fraud["payment_id"]) & set(genuine["payment_id"])
+    assert both, "some turn out to be frauds later on"
+    columns = ["payment_id", "event_time", "verdict"]
+    whole = pl.concat([fraud, genuine]).select(columns).sort(columns)
+    assert labels.select(columns).sort(columns).equals(whole)
+    first = labels.sort("label_id").row(0, named=True)
+    row = paid_in.row(by_predicate=pl.col("payment_id") == first["payment_id"], named=True)
+    for name in ("card_id", "terminal_id", "amount_minor", "currency"):
+        assert first[name] == row[name]
+    assert first["paid_at"] == row["event_time"]

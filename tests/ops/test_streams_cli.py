@@ -14,7 +14,7 @@ def test_streams_are_listed_with_what_they_are_of(capsys):
         cli.main(["streams", "--json"])
     assert ended.value.code == 0
     found = {each["stream"]: each for each in json.loads(capsys.readouterr().out)}
-    assert found.keys() == {"payments", "chargebacks", "clicks"}
+    assert found.keys() == {"payments", "chargebacks", "clicks", "labels"}
     assert found["clicks"]["rules"] == {"costly_click": 1}
     assert "gold/campaign_5m" in found["clicks"]["tables"]
     with pytest.raises(SystemExit):

@@ -16,11 +16,17 @@ from operators.state.event_time_buffer import LATE_ROWS, Side
 class ChargebackSettings(StreamSettings):
     """How long chargebacks are waited for, and that they are few and come late.
 
+    A payment that no chargeback calls a fraud is labelled as genuine `genuine_after` it.
     A partition that is quiet for a minute has only none.
     """
 
     within: Duration = Field(
         timedelta(days=120), description="how long a payment waits for its chargebacks"
+    )
+    genuine_after: Duration = Field(
+        timedelta(days=7),
+        description="how long after a payment it is labelled as genuine, where no chargeback has "
+        "called it a fraud",
     )
     out_of_orderness: Duration = Field(
         timedelta(hours=1), description="as for payments, of chargebacks"
