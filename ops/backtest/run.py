@@ -12,7 +12,7 @@ from flows.streams import Stream
 from operators.columns.frames import filtered
 from operators.features import WholeFeatures
 from operators.rules.rules import RuleSet
-from operators.rules.status import LIVE, live
+from operators.rules.status import DRAFT, LIVE, live
 from ops.backtest.events import Collected, Events, Hits
 from ops.backtest.labels import Labels
 from ops.backtest.past import Past
@@ -23,17 +23,20 @@ from ops.labels_there import give
 class Side:
     """Rules, and the stream with the features that they may use.
 
-    Candidates count whatever their status is; of `live` rules what they are live for.
+    Candidates count whatever their status is; of `live` rules what they are live for. Of those with
+    `drafts` these count as if they were live.
     """
 
     stream: Stream
     rules: RuleSet
     live: bool = False
+    drafts: bool = False
 
     @property
     def counted(self) -> list[str]:
         """The rules that stop something were these the live ones: those live, or all if none is."""
-        found = [each.id for each in self.rules.rules if each.status == LIVE]
+        acting = (LIVE, DRAFT) if self.drafts else (LIVE,)
+        found = [each.id for each in self.rules.rules if each.status in acting]
         return found or [each.id for each in self.rules.rules]
 
     def covers(self, other: "Side") -> bool:
@@ -76,7 +79,7 @@ class _Features:
         self._all: dict[int, WholeFeatures | None] = {}
         for at in self.source:
             stream = sides[at].stream
-            made = WholeFeatures(stream.features, bound, partitions, stream.columns)
+            made = WholeFeatures(stream.features, bound, partitions, stream.featured)
             self._all.setdefault(at, made if stream.features else None)
         # What is held of each partition for features by another key: not by all sides as long.
         self._held: dict[int, deque[pl.DataFrame]] = defaultdict(deque)
@@ -147,6 +150,12 @@ def run(
             frames = {at: filtered(frame, wanted) for at, frame in made.items()}
             for at, side in enumerate(sides):
                 frame = frames[features.source[at]]
+                model = side.stream.model
+                if model is not None:
+                    scores, _ = model.answer(frame)
+                    frame = frame.hstack([scores])
+                    if at == 0:
+                        collected.add_scores(scores)
                 verdict = side.rules.evaluate(frame)
                 found = live(verdict.alerts) if side.live else verdict.alerts
                 collected.add_alerts(at, frame, found)
