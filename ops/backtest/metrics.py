@@ -96,10 +96,11 @@ def card_precision(events: Scored, days: Sequence[int], top: int = TOP) -> float
 
     By the Fraud Detection Handbook (Le Borgne et al., chapter 4, Precision top-k metrics): a
     day's cards are in the order of their highest score of the day, the first `top` are looked
-    into, and of those the ones with a fraud that day are found; a card that was found is left
-    out on the days of its week that follow, weeks being of the first day on. Fewer alerts than `top` cards leave the rest of the day's
-    capacity unused, so it divides by `top` all the same; nobody looks into a card without a
-    score. Of equal scores the card comes first whose event did. None without days.
+    into, and of those the ones with a fraud that day are found; a card that was found is left out
+    on the days of its week that follow, weeks being of the first day on. Fewer cards than `top`
+    leave the rest of the day's capacity unused, so it divides by `top` all the same; nobody looks
+    into a card without a score. Of equal scores the card comes first whose event did. None
+    without days.
     """
     if not len(days):
         return None

@@ -46,8 +46,8 @@ class Report:
     """What rules are worth over some days.
 
     `about` says what they were run over. `live` is None where they are the live rules themselves;
-    what needs labels is not in it if there are none. Where a model is one of theirs, `model` is what
-    it is worth alone, and `rules_alone` what the total is without it.
+    what needs labels is not in it if there are none. Where there is a model, `model` is what that
+    is worth alone, and `rules_alone` what the total is without it.
     """
 
     about: dict[str, Any]
@@ -142,7 +142,9 @@ def report(
             "name": card.name, "version": card.version, "threshold": threshold,
             "unscored": int(np.count_nonzero(~taken_alone.ranked)),
             **figures(taken_alone),
-            **against_live(taken_alone, lambda: Taken.by(events, *lives.values(), threshold=threshold)),
+            **against_live(
+                taken_alone, lambda: Taken.by(events, *lives.values(), threshold=threshold)
+            ),
         }  # fmt: skip
         rules_alone = {"rules": counted} | figures(alone_)
         if labelled:

@@ -19,8 +19,8 @@ POINTS: Final = 100
 class Taken:
     """What rules take of some events: which of them have an alert, and the score of each.
 
-    The score of several rules is the sum of theirs. With a model a hundred times its score is added,
-    and all events that it scored are `ranked`; else those with an alert are. Shapes (n,).
+    The score of several rules is the sum of theirs. With a model a hundred times its score is
+    added, and all events that it scored are `ranked`; else those with an alert are. Shapes (n,).
     """
 
     events: Events
