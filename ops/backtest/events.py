@@ -167,7 +167,7 @@ class Collected:
         the week of training, which is as long ago as labels take, and those that became known from
         then on. A card whose fraud is older has been replaced.
         """
-        if not self._frauds:
+        if not (self._frauds and len(cards)):
             return np.zeros(len(cards), np.bool_)
         bad = np.concatenate([each for each, _ in self._frauds])
         since = np.concatenate([known for _, known in self._frauds])

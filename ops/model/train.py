@@ -18,7 +18,8 @@ _OTHERS: Final = 4
 _PARAMETERS: Final[dict[str, Any]] = {
     "objective": "binary",
     "metric": "average_precision",
-    "num_leaves": 15,
+    "num_leaves": 6,
+    "lambda_l2": 10.0,
     "learning_rate": 0.06,
     "min_data_in_leaf": 30,
     # One thread and a fixed seed: the same events give the same file.
