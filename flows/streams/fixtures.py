@@ -36,9 +36,7 @@ def fixture_of(stream: "Stream") -> Fixture:
     )
 
 
-def _scored(
-    stream: "Stream", known: Sequence[Known]
-) -> Callable[[pl.DataFrame], pl.DataFrame]:
+def _scored(stream: "Stream", known: Sequence[Known]) -> Callable[[pl.DataFrame], pl.DataFrame]:
     """Return what adds to events all that a flow adds, but for what lists they are on."""
     added, model = _features(stream, known), stream.model
     if model is None:

@@ -47,8 +47,8 @@ class Stream:
     runs it. `former` is what a state of features of version 2 held. `told` are further texts by
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
     they are. `amount` is the column with the money at stake, in minor units. `labelled` is the
-    stream of labels of its events, which is `judged`: silver tells from when each counts. `model` scores its events. A stream
-    that is not `alone` is read by a flow of several, and has no bronze.
+    stream of labels of its events, which is `judged`: silver tells from when each counts. `model`
+    scores events. A stream that is not `alone` is read by a flow of several, and has no bronze.
     """
 
     name: str
@@ -173,14 +173,9 @@ class Stream:
             "watermark": TIME,
             **(self.features.marks or ({WOKEN: TIME} if self.judged else {})),
             **self.features.columns,
-            **self.scoring,
+            **({SCORE: pl.Float64()} if self.model else {}),
             **self.listing,
         }
-
-    @property
-    def scoring(self) -> dict[str, pl.DataType]:
-        """What a model adds to each record."""
-        return {SCORE: pl.Float64()} if self.model else {}
 
     @property
     def listing(self) -> dict[str, pl.DataType]:
@@ -190,7 +185,7 @@ class Stream:
     @property
     def featured(self) -> dict[str, pl.DataType]:
         """The columns without those, and before a model scores them."""
-        behind = {*self.scoring, *self.listing}
+        behind = {SCORE, *self.listing}
         return {name: kind for name, kind in self.columns.items() if name not in behind}
 
     @cached_property

@@ -17,6 +17,7 @@ from rich.table import Table
 from flows import settings as settings_
 from flows.pipeline import micros
 from flows.streams import PAYMENTS, STREAMS, Stream
+from flows.streams.models import drafts_of
 from operators.features import FeatureError
 from operators.model import ModelCard, ModelError, ModelSpec, card_of, read_card, read_spec
 from ops.backtest.labels import (
@@ -106,7 +107,7 @@ def train_model(args: argparse.Namespace) -> int:
     try:
         (declared,) = (each for each in STREAMS if each.name == args.stream)
         own = settings_.declared(declared)
-        folder = args.rules or declared.drafts
+        folder = args.rules or drafts_of(declared)
         stream = declared.with_rules(folder)
         spec = _spec(args, declared, stream)
         spans = _spans(args)
@@ -178,7 +179,8 @@ def train_model(args: argparse.Namespace) -> int:
 
 
 def _spec(args: argparse.Namespace, declared: Stream, stream: Stream) -> ModelSpec:
-    path = args.spec or (declared.drafts and declared.drafts / "model.yml")
+    drafts = drafts_of(declared)
+    path = args.spec or (drafts and drafts / "model.yml")
     if path is None:
         raise ModelError(f"--spec: {declared.name} has no model of its own: name a file")
     spec = read_spec(path)
