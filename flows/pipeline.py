@@ -31,6 +31,7 @@ from operators.steps.control import Control, controlled
 from operators.steps.decode import Contract, decode
 from operators.steps.dedup import DedupStore, dedup
 from operators.steps.features import features
+from operators.steps.model import score
 from operators.steps.rules import detect
 from operators.steps.watermarks import watermarks
 from operators.steps.windows import window
@@ -143,16 +144,8 @@ def read(
             )  # fmt: skip
             given = Labels(labelled.own.topic, of.all, labelled.known)
         held = hold(
-            prefix,
-            every,
-            stream.features,
-            bound,
-            groups,
-            own.topic,
-            stream.unlisted,
-            asides,
-            given,
-        )
+            prefix, every, stream.features, bound, groups, own.topic, stream.featured, asides, given
+        )  # fmt: skip
         every, asides = held.batches, dict(held.asides)
         if of is not None and held.labels is not None:
             fresh = op.filter(
@@ -161,6 +154,8 @@ def read(
             some = op.filter(f"{prefix}labels_some", fresh, lambda batch: len(batch) > 0)
             labels = replace(of, all=fresh, good=some)
     good = op.filter(f"{prefix}good", every, lambda batch: not batch.progress.past)
+    if stream.model is not None:
+        good = score(f"{prefix}model", good, stream.model)
     if parts.control is not None:
         good = controlled(f"{prefix}control", good, parts.control, stream.lists)
     alerts, rejects = None, asides["rejects"]

@@ -22,6 +22,7 @@ from flows.kafka_settings import kafka_problems, kafka_settings
 from flows.registry_settings import RegistrySettings
 from flows.roles import granted
 from flows.streams import PAYMENTS, STREAMS, Stream
+from flows.streams.models import with_model
 from flows.streams.settings import OWN, Duration, StreamSettings
 from operators.connectors.delta.paths import check_root
 from operators.connectors.redis.url import check_redis_url
@@ -105,7 +106,7 @@ class Settings(RegistrySettings, StreamSettings):
         own = self.of(declared)
         if own.control_topic is not None:
             declared = replace(declared, controlled=True)
-        return declared.with_rules(own.rules)
+        return with_model(declared.with_rules(own.rules), own.model)
 
     @field_validator("start")
     @classmethod

@@ -52,6 +52,17 @@ RULES_PAUSED: Final = Counter(
     "Times that a rule has left its bounds and paused itself.",
     ["rule"],
 )
+MODEL_SCORES: Final = Counter(
+    "millstream_model_scores",
+    "Events by whether the model scored them: scored, or none where it failed or was left alone.",
+    ["model", "outcome"],
+)
+MODEL_FAILURES: Final = Counter(
+    "millstream_model_failures", "Batches on which the model failed or was slow.", ["model"]
+)
+MODEL_OPEN: Final = Gauge(
+    "millstream_model_open", "Whether the model is left alone, as it failed.", ["model"]
+)
 WATERMARK: Final = Gauge(
     "millstream_watermark_seconds",
     "The partition's watermark, in s since 1970; 0 before its first event.",

@@ -29,11 +29,24 @@ def fixture_of(stream: "Stream") -> Fixture:
         stream.id,
         stream.key,
         example | dict(stream.example),
-        partial(_features, stream),
+        partial(_scored, stream),
         unknown=stream.repairs,
         lists=bool(stream.listing),
         labelled=stream.labelled is not None,
     )
+
+
+def _scored(stream: "Stream", known: Sequence[Known]) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Return what adds to events all that a flow adds, but for what lists they are on."""
+    added, model = _features(stream, known), stream.model
+    if model is None:
+        return added
+
+    def add(frame: pl.DataFrame) -> pl.DataFrame:
+        frame = added(frame)
+        return frame.hstack([model.answer(frame)[0]])
+
+    return add
 
 
 def _features(
@@ -44,7 +57,7 @@ def _features(
         return lambda frame: frame.with_columns(watermark=pl.lit(None, TIME))
     if not features.questions:
         return features.make(_BOUND).advance
-    whole = WholeFeatures(features, _BOUND, 1, stream.columns)
+    whole = WholeFeatures(features, _BOUND, 1, stream.featured)
 
     def add(frame: pl.DataFrame) -> pl.DataFrame:
         if known and stream.labelled is not None:

@@ -83,6 +83,11 @@ class StreamSettings(BaseModel):
         description="a compacted topic of one partition that changes rules, lists and thresholds "
         "while flows run; it is made if need be",
     )
+    model: Path | None = Field(
+        None,
+        description="an ONNX file with its card beside it, which scores each event "
+        "(`model_score`); needs the extra `model`",
+    )
     out_of_orderness: Duration = Field(
         timedelta(seconds=30),
         description="how far the watermark stays behind the largest event time; another one "
@@ -125,9 +130,16 @@ class StreamSettings(BaseModel):
             raise ValueError(f"{value} is no folder")
         return value
 
+    @field_validator("model")
+    @classmethod
+    def _model(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"{value} is no file")
+        return value
+
 
 OWN: Final = (
     "topic", "alerts_topic", "send_alerts", "dlq_topic", "consumer_group", "rules",
-    "control_topic",
+    "control_topic", "model",
 )  # fmt: skip
 """The settings that no stream has from another."""

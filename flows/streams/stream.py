@@ -23,6 +23,7 @@ from operators.features import (
     Source,
     load_features,
 )
+from operators.model import SCORE, Model
 from operators.records.quarantine import QUARANTINE_COLUMNS
 from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
@@ -46,8 +47,8 @@ class Stream:
     runs it. `former` is what a state of features of version 2 held. `told` are further texts by
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
     they are. `amount` is the column with the money at stake, in minor units. `labelled` is the
-    stream of labels of its events, which is `judged`: silver tells from when each counts. A stream
-    that is not `alone` is read by a flow of several, and has no bronze.
+    stream of labels of its events, which is `judged`: silver tells from when each counts. `model`
+    scores events. A stream that is not `alone` is read by a flow of several, and has no bronze.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Stream:
     lists: tuple[str, ...] = ()
     controlled: bool = False
     judged: bool = False
+    model: Model | None = None
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True
 
@@ -85,7 +87,7 @@ class Stream:
     @property
     def setting_names(self) -> list[str]:
         """The names of the settings that mean something for it."""
-        of_rules = {"alerts_topic", "send_alerts", "rules", "control_topic"}
+        of_rules = {"alerts_topic", "send_alerts", "rules", "control_topic", "model"}
         without = set() if self.rules else of_rules
         without |= set() if self.alone else {"consumer_group"}
         without |= set() if self.windows or not self.alone else {"allowed_lateness"}
@@ -129,7 +131,7 @@ class Stream:
     def taken(self) -> set[str]:
         """The columns of silver that no feature as data may be: neither a field's nor one's."""
         coded = {name for code in self.coded for name in code.columns}
-        return {"watermark", WOKEN, "event_date", REPAIRS, LISTED, *STAMPS, *coded}
+        return {"watermark", WOKEN, SCORE, "event_date", REPAIRS, LISTED, *STAMPS, *coded}
 
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is that of the stream's own rules."""
@@ -171,6 +173,7 @@ class Stream:
             "watermark": TIME,
             **(self.features.marks or ({WOKEN: TIME} if self.judged else {})),
             **self.features.columns,
+            **({SCORE: pl.Float64()} if self.model else {}),
             **self.listing,
         }
 
@@ -180,9 +183,10 @@ class Stream:
         return {LISTED: pl.String()} if self.controlled and self.lists else {}
 
     @property
-    def unlisted(self) -> dict[str, pl.DataType]:
-        """The columns without those."""
-        return {name: kind for name, kind in self.columns.items() if name not in self.listing}
+    def featured(self) -> dict[str, pl.DataType]:
+        """The columns without those, and before a model scores them."""
+        behind = {SCORE, *self.listing}
+        return {name: kind for name, kind in self.columns.items() if name not in behind}
 
     @cached_property
     def bronze(self) -> Table:
@@ -284,8 +288,8 @@ class Stream:
     @property
     def past(self) -> dict[str, pl.DataType]:
         """What silver has of each record that features and windows are worked out from."""
-        added = {*self.features.columns, *self.listing}
-        return {name: kind for name, kind in self.columns.items() if name not in added}
+        added = self.features.columns
+        return {name: kind for name, kind in self.featured.items() if name not in added}
 
     @property
     def fixture(self) -> Fixture:

@@ -28,7 +28,8 @@ def read_features(
     already, which these may read; `taken` are the columns that others have.
     """
     found = [_read(content, stem) for stem, content in stated]
-    features = [*beside.all_stated, *(each for each, _ in found if each is not None)]
+    new = [f for f, _ in found if f is not None and f.name not in beside.source.columns]
+    features = [*beside.all_stated, *new]
     levels = in_levels(features, beside.source, coded_columns(beside.coded))
     for feature, problems in found:
         if feature is None:

@@ -14,6 +14,7 @@ EVALUATED: Final = ("shadow", "live")
 """What flows evaluate; a draft is for checks and backtests, and a paused rule for neither."""
 
 LIVE: Final = "live"
+DRAFT: Final = "draft"
 
 ROLLOUT: Final = r"^(100|[1-9]?[0-9](\.[0-9]{1,2})?)%$"
 """A share of keys such as 25% or 0.5%."""

@@ -16,6 +16,8 @@ from rich.console import Console
 from flows import settings as settings_
 from flows.pipeline import micros
 from flows.streams import PAYMENTS, STREAMS, Stream
+from flows.streams.models import drafts_of, with_model
+from flows.streams.settings import StreamSettings
 from operators.features import FeatureError
 from operators.rules.rule import Rule
 from operators.rules.rules import RuleError, RuleSet, load_rules
@@ -36,6 +38,7 @@ from ops.backtest.show import show
 from ops.progress import bar
 
 _ROOT: Final = f"{settings_.PREFIX}DELTA_ROOT"
+_NONE: Final = "none"
 _EVER: Final = (-1_000_000, 1_000_000)
 """Days before and after all others."""
 
@@ -52,7 +55,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--rules", type=Path, metavar="FOLDER",
         help="the candidates, whatever their status, with features in its folder features "
-        "(default: all of the flow's own folder)",
+        "(default: all of the flow's own folder; of a file --input also the drafts beside it, as "
+        "if they were live, and their model)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model", metavar="ONNX",
+        help="a model beside the candidates, or none (default: the flow's own)",
     )  # fmt: skip
     parser.add_argument(
         "--stream", choices=[each.name for each in STREAMS if each.rules],
@@ -86,7 +94,7 @@ def backtest(args: argparse.Namespace) -> int:
         _refuse(args)
         (stream,) = (each for each in STREAMS if each.name == args.stream)
         own = settings_.declared(stream)
-        side, live = _sides(stream, args.rules, own.rules)
+        side, live = _sides(stream, args, own)
         past = _past(args, stream, own.topic)
         labels = _labels(args, stream, past)
     except (
@@ -160,7 +168,8 @@ def _refuse(args: argparse.Namespace) -> None:
         raise ValueError("--input is a file: --version and --root are of tables")
     if not args.input and not (args.root or os.environ.get(_ROOT)):
         raise ValueError(f"name the tables' folder, with --root or {_ROOT}, or a file, --input")
-    for name, path in (("input", args.input), ("labels", args.labels)):
+    model = Path(args.model) if args.model and args.model != _NONE else None
+    for name, path in (("input", args.input), ("labels", args.labels), ("model", model)):
         if path and not path.is_file():
             raise ValueError(f"--{name}: no file {path}")
     if args.rules and not args.rules.is_dir():
@@ -169,24 +178,48 @@ def _refuse(args: argparse.Namespace) -> None:
         raise ValueError(f"--html: no folder {args.html.absolute().parent}")
 
 
-def _sides(stream: Stream, candidates: Path | None, folder: Path | None) -> tuple[Side, Side]:
+def _sides(stream: Stream, args: argparse.Namespace, own: StreamSettings) -> tuple[Side, Side]:
     """Return the candidates, or all rules of the live folder, and the live rules.
 
-    Both are one where all of that are live for all.
+    Both are one where all of that are live for all, and there is no model beside. Recorded events
+    are for trying out what no flow has to work out yet, so that drafts count on these.
     """
+    folder = own.rules
     assert folder is not None  # noqa: S101 # of a stream with rules
     rules = load_rules(folder)
     live = _side(stream, folder, [each for each in rules if each.status == LIVE], live=True)
-    if candidates is not None:
-        return _side(stream, candidates, load_rules(candidates)), live
-    if all(each.standing == LIVE for each in rules):
+    drafts = drafts_of(stream) if args.input and stream.owns(folder) else None
+    model = _model(args, own, drafts)
+    if args.rules is not None:
+        return _side(stream, args.rules, load_rules(args.rules), model=model), live
+    if drafts is not None:
+        rules = [*rules, *load_rules(drafts)]
+        return _side(stream, drafts, rules, model=model, drafts=True), live
+    if all(each.standing == LIVE for each in rules) and model is None:
         return live, live
-    return _side(stream, folder, rules), live
+    return _side(stream, folder, rules, model=model), live
 
 
-def _side(stream: Stream, folder: Path, rules: list[Rule], *, live: bool = False) -> Side:
-    found = stream.with_rules(folder)
-    return Side(found, RuleSet(rules, found.columns, found.id, found.key), live)
+def _model(args: argparse.Namespace, own: StreamSettings, drafts: Path | None) -> Path | None:
+    if args.model is not None:
+        return None if args.model == _NONE else Path(args.model)
+    if own.model is not None or drafts is None or args.rules is not None:
+        return own.model
+    beside = drafts / "model.onnx"
+    return beside if beside.is_file() else None
+
+
+def _side(
+    stream: Stream,
+    folder: Path,
+    rules: list[Rule],
+    *,
+    live: bool = False,
+    model: Path | None = None,
+    drafts: bool = False,
+) -> Side:
+    found = with_model(stream.with_rules(folder), model)
+    return Side(found, RuleSet(rules, found.columns, found.id, found.key), live, drafts)
 
 
 def _past(args: argparse.Namespace, stream: Stream, topic: str) -> Past:

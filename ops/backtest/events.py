@@ -11,6 +11,7 @@ from operators.columns.arrays import Bools, Floats, Int64s, UInt64s
 from operators.columns.hashing import hash_strings
 from operators.columns.times import in_micros
 from ops.backtest.labels import DAY, Labels
+from ops.backtest.metrics import WEEK
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,9 @@ class Events:
 
     `day` is that since 1970 (UTC), `card` the hash of the stream's key, `customer` that of whoever
     is behind it, `amount` in minor units of the currency `currencies[currency]`. `known` are
-    those whose card had a fraud that was known before that day.
+    those whose card was known as compromised: of which a fraud came to be known in the week before
+    the event's block of seven days, or in this before that day. `model` are a model's scores, NaN
+    where there is none, or None without one.
     """
 
     day: Int64s
@@ -30,14 +33,16 @@ class Events:
     fraud: Bools
     known: Bools
     currencies: list[str]
+    model: Floats | None = None
 
     def of(self, rows: Bools) -> "Events":
         """Return some of them."""
         taken = {
             each.name: getattr(self, each.name)[rows]
             for each in fields(self)
-            if each.name != "currencies"
+            if each.name not in ("currencies", "model")
         }
+        taken["model"] = None if self.model is None else self.model[rows]
         return Events(**taken, currencies=self.currencies)
 
     @cached_property
@@ -69,7 +74,10 @@ class Collected:
     first: int = 2**62
     last: int = -(2**62)
     """The days of the first event and of the last, wanted or not."""
+    begin: int = -(2**62)
+    """The first day that is wanted."""
     _columns: dict[str, list[Int64s]] = field(default_factory=dict)
+    _scores: list[Floats] = field(default_factory=list)
     _frauds: list[tuple[UInt64s, Int64s]] = field(default_factory=list)
     _alerts: dict[tuple[int, str], list[Hits]] = field(default_factory=dict)
     _currencies: dict[str, int] = field(default_factory=dict)
@@ -78,6 +86,7 @@ class Collected:
         """Take rows; return which are wanted, as their time is in [begin, end) in µs."""
         times = in_micros(rows["event_time"])
         wanted: Bools = (times >= begin) & (times < end)
+        self.begin = begin // DAY
         days = times // DAY
         self.first = min(self.first, int(days.min()))
         self.last = max(self.last, int(days.max()))
@@ -111,6 +120,10 @@ class Collected:
         customer = hash_strings(who.cast(pl.String)).view(np.int64)
         return {"customer": customer, "amount": amount, "currency": currency}
 
+    def add_scores(self, scores: pl.Series) -> None:
+        """Take a model's scores of the wanted rows that were added last."""
+        self._scores.append(scores.fill_null(np.nan).to_numpy())
+
     def add_alerts(self, side: int, wanted: pl.DataFrame, alerts: pl.DataFrame) -> None:
         """Take the alerts of a side on the wanted rows that were added last, by offset."""
         offsets = wanted["source_offset"].to_numpy()
@@ -143,19 +156,34 @@ class Collected:
             fraud=found["fraud"].astype(np.bool_),
             known=self._known(card, day),
             currencies=list(self._currencies),
+            model=np.concatenate(self._scores)[order] if self._scores else None,
         )
         return events, hits
 
     def _known(self, cards: UInt64s, days: Int64s) -> Bools:
-        """Tell of which events the card had a fraud that was known on a day before."""
-        if not self._frauds:
+        """Tell of which events the card was known: in the week before their block, or since.
+
+        Blocks are of seven days from the first day on. This is the handbook's test set: frauds of
+        the week of training, which is as long ago as labels take, and those that became known from
+        then on. A card whose fraud is older has been replaced.
+        """
+        if not (self._frauds and len(cards)):
             return np.zeros(len(cards), np.bool_)
         bad = np.concatenate([each for each, _ in self._frauds])
         since = np.concatenate([known for _, known in self._frauds])
-        order = np.lexsort((since, bad))
-        first, at = np.unique(bad[order], return_index=True)
-        if not len(first):
+        if not len(bad):
             return np.zeros(len(cards), np.bool_)
-        place = np.minimum(np.searchsorted(first, cards), len(first) - 1)
-        known: Bools = (first[place] == cards) & (since[order][at][place] < days)
+        first = max(self.begin, self.first)
+        block = first + (days - first) // WEEK * WEEK
+        codes, place = np.unique(bad, return_inverse=True)
+        at = np.minimum(np.searchsorted(codes, cards), len(codes) - 1)
+        # Cards and days as one number; of those up to a day the last.
+        base = int(min(since.min(), days.min())) - WEEK - 1
+        span = int(max(since.max(), days.max())) - base + 1
+        told = np.sort(place * span + (since - base))
+        last = np.searchsorted(told, at * span + (days - base), "left") - 1
+        oldest = at * span + (block - WEEK - base)
+        known: Bools = (
+            (codes[at] == cards) & (last >= 0) & (told[np.maximum(last, 0)] >= oldest)
+        )
         return known

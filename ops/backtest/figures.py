@@ -6,16 +6,14 @@ whose card was not known as compromised already, as such a card is blocked whate
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from operators.columns.arrays import Bools
 from ops.backtest.events import Events
-from ops.backtest.metrics import auc_roc, average_precision
+from ops.backtest.metrics import WEEK, auc_roc, average_precision
 from ops.backtest.taken import Taken
-
-WEEK: Final = 7
 
 
 def money(events: Events, rows: Bools) -> dict[str, int]:

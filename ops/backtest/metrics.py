@@ -12,6 +12,9 @@ import numpy as np
 
 from operators.columns.arrays import Bools, Floats, Int64s, UInt64s
 
+WEEK: Final = 7
+"""How many days a block has: the handbook's test set."""
+
 TOP: Final = 100
 """How many cards a day are looked into, as in the Fraud Detection Handbook."""
 
@@ -78,7 +81,7 @@ def average_precision(of: Curve) -> float | None:
 class Scored:
     """Events by time, shape (n,) each: the day, the card, whether it is a fraud, and its score.
 
-    `hit` are those with an alert; the others have no score.
+    `hit` are those that have a score.
     """
 
     day: Int64s
@@ -93,16 +96,19 @@ def card_precision(events: Scored, days: Sequence[int], top: int = TOP) -> float
 
     By the Fraud Detection Handbook (Le Borgne et al., chapter 4, Precision top-k metrics): a
     day's cards are in the order of their highest score of the day, the first `top` are looked
-    into, and of those the ones with a fraud that day are found; a card that was found is left
-    out on the days that follow. Fewer alerts than `top` cards leave the rest of the day's
-    capacity unused, so it divides by `top` all the same; nobody looks into a card without an
-    alert. Of equal scores the card comes first whose alert did. None without days.
+    into, and of those the ones with a fraud that day are found; a card that was found is left out
+    on the days of its week that follow, weeks being of the first day on. Fewer cards than `top`
+    leave the rest of the day's capacity unused, so it divides by `top` all the same; nobody looks
+    into a card without a score. Of equal scores the card comes first whose event did. None
+    without days.
     """
     if not len(days):
         return None
     found = np.empty(0, np.uint64)
     shares = []
     for day in days:
+        if (day - days[0]) % WEEK == 0:
+            found = found[:0]
         first, last = np.searchsorted(events.day, [day, day + 1])
         card, score = events.card[first:last], events.score[first:last]
         asked = np.flatnonzero(events.hit[first:last] & ~np.isin(card, found))

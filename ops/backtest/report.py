@@ -46,7 +46,8 @@ class Report:
     """What rules are worth over some days.
 
     `about` says what they were run over. `live` is None where they are the live rules themselves;
-    what needs labels is not in it if there are none.
+    what needs labels is not in it if there are none. Where there is a model, `model` is what that
+    is worth alone, and `rules_alone` what the total is without it.
     """
 
     about: dict[str, Any]
@@ -56,6 +57,8 @@ class Report:
     days: list[dict[str, Any]]
     weeks: list[dict[str, Any]] = field(default_factory=list)
     pictures: Pictures | None = None
+    model: dict[str, Any] | None = None
+    rules_alone: dict[str, Any] | None = None
 
     @property
     def labelled(self) -> bool:
@@ -65,6 +68,8 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
         found = {**self.about, "rules": self.rules, "total": self.total, "live": self.live}
+        if self.model is not None:
+            found |= {"model": self.model, "rules_alone": self.rules_alone}
         if self.labelled:
             found |= {"weeks": self.weeks, "weekly_mean": mean_of(self.weeks)}
         return found | {"daily": self.days}
@@ -87,9 +92,13 @@ def report(
     lives = outcome.hits[-1]
     taken = {name: Taken.by(events, hits) for name, hits in candidates.items()}
     counted = side.counted
-    total = Taken.by(events, *(candidates[name] for name in counted))
+    found = [candidates[name] for name in counted]
+    alone_ = Taken.by(events, *found)
+    card = side.stream.model.card if side.stream.model else None
+    threshold = card.threshold if card else None
+    total = Taken.by(events, *found, threshold=threshold)
     live_taken = {name: Taken.by(events, hits) for name, hits in lives.items()}
-    before = Taken.by(events, *lives.values())
+    before = total if live is None else Taken.by(events, *lives.values())
 
     def figures(each: Taken) -> dict[str, Any]:
         return volume(each, days) | (quality(each.judged, days) if labelled else {})
@@ -126,6 +135,20 @@ def report(
             if each["recall"] is not None and each["precision"] is not None
         }
         pictures = Pictures(curves, points, *_money_by_threshold(total.judged))
+    model = rules_alone = None
+    if card is not None:
+        taken_alone = Taken.by(events, threshold=threshold)
+        model = {
+            "name": card.name, "version": card.version, "threshold": threshold,
+            "unscored": int(np.count_nonzero(~taken_alone.ranked)),
+            **figures(taken_alone),
+            **against_live(
+                taken_alone, lambda: Taken.by(events, *lives.values(), threshold=threshold)
+            ),
+        }  # fmt: skip
+        rules_alone = {"rules": counted} | figures(alone_)
+        if labelled:
+            rules_alone["weekly_mean"] = mean_of(weeks(alone_.judged, days))
     return Report(
         {**about, **_counts(events, outcome, days, labelled)},
         rules,
@@ -134,6 +157,8 @@ def report(
         by_day(total, before, days),
         weeks(total.judged, days) if labelled else [],
         pictures,
+        model,
+        rules_alone,
     )
 
 

@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TypeAlias
 
 import polars as pl
@@ -12,7 +11,7 @@ from flows.streams import Stream
 from operators.columns.frames import filtered
 from operators.features import WholeFeatures
 from operators.rules.rules import RuleSet
-from operators.rules.status import LIVE, live
+from operators.rules.status import DRAFT, LIVE, live
 from ops.backtest.events import Collected, Events, Hits
 from ops.backtest.labels import Labels
 from ops.backtest.past import Past
@@ -23,17 +22,20 @@ from ops.labels_there import give
 class Side:
     """Rules, and the stream with the features that they may use.
 
-    Candidates count whatever their status is; of `live` rules what they are live for.
+    Candidates count whatever their status is; of `live` rules what they are live for. Of those with
+    `drafts` these count as if they were live.
     """
 
     stream: Stream
     rules: RuleSet
     live: bool = False
+    drafts: bool = False
 
     @property
     def counted(self) -> list[str]:
         """The rules that stop something were these the live ones: those live, or all if none is."""
-        found = [each.id for each in self.rules.rules if each.status == LIVE]
+        acting = (LIVE, DRAFT) if self.drafts else (LIVE,)
+        found = [each.id for each in self.rules.rules if each.status in acting]
         return found or [each.id for each in self.rules.rules]
 
     def covers(self, other: "Side") -> bool:
@@ -76,7 +78,7 @@ class _Features:
         self._all: dict[int, WholeFeatures | None] = {}
         for at in self.source:
             stream = sides[at].stream
-            made = WholeFeatures(stream.features, bound, partitions, stream.columns)
+            made = WholeFeatures(stream.features, bound, partitions, stream.featured)
             self._all.setdefault(at, made if stream.features else None)
         # What is held of each partition for features by another key: not by all sides as long.
         self._held: dict[int, deque[pl.DataFrame]] = defaultdict(deque)
@@ -114,9 +116,21 @@ class _Features:
         return found
 
 
-def _late(features: _Features) -> Iterator[Made]:
-    """Yield what was held when it is asked for, which is at the end."""
-    yield from features.end()
+def worked_out(
+    past: Past, sides: Sequence[Side], labels: Labels | None, bound: int
+) -> Iterator[tuple[pl.DataFrame, list[pl.DataFrame]]]:
+    """Yield the past in its order, as it came and with the features of each side.
+
+    Features are worked out from its first event on, by watermarks `bound` µs behind where it has
+    none.
+    """
+    features = _Features(sides, bound, past.partitions)
+    features.know(past, labels)
+    for each in past.frames:
+        for rows, made in features.advance(*each):
+            yield rows, [made[at] for at in features.source]
+    for rows, made in features.end():
+        yield rows, [made[at] for at in features.source]
 
 
 def run(
@@ -130,23 +144,25 @@ def run(
 ) -> Outcome:
     """Run the rules of one or more sides over the past; `told` hears how many rows are done.
 
-    Features are worked out from its first event on, by watermarks `bound` µs behind where it has
-    none; rules see the events from `begin` until before `end` (µs since 1970).
+    Features are as `worked_out`; rules see the events from `begin` until before `end` (µs since
+    1970).
     """
-    features = _Features(sides, bound, past.partitions)
-    features.know(past, labels)
     collected = Collected(sides[0].stream, labels)
     failures: list[Counter[str]] = [Counter() for _ in sides]
     done = 0
-    ended = chain(
-        (each for one in past.frames for each in features.advance(*one)), _late(features)
-    )
-    for rows, made in ended:
+    for rows, made in worked_out(past, sides, labels, bound):
         wanted = pl.Series(collected.add(rows, begin, end))
         if wanted.any():
-            frames = {at: filtered(frame, wanted) for at, frame in made.items()}
+            some: dict[int, pl.DataFrame] = {}
             for at, side in enumerate(sides):
-                frame = frames[features.source[at]]
+                # Sides that have their features in common have one frame.
+                frame = some.setdefault(id(made[at]), filtered(made[at], wanted))
+                model = side.stream.model
+                if model is not None:
+                    scores, _ = model.answer(frame)
+                    frame = frame.hstack([scores])
+                    if at == 0:
+                        collected.add_scores(scores)
                 verdict = side.rules.evaluate(frame)
                 found = live(verdict.alerts) if side.live else verdict.alerts
                 collected.add_alerts(at, frame, found)

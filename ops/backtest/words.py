@@ -141,5 +141,8 @@ def _rows(report: Report) -> dict[str, dict[str, Any]]:
     rows = {
         name + said(row["status"], row["rollout"]): row for name, row in report.rules.items()
     }
+    if report.model is not None and report.rules_alone is not None:
+        rows["rules together"] = report.rules_alone
+        rows[f"model {report.model['name']}"] = report.model
     rows["all together"] = report.total
     return rows if report.live is None else rows | {"live rules": report.live}

@@ -77,7 +77,7 @@ def _made_anew(
     """Yield partitions' rows as they are stored and as their features are made, in order."""
     name = stream.silver.name
     partitions = len(TableHistory(root, name, topic, stream.past).partitions())
-    whole = WholeFeatures(stream.features, bound, partitions, stream.unlisted)
+    whole = WholeFeatures(stream.features, bound, partitions, stream.featured)
     if whole.reads_labels:
         give(labels_there(root, stream, labels) or [], whole)
     stored: dict[int, deque[pl.DataFrame]] = defaultdict(deque)

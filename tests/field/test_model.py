@@ -1,0 +1,124 @@
+"""A model scores each payment: what silver keeps is what rules, verify and backtests see."""
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+from onnx import TensorProto, helper
+
+from flows import settings as settings_
+from flows.streams import PAYMENTS
+from operators.model import SCORE, card_of, load_model
+from ops.verify import verify
+from tests.field.topic import Field, payments
+from tests.operators.model.made import write
+from tests.ops.reports import broken
+from tests.running import wait_until
+
+INPUTS = {
+    "amount": "amount_minor / 1000.0 - 1.5",
+    "count": "card_count_10m - 5",
+    "ratio": "amount_minor / card_amount_minor_mean - 1",
+}
+RULES = {
+    "likely": "model_score >= 0.5",
+    "much": "amount_minor > 1900",
+}
+
+
+def rule(name: str, when: str) -> str:
+    return f"""\
+id: {name}
+version: 1
+description: A rule.
+severity: low
+when: {when}
+score: "1"
+reason: "{{model_score}}"
+cases:
+  - name: an amount
+    payments: [{{amount_minor: 1}}]
+    alerts: []
+"""
+
+
+def out_of_range() -> bytes:
+    """Return a model that answers with its inputs, times a thousand."""
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, width])
+        for name, width in (("input", 3), ("score", 3))
+    ]
+    nodes = [helper.make_node("Identity", ["input"], ["score"])]
+    graph = helper.make_graph(nodes, "wrong", values[:1], values[1:])
+    opset = [helper.make_opsetid("", 17)]
+    content: bytes = helper.make_model(
+        graph, opset_imports=opset, ir_version=8
+    ).SerializeToString()
+    return content
+
+
+def test_scores_are_kept_and_a_model_that_fails_leaves_all_to_rules(
+    local: Field, tmp_path: Path
+) -> None:
+    folder, path = tmp_path / "rules", tmp_path / "made.onnx"
+    folder.mkdir()
+    for name, when in RULES.items():
+        (folder / f"{name}.yaml").write_text(rule(name, when))
+    definitions = PAYMENTS.features.definitions
+    read = {name: definitions[name] for name in ("card_count_10m", "card_amount_minor_mean")}
+    write(path, INPUTS, features=read)
+    local.settings |= {
+        "MILLSTREAM_RULES": str(folder),
+        "MILLSTREAM_MODEL": str(path),
+        "MILLSTREAM_BATCH_SIZE": "50",
+    }
+    local.create()
+
+    def rows() -> int:
+        there = local.folder / "tables" / "silver" / "payments" / "_delta_log"
+        return local.table("silver/payments").height if there.exists() else 0
+
+    local.send(*payments(0, 599))
+    flow = local.flow()
+    wait_until(lambda: rows() > 0)
+    flow.kill()
+    stop = {"STOP_AT_END": "true"}
+    flow = local.flow(**stop)
+    assert flow.wait() == 0, flow.said()
+    # Another flow, other batches: the same scores, so that all alerts were sent.
+    assert local.flow("alerts", BATCH_SIZE="7", **stop).wait() == 0
+    silver = local.table("silver/payments")
+    scores = silver[SCORE]
+    assert silver.height == 600
+    assert scores.null_count() == 0
+    assert scores.equals(load_model(path).answer(silver)[0])
+    likely = silver.filter(pl.col(SCORE) >= 0.5)
+    assert 0 < likely.height < 600
+    alerts = local.table("gold/alerts")
+    found = alerts.filter(pl.col("rule_id") == "likely")
+    assert found["source_offset"].to_list() == likely["source_offset"].to_list()
+    assert broken(verify(settings_.load(local.settings))) == []
+
+    # One that answers with what is no score.
+    good, wrong = path, tmp_path / "wrong.onnx"
+    write(wrong, INPUTS, out_of_range(), features=read)
+    local.send(*payments(600, 999))
+    flow = local.flow(**stop, MODEL=str(wrong))
+    assert flow.wait() == 0, flow.said()
+    silver = local.table("silver/payments")
+    assert silver[SCORE].is_null().to_list() == [False] * 600 + [True] * 400
+    alerts = local.table("gold/alerts")
+    assert alerts.filter(pl.col("rule_id") == "much").height == 99
+    assert broken(verify(settings_.load(local.settings))) == []
+
+    # One that was trained on other features than there are.
+    other = tmp_path / "other.onnx"
+    shutil.copy(good, other)
+    stated = json.loads(card_of(good).read_text())
+    stated["features"]["card_count_10m"] = "1: count() by terminal_id"
+    card_of(other).write_text(json.dumps(stated))
+    flow = local.flow(MODEL=str(other))
+    assert flow.wait() == 2
+    assert "was trained on another card_count_10m (1: count() by terminal_id)" in flow.said()
+    assert "Traceback" not in flow.said()
