@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Final
 
-from ops.backtest.pictures import Axes
+from ops.axes import Axes
 
 _STYLE: Final = (
     "text { font: 12px system-ui, sans-serif; fill: #808080 } "

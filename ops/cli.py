@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "doctor": ("ops.doctor.cli", "try all that a flow needs, and say what to mend"),
     "capacity": ("ops.capacity", "what a load needs, by figures that were measured"),
     "query": ("ops.query", "run SQL on the tables"),
+    "bi": ("ops.bi.cli", "views for BI, a shell with them, a report with pictures"),
     "streams": ("ops.streams_cli", "list the streams that are declared"),
     "rules": ("ops.rules_cli", "check rules, run them on history, change them"),
     "lists": ("ops.control.lists_cli", "block, allow and watch lists"),

@@ -24,5 +24,6 @@ def newest_rows(table: str, columns: Iterable[str], *, sessions: bool) -> str:
         told, stands = "max(window_end)", "newest IS NULL OR newest <= window_start"
     return (
         f"SELECT {', '.join(columns)} FROM "  # noqa: S608 # our own names
-        f"(SELECT *, {told} OVER ({over}) AS newest FROM {table}) WHERE {stands}"
+        f"(SELECT *, {told} OVER ({over}) AS newest FROM {table}) AS revised "
+        f"WHERE {stands}"
     )

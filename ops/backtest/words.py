@@ -1,18 +1,12 @@
 """A backtest's report in words and tables of words, for a terminal and a page."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from operators.rules.status import said
 from ops.backtest.report import Report
-
-# ISO 4217: the currencies whose minor units are not a hundredth.
-_WHOLE: Final = frozenset(
-    {"BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND",
-     "VUV", "XAF", "XOF", "XPF"}
-)  # fmt: skip
-_THOUSANDTHS: Final = frozenset({"BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"})
+from ops.currencies import digits
+from ops.page import Grid
 
 BUCKETS: Final = {
     "fraud_caught": "fraud caught",
@@ -21,11 +15,6 @@ BUCKETS: Final = {
     "good_passed": "good passed",
 }
 """The four buckets of events, and what they are called."""
-
-
-def digits(currency: str) -> int:
-    """Return how many decimals a currency's amounts have."""
-    return 0 if currency in _WHOLE else 3 if currency in _THOUSANDTHS else 2
 
 
 def in_words(amounts: Mapping[str, int]) -> str:
@@ -70,14 +59,6 @@ def summary(report: Report) -> list[str]:
             judged += "; the others' cards were known as compromised"
         told.append(judged)
     return told + list(about["notes"])
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of texts: what each column is called, and rows of as many."""
-
-    columns: list[str]
-    rows: list[list[str]]
 
 
 def found(report: Report) -> Grid:

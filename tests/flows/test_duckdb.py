@@ -1,23 +1,33 @@
-"""DuckDB recomputes every windowed gold table from silver, in SQL of its own."""
+"""DuckDB makes every windowed gold table of silver, and BI's views say what silver says."""
 
 import dataclasses
+from datetime import timedelta
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
+import sqlglot
 from bytewax.testing import TestingSink, TestingSource, run_main
+from deltalake import write_deltalake
+from polars.testing import assert_frame_equal
+from sqlglot import exp
 
 from flows.pipeline import build
 from flows.streams import PAYMENTS
 from operators.records.batches import END_OF_INPUT, Progress, RawBatch
 from operators.windows import newest
+from ops import cli
+from ops.bi.dialects import DIALECTS
+from ops.bi.duck import opened
+from ops.bi.views import SOURCES, views
 from ops.simulate import Params, Troubles, simulate
 from ops.simulate.encode import SCHEMA_HEADER
+from tests.flows import by_day
 from tests.flows.test_payments import SETTINGS, parts
 
-duckdb = pytest.importorskip("duckdb")
-
 PARTITIONS = 3
+CURRENCIES = (b"EUR", b"EUR", b"EUR", b"JPY", b"KWD")
 LATENESS_US = 60_000_000
 
 SEEN = """
@@ -63,16 +73,30 @@ SELECT card_id, make_timestamp(min(t)) AS window_start,
     last(payment_id ORDER BY t, source_partition, source_offset) AS last_payment_id
 FROM chained GROUP BY card_id, session
 """
+DAY = f"""
+SELECT {{keys}}, make_timestamp(s) AS window_start, make_timestamp(s + 86400000000) AS window_end,
+    max(CASE WHEN mark >= s + 86400000000 THEN 1 ELSE 0 END)::INTEGER AS revision,
+    count(*) AS payments, sum(amount_minor)::BIGINT AS amount_minor_sum,
+    max(amount_minor) AS amount_minor_max
+FROM (SELECT *, t // 86400000000 * 86400000000 AS s FROM seen)
+WHERE mark IS NULL OR mark < s + 86400000000 + {LATENESS_US}
+GROUP BY {{keys}}, s
+"""
 QUERIES = {
     "gold/terminal_minute": TERMINAL_MINUTE,
     "gold/category_hour": CATEGORY_HOUR,
+    "gold/terminal_day": DAY.format(keys="terminal_id, merchant_category, country, currency"),
+    "gold/customer_day": DAY.format(keys="customer_id, currency"),
     "gold/card_sessions": CARD_SESSIONS,
 }
 
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, pl.DataFrame]:
-    """The flow's tables, of a simulation with many late payments, batch by batch in turns."""
+    """The flow's tables, of a simulation with many late payments, batch by batch in turns.
+
+    Of three currencies, with minor units of a hundredth, of one and of a thousandth.
+    """
     troubles = dataclasses.replace(Troubles(), late=0.05, out_of_order=0.1)
     made = simulate(
         Params(
@@ -88,6 +112,11 @@ def rows() -> dict[str, pl.DataFrame]:
         mine = made.filter(pl.col("partition") == partition)
         for first in range(0, mine.height, 700):
             part = mine.slice(first, 700)
+            # As Avro has a text: its length twice, and its bytes.
+            values = [
+                value and value.replace(b"\x06EUR", b"\x06" + CURRENCIES[at % 5])
+                for at, value in enumerate(part["value"])
+            ]
             headers = [None if h is None else [(SCHEMA_HEADER, h)] for h in part["header"]]
             n = part.height
             batches.append(
@@ -96,7 +125,7 @@ def rows() -> dict[str, pl.DataFrame]:
                     np.arange(first, first + n),
                     np.full(n, -1),
                     part["key"].to_list(),
-                    part["value"].to_list(),
+                    values,
                     headers,
                 )
             )
@@ -148,6 +177,140 @@ def test_there_is_something_late_and_something_revised(rows):
     assert set(rows["gold/late"]["step"]) == {
         "terminal_minute",
         "category_hour",
+        "terminal_day",
+        "customer_day",
         "card_sessions",
     }
     assert rows["gold/category_hour"]["revision"].max() == 1
+
+
+# --- the views of BI over these tables, beside Polars on silver ------------------------------
+
+VIEWS = {
+    "daily_sales": ("revenue", "largest_payment"),
+    "customer_segments": ("spend", "largest_payment"),
+    "category_performance": ("revenue", "largest_payment"),
+    "terminal_comparison": ("revenue",),
+    "top_categories_30d": ("revenue", "previous_revenue"),
+    "monthly_revenue": ("revenue", "previous_revenue"),
+}
+
+
+@pytest.fixture(scope="module")
+def tables(rows, tmp_path_factory) -> str:
+    """The root of the tables that the views read."""
+    root = tmp_path_factory.mktemp("tables")
+    for source in SOURCES.values():
+        path = root / source.table.name
+        path.mkdir(parents=True)
+        write_deltalake(path, rows[source.table.name])
+    return str(root)
+
+
+@pytest.fixture(scope="module")
+def bi(tables):
+    connection, lacking = opened(tables)
+    with connection:
+        assert lacking == []
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def payments(rows) -> pl.DataFrame:
+    """What the days of the views have."""
+    counted = by_day.counted(rows["silver/payments"], timedelta(microseconds=LATENESS_US))
+    late = rows["gold/late"].filter(pl.col("step") == "terminal_day")
+    assert rows["silver/payments"].height - counted.height == late.height > 0
+    assert set(counted["currency"]) == {"EUR", "JPY", "KWD"}
+    return counted
+
+
+def same(view: pl.DataFrame, made: pl.DataFrame) -> None:
+    """Assert that a view has the rows that were made, in the columns that these have."""
+    assert view.height == made.height > 2
+    found = view.select(made.columns).sort(made.columns)
+    assert_frame_equal(found, made.sort(made.columns), check_dtypes=False)
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_view_says_what_silver_says(bi, payments, name):
+    view = by_day.in_minor(bi.sql(f"SELECT * FROM {name}").pl(), *VIEWS[name])
+    same(view, getattr(by_day, name)(payments))
+
+
+def test_funnel_and_quality_say_what_the_tables_say(bi, payments, rows):
+    funnel = by_day.alert_funnel(payments, rows["gold/alerts"])
+    assert funnel["payments_alerted"].sum() > 5
+    same(bi.sql("SELECT * FROM alert_funnel").pl(), funnel)
+    quality = by_day.data_quality(payments, rows)
+    assert set(quality["outcome"]) == {"counted", "late", "duplicate", "refused"}
+    same(bi.sql("SELECT * FROM data_quality").pl(), quality)
+    shares = bi.sql("SELECT sum(share) AS s FROM data_quality GROUP BY day").pl()["s"]
+    assert shares.to_list() == pytest.approx([1.0] * len(shares))
+
+
+def test_views_of_views_say_what_these_say(bi, payments):
+    segments = by_day.customer_segments(payments)
+    assert set(segments["segment"]) == {"HIGH", "MEDIUM", "LOW"}
+    best = by_day.in_minor(bi.sql("SELECT * FROM high_value_customers").pl(), "spend")
+    chosen = segments.filter(pl.col("segment") == "HIGH", pl.col("place") <= 100)
+    same(best, chosen.select("place", "customer_id", "currency", "payments", "spend"))
+    dashboard = bi.sql("SELECT * FROM executive_dashboard").pl()
+    newest, last = payments["day"].max(), by_day._last
+    for row in by_day.in_minor(dashboard, "revenue_1d", "revenue_30d").iter_rows(named=True):
+        mine = payments.filter(pl.col("currency") == row["currency"])
+        of_30 = mine.filter(pl.col("day") > newest - timedelta(days=30))
+        of_1 = mine.filter(pl.col("day") == newest)
+        assert row["newest_day"] == newest
+        assert (row["payments_1d"], row["payments_30d"]) == (of_1.height, of_30.height)
+        assert row["revenue_1d"] == of_1["amount_minor"].sum()
+        assert row["revenue_30d"] == of_30["amount_minor"].sum()
+        assert row["customers_30d"] == of_30["customer_id"].n_unique()
+        assert row["terminals_30d"] == of_30["terminal_id"].n_unique()
+    assert dashboard.height == 3
+    assert last(payments, 30).height < payments.height
+
+
+@pytest.mark.parametrize("dialect", [name for name in DIALECTS if name != "duckdb"])
+def test_what_an_engine_is_given_says_the_same(bi, tables, dialect):
+    """Each view as an engine gets it, read by sqlglot's parser of that engine, run by DuckDB."""
+    engine = DIALECTS[dialect]
+    bi.execute(f"CREATE SCHEMA {dialect}")
+    for view in views():
+        (read,) = sqlglot.parse(
+            engine.view(view).removesuffix(engine.ends), read=engine.sqlglot
+        )
+        assert isinstance(read, exp.Create)
+        # What no parser complains about, and these engines have not, or not so.
+        assert not list(read.find_all(exp.Command, exp.Interval, exp.Anonymous, exp.Qualify))
+        back = read.sql("duckdb").replace(f"bi.{view.name} AS", f"{dialect}.{view.name} AS", 1)
+        bi.execute(back)
+        names = list(view.columns)
+        ours, theirs = (
+            bi.sql(f"SELECT * FROM {schema}.{view.name} ORDER BY ALL").pl()
+            for schema in ("bi", dialect)
+        )
+        assert ours.columns == theirs.columns == names
+        assert_frame_equal(ours, theirs)
+        # As T-SQL wants each derived table to have a name.
+        assert all(each.alias for each in read.find_all(exp.Subquery))
+
+
+def test_each_column_is_told_of_and_the_page_shows_all(bi, tables, tmp_path, capsys):
+    for view in views():
+        assert bi.sql(f"SELECT * FROM {view.name}").columns == list(view.columns)
+        assert all(view.columns.values())
+        assert view.about
+    written = tmp_path / "report.html"
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["bi", "report", "--root", tables, "--html", str(written)])
+    assert ended.value.code == 0
+    assert "revenue_30d" in capsys.readouterr().out
+    html = written.read_text()
+    assert html.count("<svg ") == 3 * 3 + 3
+    assert "http" not in html.replace("http-equiv", "")
+    for told in ("EUR", "JPY", "KWD", "Alert funnel", "Data quality", "Top categories"):
+        assert told in html
+    # Who looks at a page that is sent around is told of no customer and no card.
+    people = bi.sql("SELECT customer_id FROM customer_days").pl()["customer_id"].unique()
+    assert not any(each in html for each in people)

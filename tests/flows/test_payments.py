@@ -124,7 +124,7 @@ def test_records_come_to_their_tables_and_topics():
     assert {name: frame.height for name, frame in rows.items()} == {
         "bronze/payments": 9, "silver/payments": 6, "silver/duplicates": 1,
         "quarantine/payments": 2, "gold/alerts": 4, "gold/late": 0, "gold/terminal_minute": 2,
-        "gold/card_sessions": 1,
+        "gold/terminal_day": 1, "gold/customer_day": 1, "gold/card_sessions": 1,
     }  # fmt: skip
     assert rows["bronze/payments"]["value"].to_list() == RECORDS
     assert rows["silver/payments"]["source_offset"].to_list() == [0, 1, 2, 3, 4, 8]
@@ -173,6 +173,10 @@ STATEFUL = {
     "payments.terminal_minute.panes": "stateful_batch",
     "payments.category_hour.intake": "stateful_batch",
     "payments.category_hour.panes": "stateful_batch",
+    "payments.terminal_day.intake": "stateful_batch",
+    "payments.terminal_day.panes": "stateful_batch",
+    "payments.customer_day.intake": "stateful_batch",
+    "payments.customer_day.panes": "stateful_batch",
     "payments.card_sessions.intake": "stateful_batch",
     "payments.card_sessions.panes": "stateful_batch",
     "payments.tables": "output",
@@ -205,7 +209,7 @@ def test_no_table_is_renamed_because_its_writers_state_has_its_name():
     assert {table.name for table in PAYMENTS.all_tables} == {
         "bronze/payments", "silver/payments", "silver/duplicates", "quarantine/payments",
         "gold/alerts", "gold/late", "gold/terminal_minute", "gold/category_hour",
-        "gold/card_sessions",
+        "gold/terminal_day", "gold/customer_day", "gold/card_sessions",
     }  # fmt: skip
 
 

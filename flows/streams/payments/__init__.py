@@ -31,6 +31,12 @@ PAYMENTS = Stream(
             sliding("1h", every="5m"),
             _TOTALS | {"cards": agg.distinct("card_id", exact=10_000)},
         ),
+        # By currency: amounts of different ones are never added up. What is asked of months of
+        # payments adds these up, and reads no silver.
+        "terminal_day": Windows(
+            ("terminal_id", "merchant_category", "country", "currency"), tumbling("1d"), _TOTALS
+        ),
+        "customer_day": Windows(("customer_id", "currency"), tumbling("1d"), _TOTALS),
         "card_sessions": Windows(
             ("card_id",),
             session("30m"),

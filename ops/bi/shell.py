@@ -1,0 +1,55 @@
+"""Shell: what is asked of the views, and what they answer."""
+
+import sys
+from collections.abc import Iterator
+
+import duckdb
+import polars as pl
+from duckdb import DuckDBPyConnection
+from rich.console import Console
+from rich.table import Table
+
+
+def statements() -> Iterator[str]:
+    """Yield what is typed, or piped in, up to each semicolon at a line's end."""
+    prompt = sys.stdin.isatty()
+    if prompt:
+        import readline  # noqa: F401 # gives lines a history and keys
+
+    held: list[str] = []
+    while True:
+        try:
+            line = input(("... " if held else "bi> ") if prompt else "")
+        except EOFError:
+            break
+        held.append(line)
+        if line.rstrip().endswith(";"):
+            yield "\n".join(held)
+            held = []
+    if any(line.strip() for line in held):
+        yield "\n".join(held)
+
+
+def answered(connection: DuckDBPyConnection, sql: str, *, as_json: bool) -> bool:
+    """Print what a statement returns; tells whether it could be run."""
+    try:
+        result = connection.sql(sql)
+        rows = None if result is None else result.pl()
+    except duckdb.Error as error:
+        print(f"error: {error}", file=sys.stderr)
+        return False
+    if rows is None:
+        return True
+    if as_json:
+        sys.stdout.write(rows.write_ndjson())
+    else:
+        show(rows)
+    return True
+
+
+def show(rows: pl.DataFrame) -> None:
+    """Print rows as a table."""
+    table = Table(*rows.columns, box=None, pad_edge=False)
+    for row in rows.iter_rows():
+        table.add_row(*("" if value is None else str(value) for value in row))
+    Console().print(table, highlight=False)
