@@ -1,14 +1,19 @@
 """Nested schemas at random, records of them, and what fastavro reads as the columns have it."""
 
 import io
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
 import fastavro
+import polars as pl
 from hypothesis import strategies as st
 
+from operators.avro import Decoded, Decoder, columns_of
+from operators.avro.decode import _Plan
 from tests.operators.avro.payments import raw
 
+HEAD = b"\0\0\0\0\1"
 LEAVES = ["boolean", "int", "long", "float", "double", "string", "bytes"]
 INT64 = st.integers(-(2**63), 2**63 - 1)
 VALUES = {
@@ -109,7 +114,7 @@ def write(schema: Any, record: Any) -> bytes:
     return out.getvalue()
 
 
-def read(schema: Any, body: bytes) -> tuple[Any, bool]:
+def opinion(schema: Any, body: bytes) -> tuple[Any, bool]:
     """Return what fastavro reads, and whether it would write the same bytes."""
     stream = io.BytesIO(body)
     try:
@@ -158,3 +163,35 @@ def chosen(value: Any, schema: Any) -> Any:
     if kind == "record":
         return {f["name"]: chosen(value[f["name"]], f["type"]) for f in schema["fields"]}
     return value
+
+
+def logical(kind: str, name: str, **more: Any) -> dict[str, Any]:
+    return {"type": kind, "logicalType": name, **more}
+
+
+def record(*fields: tuple[Any, ...], name: str = "R") -> dict[str, Any]:
+    made = [{"name": n, "type": kind} | (rest[0] if rest else {}) for n, kind, *rest in fields]
+    return {"type": "record", "name": name, "fields": made}
+
+
+def fixed(name: str, size: int, **more: Any) -> dict[str, Any]:
+    return {"type": "fixed", "name": name, "size": size, **more}
+
+
+def read(writer: Any, reader: Any, *records: Any, bodies: Sequence[bytes] = ()) -> Decoded:
+    """Decode by columns, and see that the strict reader alone says the same."""
+    values = [HEAD + each for each in (*(write(writer, r) for r in records), *bodies)]
+    decoder = Decoder(reader, lambda _: writer)
+    decoded = decoder.decode(values, [None] * len(values))
+    plan = decoder._plans[1]
+    if isinstance(plan, _Plan):
+        plan._bulk = None
+        alone = decoder.decode(values, [None] * len(values))
+        assert alone.in_order()[0].equals(decoded.in_order()[0])
+        assert alone.refusals == decoded.refusals
+    assert decoded.frame.schema == pl.Schema(columns_of(reader))
+    return decoded
+
+
+def array(items: Any) -> dict[str, Any]:
+    return {"type": "array", "items": items}

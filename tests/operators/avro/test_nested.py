@@ -1,6 +1,5 @@
 """Nested types: what any bytes are read as, by columns, strictly and by fastavro."""
 
-from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import reduce
@@ -15,10 +14,9 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.avro import Decoded, Decoder, columns_of
-from operators.avro.compatibility import invalid, unreadable
+from operators.avro import Decoder, columns_of
+from operators.avro.compatibility import invalid
 from operators.avro.compile import compile_record
-from operators.avro.decode import _Plan
 from operators.avro.kinds import arrow_of
 from operators.avro.nested import NestedBulk
 from operators.avro.wire import SchemaError
@@ -26,10 +24,9 @@ from operators.connectors.delta.layout import missing_columns
 from operators.records.tables import STAMPS, Table
 from tests.examples import examples
 from tests.operators.avro import nested
+from tests.operators.avro.nested import HEAD, array, fixed, logical, read, record
 from tests.operators.avro.payments import framed
 from tests.operators.avro.test_readers import fine
-
-HEAD = b"\0\0\0\0\1"
 
 
 @examples(2)
@@ -47,7 +44,7 @@ def test_the_readers_agree_on_any_nested_schema_and_any_bytes(data: st.DataObjec
     assert {refusal.code for refusal in decoded.refusals} <= {"malformed", "bad_utf8"}
     made = dict(zip(rows.tolist(), frame.to_dicts(), strict=True))
     for row, body in enumerate(bodies):
-        expected, canonical = nested.read(schema, body)
+        expected, canonical = nested.opinion(schema, body)
         assert row in made or not canonical
         if canonical:
             assert repr(nested.chosen(made[row], schema)) == repr(
@@ -66,34 +63,6 @@ def test_the_readers_agree_on_any_nested_schema_and_any_bytes(data: st.DataObjec
         alone = pa.array([value[number] for value in values], arrow_of(field.wire))
         found = column.to_list() if hasattr(column, "to_list") else column.to_pylist()
         assert repr(found) == repr(alone.to_pylist())
-
-
-def logical(kind: str, name: str, **more: Any) -> dict[str, Any]:
-    return {"type": kind, "logicalType": name, **more}
-
-
-def record(*fields: tuple[Any, ...], name: str = "R") -> dict[str, Any]:
-    made = [{"name": n, "type": kind} | (rest[0] if rest else {}) for n, kind, *rest in fields]
-    return {"type": "record", "name": name, "fields": made}
-
-
-def fixed(name: str, size: int, **more: Any) -> dict[str, Any]:
-    return {"type": "fixed", "name": name, "size": size, **more}
-
-
-def read(writer: Any, reader: Any, *records: Any, bodies: Sequence[bytes] = ()) -> Decoded:
-    """Decode by columns, and see that the strict reader alone says the same."""
-    values = [HEAD + each for each in (*(nested.write(writer, r) for r in records), *bodies)]
-    decoder = Decoder(reader, lambda _: writer)
-    decoded = decoder.decode(values, [None] * len(values))
-    plan = decoder._plans[1]
-    if isinstance(plan, _Plan):
-        plan._bulk = None
-        alone = decoder.decode(values, [None] * len(values))
-        assert alone.in_order()[0].equals(decoded.in_order()[0])
-        assert alone.refusals == decoded.refusals
-    assert decoded.frame.schema == pl.Schema(columns_of(reader))
-    return decoded
 
 
 PRICE = logical("bytes", "decimal", precision=38, scale=6)
@@ -209,116 +178,6 @@ def test_a_decimal_is_its_number_or_refused(body: bytes, value: Decimal | None) 
 )
 def test_a_logical_type_that_is_none_is_left_as_it_lies(kind: Any, column: Any) -> None:
     assert columns_of(record(("f", kind))) == {"f": column}
-
-
-INNER = record(("a", "int"), ("old", "string"), name="Inner")
-WIDER = record(
-    ("new", "string", {"aliases": ["old"]}),
-    ("a", ["null", "long"]),
-    ("more", {"type": "array", "items": "int"}, {"default": [1]}),
-    ("m", {"type": "map", "values": "double"}, {"default": {"k": 2}}),
-    ("b", "bytes", {"default": "\u00ff"}),
-    ("d", ["null", PRICE], {"default": None}),
-    ("r", record(("x", "int", {"default": 7}), name="X"), {"default": {}}),
-    ("u", ["string", "int"], {"default": "s"}),
-    name="Inner",
-)
-WIDE = {
-    "new": "o", "a": 1, "more": [1], "m": [{"key": "k", "value": 2.0}], "b": b"\xff", "d": None,
-    "r": {"x": 7}, "u": {"string": "s", "int": None},
-}  # fmt: skip
-
-
-def enum(*symbols: str, **more: Any) -> dict[str, Any]:
-    return {"type": "enum", "name": "E", "symbols": list(symbols)} | more
-
-
-def array(items: Any) -> dict[str, Any]:
-    return {"type": "array", "items": items}
-
-
-@pytest.mark.parametrize(
-    ("written", "kind", "value", "expected"),
-    [
-        (INNER, WIDER, {"a": 1, "old": "o"}, WIDE),
-        (array(INNER), array(WIDER), [{"a": 1, "old": "o"}], [WIDE]),
-        (["null", INNER], [WIDER, "null"], None, None),
-        (array("int"), array(["null", "double"]), [1, 2], [1.0, 2.0]),
-        (array(enum("A", "B")), array(enum("B", "Z", default="Z")), ["A", "B"], ["Z", "B"]),
-        ({"type": "map", "values": "int"}, {"type": "map", "values": "long"}, {"k": 1},
-         [{"key": "k", "value": 1}]),
-        ("string", "bytes", "é", "é".encode()),
-        ("bytes", "string", "é".encode(), "é"),
-        ("int", ["null", "string", "long"], 5, {"string": None, "long": 5}),
-        (["long", "string"], ["null", "string", "long"], 5, {"string": None, "long": 5}),
-        (["string", "long", "null"], ["null", "string", "long"], None, None),
-        ("int", logical("int", "date"), 1, date(1970, 1, 2)),
-    ],
-)  # fmt: skip
-def test_what_is_inside_is_resolved_as_avro_says(
-    written: Any, kind: Any, value: Any, expected: Any
-) -> None:
-    decoded = read(record(("f", written)), record(("f", kind)), {"f": value})
-    assert decoded.refusals == []
-    assert decoded.frame.to_dicts() == [{"f": expected}]
-    assert unreadable(record(("f", written)), record(("f", kind))) == []
-
-
-@pytest.mark.parametrize(
-    ("written", "kind", "values", "why"),
-    [
-        (array("string"), array("int"), [["a"]], "field f[]: written as string, read as int"),
-        (INNER, record(("n", "int"), name="Inner"), [{"a": 1, "old": "o"}],
-         "field f.n: not written, and has no default"),
-        (INNER, record(("a", "int"), name="Other"), [{"a": 1, "old": "o"}],
-         "field f: written as Inner, read as Other"),
-        (fixed("F", 4), fixed("F", 3), [b"abcd"], "written as 4 bytes, read as 3"),
-        (PRICE, logical("bytes", "decimal", precision=38, scale=2), [Decimal(1)],
-         "written as decimal(38, 6), read as decimal(38, 2)"),
-        (["string", "long"], "string", ["a"], "written as union, read as string"),
-        (["string", "float"], ["boolean", "int"], ["a"],
-         "written as string, float, read as boolean, int"),
-        (["int", "long"], ["string", "long"], [1], "two written types are read as long"),
-        (array(logical("long", "timestamp-millis")), array(logical("long", "timestamp-micros")),
-         [[]], "field f[]: written as timestamp-millis, read as timestamp-micros"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_resolved_is_refused_with_the_place(
-    written: Any, kind: Any, values: list[Any], why: str
-) -> None:
-    decoded = read(record(("f", written)), record(("f", kind)), *({"f": v} for v in values))
-    assert {r.code for r in decoded.refusals} == {"incompatible_schema"}
-    assert all(why in r.message for r in decoded.refusals)
-    assert any(why in each for each in unreadable(record(("f", written)), record(("f", kind))))
-
-
-@pytest.mark.parametrize(
-    ("written", "kind", "good", "bad", "why"),
-    [
-        (array(["null", "int"]), array("int"), [1], [1, None], "written as null"),
-        (array(enum("A", "B")), array(enum("A")), ["A", "A"], ["A", "B"], "written as B"),
-        (array("bytes"), array("string"), [b"a"], [b"\xff"], ""),
-        (["null", array("int")], array("int"), [], None, "written as null"),
-        (["null", "string", "boolean"], ["null", "string", "int"], "a", True,
-         "may be written as boolean, which is not read"),
-    ],
-)  # fmt: skip
-def test_single_records_that_the_reader_cannot_hold_inside_are_refused(
-    written: Any, kind: Any, good: Any, bad: Any, why: str
-) -> None:
-    writer, reader = record(("f", written)), record(("f", kind))
-    decoded = read(writer, reader, {"f": good}, {"f": bad}, {"f": good})
-    assert decoded.rows.tolist() == [0, 2]
-    assert [(r.row, r.code) for r in decoded.refusals] == [(1, "incompatible_schema")]
-    assert bool(unreadable(writer, reader)) == bool(why)
-    assert all(why in each for each in unreadable(writer, reader))
-
-
-def test_a_time_in_milliseconds_past_what_microseconds_hold_is_refused() -> None:
-    schema = record(("at", logical("long", "timestamp-millis")))
-    decoded = read(schema, schema, {"at": 2**62}, {"at": 5})
-    assert decoded.rows.tolist() == [1]
-    assert [r.code for r in decoded.refusals] == ["incompatible_schema"]
 
 
 @pytest.mark.parametrize(
