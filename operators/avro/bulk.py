@@ -16,10 +16,9 @@ import polars as pl
 import pyarrow as pa
 import pyruhvro
 
-from operators.avro.compile import Field
 from operators.avro.payloads import Group, Payloads
 from operators.avro.scan import well_formed
-from operators.avro.wire import INT_MAX, INT_MIN
+from operators.avro.wire import INT_MAX, INT_MIN, Field
 from operators.columns.arrays import Int64s
 
 # pyruhvro's word for each kind that it decodes exactly. On bytes and fixed it panics.
@@ -38,7 +37,7 @@ _PIECE_BYTES = 1 << 30
 
 # What stands before a body is read as well, as fields of its length: cutting it off each value
 # would take longer than reading it.
-_BEFORE: dict[int, list[str]] = {
+BEFORE: dict[int, list[str]] = {
     0: [],
     5: ["boolean", "float"],
     17: ["boolean", "double", "double"],
@@ -54,7 +53,7 @@ class Bulk:
         self._wires = [field.wire for field in fields]
         self._bounds = [_bounds(field) for field in fields]
         types = [_union(_TYPES[wire.kind], wire.null_first) for wire in self._wires]
-        self._schemas = {skip: _schema(before, types) for skip, before in _BEFORE.items()}
+        self._schemas = {skip: _schema(before, types) for skip, before in BEFORE.items()}
         self._wary = False
 
     def decode(
@@ -94,14 +93,14 @@ class Bulk:
         made = []
         try:
             for group in groups:
-                for rows in _pieces(payloads, group.rows):
+                for rows in pieces(payloads, group.rows):
                     values = payloads.values
                     if len(rows) < len(values):
                         picked = np.zeros(len(values), np.bool_)
                         picked[rows] = True
                         values = list(compress(values, picked.tolist()))
                     batch = pyruhvro.deserialize_array(values, self._schemas[group.skip])
-                    before = len(_BEFORE[group.skip])
+                    before = len(BEFORE[group.skip])
                     made.append(batch.select(batch.schema.names[before:]) if before else batch)
         except ValueError:
             return None
@@ -152,7 +151,7 @@ def _within(column: pl.Series, low: int, high: int) -> bool:
     return least is None or (low <= int(least) and int(most) <= high)  # type: ignore[arg-type]
 
 
-def _pieces(payloads: Payloads, rows: Int64s) -> list[Int64s]:
+def pieces(payloads: Payloads, rows: Int64s) -> list[Int64s]:
     """Cut into runs of at most `_PIECE_BYTES` each, a longer value alone; at least one run."""
     sizes = payloads.ends[rows] - payloads.starts[rows]
     sums = np.cumsum(sizes)

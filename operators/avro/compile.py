@@ -3,19 +3,13 @@
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from operators.avro import wire
-from operators.avro.wire import MalformedError, SchemaError, Wire
+from operators.avro.wire import Field, MalformedError, SchemaError, Wire
 
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field of a record: its reader, and what the schema says besides."""
-
-    name: str
-    wire: Wire
-    schema: Mapping[str, Any]
+MOST_DIGITS: Final = 38
+"""Of a decimal that is one in Arrow and Delta; one with more is its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +84,26 @@ class _Compiler:
             return self.type(kind, namespace)
         if kind == "array":
             items = self.type(schema["items"], namespace)
-            return Wire("array", wire.skip_blocks(items), 1)
+            return wire.nested("array", wire.read_blocks(items), 1, [Field("item", items, {})])
         if kind == "map":
-            entry = (wire.PRIMITIVES["string"], self.type(schema["values"], namespace))
-            return Wire("map", wire.skip_blocks(*entry), 1)
+            values = self.type(schema["values"], namespace)
+            parts = [Field("key", wire.PRIMITIVES["string"], {}), Field("value", values, {})]
+            entry = wire.nested("record", wire.read_record(parts), 1 + values.width, parts)
+            return wire.nested("map", wire.read_blocks(entry), 1, parts)
         if kind in ("record", "enum", "fixed"):
             return self._named(kind, schema, namespace)
         found = self.type(kind, namespace)
-        return replace(found, logical=schema.get("logicalType"))
+        return _logical(found, schema)
 
     def _named(self, kind: str, schema: Mapping[str, Any], namespace: str) -> Wire:
         name, _ = _full_name(schema, namespace)
-        logical = schema.get("logicalType")
+        aliases = tuple(schema.get("aliases", ()))
         if kind == "record":
-            fields = [field.wire for field in self.record(schema, namespace).fields]
-            width = sum(field.width for field in fields)
-            found = Wire(kind, wire.skip_record(fields), width, name)
+            fields = self.record(schema, namespace).fields
+            width = sum(field.wire.width for field in fields)
+            found = wire.nested(
+                kind, wire.read_record(fields), width, fields, name=name, aliases=aliases
+            )
         elif kind == "enum":
             symbols = tuple(schema["symbols"])
             found = Wire(
@@ -113,7 +111,8 @@ class _Compiler:
             )
         else:
             size = int(schema["size"])
-            found = Wire(kind, wire.read_fixed(size), size, name, logical=logical)
+            found = Wire(kind, wire.read_fixed(size), size, name, size=size, aliases=aliases)
+            found = _logical(found, schema)
         self.named[name] = found
         return found
 
@@ -133,7 +132,27 @@ class _Compiler:
         if nulls in ([True, False], [False, True]):
             return wire.nullable(branches[nulls.index(False)], branches, nulls[0])
         width = 1 + min((branch.width for branch in branches), default=0)
-        return Wire("union", wire.read_union(branches), width)
+        parts = [Field(str(number), branch, {}) for number, branch in enumerate(branches)]
+        found = wire.nested("union", wire.read_choice(branches), width, parts)
+        return replace(found, null_first=nulls[0]) if any(nulls) else found
+
+
+def _logical(found: Wire, schema: Mapping[str, Any]) -> Wire:
+    """Return a type as its schema's logical one; one that is unknown or wrong is none."""
+    logical = schema.get("logicalType")
+    if logical != "decimal":
+        return replace(found, logical=logical)
+    precision, scale = schema.get("precision"), schema.get("scale", 0)
+    if found.kind not in ("bytes", "fixed") or not (
+        type(precision) is int and type(scale) is int
+    ):
+        return found
+    fits = 0 <= scale <= precision and 0 < precision <= MOST_DIGITS
+    if not fits or (
+        found.kind == "fixed" and 10**precision > 2 ** (8 * min(found.size, 17) - 1)
+    ):
+        return found
+    return replace(found, logical=logical, digits=(precision, scale))
 
 
 def _full_name(schema: Mapping[str, Any], namespace: str) -> tuple[str, str]:

@@ -3,17 +3,21 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from operators.avro import framing
 from operators.avro.bulk import Bulk
 from operators.avro.compile import Record, compile_record
 from operators.avro.framing import Headers, Lookup, SchemaId
+from operators.avro.kinds import arrow_of
+from operators.avro.nested import NestedBulk
 from operators.avro.payloads import Group, Payloads
-from operators.avro.resolve import WIRE_TYPES, Reader, Resolver
-from operators.avro.wire import MalformedError, SchemaError
+from operators.avro.resolve import FLAT, WIRE_TYPES, Reader, Resolver, WireColumn
+from operators.avro.wire import MalformedError, SchemaError, Wire
 from operators.columns.arrays import Int64s
 from operators.columns.frames import stacked, taken
 from operators.records.rejects import Refusal
@@ -22,6 +26,7 @@ from schemas import AvroSchema
 _MAX_PLANS = 1024
 # Ids of 8 bytes begin with four zeros, which read as this number.
 _ID_OF_8_BYTES = 0
+_UNREAD: Final = pl.Series(dtype=pl.Null())
 
 CODES = (
     "null_value",
@@ -68,8 +73,7 @@ class Decoded:
 class Decoder:
     """Decodes records of any known writer's schema as records of `reader`.
 
-    Strings and enums become String, timestamp-micros Datetime("us", "UTC"), and long, int,
-    double, float and boolean Int64, Int32, Float64, Float32 and Boolean.
+    `Reader` says of which types the columns are.
 
     `lookup` returns the schema of an id, or raises KeyError if there is none; any other
     error of it passes through `decode`. Found schemas are kept; an id without a schema is
@@ -166,17 +170,21 @@ class _Plan:
     def __init__(self, writer: Record, reader: Reader) -> None:
         self._writer = writer
         self._resolver = Resolver(writer, reader)
-        try:
-            self._bulk: Bulk | None = Bulk(writer.fields)
-        except ValueError:
-            self._bulk = None
+        self._needed = self._resolver.needed
+        self._bulk: Bulk | NestedBulk | None = None
+        for bulk in (Bulk, NestedBulk):
+            try:
+                self._bulk = bulk(writer.fields)
+                break
+            except ValueError:
+                continue
 
     def decode(
         self, payloads: Payloads, groups: list[Group]
     ) -> tuple[pl.DataFrame, Int64s, list[Refused]]:
         """Return the good rows' frame, which values they are, and the others."""
         rows = np.zeros(0, np.int64)
-        columns: list[pl.Series] | None = None
+        columns: list[WireColumn] | None = None
         if self._bulk is not None:
             columns, rows = self._bulk.decode(payloads, groups)
         refused: list[Refused] = []
@@ -184,7 +192,7 @@ class _Plan:
             read, good, refused = self._strictly(payloads.values, groups, rows)
             if columns is None or good:
                 # Merged only where the bulk decoder left out a good neighbour of a bad one.
-                columns = read if columns is None else _concat(columns, read)
+                columns = read if columns is None else self._concat(columns, read)
                 rows = np.concatenate([rows, np.array(good, np.int64)])
         frame, unreadable = self._resolver.resolve(columns, len(rows))
         if unreadable:
@@ -198,7 +206,7 @@ class _Plan:
 
     def _strictly(
         self, all_values: list[bytes | None], groups: list[Group], done: Int64s
-    ) -> tuple[list[pl.Series], list[int], list[Refused]]:
+    ) -> tuple[list[WireColumn], list[int], list[Refused]]:
         """Read what is not done yet one by one."""
         values, good, refused = [], [], []
         for row, skip in _left(groups, done, len(all_values)):
@@ -211,12 +219,26 @@ class _Plan:
             except MalformedError as error:
                 refused.append((row, "malformed", f"Not a record of its schema: {error}."))
         columns = [
-            pl.Series(f"f{i}", [value[i] for value in values], WIRE_TYPES[field.wire.kind])
-            if field.wire.kind in WIRE_TYPES
-            else pl.Series(f"f{i}", [None] * len(values), pl.Null)
+            _column(field.wire, [value[i] for value in values])
+            if i in self._needed
+            else _UNREAD
             for i, field in enumerate(self._writer.fields)
         ]
         return columns, good, refused
+
+    def _concat(self, first: list[WireColumn], second: list[WireColumn]) -> list[WireColumn]:
+        return [
+            _UNREAD if i not in self._needed
+            else pl.concat(pair) if isinstance(pair[0], pl.Series)
+            else pa.chunked_array([*pair[0].chunks, *pair[1].chunks], pair[0].type)
+            for i, pair in enumerate(zip(first, second, strict=True))
+        ]  # fmt: skip
+
+
+def _column(wire: Wire, values: list[Any]) -> WireColumn:
+    if wire.kind in FLAT:
+        return pl.Series(values, dtype=WIRE_TYPES[wire.kind])
+    return pa.chunked_array([pa.array(values, arrow_of(wire))])
 
 
 def _unknown(schema_id: SchemaId, error: KeyError) -> str:
@@ -245,7 +267,3 @@ def _left(groups: list[Group], done: Int64s, size: int) -> Iterator[tuple[int, i
     for group in groups:
         for row in group.rows[open_[group.rows]].tolist():
             yield row, group.skip
-
-
-def _concat(first: list[pl.Series], second: list[pl.Series]) -> list[pl.Series]:
-    return [pl.concat(pair) for pair in zip(first, second, strict=True)]

@@ -1,18 +1,31 @@
 """Read a writer's columns as the reader's: Avro's schema resolution, on columns.
 
 Source: the Avro 1.12 specification, "Schema Resolution". Done: fields by name or alias,
-defaults, promotions, nullability, enums with the reader's default. Two refusals are ours:
-logical types that differ on one field (milliseconds read as microseconds would be wrong by
-1000 without a sound), and writer unions of more than null and one type.
+defaults, promotions, nullability, enums with the reader's default, and all of it inside of nested
+types (`nesting`). Two refusals are ours: logical types that differ on one field (milliseconds read
+as microseconds would be wrong by 1000 without a sound), and a writer's union of more than null and
+one type that the reader has as one type.
 """
 
 from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
-from operators.avro.compile import Field, Record, compile_record
-from operators.avro.wire import SchemaError, Wire
+from operators.avro.compile import Record, compile_record
+from operators.avro.kinds import dtype_of, logical_of
+from operators.avro.nesting import (
+    PROMOTIONS,
+    Reading,
+    default_of,
+    reading,
+    same_logical,
+    source_of,
+    symbols_of,
+)
+from operators.avro.wire import Field, SchemaError, Wire
 from schemas import AvroSchema
 
 # What columns hold before resolution, whichever decoder filled them.
@@ -26,46 +39,40 @@ WIRE_TYPES: dict[str, pl.DataType] = {
     "bytes": pl.Binary(),
     "string": pl.String(),
 }
-PROMOTIONS = {
-    "int": {"int"},
-    "long": {"int", "long"},
-    "float": {"int", "long", "float"},
-    "double": {"int", "long", "float", "double"},
-    "string": {"string"},
-    "boolean": {"boolean"},
-    "enum": {"enum"},
-}
-_LOGICAL: dict[str | None, pl.DataType] = {
-    "timestamp-micros": pl.Datetime("us", "UTC"),
-    "timestamp-millis": pl.Datetime("ms", "UTC"),
-}
-_READER_TYPES = WIRE_TYPES | {"int": pl.Int32(), "enum": pl.String()}
+WireColumn = Any
+"""A writer's column: a Series of `WIRE_TYPES`, or a ChunkedArray of what `arrow_of` says."""
+
+FLAT: Final = frozenset({"boolean", "int", "long", "enum", "float", "double", "string"})
 
 
 class Reader:
     """A reader's schema: `fields`, and the `dtypes` of the columns that they become.
 
-    Raises SchemaError for a schema with fields of any but string, boolean, int, long, float,
-    double, enum, timestamp-micros and timestamp-millis, or a union of null and one of them.
+    Records become Struct, arrays List, maps List of Struct of key and value, and unions of more
+    than null and one type Struct with a field for each. Raises SchemaError for a schema with a
+    field that is no column: null alone, a record of nothing or that holds itself.
     """
 
     def __init__(self, schema: AvroSchema) -> None:
         self.record = compile_record(schema)
         self.names = {self.record.name.rpartition(".")[2], *schema.get("aliases", ())}
-        self.dtypes = {field.name: _dtype(field) for field in self.record.fields}
+        self.dtypes = {
+            field.name: dtype_of(field.wire, field.name) for field in self.record.fields
+        }
 
     def reads(self, writer: Record) -> bool:
         """Tell whether a writer's record has this one's name, or an alias of it."""
         return writer.name in self.names or writer.name.rpartition(".")[2] in self.names
 
 
-def _dtype(field: Field) -> pl.DataType:
-    wire = field.wire
-    if wire.kind not in PROMOTIONS:
-        raise SchemaError(f"field {field.name}: a column cannot hold the type {wire.kind}")
-    if wire.kind == "long" and wire.logical in _LOGICAL:
-        return _LOGICAL[wire.logical]
-    return _READER_TYPES[wire.kind]
+def columns_of(schema: AvroSchema) -> dict[str, pl.DataType]:
+    """Return the columns of a schema's records; raises SchemaError as `Reader` does."""
+    return Reader(schema).dtypes
+
+
+def _flat(wire: Wire) -> bool:
+    """Tell whether a column of a type is, but for a cast, what lies in the bytes."""
+    return wire.kind in FLAT and logical_of(wire) in (None, "timestamp-micros")
 
 
 class Column:
@@ -77,59 +84,64 @@ class Column:
 
     def __init__(self, field: Field, dtype: pl.DataType, writer: Record) -> None:
         self.name, self.dtype, self.wire = field.name, dtype, field.wire
-        names = [field.name, *field.schema.get("aliases", ())]
-        found = [i for name in names for i, f in enumerate(writer.fields) if f.name == name]
-        self.source = found[0] if found else None
-        storage = pl.Int64() if dtype.is_temporal() else dtype
-        value = field.schema.get("default")
-        self.default = pl.Series(field.name, [value], storage).cast(dtype)
+        self.source = source_of(field, writer.fields)
+        lacks: list[str] = []
         self.symbols: pl.Series | None = None
-        self.lacks = ""
-        if self.source is not None:
-            self._match(writer.fields[self.source].wire)
-        elif "default" not in field.schema:
-            raise SchemaError(f"field {self.name}: not written, and has no default")
-
-    def _match(self, written: Wire) -> None:
-        if written.kind not in PROMOTIONS[self.wire.kind]:
-            raise SchemaError(
-                f"field {self.name}: written as {written.kind}, read as {self.wire.kind}"
-            )
-        if written.logical and self.wire.logical and written.logical != self.wire.logical:
-            raise SchemaError(
-                f"field {self.name}: written as {written.logical}, read as {self.wire.logical}"
-            )
-        if written.null_first is not None and self.wire.null_first is None:
-            self.lacks = f"field {self.name}: may be written as null, read as never null"
-        if self.wire.kind == "enum":
-            known = set(self.wire.symbols)
-            other = self.wire.default
-            if other is None and (gone := [s for s in written.symbols if s not in known]):
-                self.lacks = (
-                    f"field {self.name}: written as {', '.join(gone)}, of which the reader knows "
-                    "nothing, and it has no default symbol"
-                )
-            self.symbols = pl.Series(
-                [symbol if symbol in known else other for symbol in written.symbols],
-                dtype=pl.String,
-            )
-
-    def read(self, columns: Sequence[pl.Series], height: int) -> pl.Series:
-        """Return the column, of `height` rows; `columns` are as of `Resolver.resolve`."""
+        self.default: pl.Series | None = None
+        self.nested: Reading | None = None
         if self.source is None:
-            return self.default.new_from_index(0, height)
-        column = columns[self.source]
-        if self.symbols is not None:
-            column = self.symbols.gather(column)
+            if "default" not in field.schema:
+                raise SchemaError(f"field {self.name}: not written, and has no default")
+            self.default = self._default(field.schema["default"])
+        else:
+            written = writer.fields[self.source].wire
+            if _flat(self.wire) and written.kind in PROMOTIONS[self.wire.kind] & FLAT:
+                same_logical(written, self.wire, self.name)
+                if written.null_first is not None and self.wire.null_first is None:
+                    lacks.append(
+                        f"field {self.name}: may be written as null, read as never null"
+                    )
+                self.symbols = symbols_of(written, self.wire, self.name, lacks)
+            else:
+                self.nested = reading(written, self.wire, self.name, lacks)
+        self.lacks = lacks[-1] if lacks else ""
+
+    def _default(self, value: Any) -> pl.Series:
+        if not _flat(self.wire):
+            return pl.Series(self.name, default_of(self.wire, value, self.name))
+        storage = pl.Int64() if self.dtype.is_temporal() else self.dtype
+        return pl.Series(self.name, [value], storage).cast(self.dtype)
+
+    def read(
+        self, columns: Sequence[WireColumn], height: int
+    ) -> tuple[pl.Series, pl.Series | None]:
+        """Return the column, of `height` rows, and which rows have no value for the reader.
+
+        None if all have; `columns` are as of `Resolver.resolve`.
+        """
+        if self.default is not None:
+            return self.default.new_from_index(0, height), None
+        written = columns[self.source or 0]
+        if self.nested is not None:
+            return self._nested(written, self.nested)
+        column = written if self.symbols is None else self.symbols.gather(written)
         if column.dtype != self.dtype:
             column = column.cast(self.dtype)
-        return column.alias(self.name)
+        return column.alias(self.name), self._lost(column, written)
 
-    def unreadable(self, column: pl.Series, columns: Sequence[pl.Series]) -> pl.Series | None:
-        """Return which rows have no value for the reader, or None if all have."""
-        if self.source is None:
-            return None
-        written = columns[self.source]
+    def _nested(
+        self, written: WireColumn, nested: Reading
+    ) -> tuple[pl.Series, pl.Series | None]:
+        if isinstance(written, pl.Series):
+            written = pa.chunked_array([written.to_arrow(compat_level=pl.CompatLevel.oldest())])
+        made = [nested.read(chunk) for chunk in written.chunks if len(chunk)]
+        if not made:
+            return pl.Series(self.name, [], self.dtype), None
+        column = pl.Series(self.name, pa.chunked_array([values for values, _ in made]))
+        lost = np.concatenate([bad for _, bad in made])
+        return column, pl.Series(lost) if lost.any() else None
+
+    def _lost(self, column: pl.Series, written: pl.Series) -> pl.Series | None:
         allowed = 0 if self.wire.null_first is None else written.null_count()
         if column.null_count() == allowed:
             return None
@@ -149,20 +161,28 @@ class Resolver:
             Column(field, reader.dtypes[field.name], writer) for field in reader.record.fields
         ]
 
+    @property
+    def needed(self) -> set[int]:
+        """Which of the writer's fields are read."""
+        return {each.source for each in self._columns if each.source is not None}
+
     def resolve(
-        self, columns: Sequence[pl.Series], height: int
+        self, columns: Sequence[WireColumn], height: int
     ) -> tuple[pl.DataFrame, dict[int, str]]:
         """Return the reader's frame, rows it cannot hold included, and why for each of those.
 
-        `columns` has a Series for each of the writer's fields, of `WIRE_TYPES`; what stands
+        `columns` has one for each of the writer's fields, as `WireColumn` says; what stands
         for a field that the reader does not have is ignored.
         """
-        series = [column.read(columns, height) for column in self._columns]
+        series = []
         reasons: dict[int, str] = {}
-        for column, values in zip(self._columns, series, strict=True):
-            unreadable = column.unreadable(values, columns)
+        for column in self._columns:
+            values, unreadable = column.read(columns, height)
+            series.append(values)
             if unreadable is not None:
                 why = "a null or a symbol that the reader does not have"
+                if column.nested is not None:
+                    why = "a null, a symbol or a number that the reader does not have"
                 for row in np.flatnonzero(unreadable.to_numpy()).tolist():
                     reasons.setdefault(row, f"field {column.name}: {why}")
         return pl.DataFrame(series), reasons

@@ -9,7 +9,7 @@ may be padded up to ten bytes and is cut to 64 bits, and bytes after the record 
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,10 +31,13 @@ class Wire:
     """How one type lies in bytes.
 
     `read(data, at)` returns a value and the place after it: an int for `int`, `long` and
-    (its index) `enum`, and None for a type that is only ever skipped (arrays, maps, nested
-    records, unions of more than null and one type). `width` is the least size in bytes.
-    `symbols` and `default` are an enum's. `null_first` is the order of a union of null and
-    this; None outside of one.
+    (its index) `enum`, bytes for `bytes` and `fixed`, a list for `array`, a list of dicts with key
+    and value for `map`, a dict by name for `record`, and for a `union` of several types a dict
+    with the branch's number as a text. `width` is the least size in bytes, `size` a fixed one's.
+    `symbols` and `default` are an enum's, `digits` a decimal's precision and scale. `null_first` is
+    the order of a union of null and this; None outside of one. `parts` are what is in it: a
+    record's fields, an array's items, a map's key and value, a union's branches by their numbers;
+    `depth` and `leaves` are how deep they go and how many columns they would make.
     """
 
     kind: str
@@ -45,6 +48,21 @@ class Wire:
     default: str | None = None
     logical: str | None = None
     null_first: bool | None = None
+    aliases: tuple[str, ...] = ()
+    size: int = 0
+    digits: tuple[int, int] | None = None
+    parts: tuple["Field", ...] = ()
+    depth: int = 0
+    leaves: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a record: its reader, and what the schema says besides."""
+
+    name: str
+    wire: Wire
+    schema: Mapping[str, Any]
 
 
 def read_long(data: bytes, at: int) -> tuple[int, int]:
@@ -134,34 +152,50 @@ def read_union(branches: list[Wire]) -> Read:
     return read
 
 
-def skip_record(fields: list[Wire]) -> Read:
-    """Return the reader that passes over a nested record."""
+def read_choice(branches: Sequence[Wire]) -> Read:
+    """Return the reader of an index and that branch's value, told apart by the index."""
 
-    def read(data: bytes, at: int) -> tuple[None, int]:
-        for field in fields:
-            _, at = field.read(data, at)
-        return None, at
+    def read(data: bytes, at: int) -> tuple[dict[str, Any] | None, int]:
+        index, at = read_long(data, at)
+        if not 0 <= index < len(branches):
+            raise MalformedError("a union's index is out of range")
+        value, at = branches[index].read(data, at)
+        return None if branches[index].kind == "null" else {str(index): value}, at
 
     return read
 
 
-def skip_blocks(*parts: Wire) -> Read:
-    """Return the reader that passes over an array's items, or a map's keys and values."""
-    if not sum(part.width for part in parts):
+def read_record(fields: Sequence[Field]) -> Read:
+    """Return the reader of a nested record."""
+    parts = [(field.name, field.wire.read) for field in fields]
+
+    def read(data: bytes, at: int) -> tuple[dict[str, Any], int]:
+        record = {}
+        for name, read_part in parts:
+            record[name], at = read_part(data, at)
+        return record, at
+
+    return read
+
+
+def read_blocks(items: Wire) -> Read:
+    """Return the reader of an array's items, or of a map's entries."""
+    if not items.width:
         # A few bytes could claim 2**62 of them, and we would count them one by one.
         raise SchemaError("items of no width are not read")
 
-    def read(data: bytes, at: int) -> tuple[None, int]:
+    def read(data: bytes, at: int) -> tuple[list[Any], int]:
+        found: list[Any] = []
         while True:
             count, at = read_long(data, at)
             if count < 0:
                 count = -count
                 _, at = read_long(data, at)  # the block's size in bytes
             if count == 0:
-                return None, at
+                return found, at
             for _ in range(count):  # ends at the data's end, as each item takes a byte
-                for part in parts:
-                    _, at = part.read(data, at)
+                value, at = items.read(data, at)
+                found.append(value)
 
     return read
 
@@ -176,6 +210,13 @@ PRIMITIVES = {
     "bytes": Wire("bytes", _read_bytes, 1),
     "string": Wire("string", _read_string, 1),
 }
+
+
+def nested(kind: str, read: Read, width: int, parts: Sequence[Field], **more: Any) -> Wire:
+    """Return a type that has others in it."""
+    depth = 1 + max((part.wire.depth for part in parts), default=0)
+    leaves = sum(part.wire.leaves for part in parts)
+    return Wire(kind, read, width, parts=tuple(parts), depth=depth, leaves=leaves, **more)
 
 
 def nullable(wire: Wire, branches: list[Wire], null_first: bool) -> Wire:

@@ -196,9 +196,11 @@ def field_kinds(schema: AvroSchema) -> dict[str, tuple[str, bool]]:
 
 def _kind(avro: Any) -> tuple[str, bool]:
     if isinstance(avro, list):
-        return _kind(next(branch for branch in avro if branch != "null"))[0], "null" in avro
+        kinds = [branch for branch in avro if branch != "null"]
+        return _kind(kinds[0])[0] if len(kinds) == 1 else "union", "null" in avro
     if isinstance(avro, dict):
-        return str(avro.get("logicalType") or avro["type"]), False
+        kind = avro.get("logicalType") or avro["type"]
+        return (str(kind), False) if isinstance(kind, str) else _kind(kind)
     return str(avro), False
 
 

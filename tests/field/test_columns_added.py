@@ -1,16 +1,23 @@
 """Columns that a release, or somebody else, adds to tables that are there."""
 
+import io
 import json
 import shutil
 import signal
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import fastavro
 import polars as pl
 from deltalake import DeltaTable
 from deltalake import Field as Column
 
 import schemas
-from tests.field.topic import Field, offsets, payments
+from flows import settings as settings_
+from ops.verify import verify
+from tests.field.topic import Field, offsets, payment, payments
+from tests.ops.reports import broken
 from tests.running import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -24,16 +31,48 @@ def read_all(field: Field, rows: int) -> None:
     assert flow.tell(signal.SIGTERM) == 0, flow.said()
 
 
+PRICE = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
+ITEM = {
+    "type": "record",
+    "name": "Item",
+    "fields": [{"name": "sku", "type": "string"}, {"name": "price", "type": PRICE}],
+}
+ADDED = [
+    {"name": "loyalty_points", "type": ["null", "long"], "default": None},
+    {"name": "basket", "type": {"type": "array", "items": ITEM}, "default": []},
+    {"name": "tags", "type": ["null", {"type": "map", "values": "string"}], "default": None},
+]
+NEXT = schemas.versions("payment")[-1] + 1
+NEWEST = schemas.latest("payment")
+NEWEST = NEWEST | {"fields": [*NEWEST["fields"], *ADDED]}
+
+
 def next_release(field: Field) -> None:
-    """Have the flows run with a payment's next schema, which has one more field."""
+    """Have the flows run with a payment's next schema, which has more fields, some nested."""
     package = field.folder / "release" / "schemas"
     shutil.copytree(ROOT / "schemas", package)
-    newest = schemas.latest("payment")
-    loyalty = {"name": "loyalty_points", "type": ["null", "long"], "default": None}
-    newest = newest | {"fields": [*newest["fields"], loyalty]}
-    number = schemas.versions("payment")[-1] + 1
-    (package / "payment" / f"{number}.avsc").write_text(json.dumps(newest))
+    (package / "payment" / f"{NEXT}.avsc").write_text(json.dumps(NEWEST))
     field.settings["PYTHONPATH"] = f"{package.parent}:{ROOT}"
+
+
+def of_next(value: bytes) -> bytes:
+    """Return a payment as the next release's producers write it: with its basket and tags."""
+    items = [{"sku": "a", "price": Decimal("1.25")}, {"sku": "b", "price": Decimal(-2)}]
+    out = io.BytesIO()
+    parsed = fastavro.parse_schema(record("Basket", *ADDED))
+    fastavro.schemaless_writer(
+        out, parsed, {"loyalty_points": 7, "basket": items, "tags": {"shop": "web"}}
+    )
+    return (
+        b"\0"
+        + schemas.local_id("payment", NEXT).to_bytes(4, "big")
+        + value[5:]
+        + out.getvalue()
+    )
+
+
+def record(name: str, *fields: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "record", "name": name, "fields": list(fields)}
 
 
 def table(field: Field, name: str) -> DeltaTable:
@@ -53,21 +92,31 @@ def test_a_new_field_and_somebody_elses_columns_are_columns_of_tables_that_are_t
     wait_until(lambda: local.table("silver/payments").height == 20, 120)
     # While it runs, too.
     table(local, "silver/payments").alter.add_columns([Column("checked_by", "string")])
-    local.send(*payments(20, 29))
+    local.send(*map(of_next, payments(20, 28)), of_next(payment(29, currency="?")), payment(30))
     wait_until(lambda: local.table("silver/payments").height == 30, 120)
     assert flow.tell(signal.SIGTERM) == 0, flow.said()
     silver = local.table("silver/payments")
-    assert offsets(silver) == list(range(30))
-    assert silver["loyalty_points"].dtype == pl.Int64
-    assert silver["loyalty_points"].null_count() == silver["checked_by"].null_count() == 30
+    assert offsets(silver) == [*range(29), 30]
+    assert silver["checked_by"].null_count() == 30
+    assert silver["loyalty_points"].to_list() == [None] * 20 + [7] * 9 + [None]
+    # What was written before there was a basket is null; what is read as if it had one is empty.
+    items = [{"sku": "a", "price": Decimal("1.25")}, {"sku": "b", "price": Decimal(-2)}]
+    assert silver["basket"].to_list() == [None] * 10 + [[]] * 10 + [items] * 9 + [[]]
+    assert silver["basket"].dtype == pl.List(
+        pl.Struct({"sku": pl.String(), "price": pl.Decimal(12, 2)})
+    )
+    tags = [{"key": "shop", "value": "web"}]
+    assert silver["tags"].to_list() == [None] * 20 + [tags] * 9 + [None]
+    assert local.table("quarantine/payments")["code"].to_list() == ["currency_format"]
+    assert broken(verify(settings_.load(local.settings))) == []
     bronze = local.table("bronze/payments")
-    assert offsets(bronze) == list(range(30))
-    assert bronze["note"].null_count() == 30
+    assert offsets(bronze) == list(range(31))
+    assert bronze["note"].null_count() == 31
     # The release before writes to what it does not know as well.
     del local.settings["PYTHONPATH"]
-    local.send(*payments(30, 39))
+    local.send(*payments(31, 40))
     read_all(local, 40)
-    assert offsets(local.table("silver/payments")) == list(range(40))
+    assert offsets(local.table("silver/payments")) == [*range(29), *range(30, 41)]
 
 
 def test_a_column_of_another_type_is_refused_and_the_table_made_anew_as_advised(

@@ -137,7 +137,11 @@ def test_levels_say_who_must_read_whom(level, expected):
         (record(field("a", "int"), field("a", "int")), "two fields have one name"),
         (record(field("a", "int", default="x")), "Default value <x> must match"),
         (record(field("a", "int", default=2**40)), "field a: its default is none of its type"),
-        (record(field("a", {"type": "map", "values": "int"})), "a column cannot hold"),
+        (record(field("a", "null")), "a column cannot hold"),
+        (
+            record(field("a", {"type": "array", "items": "int"}, default=["x"])),
+            "field a: its default is none of its type",
+        ),
         (
             record(field("a", {"type": "enum", "name": "E", "symbols": ["A", "A"]})),
             "All symbols in an enum must be unique",

@@ -1,0 +1,276 @@
+"""Resolution inside nested types: arrays of what is written as arrays of what is read.
+
+Source: the Avro 1.12 specification, "Schema Resolution". A `Reading` is made once of the two types
+and reads whole Arrow arrays; beside the values it says which of them the reader cannot hold, and
+one such anywhere inside makes its whole record one.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from operators.avro.kinds import arrow_of, branches, dtype_of, refuse_vast
+from operators.avro.leaves import present, values_of
+from operators.avro.wire import Field, SchemaError, Wire
+from operators.columns.arrays import Bools
+
+PROMOTIONS: Final = {
+    "int": {"int"},
+    "long": {"int", "long"},
+    "float": {"int", "long", "float"},
+    "double": {"int", "long", "float", "double"},
+    "string": {"string", "bytes"},
+    "bytes": {"bytes", "string"},
+    "boolean": {"boolean"},
+    "enum": {"enum"},
+    "fixed": {"fixed"},
+}
+
+
+class Reading(Protocol):
+    """Reads an array as the reader's type: its values, and which of them are none."""
+
+    def read(self, array: Any) -> tuple[Any, Bools]:
+        """Return values, and a flag for each that the reader cannot hold."""
+
+
+def reading(
+    written: Wire, read: Wire, name: str, lacks: list[str], optional: bool = False
+) -> Reading:
+    """Return how values written as one type are read as another.
+
+    Raises SchemaError if none can be; what of them can't be is added to `lacks`. A null is fine
+    where it is `optional`, whatever the types say.
+    """
+    refuse_vast(written, name)
+    nullable = optional or read.null_first is not None
+    if written.null_first is not None and not nullable:
+        lacks.append(f"field {name}: may be written as null, read as never null")
+    if read.kind == "union":
+        return _Union(written, read, name, lacks, nullable)
+    if read.kind in PROMOTIONS:
+        return _Leaf(written, read, name, lacks, nullable)
+    if written.kind != read.kind:
+        raise SchemaError(f"field {name}: written as {written.kind}, read as {read.kind}")
+    if read.kind == "record":
+        _named_alike(written, read, name)
+        return _Record(written, read, name, lacks, nullable)
+    if read.kind == "array":
+        place = f"{name}[]"
+        items = reading(written.parts[0].wire, read.parts[0].wire, place, lacks)
+    elif read.kind == "map":
+        items = _Record(written, read, name, lacks, nullable=False)
+    else:
+        raise SchemaError(f"field {name}: a column cannot hold the type {read.kind}")
+    return _List(items, nullable)
+
+
+def same_logical(written: Wire, read: Wire, name: str) -> None:
+    """Raise SchemaError for numbers that do not mean the same."""
+    if written.logical and read.logical and written.logical != read.logical:
+        raise SchemaError(f"field {name}: written as {written.logical}, read as {read.logical}")
+    if written.digits and read.digits and written.digits != read.digits:
+        was, now = (f"decimal({p}, {s})" for p, s in (written.digits, read.digits))
+        raise SchemaError(f"field {name}: written as {was}, read as {now}")
+
+
+def symbols_of(written: Wire, read: Wire, name: str, lacks: list[str]) -> pl.Series | None:
+    """Return the writer's symbols as the reader has them, None for what is no enum."""
+    if read.kind != "enum":
+        return None
+    known, other = set(read.symbols), read.default
+    if other is None and (gone := [s for s in written.symbols if s not in known]):
+        lacks.append(
+            f"field {name}: written as {', '.join(gone)}, of which the reader knows "
+            "nothing, and it has no default symbol"
+        )
+    found = [symbol if symbol in known else other for symbol in written.symbols]
+    return pl.Series(found, dtype=pl.String)
+
+
+class _Leaf:
+    def __init__(
+        self, written: Wire, read: Wire, name: str, lacks: list[str], nullable: bool
+    ) -> None:
+        if written.kind not in PROMOTIONS[read.kind]:
+            raise SchemaError(f"field {name}: written as {written.kind}, read as {read.kind}")
+        same_logical(written, read, name)
+        if read.kind == "fixed":
+            _named_alike(written, read, name)
+            if written.size != read.size:
+                sizes = f"written as {written.size} bytes, read as {read.size}"
+                raise SchemaError(f"field {name}: {sizes}")
+        self._wire, self._dtype, self._nullable = read, dtype_of(read, name), nullable
+        self._symbols = symbols_of(written, read, name, lacks)
+
+    def read(self, array: Any) -> tuple[Any, Bools]:
+        values = values_of(array, self._wire, self._symbols, self._dtype)
+        lost = ~present(values)
+        return values, lost & present(array) if self._nullable else lost
+
+
+class _Record:
+    """Also a map's entries, which are records of key and value."""
+
+    def __init__(
+        self, written: Wire, read: Wire, name: str, lacks: list[str], nullable: bool
+    ) -> None:
+        self._nullable = nullable
+        self._parts: list[tuple[str, int, Reading | None, Any]] = []
+        for part in read.parts:
+            place = f"{name}.{part.name}"
+            source = source_of(part, written.parts)
+            if source is not None:
+                inner = reading(written.parts[source].wire, part.wire, place, lacks)
+                self._parts.append((part.name, source, inner, None))
+            elif "default" in part.schema:
+                value = default_of(part.wire, part.schema["default"], place)
+                self._parts.append((part.name, 0, None, value))
+            else:
+                raise SchemaError(f"field {place}: not written, and has no default")
+
+    def read(self, array: Any) -> tuple[Any, Bools]:
+        there = present(array)
+        lost = np.zeros(len(array), np.bool_) if self._nullable else ~there
+        children = []
+        for _, source, inner, value in self._parts:
+            if inner is None:
+                child = value.take(pa.array(np.zeros(len(array), np.int64)))
+            else:
+                child, bad = inner.read(array.field(source))
+                lost |= bad & there
+            children.append(child)
+        names = [name for name, *_ in self._parts]
+        return pa.StructArray.from_arrays(children, names=names, mask=pa.array(~there)), lost
+
+
+class _List:
+    def __init__(self, items: Reading, nullable: bool) -> None:
+        self._items, self._nullable = items, nullable
+
+    def read(self, array: Any) -> tuple[Any, Bools]:
+        there = present(array)
+        cuts = np.asarray(array.offsets)
+        values, bad = self._items.read(array.values)
+        before = np.concatenate([[0], np.cumsum(bad)])
+        lost = (before[cuts[1:]] > before[cuts[:-1]]) & there
+        kind = pa.LargeListArray if pa.types.is_large_list(array.type) else pa.ListArray
+        made = kind.from_arrays(pa.array(cuts), values, mask=pa.array(~there))
+        return made, lost if self._nullable else lost | ~there
+
+
+class _Union:
+    """A reader's union of several types: a struct in which the one that was written is set."""
+
+    def __init__(
+        self, written: Wire, read: Wire, name: str, lacks: list[str], nullable: bool
+    ) -> None:
+        self._nullable, self._several = nullable, written.kind == "union"
+        wanted = branches(read)
+        self._types = {each: pl.Series(dtype=dtype_of(w, name)).to_arrow(
+            compat_level=pl.CompatLevel.oldest()
+        ).type for each, w in wanted.items()}  # fmt: skip
+        parts = [p.wire for p in written.parts] if self._several else [written]
+        self._sources: dict[str, tuple[int, Reading]] = {}
+        self._gone: list[int] = []
+        for number, part in enumerate(parts):
+            if part.kind == "null":
+                continue
+            found = _branch(part, wanted, name)
+            if found is None:
+                self._gone.append(number)
+                lacks.append(f"field {name}: may be written as {part.kind}, which is not read")
+                continue
+            into, inner, missing = found
+            if into in self._sources:
+                raise SchemaError(f"field {name}: two written types are read as {into}")
+            self._sources[into] = number, inner
+            lacks += missing
+        if not self._sources:
+            kinds = ", ".join(part.kind for part in parts)
+            raise SchemaError(f"field {name}: written as {kinds}, read as {', '.join(wanted)}")
+
+    def read(self, array: Any) -> tuple[Any, Bools]:
+        there = present(array)
+        lost = np.zeros(len(array), np.bool_) if self._nullable else ~there
+        children = []
+        for name, kind in self._types.items():
+            if name in self._sources:
+                number, inner = self._sources[name]
+                child, bad = inner.read(array.field(number) if self._several else array)
+                lost |= bad & there
+            else:
+                child = pa.nulls(len(array), kind)
+            children.append(child)
+        for number in self._gone:
+            lost |= present(array.field(number)) & there
+        names = list(self._types)
+        return pa.StructArray.from_arrays(children, names=names, mask=pa.array(~there)), lost
+
+
+def _branch(
+    written: Wire, wanted: dict[str, Wire], name: str
+) -> tuple[str, Reading, list[str]] | None:
+    """Return the reader's branch for a written type: its own kind, else the first that reads it."""
+    alike = sorted(wanted.items(), key=lambda each: each[1].kind != written.kind)
+    for into, wire in alike:
+        lacks: list[str] = []
+        try:
+            return into, reading(written, wire, f"{name}.{into}", lacks, optional=True), lacks
+        except SchemaError:
+            continue
+    return None
+
+
+def _named_alike(written: Wire, read: Wire, name: str) -> None:
+    names = {each.rpartition(".")[2] for each in (read.name, *read.aliases)}
+    was = written.name.rpartition(".")[2]
+    if was not in names:
+        raise SchemaError(f"field {name}: written as {was}, read as {read.name}")
+
+
+def source_of(field: Field, written: Sequence[Field]) -> int | None:
+    """Return which of the written fields a field is, by its name or an alias."""
+    names = [field.name, *field.schema.get("aliases", ())]
+    return next((i for name in names for i, f in enumerate(written) if f.name == name), None)
+
+
+def default_of(wire: Wire, value: Any, name: str) -> Any:
+    """Return an array of one value, a field's default as JSON.
+
+    Raises ValueError or TypeError for one that is none of its type.
+    """
+    array = pa.array([_lies(value, wire)], arrow_of(wire))
+    values, bad = reading(wire, wire, name, []).read(array)
+    if bad.any():
+        raise ValueError(f"field {name}: its default is none of its type")
+    return values
+
+
+def _lies(value: Any, wire: Wire) -> Any:
+    """Return a default as `Wire.read` would give it."""
+    if value is None:
+        return None
+    if wire.kind == "union":
+        return {"0": _lies(value, wire.parts[0].wire)}
+    if wire.kind == "record":
+        return {
+            p.name: _lies(value[p.name] if p.name in value else p.schema["default"], p.wire)
+            for p in wire.parts
+        }
+    if wire.kind == "array":
+        return [_lies(each, wire.parts[0].wire) for each in value]
+    if wire.kind == "map":
+        inner = wire.parts[1].wire
+        return [{"key": key, "value": _lies(each, inner)} for key, each in value.items()]
+    if wire.kind == "enum":
+        return wire.symbols.index(value)
+    if wire.kind in ("bytes", "fixed"):
+        found = value.encode("latin-1")
+        if wire.kind == "fixed" and len(found) != wire.size:
+            raise ValueError("a default of another size")
+        return found
+    return value
