@@ -15,6 +15,7 @@ from operators.rules.status import said
 from ops.backtest import cli as backtest_cli
 from ops.checks import Problem, check_features, check_rule
 from ops.control import rules_cli as control_cli
+from ops.quality import cli as quality_cli
 from ops.rule_cost import cost, made_up
 
 
@@ -22,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command ``rules``; its sub-commands' `func` return the exit code."""
     parser = subparsers.add_parser(
         "rules",
-        help="check rules, run them on history, change them",
+        help="check rules, run them on history, change them, see how right they were",
         description="Rules as files, and as they hold while flows run.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -46,6 +47,7 @@ def add_parser(subparsers: Any) -> None:
     check.set_defaults(func=run)
     backtest_cli.add_parser(commands)
     control_cli.add_parsers(commands)
+    quality_cli.add_parser(commands)
 
 
 def run(args: argparse.Namespace) -> int:

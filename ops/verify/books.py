@@ -28,6 +28,7 @@ from ops.verify.control import Changed, check_listed
 from ops.verify.decisions import Decided, check_decisions, inputs, names_of
 from ops.verify.features import check_features
 from ops.verify.labels import check_labels
+from ops.verify.quality import check_quality
 from ops.verify.report import Check, Report, only_once
 from ops.verify.since import since, since_aggregates, since_rules
 from ops.verify.statuses import Statuses, behind, sent
@@ -74,6 +75,7 @@ def verify(
         alerts += books.alerts_by_rule
     if any(stream.name == PAYMENTS.name for stream in found):
         checks += check_chargebacks(settings, tables.handle(PAYMENTS.silver.name), told)
+        checks += check_quality(settings.delta_root)
     named = ("events", "unique", "duplicates", "rejected", "late", "windows", "alerts")
     return Report(checks, {name: counts[name] for name in named}, dict(sorted(alerts.items())))
 

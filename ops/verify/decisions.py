@@ -71,13 +71,17 @@ class Decided:
             found[behind(rows, each.written_of(self.topic))] = each.text is not None
         return found
 
+    def known(self, rows: pl.DataFrame) -> Bools:
+        """Tell of which of n rows there were decisions already, shape (n,)."""
+        return behind(rows, self.begin)
+
     def comparable(self, rows: pl.DataFrame) -> Bools:
         """Tell which of n rows can be held to the alerts that there are, shape (n,).
 
         Not those from before there were decisions; nor what a crash had kept from one of the two
         tables when a rule was changed, as one has it by that rule as it was.
         """
-        found = behind(rows, self.begin)
+        found = self.known(rows)
         for one, other in self._changes():
             found &= behind(rows, one) == behind(rows, other)
         return found

@@ -11,6 +11,7 @@ from flows import settings as settings_
 from operators.connectors.delta.definitions import PROPERTY
 from operators.connectors.kafka.client import read_to_end
 from operators.rules.rule import OWN_COLUMNS
+from ops import cli
 from ops.verify import verify
 from tests.field.topic import Field, payment
 from tests.ops.reports import broken
@@ -92,7 +93,7 @@ def check(field: Field) -> dict[str, int]:
 
 
 def test_statuses_hold_behind_kills_in_any_shape_and_change_without_a_version(
-    local: Field, rules: Path
+    local: Field, rules: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # What a release wrote that knew no status and no action.
     state(rules, "all")
@@ -164,6 +165,24 @@ def test_statuses_hold_behind_kills_in_any_shape_and_change_without_a_version(
     # What the crash kept from one of the two tables was decided by other rules than it has.
     assert check(local).keys() <= {DECISIONS}
 
+    # Made again as it was, of rules, statuses and thresholds that are others by now.
+    was = told(local, capsys, "payment-46")
+    assert (was["same"], was["comparable"], was["recorded"]) == (True, True, was["replayed"])
+    row = decisions.filter(payment_id="payment-46").row(0, named=True)
+    assert was["recorded"]["sentence"] == row["sentence"]
+    assert [each["rule_id"] for each in was["recorded"]["hits"]] == [
+        each["rule_id"] for each in row["hits"]
+    ]
+    assert was["recorded"]["hits"][0]["values"] == {"amount_minor": 1_046}
+    assert {each["rule_id"] for each in was["shadow"]} >= {"quiet"}
+    assert was["changed"]["threshold review"] == {"was": "2.0", "is": "1.0"}
+    assert was["changed"]["status quiet"] == {"was": "shadow", "is": None}
+    assert was["changed"]["status all"] == {"was": None, "is": "shadow"}
+    assert was["today"]["review_at"] == 1
+    assert "all" not in {each["rule_id"] for each in was["today"]["hits"]}
+    new = told(local, capsys, "payment-229")
+    assert (new["same"], new["changed"], new["today"]) == (True, {}, new["recorded"])
+
     decided = str(local.folder / "tables" / "gold" / "decisions")
     version = DeltaTable(decided).version()
     changes = {100: {"decision": "'approve'"}, 101: {"sentence": "'No.'"}, 102: {"score": "9"}}
@@ -173,6 +192,7 @@ def test_statuses_hold_behind_kills_in_any_shape_and_change_without_a_version(
     assert broken(report) == [DECISIONS]
     (named,) = (each.offending for each in report.checks if not each.ok)
     assert named == 2 * 2 * len(changes)
+    assert not told(local, capsys, "payment-200", status=1)["same"]
     DeltaTable(decided).restore(version)
 
     DeltaTable(uri).update(updates={"action": "NULL"}, predicate="source_offset = 100")
@@ -182,6 +202,20 @@ def test_statuses_hold_behind_kills_in_any_shape_and_change_without_a_version(
     )
     failed = broken(verify(settings_.load(local.settings)))
     assert failed == [ALERTS, DECISIONS, f"{local.topic}.alerts holds {LIVE}"]
+
+
+def told(field: Field, capsys: pytest.CaptureFixture[str], name: str, status: int = 0) -> dict:
+    """Return what is explained of a decision."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in field.settings.items():
+            patch.setenv(variable, value)
+        for arguments in ([name], [name, "--json"]):
+            with pytest.raises(SystemExit) as ended:
+                cli.main(["decisions", "explain", *arguments])
+            assert ended.value.code == status
+            said = capsys.readouterr().out
+            assert name in said
+    return json.loads(said)
 
 
 def statuses(alerts: pl.DataFrame, *rules: str) -> list[set[str]]:
