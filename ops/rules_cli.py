@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command ``rules``; its sub-commands' `func` return the exit code."""
     parser = subparsers.add_parser(
         "rules",
-        help="check rules, run them on history, change them, see how right they were",
+        help="check rules, run them on history, change them",
         description="Rules as files, and as they hold while flows run.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

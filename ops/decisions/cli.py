@@ -24,7 +24,9 @@ from ops.decisions.explain import PLAIN, Explained, UnknownEventError, explain
 def add_parser(subparsers: Any) -> None:
     """Add the command ``decisions``; its sub-commands' `func` return the exit code."""
     parser = subparsers.add_parser(
-        "decisions", help="why an event was blocked, or was not", description="Decisions."
+        "decisions",
+        help="why a payment was blocked, or was not",
+        description="Decisions on events.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     command = commands.add_parser(

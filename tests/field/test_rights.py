@@ -64,7 +64,7 @@ def needed(field: Field) -> dict[str, set[Right]]:
 
 
 def make_topics(field: Field) -> None:
-    for suffix in ("", ".back", ".alerts", ".dlq", ".back.dlq"):
+    for suffix in ("", ".back", ".alerts", ".decisions", ".dlq", ".back.dlq"):
         kafka.create_topic(field.bootstrap, field.topic + suffix, 1)
     # One that is an alert, one that is a dead letter.
     field.send(*payments(1, 20), *payments(21, 21, amount_minor=900_000), b"no payment")
