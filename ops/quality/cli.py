@@ -151,26 +151,23 @@ def show(rows: pl.DataFrame, console: Console) -> None:
         "rule",
         "version",
         "hits",
-        "live",
         "frauds",
         "genuine",
         "open",
-        "fraud rate",
+        "rate",
         "stopped",
         "wrongly",
     )
     table = Table(*names, box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    for column in table.columns:
+        column.no_wrap = True
+        column.justify = "left" if column.header == "rule" else "right"
     for row in rows.iter_rows(named=True):
         rate, money = row["fraud_rate"], ("amount_minor_confirmed", "amount_minor_false")
         table.add_row(
             row["rule_id"],
             str(row["rule_version"]),
-            *(
-                f"{row[name]:,}"
-                for name in ("hits", "live_hits", "confirmed", "false_hits", "open")
-            ),
+            *(f"{row[name]:,}" for name in ("hits", "confirmed", "false_hits", "open")),
             "" if rate is None else f"{rate:.1%}",
             *(f"{row[name] / 100:,.2f}" for name in money),
         )
