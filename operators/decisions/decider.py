@@ -105,7 +105,8 @@ class Decider:
             score = events[MODEL].fill_null(np.nan).to_numpy()
             # Also what a model may not say: beyond 0 to 1, or not a number.
             ok = (score >= 0) & (score <= 1)
-            says = ok & (score >= self._at("model_review", events))
+            least = (self._at(f"model_{name}", events) for name in ("review", "block"))
+            says = ok & (score >= np.minimum(*least))
             found["model"] = np.where(ok, score, np.nan)
             if says.any():
                 found["says"] = says
@@ -227,7 +228,9 @@ def _levels_of(actions: pl.Series) -> Int64s:
 
 
 def _level(score: Floats, at: Mapping[str, Floats]) -> Int64s:
-    return (score >= at["review"]).astype(np.int64) + (score >= at["block"])
+    # Each of the two may be changed by itself: what blocks does so whatever the other is.
+    found = np.where(score >= at["block"], 2, score >= at["review"])
+    return found.astype(np.int64)
 
 
 def _of(mask: Bools | None, rows: Indices) -> Bools:

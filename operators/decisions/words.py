@@ -62,7 +62,8 @@ def _why(
         found = [f"its {column} is on {by} {name}" for name, column in named]
         return f": {' and '.join(found)}"
     if decision == "approve":
-        return f": its score is below {number(said.at['review'][row])}" if hits else ""
+        least = min(said.at[name][row] for name in LEVELS[1:])
+        return f": its score is below {number(least)}" if hits else ""
     least, score = said.at[decision][row], said.score[row]
     if by == "model" and said.model[row] >= said.at[f"model_{decision}"][row]:
         least = said.at[f"model_{decision}"][row]

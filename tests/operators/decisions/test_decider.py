@@ -158,13 +158,13 @@ def test_a_frames_decisions_are_those_of_its_events_one_by_one(
 
 
 def test_thresholds_may_be_another_for_each_event() -> None:
-    events = [{"hits": [("a", "approve", 60.0, "live")], "listed": None, "model": 0.4}] * 2
+    events = [{"hits": [("a", "approve", 60.0, "live")], "listed": None, "model": 0.4}] * 4
     rows, alerts = frames(events, lists=False, model=True)
     low = {
-        "review": [50, 70],
-        "block": [90, 90],
-        "model_review": [0.5, 0.3],
-        "model_block": [0.9] * 2,
+        "review": [50, 70, 70, 70],
+        "block": [90, 90, 55, 90],
+        "model_review": [0.5, 0.3, 0.5, 0.5],
+        "model_block": [0.9, 0.9, 0.9, 0.3],
     }
 
     def at(name: str, frame: pl.DataFrame) -> np.ndarray:
@@ -173,6 +173,9 @@ def test_thresholds_may_be_another_for_each_event() -> None:
     found = Decider("id", "key", at, lambda _: ()).decide(rows, alerts)
     assert found.select("decision", "decided_by", "score", "review_at").rows() == [
         ("review", "rules", 60.0, 50.0),
+        ("block", "model", 100.0, 70.0),
+        # Each was set by itself: below what is reviewed is blocked here.
+        ("block", "rules", 60.0, 70.0),
         ("block", "model", 100.0, 70.0),
     ]
 
