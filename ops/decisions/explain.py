@@ -82,10 +82,11 @@ def explain(settings: Settings, stream: Stream, event_id: str) -> Explained:
     topic = event["source_topic"]
     own = told[stream.decisions.name], told[stream.alerts.name]
     decided = Decided(stream, topic, *own, state)
-    book: Rules = rules if state is None else control.book_of(stream, rules, state)
-    changed = None if state is None else Changed(state, rows)
+    held: Rules = rules
+    if state is not None:
+        held = Changed(stream, rules, state, own[1], topic)
     compared = since_rules(own[1], stream, settings.of(stream), rules)
-    reads = names_of(reads_of(book), compared, changed, alerts, recorded)
+    reads = names_of(held, compared, rows, alerts, recorded)
     now = _today(stream, settings, rules, state)
     return Explained(
         {name: event[name] for name in (*_PLACE, stream.id, stream.key, "event_time")},
