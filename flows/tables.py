@@ -88,7 +88,7 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
     definitions = {stream.silver.name: silver, stream.alerts.name: of_rules}
     if stream.controlled:
         of_rules[CONTROL] = "followed"
-    if stream.decides:
+    if stream.decides and rules is not None:
         # What rules were is told of the alerts; here it tells what was decided by which.
         definitions[stream.decisions.name] = of_rules | {
             threshold(name): repr(value)
