@@ -231,5 +231,6 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
     )
     failed = broken(verify(settings_.load(field.settings)))
     assert failed == [
-        "silver/payments' lists are those that the control topic has changed by then"
+        "silver/payments' lists are those that the control topic has changed by then",
+        "gold/decisions is what lists, alerts and model make of silver/payments",
     ]
