@@ -73,6 +73,7 @@ def own_ends(stream: Stream, bootstrap: str, topic: str) -> Iterator[Ends]:
             f"{PREFIX}DELTA_ROOT": f"{work}/tables",
             f"{prefix}TOPIC": topic,
             f"{prefix}ALERTS_TOPIC": f"{topic}.alerts.{mine}",
+            f"{PREFIX}DECISIONS_TOPIC": f"{topic}.decisions.{mine}",
             f"{prefix}DLQ_TOPIC": f"{topic}.dlq.{mine}",
             f"{prefix}CONSUMER_GROUP": f"benchmark-{mine}",
         }

@@ -1,4 +1,4 @@
-"""Alerts: the topic of payments to alerts alone, in milliseconds.
+"""Alerts: the topic of payments to alerts and decisions alone, in milliseconds.
 
 Run it with ``python -m bytewax.run flows.alerts -r state-alerts``, beside a payments flow with
 ``MILLSTREAM_SEND_ALERTS=false``, which writes the tables.
@@ -15,6 +15,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.connecting import Ends, Loaded, load
+from flows.decisions import deciding
 from flows.label_ends import connect_labels, labels_of
 from flows.pipeline import LabelledBy, Parts, read, send
 from flows.reporting import report
@@ -40,7 +41,14 @@ def build(
     flow = Dataflow("alerts")
     groups = settings.key_groups
     records = read(flow, source, payments, parts, settings, groups, labelled=labelled)
-    send(records, payments, topic_sink, dlq=None, alerts=settings.alerts_topic)
+    send(
+        records,
+        payments,
+        topic_sink,
+        dlq=None,
+        alerts=settings.alerts_topic,
+        decisions=settings.decisions_topic,
+    )
     return flow
 
 
@@ -57,13 +65,14 @@ def _connect(loaded: Loaded) -> Dataflow:
     settings, ((payments, rules),) = loaded
     group = f"{settings.consumer_group}-alerts"
     ends = Ends.of("alerts", settings, group, [payments, *labels_of(payments)], grouped=False)
-    topics = [settings.alerts_topic]
+    topics = [settings.alerts_topic, settings.decisions_topic]
     sink = ends.outputs(settings, topics, tables=False)
     # Ids of this flow's own, so that it may be ahead of the tables or behind them; and no table
     # to fill a lost Redis from, as silver is always an epoch late.
     both = ends.identity_of(payments) | sink.identities
     memory = memory_of("alerts", settings.topic, both, settings.consumer_group)
     parts = ends.parts(payments, rules, memory, history=None, keeps=False)
+    parts = deciding(parts, payments, settings)
     report(
         "alerts",
         settings.report_every,

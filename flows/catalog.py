@@ -71,7 +71,7 @@ def _flows(settings: Settings, rules: Callable[[Stream], RuleSet | None]) -> Ite
             stream.name,
             settings,
             (stream, *labels),
-            (*pipeline.topics(stream, own), *letters),
+            (*pipeline.named(pipeline.topics(stream, own)), *letters),
             own.consumer_group,
             (*defined(stream, own, rules(stream)), *label_tables(stream, settings)),
             stream,
@@ -80,7 +80,7 @@ def _flows(settings: Settings, rules: Callable[[Stream], RuleSet | None]) -> Ite
         )
         if each is PAYMENTS:
             group = f"{own.consumer_group}-alerts"
-            common = (stream, *labels), (own.alerts_topic,), group
+            common = (stream, *labels), (own.alerts_topic, own.decisions_topic), group
             yield Flow("alerts", settings, *common, control=own.control_topic)
     payments = settings.stream(PAYMENTS).unlabelled
     yield Flow(

@@ -11,8 +11,8 @@ from redis import Redis
 
 import schemas
 from flows import pipeline, watchdog
-from flows import settings as settings_
-from flows.control import follow, not_listed
+from flows.control import follow
+from flows.decisions import deciding
 from flows.definitions import (
     as_today,
     definitions,
@@ -20,6 +20,9 @@ from flows.definitions import (
     refuse_two_kinds_of_rows,
 )
 from flows.label_ends import connect_labels, label_tables, labels_of
+from flows.loading import Loaded as Loaded
+from flows.loading import load as load
+from flows.loading import rules_of as rules_of
 from flows.outputs import open_outputs
 from flows.own_tables import OwnTables, sink_of
 from flows.pipeline import Parts, micros
@@ -31,7 +34,6 @@ from flows.starting import (
     changed_definitions,
     define,
     prepare_recovery,
-    recovery_directory,
     set_aside,
     start,
     table_id,
@@ -55,7 +57,7 @@ from operators.connectors.watched import WatchedSink
 from operators.contracts import load_contract
 from operators.records.breaker import Breaker
 from operators.records.tables import Table
-from operators.rules.rules import RuleError, RuleSet, load_rules
+from operators.rules.rules import RuleSet
 
 
 def run(stream: Stream) -> Dataflow:
@@ -65,39 +67,6 @@ def run(stream: Stream) -> Dataflow:
     the registry or the tables' storage are not there in time.
     """
     return start(stream.name, partial(load, stream), _connect)
-
-
-Loaded = tuple[Settings, list[tuple[Stream, RuleSet | None]]]
-"""The settings, and the streams as they are with them, each with its rules."""
-
-
-def load(*streams: Stream) -> Loaded:
-    """Read the settings, and the contract, the features and the rules of each stream.
-
-    Raises SettingsError, ContractError, FeatureError and RuleError.
-    """
-    settings = settings_.load(recovery=recovery_directory())
-    for each in streams:
-        load_contract(each.record)
-    found = [settings.stream(each) for each in streams]
-    return settings, [(each, rules_of(each, settings)) for each in found]
-
-
-def rules_of(stream: Stream, settings: Settings) -> RuleSet | None:
-    """Return the rules of a stream that flows evaluate, None if it has no rules at all.
-
-    Of a draft or a paused rule only its file's form is looked at: neither keeps a flow from
-    starting. Raises FeatureError and RuleError.
-    """
-    folder = settings.of(stream).rules
-    if folder is None:
-        return None
-    evaluated = [each for each in load_rules(folder) if each.evaluated]
-    found = RuleSet(evaluated, stream.columns, stream.id, stream.key)
-    problems = [said for each in evaluated if (said := not_listed(stream, each))]
-    if problems:
-        raise RuleError("\n".join(problems))
-    return found
 
 
 @dataclass(frozen=True)
@@ -211,16 +180,22 @@ class Ends:
         return self.breakers[stream.name]
 
     def define(
-        self, sink: DeltaSink, tables: Sequence[Table], silver: Table, topic: str | None = None
+        self,
+        sink: DeltaSink,
+        tables: Sequence[Table],
+        silver: Table,
+        topic: str | None = None,
+        own: Stream | None = None,
     ) -> Told:
         """Have the flow's tables tell what their next rows are made by; return what silver does.
 
         Sources look first which tables are there: to be called when they are made. `topic` is one
-        that the tables are of.
+        that the tables are of, `own` is as of `of`.
         """
         # Silver last: who waits for it finds what the others tell.
         order = sorted(tables, key=lambda each: each.name == silver.name)
-        define(self.settings, sink, order, topic or next(iter(self.topics)))
+        warms = OwnTables(self.settings, own, sink).can_warm
+        define(self.settings, sink, order, topic or next(iter(self.topics)), warms)
         (silver,) = (each for each in tables if each.name == silver.name)
         return told_of(self.settings, silver)
 
@@ -268,19 +243,20 @@ def _connect(loaded: Loaded) -> Dataflow:
     labels, of_labels = labels_of(stream), label_tables(stream, settings)
     every, reads, group = [*tables, *of_labels], [stream, *labels], own.consumer_group
     ends = Ends.of(stream.name, settings, group, reads, own=stream, tables=every)
-    names = pipeline.topics(stream, own)
+    names = pipeline.named(pipeline.topics(stream, own))
     names += [settings.of(each).dlq_topic for each in labels]
     topic_sink = ends.outputs(own, names)
     table_sink = ends.tables(tables, stream)
     source = ends.source(stream, table_sink, hurried=len(names) > 1)
     owner = table_id(settings, stream.silver)
     memory = memory_of(stream.name, own.topic, ends.identity_of(stream), owner)
-    told = ends.define(table_sink, tables, stream.silver)
+    told = ends.define(table_sink, tables, stream.silver, own=stream)
     since = None
     if stream.rules:
         (alerts,) = (each for each in tables if each.name == stream.alerts.name)
         since = rules_since(told_by(settings, alerts), own.topic)
     parts = ends.parts(stream, rules, memory, ends.history(stream, table_sink), told, since)
+    parts = deciding(parts, stream, settings, tables)
     report(
         stream.name,
         settings.report_every,

@@ -1,4 +1,4 @@
-"""What goes out to Kafka: alerts as JSON, rejects as the bytes that came in."""
+"""What goes out to Kafka: alerts and decisions as JSON, rejects as the bytes that came in."""
 
 import struct
 from datetime import datetime, timedelta
@@ -60,6 +60,22 @@ def label_messages(labels: pl.DataFrame) -> list[Outgoing]:
             labels["label_id"], labels["payment_id"], settled, bodies, strict=True
         )
     ]
+
+
+def decision_messages(decisions: pl.DataFrame, key: str) -> list[Outgoing]:
+    """Return a message per decision, as of an alert; what a hit's rule has read is an object."""
+    found = []
+    for row in decisions.iter_rows(named=True):
+        hits = [{**hit, "values": orjson.Fragment(hit["values"])} for hit in row["hits"] or ()]
+        found.append(
+            Outgoing(
+                row["decision_id"],
+                (row["source_topic"], row["source_partition"], row["source_offset"]),
+                row[key].encode(),
+                orjson.dumps({**row, "hits": hits}, option=orjson.OPT_UTC_Z),
+            )
+        )
+    return found
 
 
 def reject_messages(rejects: pl.DataFrame) -> list[Outgoing]:

@@ -1,7 +1,7 @@
 """The pipeline: the topology that a declared stream has, from raw records to tables and topics."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,82 +13,27 @@ from bytewax.dataflow import Stream as Flowing
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.messages import alert_messages, reject_messages
-from flows.rows import alerts_behind, bronze_rows, silver_rows
+from flows.messages import alert_messages, decision_messages, reject_messages
+from flows.parts import LabelledBy as LabelledBy
+from flows.parts import Parts as Parts
+from flows.parts import Records as Records
+from flows.rows import alerts_behind, bronze_rows, decisions_behind, silver_rows
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
-from operators.avro import Decoder
 from operators.event_time.watermarks import Bounds
-from operators.features.by_another import Known
 from operators.records.batches import Batch, RawBatch
-from operators.records.breaker import Breaker
 from operators.records.quarantine import quarantined
-from operators.rules.rules import Rules
 from operators.rules.status import live
 from operators.steps.by_another import Labels, hold
-from operators.steps.control import Control, controlled
-from operators.steps.decode import Contract, decode
-from operators.steps.dedup import DedupStore, dedup
+from operators.steps.control import controlled
+from operators.steps.decode import decode
+from operators.steps.dedup import dedup
 from operators.steps.features import features
 from operators.steps.model import score
 from operators.steps.rules import detect
 from operators.steps.watermarks import watermarks
 from operators.steps.windows import window
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the steps of a stream work with.
-
-    `bounds` are the topic's out-of-orderness, if that has ever been another than the settings'.
-    Of records up to the offsets in `since`, by rule and partition, alerts are there already: those
-    of the rule as it was. `control` knows what changes of rules and lists, if that may. `breaker`
-    is that of the stream's source.
-    """
-
-    decoder: Decoder
-    contract: Contract
-    seen: DedupStore
-    rules: Rules | None
-    bounds: Bounds | None = None
-    since: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
-    control: Control | None = None
-    breaker: Breaker = field(default_factory=partial(Breaker, 1.0))
-
-
-@dataclass(frozen=True)
-class LabelledBy:
-    """What the labels of a stream's events are read with: `known` is what their table has.
-
-    `sink` is that of their tables, None in a flow that writes none.
-    """
-
-    stream: Stream
-    own: StreamSettings
-    source: Source[Any]
-    parts: Parts
-    known: Known
-    sink: Sink[Any] | None = None
-
-
-@dataclass(frozen=True)
-class Records:
-    """What `read` makes of a topic: the good records, and frames of the tables' columns.
-
-    `all` are the good ones with those before them that only make state, as tables have them.
-    `bronze` are rows of the raw ones, if they had to be held as well. `labels` are what was made of
-    the topic of labels, judged, if that was read too.
-    """
-
-    raw: Flowing[RawBatch]
-    bronze: Flowing[pl.DataFrame] | None
-    all: Flowing[Batch]
-    good: Flowing[Batch]
-    duplicates: Flowing[pl.DataFrame]
-    rejects: Flowing[pl.DataFrame]
-    alerts: Flowing[pl.DataFrame] | None
-    labels: "Records | None" = None
 
 
 def micros(duration: timedelta) -> int:
@@ -158,14 +103,17 @@ def read(
         good = score(f"{prefix}model", good, stream.model)
     if parts.control is not None:
         good = controlled(f"{prefix}control", good, parts.control, stream.lists)
-    alerts, rejects = None, asides["rejects"]
+    alerts, decisions, rejects = None, None, asides["rejects"]
     if parts.rules is not None:
-        detected = detect(f"{prefix}rules", good, parts.rules)
+        detected = detect(f"{prefix}rules", good, parts.rules, parts.decider)
         alerts = op.map(f"{prefix}since", detected.alerts, partial(alerts_behind, parts.since))
+        if parts.decider is not None:
+            behind = partial(decisions_behind, parts.decided)
+            decisions = op.map(f"{prefix}decided", detected.decisions, behind)
         rejects = op.merge(f"{prefix}rejects", rejects, detected.rejects)
     kept = op.map(f"{prefix}quarantined", rejects, partial(quarantined, stream.name))
-    held_bronze = asides.get("bronze")
-    return Records(raw, held_bronze, every, good, asides["duplicates"], kept, alerts, labels)
+    found = asides.get("bronze"), every, good, asides["duplicates"], kept, alerts
+    return Records(raw, *found, labels, decisions)
 
 
 def send(
@@ -175,9 +123,10 @@ def send(
     *,
     dlq: str | None,
     alerts: str | None,
+    decisions: str | None,
     labels_dlq: str | None = None,
 ) -> None:
-    """Send a stream's rejects, and alerts of what is live, to the topics that are named.
+    """Send a stream's rejects, alerts of what is live, and decisions, to the topics named.
 
     So are the rejects among its labels.
     """
@@ -199,7 +148,14 @@ def send(
         messages.append(
             op.map("alert_messages", records.alerts, lambda rows: (alerts, keyed(live(rows))))
         )
-    names = [name for name in (dlq, alerts) if name is not None]
+    if decisions is not None and records.decisions is not None:
+        decided = partial(decision_messages, key=stream.key)
+        messages.append(
+            op.map(
+                "decision_messages", records.decisions, lambda rows: (decisions, decided(rows))
+            )
+        )
+    names = [name for name in (dlq, alerts, decisions) if name is not None]
     reached = op.flat_map(
         "topics_progress",
         records.all,
@@ -228,10 +184,8 @@ def build(
         flow, source, stream, parts, own, settings.key_groups, bronze=True, labelled=labelled
     )
     # Steps run in the order in which they are made: alerts go out before windows are worked on.
-    dlq, *others = topics(stream, own)
-    alerts = others[0] if others else None
     refused = None if labelled is None else labelled.own.dlq_topic
-    send(records, stream, topic_sink, dlq=dlq, alerts=alerts, labels_dlq=refused)
+    send(records, stream, topic_sink, **topics(stream, own), labels_dlq=refused)
     if labelled is not None and labelled.sink is not None and records.labels is not None:
         of = kept(records.labels, labelled.stream, "labels_")
         write_tables(of, records.labels.all, labelled.sink, "labels_")
@@ -251,9 +205,19 @@ def build(
     return flow
 
 
-def topics(stream: Stream, own: StreamSettings) -> list[str]:
-    """Return the topics that a stream's own flow sends to: dead letters, and alerts if it does."""
-    return [own.dlq_topic, *([own.alerts_topic] if stream.rules and own.send_alerts else [])]
+def topics(stream: Stream, own: StreamSettings) -> dict[str, str | None]:
+    """Return the topics that a stream's own flow sends to, by what; None for what it does not."""
+    sends = own.send_alerts
+    return {
+        "dlq": own.dlq_topic,
+        "alerts": own.alerts_topic if stream.rules and sends else None,
+        "decisions": own.decisions_topic if stream.decides and sends else None,
+    }
+
+
+def named(topics: Mapping[str, str | None]) -> list[str]:
+    """Return those of some topics that there are."""
+    return [each for each in topics.values() if each is not None]
 
 
 def kept(
@@ -268,7 +232,11 @@ def kept(
         stream.duplicates.name: records.duplicates,
         stream.quarantine.name: records.rejects,
     }
-    return rows if records.alerts is None else rows | {stream.alerts.name: records.alerts}
+    if records.alerts is not None:
+        rows[stream.alerts.name] = records.alerts
+    if records.decisions is not None:
+        rows[stream.decisions.name] = records.decisions
+    return rows
 
 
 def write_tables(

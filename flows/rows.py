@@ -43,3 +43,12 @@ def alerts_behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) 
     )
     new = alerts["source_offset"].to_numpy() > last
     return alerts if new.all() else filtered(alerts, pl.Series(new))
+
+
+def decisions_behind(last: Mapping[int, int], decisions: pl.DataFrame) -> pl.DataFrame:
+    """Return the decisions behind offsets by partition."""
+    if not last:
+        return decisions
+    ends = np.array([last.get(each, -1) for each in decisions["source_partition"]])
+    new = decisions["source_offset"].to_numpy() > ends
+    return decisions if new.all() else filtered(decisions, pl.Series(new))

@@ -263,7 +263,7 @@ def _parsed(
 def _not_apart(environ: Mapping[str, str], recovery: Path | None) -> list[str]:
     """Compare what is given, or the default, whatever else is wrong."""
     topics: list[tuple[str, str]] = []
-    for kind in ("topic", "alerts_topic", "dlq_topic", "control_topic"):
+    for kind in ("topic", "alerts_topic", "decisions_topic", "dlq_topic", "control_topic"):
         for each in STREAMS:
             if kind in each.setting_names:
                 variable = prefix_of(each) + kind.upper()

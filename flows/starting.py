@@ -114,10 +114,17 @@ def table_id(settings: Settings, table: Table) -> str:
     return delta.table_id(settings.delta_root, table, make=make, timeout=timeout)
 
 
-def define(settings: Settings, sink: DeltaSink, tables: Sequence[Table], topic: str) -> None:
+def define(
+    settings: Settings,
+    sink: DeltaSink,
+    tables: Sequence[Table],
+    topic: str,
+    warms: Callable[[], bool] = lambda: False,
+) -> None:
     """Have tables tell what their next rows are made by, in the first process.
 
-    The others find it with `told_of`. `topic` is one that the flow reads. Raises what
+    The others find it with `told_of`. `topic` is one that the flow reads; what it has of the past
+    is in the recovery store, or else in tables that it `warms` up from. Raises what
     `sink.frontiers` does.
     """
     if told().process == 0:
@@ -128,7 +135,9 @@ def define(settings: Settings, sink: DeltaSink, tables: Sequence[Table], topic: 
                 found = found.joined(each)
             return found
 
-        goes_on = bool(known_partitions(topic))
+        def goes_on() -> bool:
+            return bool(known_partitions(topic)) or warms()
+
         defining.define(settings.delta_root, tables, sink.fence, reached, goes_on=goes_on)
 
 

@@ -10,6 +10,8 @@ from flows.rows import ALL_RULES
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.connectors.delta.definitions import History, Told
+from operators.decisions.columns import MODEL
+from operators.decisions.thresholds import Thresholds, load_thresholds
 from operators.event_time.watermarks import Bounds
 from operators.records.tables import Table
 from operators.rules.lists import LISTED
@@ -21,6 +23,8 @@ from operators.windows import Windows
 LATENESS: Final = "lateness"
 WINDOW: Final = "window"
 WITHIN: Final = "within"
+BY_MODEL: Final = "decided by model"
+"""Told of decisions for which there was a model."""
 
 
 def feature(column: str) -> str:
@@ -47,6 +51,16 @@ def own_column(name: str) -> str:
     return f"column {name}"
 
 
+def threshold(name: str) -> str:
+    """Return what a threshold of decisions is called."""
+    return f"threshold {name}"
+
+
+def thresholds_of(stream: Stream, own: StreamSettings) -> Thresholds:
+    """Return the thresholds of a stream's decisions, as they are declared; raises RuleError."""
+    return load_thresholds(own.rules, stream.rules)
+
+
 def aggregate(name: str) -> str:
     """Return what the definition of a window's aggregate is called."""
     return f"aggregate {name}"
@@ -70,12 +84,18 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
     if stream.listing:
         silver[own_column(LISTED)] = " ".join(stream.lists)
     silver[out_of_orderness(own.topic)] = str(micros(own.out_of_orderness))
-    definitions = {
-        stream.silver.name: silver,
-        stream.alerts.name: _of_rules(rules.rules if rules else (), features),
-    }
+    of_rules = _of_rules(rules.rules if rules else (), features)
+    definitions = {stream.silver.name: silver, stream.alerts.name: of_rules}
     if stream.controlled:
-        definitions[stream.alerts.name][CONTROL] = "followed"
+        of_rules[CONTROL] = "followed"
+    if stream.decides and rules is not None:
+        # What rules were is told of the alerts; here it tells what was decided by which.
+        definitions[stream.decisions.name] = of_rules | {
+            threshold(name): repr(value)
+            for name, value in thresholds_of(stream, own).model_dump().items()
+        }
+        if MODEL in stream.columns:
+            definitions[stream.decisions.name] |= {BY_MODEL: "1"}
     fixed = {stream.late.name: late}
     for name, windows in stream.windows.items():
         fixed[stream.window_table(name).name] = late | of_windows(windows)
@@ -128,6 +148,15 @@ def bounds(told: History | None, topic: str, now: int) -> Bounds:
 def _before(found: list[Told], topic: str) -> Iterable[tuple[int, dict[int, int]]]:
     for each, behind in pairwise(found):
         yield int(each.text or 0), behind.of(topic)
+
+
+def decided_since(told: History | None, topic: str) -> dict[int, int]:
+    """Return by partition up to which offsets all decisions were made by what has changed since."""
+    found: dict[int, int] = {}
+    for entries in (told or {}).values():
+        for partition, offset in entries[-1].written_of(topic).items():
+            found[partition] = max(offset, found.get(partition, -1))
+    return found
 
 
 def rules_since(told: History | None, topic: str) -> dict[str, dict[int, int]]:

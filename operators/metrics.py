@@ -41,6 +41,14 @@ WINDOWS: Final = Counter("millstream_windows", "Windows closed.", ["step"])
 ALERTS: Final = Counter(
     "millstream_alerts", "Alerts raised, by rule and its status.", ["rule", "status"]
 )
+DECISIONS: Final = Counter(
+    "millstream_decisions",
+    "Decisions on what was not plainly approved, and by what.",
+    ["decision", "by"],
+)
+WITHOUT_MODEL: Final = Counter(
+    "millstream_decisions_without_model", "Decisions that were made while the model failed."
+)
 CHANGES: Final = Counter(
     "millstream_control_changes",
     "Records of the control topic that were read, by what became of them: taken, refused, or late, "

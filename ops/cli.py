@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "lists": ("ops.control.lists_cli", "block, allow and watch lists"),
     "thresholds": ("ops.control.thresholds_cli", "numbers that decisions are made by"),
     "model": ("ops.model.cli", "train a model that scores events, look at one"),
+    "decisions": ("ops.decisions.cli", "why a payment was blocked, or was not"),
     "schemas": ("ops.schemas.cli", "check schemas, compare them, publish them"),
     "dlq": ("ops.dlq.cli", "look into what was refused"),
     "tables": ("ops.tables_cli", "look at tables, and maintain them beside their flows"),

@@ -20,8 +20,9 @@ from operators.connectors.delta.paths import table_uri
 from operators.records.tables import Table as Declared
 from ops.dlq.tables import ACTS
 from ops.newest import newest_rows
+from ops.quality.count import QUALITY
 
-_TABLES: Final = (*all_tables(), *ACTS, CONTROL)
+_TABLES: Final = (*all_tables(), *ACTS, CONTROL, QUALITY)
 
 
 def add_parser(subparsers: Any) -> None:

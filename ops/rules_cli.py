@@ -9,12 +9,15 @@ from typing import Any
 
 from flows import settings as settings_
 from flows.streams import STREAMS, Stream
+from operators.decisions.thresholds import load_thresholds
 from operators.features import FeatureError, Features
 from operators.rules.rule import Rule
+from operators.rules.rules import RuleError
 from operators.rules.status import said
 from ops.backtest import cli as backtest_cli
 from ops.checks import Problem, check_features, check_rule
 from ops.control import rules_cli as control_cli
+from ops.quality import cli as quality_cli
 from ops.rule_cost import cost, made_up
 
 
@@ -46,6 +49,7 @@ def add_parser(subparsers: Any) -> None:
     check.set_defaults(func=run)
     backtest_cli.add_parser(commands)
     control_cli.add_parsers(commands)
+    quality_cli.add_parser(commands)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
             settings_.refuse(f"{folder} is no folder", 2)
         stream, wrong = _with_features(stream, folder)
         problems += wrong
+        problems += _of_thresholds(stream, folder)
         counts["features"] += len(list((folder / "features").glob("*.yaml")))
         for path in sorted(folder.glob("*.yaml")):
             rule, cases, wrong = check_rule(stream, path)
@@ -95,6 +100,16 @@ def run(args: argparse.Namespace) -> int:
 
 def _said(rule: Rule) -> str:
     return said(rule.status, rule.rollout, rule.owner)
+
+
+def _of_thresholds(stream: Stream, folder: Path) -> list[Problem]:
+    """Return what is wrong with the thresholds of a rules' folder, or the stream's own."""
+    if stream.decides:
+        try:
+            load_thresholds(folder, stream.rules)
+        except RuleError as error:
+            return [Problem(str(folder), 1, line) for line in str(error).splitlines()]
+    return []
 
 
 def _with_features(stream: Stream, folder: Path) -> tuple[Stream, list[Problem]]:

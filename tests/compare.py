@@ -1,5 +1,6 @@
 """Whole tables and topics, compared row by row."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -47,10 +48,15 @@ def _tables(flow: str) -> list[Table]:
     return stream.all_tables
 
 
-def read_tables(settings: Settings, flow: str = "payments") -> dict[str, pl.DataFrame]:
-    """Return every table of the flow by name, its rows in an order of their own."""
+def read_tables(
+    settings: Settings, flow: str = "payments", *, but: Collection[str] = ()
+) -> dict[str, pl.DataFrame]:
+    """Return every table of the flow by name, its rows in an order of their own.
+
+    `but` are those that are left out.
+    """
     found = {}
-    for table in _tables(flow):
+    for table in (each for each in _tables(flow) if each.name not in but):
         frame = pl.scan_delta(DeltaTable(table_uri(settings.delta_root, table.name))).drop(
             _NOT_COMPARED
         )

@@ -315,7 +315,7 @@ def test_the_drawing_has_every_table_and_topic() -> None:
     assert drawing
     for table in PAYMENTS.all_tables:
         assert table.name in drawing[1]
-    for topic in ("payments", "payments.alerts", "payments.dlq"):
+    for topic in ("payments", "payments.alerts", "payments.decisions", "payments.dlq"):
         assert f"Kafka: {topic})" in drawing[1]
 
 

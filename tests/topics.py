@@ -20,6 +20,7 @@ def names(topic: str) -> dict[str, str]:
     return {
         f"{PREFIX}TOPIC": topic,
         f"{PREFIX}ALERTS_TOPIC": f"{topic}.alerts",
+        f"{PREFIX}DECISIONS_TOPIC": f"{topic}.decisions",
         f"{PREFIX}DLQ_TOPIC": f"{topic}.dlq",
         f"{PREFIX}CHARGEBACKS_TOPIC": f"{topic}.back",
         f"{PREFIX}CHARGEBACKS_DLQ_TOPIC": f"{topic}.back.dlq",

@@ -68,6 +68,9 @@ class StreamSettings(BaseModel):
         description="`false` where the alerts flow sends them: the flow then reads twice a "
         "second",
     )
+    decisions_topic: Topic = Field(
+        description="where decisions go on what is not plainly approved, wherever alerts are sent"
+    )
     dlq_topic: Topic = Field(description="where dead letters go")
     consumer_group: str = Field(
         min_length=1,
@@ -139,7 +142,18 @@ class StreamSettings(BaseModel):
 
 
 OWN: Final = (
-    "topic", "alerts_topic", "send_alerts", "dlq_topic", "consumer_group", "rules",
-    "control_topic", "model",
+    "topic", "alerts_topic", "send_alerts", "decisions_topic", "dlq_topic", "consumer_group",
+    "rules", "control_topic", "model",
 )  # fmt: skip
 """The settings that no stream has from another."""
+
+
+def named_settings(stream: str) -> dict[str, Any]:
+    """Return the settings that are as a stream is called."""
+    return {
+        "topic": stream,
+        "alerts_topic": f"{stream}.alerts",
+        "decisions_topic": f"{stream}.decisions",
+        "dlq_topic": f"{stream}.dlq",
+        "consumer_group": f"millstream-{stream}",
+    }

@@ -11,9 +11,10 @@ import polars as pl
 import schemas
 from flows.streams.columns import record_columns
 from flows.streams.fixtures import fixture_of
-from flows.streams.settings import StreamSettings
+from flows.streams.settings import StreamSettings, named_settings
 from flows.streams.upkeep import Upkeep
 from operators.contracts import REPAIRS, load_contract
+from operators.decisions.columns import decision_table
 from operators.features import (
     WOKEN,
     Coded,
@@ -48,7 +49,8 @@ class Stream:
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
     they are. `amount` is the column with the money at stake, in minor units. `labelled` is the
     stream of labels of its events, which is `judged`: silver tells from when each counts. `model`
-    scores events. A stream that is not `alone` is read by a flow of several, and has no bronze.
+    scores events. One that `decides` makes decisions of its rules' hits, by thresholds beside
+    them. A stream that is not `alone` is read by a flow of several, and has no bronze.
     """
 
     name: str
@@ -71,24 +73,20 @@ class Stream:
     controlled: bool = False
     judged: bool = False
     model: Model | None = None
+    decides: bool = False
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True
 
     def own_settings(self) -> dict[str, Any]:
         """Return the settings that are as its name is, unless something else is said."""
-        return {
-            "topic": self.name,
-            "alerts_topic": f"{self.name}.alerts",
-            "dlq_topic": f"{self.name}.dlq",
-            "consumer_group": f"millstream-{self.name}",
-            "rules": self.rules,
-        }
+        return named_settings(self.name) | {"rules": self.rules}
 
     @property
     def setting_names(self) -> list[str]:
         """The names of the settings that mean something for it."""
         of_rules = {"alerts_topic", "send_alerts", "rules", "control_topic", "model"}
         without = set() if self.rules else of_rules
+        without |= set() if self.decides else {"decisions_topic"}
         without |= set() if self.alone else {"consumer_group"}
         without |= set() if self.windows or not self.alone else {"allowed_lateness"}
         return [name for name in self.settings.model_fields if name not in without]
@@ -229,6 +227,12 @@ class Stream:
         return Table(name, alert_columns(self.id, self.key), scattered=(self.id,))
 
     @cached_property
+    def decisions(self) -> Table:
+        """What was decided on those that were not plainly approved."""
+        name = self._table("decisions", f"gold/{self.record}_decisions")
+        return decision_table(name, self.id, self.key)
+
+    @cached_property
     def late_by(self) -> tuple[str, ...]:
         """The texts by which late records are told."""
         return (self.id, *self.told)
@@ -275,6 +279,8 @@ class Stream:
         found += [self.silver, self.duplicates, self.quarantine]
         if self.rules:
             found.append(self.alerts)
+        if self.decides:
+            found.append(self.decisions)
         if self.windows:
             found.append(self.late)
         return [*found, *map(self.window_table, self.windows)]

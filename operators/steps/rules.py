@@ -8,18 +8,24 @@ import polars as pl
 from bytewax.dataflow import Stream, operator
 
 from operators import metrics
+from operators.decisions.decider import Decider
 from operators.records.batches import Batch, merge
 from operators.records.raw import REJECT_COLUMNS
 from operators.records.tables import COORDINATES
 from operators.rules.rules import Failure, Rules
+from operators.steps.decisions import decided
 
 
 @dataclass(frozen=True)
 class RulesOut:
-    """Streams of `detect`: frames of `alert_columns`, and frames of `REJECT_COLUMNS`."""
+    """Streams of `detect`: frames of `alert_columns`, of `decision_columns` and `REJECT_COLUMNS`.
+
+    Of decisions there is none where nothing decides.
+    """
 
     alerts: Stream[pl.DataFrame]
     rejects: Stream[pl.DataFrame]
+    decisions: Stream[pl.DataFrame]
 
 
 def _rejected(failures: list[Failure]) -> pl.DataFrame:
@@ -38,21 +44,28 @@ def _rejected(failures: list[Failure]) -> pl.DataFrame:
 
 
 @operator
-def detect(step_id: str, up: Stream[Batch], rules: Rules) -> RulesOut:
-    """Evaluate the rules on every event."""
+def detect(
+    step_id: str, up: Stream[Batch], rules: Rules, decider: Decider | None = None
+) -> RulesOut:
+    """Evaluate the rules on every event, and decide on it if there is a decider."""
 
-    def shim(batches: list[Batch]) -> list[tuple[bool, pl.DataFrame]]:
-        verdict = rules.evaluate(merge(batches))
+    def shim(batches: list[Batch]) -> list[tuple[str, pl.DataFrame]]:
+        events = merge(batches)
+        verdict = rules.evaluate(events)
         result = []
         if verdict.alerts.height:
             each = verdict.alerts.select("rule_id", "rule_status").iter_rows()
             for labels, count in Counter(each).items():
                 metrics.ALERTS.labels(*labels).inc(count)
-            result.append((True, verdict.alerts))
+            result.append(("alert", verdict.alerts))
         if verdict.failures:
             for failure in verdict.failures:
                 metrics.REJECTS.labels("rule", f"rule_failed:{failure.rule.id}").inc()
-            result.append((False, _rejected(verdict.failures)))
+            result.append(("reject", _rejected(verdict.failures)))
+        if decider is not None:
+            decisions = decided(decider, events, verdict.alerts)
+            if decisions.height:
+                result.append(("decision", decisions))
         return result
 
     for rule in rules.rules:
@@ -61,9 +74,12 @@ def detect(step_id: str, up: Stream[Batch], rules: Rules) -> RulesOut:
         # A rollout has its rule in shadow for others.
         for status in {rule.status, "shadow" if rule.rollout else rule.status}:
             metrics.ALERTS.labels(rule.id, status)
-    both = op.flat_map_batch("evaluate", up, shim)
-    sides = op.branch("alert", both, lambda item: item[0])
+    every = op.flat_map_batch("evaluate", up, shim)
+    sides = op.branch("alert", every, lambda item: item[0] == "alert")
+    # Also where nothing decides: Bytewax draws no port that may be missing.
+    others = op.branch("decision", sides.falses, lambda item: item[0] == "decision")
     return RulesOut(
         op.map("alerts", sides.trues, lambda item: item[1]),
-        op.map("rejects", sides.falses, lambda item: item[1]),
+        op.map("rejects", others.falses, lambda item: item[1]),
+        op.map("decisions", others.trues, lambda item: item[1]),
     )

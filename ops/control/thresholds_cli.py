@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import Any
 
+from operators.decisions.thresholds import NAMES
 from ops.control.changing import Changing, add_options, shown
 
 
@@ -16,7 +17,7 @@ def add_parser(subparsers: Any) -> None:
     text = "set a threshold, or without a value have what is declared hold again"
     set_ = commands.add_parser("set", help=text, description=f"{text[0].upper()}{text[1:]}.")
     add_options(set_, changes=True)
-    set_.add_argument("name", metavar="NAME")
+    set_.add_argument("name", metavar="NAME", choices=NAMES, help=", ".join(NAMES))
     set_.add_argument("value", type=float, nargs="?", metavar="VALUE")
     set_.set_defaults(func=_set)
     show = commands.add_parser(

@@ -1,12 +1,11 @@
 """The books: where each record of the source topic went, and what was made of it."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
-from deltalake import DeltaTable
 
 from flows import control
 from flows.connecting import rules_of
@@ -16,56 +15,30 @@ from flows.streams import PAYMENTS, STREAMS, Stream
 from flows.tables import bounds, columns_of_features, feature
 from operators.connectors.delta.accounts import recorded
 from operators.connectors.delta.definitions import history
-from operators.connectors.delta.reading import query, read
-from operators.connectors.delta.table import Fence, table_uri
+from operators.connectors.delta.table import Fence
 from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
 from operators.control.state import State
 from operators.event_time.watermarks import Bounds
+from operators.rules.rules import Rules
 from operators.rules.status import LIVE
 from ops.verify.alerts import check_alerts
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.control import Changed, check_listed
+from ops.verify.decisions import Decided, check_decisions, inputs, names_of
 from ops.verify.features import check_features
 from ops.verify.labels import check_labels
+from ops.verify.quality import check_quality
 from ops.verify.report import Check, Report, only_once
 from ops.verify.since import since, since_aggregates, since_rules
-from ops.verify.statuses import Statuses, sent
+from ops.verify.statuses import Statuses, behind, sent
+from ops.verify.tables import Tables
 from ops.verify.topics import reject_ids, sent_once, source_records, still_there
 from ops.verify.truth import check_truth, read_truth
 from ops.verify.windows import check_windows
 
 _PLACE = ["source_partition", "source_offset"]
 _STAGES = ["decode", "contract"]
-
-
-class MissingTableError(RuntimeError):
-    """A table is not there: no flow has written under this root."""
-
-
-class _Tables:
-    """The tables, each pinned to the version it had when it was first looked at."""
-
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._handles: dict[str, DeltaTable] = {}
-
-    def handle(self, name: str) -> DeltaTable:
-        if name not in self._handles:
-            uri = table_uri(self._root, name)
-            if not DeltaTable.is_deltatable(uri):
-                raise MissingTableError(f"there is no table {uri}; has the flow run?")
-            self._handles[name] = DeltaTable(uri)
-        return self._handles[name]
-
-    def read(self, name: str, columns: Mapping[str, pl.DataType] | list[str]) -> pl.DataFrame:
-        return read(self.handle(name), columns)
-
-    def height(self, name: str) -> int:
-        return int(query(self.handle(name), "SELECT count(*) FROM rows").item())
-
-    def there(self, name: str) -> bool:
-        return DeltaTable.is_deltatable(table_uri(self._root, name))
 
 
 def verify(
@@ -81,7 +54,7 @@ def verify(
     KafkaUnavailableError where the topics cannot be read.
     """
     expected = read_truth(truth) if truth else pl.DataFrame({"stream": []})
-    tables = _Tables(settings.delta_root)
+    tables = Tables(settings.delta_root)
     found = [
         settings.stream(each)
         for each in STREAMS
@@ -102,6 +75,7 @@ def verify(
         alerts += books.alerts_by_rule
     if any(stream.name == PAYMENTS.name for stream in found):
         checks += check_chargebacks(settings, tables.handle(PAYMENTS.silver.name), told)
+        checks += check_quality(settings.delta_root)
     named = ("events", "unique", "duplicates", "rejected", "late", "windows", "alerts")
     return Report(checks, {name: counts[name] for name in named}, dict(sorted(alerts.items())))
 
@@ -110,7 +84,7 @@ class _Books:
     """The books of one stream."""
 
     def __init__(
-        self, settings: Settings, stream: Stream, tables: _Tables, told: Callable[[str], None]
+        self, settings: Settings, stream: Stream, tables: Tables, told: Callable[[str], None]
     ) -> None:
         self._settings, self._own, self._stream = settings, settings.of(stream), stream
         self._tables, self._told = tables, told
@@ -240,20 +214,36 @@ class _Books:
             rule if status in (None, LIVE) else f"{rule} ({status})"
             for rule, status in alerts.select("rule_id", "rule_status").iter_rows()
         )
-        silver = self._tables.read(stream.silver.name, stream.columns)
+        silver = self._tables.read(stream.silver.name, inputs(stream))
+        own = silver[list(stream.columns)]
         compared = since_rules(history(handle) or {}, stream, self._own, rules)
-        common = compared, self._statuses(), silver, alerts, rejects
+        common = compared, self._statuses(), own, alerts, rejects
         state = self._state
-        if state is None:
-            return check_alerts(stream, rules, *common)
-        changed = Changed(stream, rules, state, history(handle) or {}, self._own.topic)
-        told = history(self._tables.handle(stream.silver.name)) or {}
-        listed = check_listed(stream, state, told, self._own.topic, silver)
-        return [*check_alerts(stream, changed, *common), *([listed] if stream.listing else [])]
+        checks: list[Check] = []
+        held: Rules = rules
+        if state is not None:
+            held = Changed(stream, rules, state, history(handle) or {}, self._own.topic)
+            told = history(self._tables.handle(stream.silver.name)) or {}
+            if stream.listing:
+                checks.append(check_listed(stream, state, told, self._own.topic, silver))
+        checks = [*check_alerts(stream, held, *common), *checks]
+        if stream.decides:
+            made = self._tables.read(stream.decisions.name, stream.decisions.columns)
+            reads = names_of(held, compared, silver, alerts, made)
+            checks.append(check_decisions(self._decided, reads, silver, alerts, made))
+        return checks
 
     @cached_property
     def _state(self) -> State | None:
         return control.recorded(self._settings, self._stream)
+
+    @cached_property
+    def _decided(self) -> Decided:
+        stream, handle = self._stream, self._tables.handle
+        made, found = (
+            history(handle(each.name)) or {} for each in (stream.decisions, stream.alerts)
+        )
+        return Decided(stream, self._own.topic, made, found, self._state)
 
     def _statuses(self) -> Statuses:
         told = history(self._tables.handle(self._stream.alerts.name)) or {}
@@ -281,6 +271,12 @@ class _Books:
             today[own.alerts_topic] = lambda name: (
                 name.partition("/")[0] in declared and not were.was_live(name)
             )
+        if stream.decides:
+            made = tables.read(stream.decisions.name, ["decision_id", *_PLACE])
+            decided = self._decided
+            ids = made.filter(behind(made, decided.begin)).select(id="decision_id")
+            expected[own.decisions_topic] = stream.decisions.name, ids
+            today[own.decisions_topic] = lambda name: not decided.may_be_more(name)
         return [
             sent_once(
                 f"{topic} holds every row of {rows}, once",

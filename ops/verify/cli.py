@@ -13,8 +13,9 @@ from flows import settings as settings_
 from operators.connectors.kafka.client import KafkaUnavailableError
 from operators.features import FeatureError
 from operators.rules.rules import RuleError
-from ops.verify.books import MissingTableError, verify
+from ops.verify.books import verify
 from ops.verify.report import Report
+from ops.verify.tables import MissingTableError
 from ops.verify.truth import TruthError
 
 

@@ -1,10 +1,12 @@
 """What a control topic has changed: lists that values were on, and rules by their times."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import polars as pl
 
 from flows import control
+from flows.decisions import reads_of
 from flows.streams import Stream
 from flows.tables import CONTROL, own_column
 from operators.connectors.delta.definitions import History
@@ -59,6 +61,12 @@ class Changed:
         return Verdict(
             pl.concat([before.alerts, after.alerts]), [*before.failures, *after.failures]
         )
+
+    def reads(self, alert: Mapping[str, Any]) -> Collection[str]:
+        """Return which columns the rule of an alert has read, as it was at its time."""
+        last = self._last.get(alert["source_partition"], -1)
+        followed = alert["source_offset"] > last
+        return reads_of(self._book if followed else self._files)(alert)
 
     def but_of_changed(
         self, do: Callable[[pl.DataFrame], pl.DataFrame], silver: pl.DataFrame

@@ -145,7 +145,8 @@ class World:
     @property
     def _outputs(self) -> list[str]:
         """The settings of the topics that the flow writes."""
-        return ["dlq_topic", *(["alerts_topic"] if self.stream.rules else [])]
+        found = ["dlq_topic", *(["alerts_topic"] if self.stream.rules else [])]
+        return [*found, "decisions_topic"] if self.stream.decides else found
 
     def shape(self) -> Shape:
         """Draw how a flow is run, with up to `largest` processes."""

@@ -107,6 +107,14 @@ def alerts(field: Field, root: str = "tables") -> pl.DataFrame:
     return found.sort("alert_id")
 
 
+def decisions(field: Field, root: str = "tables") -> pl.DataFrame:
+    """Return the decisions with their payments' Kafka times."""
+    places = ["source_partition", "source_offset"]
+    times = field.table("silver/payments", root).select(*places, "kafka_timestamp")
+    found = field.table("gold/decisions", root).drop(STAMPS).join(times, on=places)
+    return found.sort("decision_id")
+
+
 def start(said: str) -> datetime:
     """Return from when on a change holds, as the command has said it."""
     return datetime.fromisoformat(
@@ -164,7 +172,8 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
         each.kill()
     rolled = start(command("rules", "rollback", "all", *why))
     back = start(command("lists", "remove", "stolen", "card-5", "--column", "card_id", *why))
-    wait_until(lambda: datetime.now(UTC) > back + timedelta(seconds=1))
+    blocks = start(command("thresholds", "set", "block", "1", *why))
+    wait_until(lambda: datetime.now(UTC) > blocks + timedelta(seconds=1))
     payments.set()
     run = field.flow(STOP_AT_END="true")
     assert run.wait() == 0, run.said()
@@ -182,14 +191,25 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
     assert stolen["kafka_timestamp"].min() >= begins["entries"]
     assert stolen.filter(card_id="card-5")["kafka_timestamp"].max() < back
     assert stolen.filter(card_id="card-3")["kafka_timestamp"].max() > back
+    made = decisions(field)
+    listed_ = made.filter(decided_by="block list")
+    assert {*listed_["card_id"]} == {"card-3", "card-5"}
+    assert {*listed_["decision"]} == {"block"}
+    others = made.filter(pl.col("decided_by") == "rules")
+    assert {*others.filter(time < blocks)["decision"]} == {"review"}
+    assert {*others.filter(time >= blocks).select("decision", "block_at").rows()} == {
+        ("block", 1)
+    }
     assert broken(verify(settings_.load(field.settings))) == []
 
     # A replay, in other batches and by one process, into tables that know nothing.
     own = {"ALERTS_TOPIC": f"{field.topic}.again", "DELTA_ROOT": str(field.folder / "again")}
+    own |= {"DECISIONS_TOPIC": f"{field.topic}.again.decisions"}
     own |= {"BATCH_SIZE": "7", "STOP_AT_END": "true", "DLQ_TOPIC": f"{field.topic}.again.dlq"}
     run = field.flow("payments", "other", **own)
     assert run.wait() == 0, run.said()
     assert alerts(field, "again").equals(found)
+    assert decisions(field, "again").equals(made)
     silver = "silver/payments"
     assert field.table(silver, "again")["listed"].equals(field.table(silver)["listed"])
 
@@ -211,5 +231,6 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
     )
     failed = broken(verify(settings_.load(field.settings)))
     assert failed == [
-        "silver/payments' lists are those that the control topic has changed by then"
+        "silver/payments' lists are those that the control topic has changed by then",
+        "gold/decisions is what lists, alerts and model make of silver/payments",
     ]

@@ -260,6 +260,7 @@ def test_one_that_is_added_and_taken_away_and_a_state_that_is_lost(
     assert not_compared()[name] > 0
     # The flow that sends alerts alone reads the topic by itself, and comes to the same.
     alone = {"ALERTS_TOPIC": f"{local.topic}.alone"}
+    alone |= {"DECISIONS_TOPIC": f"{local.topic}.alone.decisions"}
     assert local.flow("alerts", **alone).wait() == 0
     sent = read_topic(settings_.load(local.settings), alone["ALERTS_TOPIC"])["value"]
     ids = {json.loads(value)["alert_id"] for value in sent}

@@ -55,8 +55,10 @@ def needed(field: Field) -> dict[str, set[Right]]:
 
     payments_, back = ("READ", "TOPIC", topic), ("READ", "TOPIC", f"{topic}.back")
     return {
-        "payments": {payments_, *both(".alerts", ".dlq"), ("READ", "GROUP", group)},
-        "alerts": {payments_, *both(".alerts"), ("READ", "GROUP", f"{group}-alerts")},
+        "payments": {payments_, *both(".alerts", ".decisions", ".dlq"), ("READ", "GROUP", group)},
+        "alerts": {
+            payments_, *both(".alerts", ".decisions"), ("READ", "GROUP", f"{group}-alerts"),
+        },
         "chargebacks": {
             payments_, back, *both(".back.dlq"), ("READ", "GROUP", f"{group}-outcomes"),
         },
@@ -64,7 +66,7 @@ def needed(field: Field) -> dict[str, set[Right]]:
 
 
 def make_topics(field: Field) -> None:
-    for suffix in ("", ".back", ".alerts", ".dlq", ".back.dlq"):
+    for suffix in ("", ".back", ".alerts", ".decisions", ".dlq", ".back.dlq"):
         kafka.create_topic(field.bootstrap, field.topic + suffix, 1)
     # One that is an alert, one that is a dead letter.
     field.send(*payments(1, 20), *payments(21, 21, amount_minor=900_000), b"no payment")
@@ -140,10 +142,11 @@ def test_an_output_topic_that_is_not_there_needs_the_right_to_create_it_or_someb
     rights = needed(field)["alerts"]
     secured.allow(rights)
     last = one_line(field.flow("alerts"))
-    create = ("CREATE", "TOPIC", f"{field.topic}.alerts")
-    assert create in asked_for(last)
+    both = (f"{field.topic}.{name}" for name in ("alerts", "decisions"))
+    create = {("CREATE", "TOPIC", name) for name in both}
+    assert create & asked_for(last)
     assert last.endswith("or create it")
-    secured.allow({*rights, create})
+    secured.allow({*rights, *create})
     flow = field.flow("alerts")
     assert flow.wait() == 0, flow.said()
 

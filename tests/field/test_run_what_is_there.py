@@ -85,6 +85,7 @@ def test_three_runs_of_what_is_there_make_the_tables_of_one_that_was_never_inter
     own = {
         "DELTA_ROOT": str(field.folder / "at-once"),
         "ALERTS_TOPIC": f"{field.topic}.at-once.alerts",
+        "DECISIONS_TOPIC": f"{field.topic}.at-once.decisions",
         "DLQ_TOPIC": f"{field.topic}.at-once.dlq",
     }
     run(field, "at-once-state", **own, **END_OF_TIME)

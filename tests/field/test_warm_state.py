@@ -46,6 +46,7 @@ class Break:
         self.whole = self.settings | {
             f"{PREFIX}DELTA_ROOT": str(field.folder / "whole" / "tables"),
             f"{PREFIX}ALERTS_TOPIC": f"{self.topic}.whole.alerts",
+            f"{PREFIX}DECISIONS_TOPIC": f"{self.topic}.whole.decisions",
             f"{PREFIX}DLQ_TOPIC": f"{self.topic}.whole.dlq",
             f"{PREFIX}CONSUMER_GROUP": "whole",
         }
@@ -115,7 +116,7 @@ class Break:
         for name, rows in read_tables(expected).items():
             assert rows.height, name
             found.add(name, rows, there[name])
-        for kind in ("alerts_topic", "dlq_topic"):
+        for kind in ("alerts_topic", "decisions_topic", "dlq_topic"):
             each = (read_topic(s, getattr(s, kind)) for s in (expected, actual))
             found.add(kind, *each)
         assert found.rows > 10_000

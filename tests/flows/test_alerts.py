@@ -64,6 +64,8 @@ def test_its_topic_is_the_other_flows_table_whatever_is_killed(
     assert report.ok, [check for check in report.checks if not check.ok]
     assert report.counts["alerts"] == sent.height
     assert read_topic(settings, settings.alerts_topic).equals(sent), tables.said()
+    # verify has held the topic to the table.
+    assert read_topic(settings, settings.decisions_topic).height > 10
 
 
 def test_without_its_recovery_store_it_sends_nothing_again(

@@ -8,6 +8,7 @@ from tests.flows.test_settings import NEEDED
 
 TOPICS = (
     "topic", "chargebacks_topic", "clicks_topic", "alerts_topic", "clicks_alerts_topic",
+    "decisions_topic",
     "dlq_topic", "chargebacks_dlq_topic", "clicks_dlq_topic",
 )  # fmt: skip
 """The settings that name topics, inputs first."""

@@ -19,7 +19,7 @@ from ops.query import query
 from ops.simulate import DeclaredParams, Troubles, produce, simulate_declared
 from ops.topics import create_topic
 from ops.verify import verify
-from ops.verify.books import MissingTableError
+from ops.verify.tables import MissingTableError
 from tests import topics
 from tests.flows.clicks import click
 from tests.ops.reports import broken

@@ -5,12 +5,14 @@ from io import BytesIO
 
 import fastavro
 import numpy as np
+import orjson
 import polars as pl
 import pytest
 from bytewax.testing import TestingSink, TestingSource, run_main
 
 import schemas
 from flows.connecting import rules_of
+from flows.decisions import decider_of
 from flows.pipeline import Parts, build
 from flows.settings import load
 from flows.streams import PAYMENTS
@@ -45,11 +47,13 @@ class Seen:
 
 
 def parts() -> Parts:
+    rules = rules_of(PAYMENTS, SETTINGS)
     return Parts(
         Decoder(schemas.latest("payment"), registry.open_registry("", {})),
         load_contract("payment").check,
         Seen(),
-        rules_of(PAYMENTS, SETTINGS),
+        rules,
+        decider=decider_of(PAYMENTS, SETTINGS, rules, None),
     )
 
 
@@ -102,7 +106,8 @@ def run(batches: list[RawBatch]) -> tuple[dict[str, pl.DataFrame], dict[str, lis
         )
         for table in PAYMENTS.all_tables
     }
-    messages: dict[str, list[Outgoing]] = {SETTINGS.alerts_topic: [], SETTINGS.dlq_topic: []}
+    topics = SETTINGS.alerts_topic, SETTINGS.decisions_topic, SETTINGS.dlq_topic
+    messages: dict[str, list[Outgoing]] = {topic: [] for topic in topics}
     for name, item in to_topics:
         if not isinstance(item, Progress):
             messages[name] += item
@@ -123,8 +128,9 @@ def test_records_come_to_their_tables_and_topics():
     assert rows.pop("gold/category_hour").height == 12
     assert {name: frame.height for name, frame in rows.items()} == {
         "bronze/payments": 9, "silver/payments": 6, "silver/duplicates": 1,
-        "quarantine/payments": 2, "gold/alerts": 4, "gold/late": 0, "gold/terminal_minute": 2,
-        "gold/terminal_day": 1, "gold/customer_day": 1, "gold/card_sessions": 1,
+        "quarantine/payments": 2, "gold/alerts": 4, "gold/decisions": 2, "gold/late": 0,
+        "gold/terminal_minute": 2, "gold/terminal_day": 1, "gold/customer_day": 1,
+        "gold/card_sessions": 1,
     }  # fmt: skip
     assert rows["bronze/payments"]["value"].to_list() == RECORDS
     assert rows["silver/payments"]["source_offset"].to_list() == [0, 1, 2, 3, 4, 8]
@@ -135,6 +141,23 @@ def test_records_come_to_their_tables_and_topics():
     assert rows["gold/alerts"].select("source_offset", "rule_id").rows() == [
         (4, "velocity"), (8, "amount_limit"), (8, "unusual_amount"), (8, "velocity")
     ]  # fmt: skip
+    decisions = rows["gold/decisions"].sort("source_offset")
+    assert decisions.select("source_offset", "decision", "decided_by", "score").rows() == [
+        (4, "review", "rules", 75.0), (8, "block", "rules", 240.0)
+    ]  # fmt: skip
+    sent = [orjson.loads(m.value) for m in messages[SETTINGS.decisions_topic]]
+    assert [each["decision_id"] for each in sent] == decisions["decision_id"].to_list()
+    assert sent[0]["hits"] == [
+        {
+            "rule_id": "velocity", "rule_version": 1, "action": "review", "score": 75.0,
+            "share": 1.0, "reason": "5 payments with the card within 10 minutes",
+            "values": {"card_count_10m": 5},
+        }
+    ]  # fmt: skip
+    assert sent[0]["sentence"] == (
+        "To be reviewed: velocity says so. Score 75: velocity 75 (5 payments with the card within "
+        "10 minutes)."
+    )
     panes = rows["gold/terminal_minute"].sort("window_start")
     assert panes["payments"].to_list() == [5, 1]
     assert [m.id for m in messages[SETTINGS.alerts_topic]] == rows["gold/alerts"][
@@ -208,8 +231,8 @@ def test_no_step_with_state_is_renamed():
 def test_no_table_is_renamed_because_its_writers_state_has_its_name():
     assert {table.name for table in PAYMENTS.all_tables} == {
         "bronze/payments", "silver/payments", "silver/duplicates", "quarantine/payments",
-        "gold/alerts", "gold/late", "gold/terminal_minute", "gold/category_hour",
-        "gold/terminal_day", "gold/customer_day", "gold/card_sessions",
+        "gold/alerts", "gold/decisions", "gold/late", "gold/terminal_minute",
+        "gold/category_hour", "gold/terminal_day", "gold/customer_day", "gold/card_sessions",
     }  # fmt: skip
 
 

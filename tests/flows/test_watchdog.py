@@ -105,7 +105,7 @@ def test_a_commit_a_step_or_a_peer_that_never_comes_back_ends_it_and_no_row_is_a
     bounded = settings | topics.TO_THE_END
     run("payments", bounded, tmp_path)
     alone = topics.settings(stack, name, tmp_path / "alone") | topics.TO_THE_END
-    outputs = ("ALERTS_TOPIC", "DLQ_TOPIC", "CONSUMER_GROUP")
+    outputs = ("ALERTS_TOPIC", "DECISIONS_TOPIC", "DLQ_TOPIC", "CONSUMER_GROUP")
     alone |= {f"MILLSTREAM_{each}": f"{name}.alone.{each}" for each in outputs}
     run("payments", alone, tmp_path / "alone")
     expected, difference = read_tables(load(alone), "payments"), Difference()

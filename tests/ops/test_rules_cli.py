@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from flows import settings as settings_
+from flows.loading import rules_of
 from flows.streams import CLICKS, PAYMENTS, STREAMS
+from operators.rules.rules import RuleError
 from ops import cli
+from tests.flows.test_settings import NEEDED
 
 GOOD = """\
 id: good
@@ -42,6 +46,32 @@ def test_the_rules_of_every_stream_are_right(capsys):
     assert status == 0
     assert told.startswith(f"{rules} rules, ")
     assert told.endswith(" 8 features, 0 problems")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("review: 50", "block: Field required"),
+        ("review: 50\nblock: 40", "what is blocked is below what is reviewed"),
+        ("review: 0\nblock: 40", "review: Input should be greater than 0"),
+        ("review: 5\nblock: 40\nmodel_block: 1.5", "model_block: Input should be less than or"),
+        ("review: 5\nblock: 40\nblok: 1", "blok: Extra inputs are not permitted"),
+        ("review: [", "decisions/thresholds.yaml: "),
+    ],
+)
+def test_thresholds_that_are_none_are_named_and_refused_at_the_start(
+    capsys, tmp_path, text, problem
+):
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "decisions").mkdir()
+    (tmp_path / "decisions" / "thresholds.yaml").write_text(text)
+    status, lines = check(capsys, str(tmp_path))
+    assert status == 1
+    assert any(problem in line for line in lines)
+    assert lines[0].startswith(f"{tmp_path}:1: decisions/thresholds.yaml: ")
+    settings = settings_.load(NEEDED | {"MILLSTREAM_RULES": str(tmp_path)})
+    with pytest.raises(RuleError, match=r"^decisions/thresholds.yaml: "):
+        rules_of(PAYMENTS, settings)
 
 
 def test_it_says_what_each_right_rule_costs(capsys, tmp_path):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from confluent_kafka import Producer
 from deltalake import DeltaTable
@@ -12,6 +13,7 @@ from deltalake import DeltaTable
 from flows import settings as settings_
 from flows.settings import Settings
 from flows.streams import PAYMENTS
+from ops.decisions.explain import UnknownEventError, explain
 from ops.local import Stack
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
@@ -47,6 +49,24 @@ def test_an_undisturbed_run_balances(done: Settings) -> None:
     assert broken(report) == []
     assert report.counts["events"] > 20_000
     assert all(report.counts[name] for name in ("duplicates", "rejected", "late", "alerts"))
+
+
+def test_a_decision_is_explained_also_of_what_was_plainly_approved(done: Settings) -> None:
+    paid, decisions = (
+        pl.read_delta(f"{done.delta_root}/{name}")
+        for name in ("silver/payments", "gold/decisions")
+    )
+    plain = paid.join(decisions, on="payment_id", how="anti")
+    assert plain.height > 0.9 * paid.height
+    found = explain(done, PAYMENTS, plain["payment_id"][0])
+    assert (found.recorded, found.replayed, found.today) == (None, None, None)
+    assert (found.known, found.same, found.changed) == (True, True, {})
+    for name in decisions["payment_id"].sample(3, seed=1):
+        found = explain(done, PAYMENTS, name)
+        assert found.recorded is not None
+        assert found.recorded == found.replayed == found.today
+    with pytest.raises(UnknownEventError, match="no payment o'clock in silver/payments"):
+        explain(done, PAYMENTS, "o'clock")
 
 
 @pytest.mark.parametrize(

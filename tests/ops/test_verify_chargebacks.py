@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,51 @@ def test_their_status_is_that_both_have_read_all_to_the_end_of_event_time(
         assert [each for each in flow.problems if "refused" not in each.problem] == []
     # It has neither tables nor a recovery store, nor has anybody run it.
     assert found["alerts"].state == "never run"
+
+
+def test_the_rules_quality_is_counted_of_what_both_flows_have_and_verified(
+    copy: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in topics.names(TOPIC).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MILLSTREAM_DELTA_ROOT", copy.delta_root)
+    monkeypatch.setenv("MILLSTREAM_REDIS_URL", copy.redis_url.get_secret_value())
+    servers = copy.kafka["bootstrap.servers"]
+    monkeypatch.setenv("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS", servers)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["rules", "quality", "--json"])
+    told = {each["rule_id"]: each for each in json.loads(capsys.readouterr().out)}
+    root = copy.delta_root
+    outcomes = pl.read_delta(f"{root}/gold/payment_outcomes")
+    became: dict[str, bool] = {}
+    for name, fraud in outcomes.select("payment_id", "chargeback_fraud").iter_rows():
+        became[name] = became.get(name, False) or bool(fraud)
+    counts: dict[str, Counter[str]] = {}
+    for rule, name in (
+        pl.read_delta(f"{root}/gold/alerts").select("rule_id", "payment_id").rows()
+    ):
+        mine = counts.setdefault(rule, Counter())
+        mine["hits"] += 1
+        mine[{None: "open", True: "confirmed", False: "false_hits"}[became.get(name)]] += 1
+    assert counts
+    assert sum(each["confirmed"] for each in counts.values())
+    assert {
+        rule: {name: each[name] for name in ("hits", "open", "confirmed", "false_hits")}
+        for rule, each in told.items()
+    } == {
+        rule: {name: each[name] for name in ("hits", "open", "confirmed", "false_hits")}
+        for rule, each in counts.items()
+    }  # fmt: skip
+    name = "gold/rule_quality is what became of the payments that rules hit"
+    report = verify(copy)
+    assert broken(report) == []
+    assert name in [each.name for each in report.checks]
+    DeltaTable(f"{root}/gold/rule_quality").update(updates={"confirmed": "confirmed + 1"})
+    assert broken(verify(copy)) == [name]
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["rules", "quality"])
+    assert "frauds" in capsys.readouterr().out
+    assert broken(verify(copy)) == []
 
 
 def test_without_the_flows_tables_nothing_is_said_of_them(copy: Settings) -> None:

@@ -56,7 +56,13 @@ PAYMENTS = Stream(
         "country": "BE",
     },
     told=("terminal_id",),
-    tables={"duplicates": "silver/duplicates", "alerts": "gold/alerts", "late": "gold/late"},
+    decides=True,
+    tables={
+        "duplicates": "silver/duplicates",
+        "alerts": "gold/alerts",
+        "decisions": "gold/decisions",
+        "late": "gold/late",
+    },
     # Who looks into a case asks for a card.
     upkeep={"silver/payments": Upkeep(z_order=("card_id",))},
     amount="amount_minor",

@@ -44,7 +44,7 @@ def define(
     fence: Fence,
     reached: Callable[[], Frontier],
     *,
-    goes_on: bool,
+    goes_on: Callable[[], bool],
 ) -> None:
     """Write into the tables that are there what their next rows are made by.
 
@@ -59,7 +59,7 @@ def define(
             there = DeltaTable.is_deltatable(uri)
         if there:
             _define(uri, table, fence, reached)
-        elif goes_on and table.fenced == "by offset" and table.definitions:
+        elif table.fenced == "by offset" and table.definitions and goes_on():
             at = reached()
             told = {
                 name: [Told(text, at.offsets, at.watermark)]

@@ -60,18 +60,18 @@ def test_a_table_tells_it_whatever_is_written_and_who_compacts_it(tmp_path):
     flow.snapshot()
     root = str(tmp_path)
     rows = replaced(definitions={"rule a": "1"}, fixed={"lateness": "0"})
-    define(root, [rows, ROWS], FENCE, never, goes_on=True)
+    define(root, [rows, ROWS], FENCE, never, goes_on=lambda: True)
     table = DeltaTable(table_uri(root, ROWS.name))
     assert history(table) == begun({"rule a": "1", "lateness": "0"})
     version = table.version()
-    define(root, [rows], FENCE, never, goes_on=True)
+    define(root, [rows], FENCE, never, goes_on=lambda: True)
     assert DeltaTable(table.table_uri).version() == version
     table.alter.add_columns([Field("other", "string")])
     table.optimize.compact()
     changed = replaced(definitions={"rule a": "2"}, fixed={"lateness": "0"})
     with pytest.raises(StorageUnavailableError, match="not brought to today's definitions"):
         wait_for(root, changed, 0.3)
-    define(root, [changed], FENCE, reached, goes_on=True)
+    define(root, [changed], FENCE, reached, goes_on=lambda: True)
     # What it has itself is told too.
     newest = Told("2", AT, 70, {("t", 0): 1})
     assert wait_for(root, changed, 1)["rule a"] == [Told("1"), newest]
@@ -79,12 +79,12 @@ def test_a_table_tells_it_whatever_is_written_and_who_compacts_it(tmp_path):
     fewer = replaced(definitions={}, fixed={"lateness": "0"})
     with pytest.raises(StorageUnavailableError, match="not brought to today's definitions"):
         wait_for(root, fewer, 0.3)
-    define(root, [fewer], FENCE, reached, goes_on=True)
+    define(root, [fewer], FENCE, reached, goes_on=lambda: True)
     assert wait_for(root, fewer, 1)["rule a"][-1].text is None
-    define(root, [changed], FENCE, reached, goes_on=True)
+    define(root, [changed], FENCE, reached, goes_on=lambda: True)
     # What all of its rows must be of, also if it was taken away in between.
     other = replaced(fixed={"lateness": "9"})
-    define(root, [replaced(fixed={"rule x": "1"})], FENCE, reached, goes_on=True)
+    define(root, [replaced(fixed={"rule x": "1"})], FENCE, reached, goes_on=lambda: True)
     with pytest.raises(RedefinedError) as refused:
         refuse_redefined(root, [other])
     assert refused.value.changed == {ROWS.name: ("lateness",)}
@@ -94,11 +94,11 @@ def test_a_table_tells_it_whatever_is_written_and_who_compacts_it(tmp_path):
 def test_a_table_that_is_new_begins_where_its_flow_goes_on(tmp_path):
     root = str(tmp_path)
     rows = replaced(definitions={"rule a": "1"})
-    define(root, [rows], FENCE, never, goes_on=False)
+    define(root, [rows], FENCE, never, goes_on=lambda: False)
     assert not DeltaTable.is_deltatable(table_uri(root, rows.name))
     assert history(open_table(root, rows)) == begun({"rule a": "1"})
     other = replaced(name="other", definitions={"rule a": "1"})
-    define(root, [other], FENCE, reached, goes_on=True)
+    define(root, [other], FENCE, reached, goes_on=lambda: True)
     made = DeltaTable(table_uri(root, "other"))
     assert history(made) == {"rule a": [Told("1", AT, 70)]}
     # In one commit: behind a crash between two it would tell that its rows are all of today's.

@@ -1,0 +1,44 @@
+"""Loading: a flow's settings, and the contract, the features and the rules of its streams."""
+
+from flows import settings as settings_
+from flows.control import not_listed
+from flows.settings import Settings
+from flows.starting import recovery_directory
+from flows.streams import Stream
+from flows.tables import thresholds_of
+from operators.contracts import load_contract
+from operators.rules.rules import RuleError, RuleSet, load_rules
+
+Loaded = tuple[Settings, list[tuple[Stream, RuleSet | None]]]
+"""The settings, and the streams as they are with them, each with its rules."""
+
+
+def load(*streams: Stream) -> Loaded:
+    """Read the settings, and the contract, the features and the rules of each stream.
+
+    Raises SettingsError, ContractError, FeatureError and RuleError.
+    """
+    settings = settings_.load(recovery=recovery_directory())
+    for each in streams:
+        load_contract(each.record)
+    found = [settings.stream(each) for each in streams]
+    return settings, [(each, rules_of(each, settings)) for each in found]
+
+
+def rules_of(stream: Stream, settings: Settings) -> RuleSet | None:
+    """Return the rules of a stream that flows evaluate, None if it has no rules at all.
+
+    Of a draft or a paused rule only its file's form is looked at: neither keeps a flow from
+    starting. Raises FeatureError, and RuleError also for thresholds that are none.
+    """
+    folder = settings.of(stream).rules
+    if folder is None:
+        return None
+    if stream.decides:
+        thresholds_of(stream, settings.of(stream))
+    evaluated = [each for each in load_rules(folder) if each.evaluated]
+    found = RuleSet(evaluated, stream.columns, stream.id, stream.key)
+    problems = [said for each in evaluated if (said := not_listed(stream, each))]
+    if problems:
+        raise RuleError("\n".join(problems))
+    return found

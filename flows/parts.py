@@ -1,0 +1,81 @@
+"""Parts: what the steps of a stream work with, and what they make of its topic."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import polars as pl
+from bytewax.dataflow import Stream as Flowing
+from bytewax.inputs import Source
+from bytewax.outputs import Sink
+
+from flows.streams import Stream
+from flows.streams.settings import StreamSettings
+from operators.avro import Decoder
+from operators.decisions.decider import Decider
+from operators.event_time.watermarks import Bounds
+from operators.features.by_another import Known
+from operators.records.batches import Batch, RawBatch
+from operators.records.breaker import Breaker
+from operators.rules.rules import Rules
+from operators.steps.control import Control
+from operators.steps.decode import Contract
+from operators.steps.dedup import DedupStore
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the steps of a stream work with.
+
+    `bounds` are the topic's out-of-orderness, if that has ever been another than the settings'.
+    Of records up to the offsets in `since`, by rule and partition, alerts are there already: those
+    of the rule as it was; so are decisions of those up to `decided`, by partition. `control` knows
+    what changes of rules and lists, if that may. `breaker` is that of the stream's source.
+    """
+
+    decoder: Decoder
+    contract: Contract
+    seen: DedupStore
+    rules: Rules | None
+    bounds: Bounds | None = None
+    since: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    control: Control | None = None
+    breaker: Breaker = field(default_factory=partial(Breaker, 1.0))
+    decider: Decider | None = None
+    decided: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LabelledBy:
+    """What the labels of a stream's events are read with: `known` is what their table has.
+
+    `sink` is that of their tables, None in a flow that writes none.
+    """
+
+    stream: Stream
+    own: StreamSettings
+    source: Source[Any]
+    parts: Parts
+    known: Known
+    sink: Sink[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Records:
+    """What `read` makes of a topic: the good records, and frames of the tables' columns.
+
+    `all` are the good ones with those before them that only make state, as tables have them.
+    `bronze` are rows of the raw ones, if they had to be held as well. `labels` are what was made of
+    the topic of labels, judged, if that was read too.
+    """
+
+    raw: Flowing[RawBatch]
+    bronze: Flowing[pl.DataFrame] | None
+    all: Flowing[Batch]
+    good: Flowing[Batch]
+    duplicates: Flowing[pl.DataFrame]
+    rejects: Flowing[pl.DataFrame]
+    alerts: Flowing[pl.DataFrame] | None
+    labels: "Records | None" = None
+    decisions: Flowing[pl.DataFrame] | None = None

@@ -1,0 +1,21 @@
+"""Decisions: those on a batch, counted."""
+
+from collections import Counter
+
+import polars as pl
+
+from operators import metrics
+from operators.decisions.decider import Decider
+
+
+def decided(decider: Decider, events: pl.DataFrame, alerts: pl.DataFrame) -> pl.DataFrame:
+    """Return the decisions on events and their alerts as `Decider.decide` does, and count them."""
+    decisions = decider.decide(events, alerts)
+    if not decisions.height:
+        return decisions
+    counts = Counter(decisions.select("decision", "decided_by").iter_rows())
+    for labels, count in counts.items():
+        metrics.DECISIONS.labels(*labels).inc(count)
+    if failed := int(decisions["without_model"].sum()):
+        metrics.WITHOUT_MODEL.inc(failed)
+    return decisions

@@ -1,0 +1,195 @@
+"""The decisions, made anew of silver's rows and of the alerts that were found on them."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import polars as pl
+
+from flows.decisions import reads_of
+from flows.streams import Stream
+from flows.tables import BY_MODEL, CONTROL, rule, status, threshold
+from operators.columns.arrays import Bools, Floats
+from operators.connectors.delta.definitions import History, Told
+from operators.control.state import State
+from operators.decisions.columns import LISTED, MODEL
+from operators.decisions.decider import Decider, Reads
+from operators.rules.rules import Rules
+from ops.verify.control import Changed
+from ops.verify.report import Check, only_once
+from ops.verify.since import Compared
+from ops.verify.statuses import behind
+
+_PLACE: Final = ["source_partition", "source_offset"]
+
+
+def inputs(stream: Stream) -> dict[str, pl.DataType]:
+    """Return the columns of silver that decisions are made of, those of other days included."""
+    return {**stream.columns, LISTED: pl.String(), MODEL: pl.Float64()}
+
+
+@dataclass(frozen=True)
+class Decided:
+    """How a stream's decisions were made, row by row, by what its tables tell of themselves.
+
+    `told` is what that of decisions tells, `of_alerts` that of alerts, `topic` the stream's;
+    `state` has what a control topic has changed.
+    """
+
+    stream: Stream
+    topic: str
+    told: History
+    of_alerts: History
+    state: State | None = None
+
+    @cached_property
+    def begin(self) -> dict[int, int]:
+        """The last offsets, by partition, of which there were no decisions yet."""
+        entries = self.told.get(threshold("review"))
+        return entries[0].of(self.topic) if entries else {}
+
+    def threshold_at(self, name: str, rows: pl.DataFrame) -> Floats:
+        """Return the threshold of each of n rows, shape (n,)."""
+        found = np.full(rows.height, np.nan)
+        for each in self.told.get(threshold(name), ()):
+            if each.text is not None:
+                found[behind(rows, each.written_of(self.topic))] = float(each.text)
+        if self.state is None:
+            return found
+        followed = self.told.get(CONTROL)
+        last = followed[-1].written_of(self.topic) if followed else {}
+        changed = self.state.threshold(name, rows["kafka_timestamp"], np.nan).to_numpy()
+        return np.where(np.isnan(changed) | ~behind(rows, last), found, changed)
+
+    def with_model(self, rows: pl.DataFrame) -> Bools:
+        """Tell of which of n rows the model was asked, shape (n,)."""
+        found = np.zeros(rows.height, np.bool_)
+        for each in self.told.get(BY_MODEL, ()):
+            found[behind(rows, each.written_of(self.topic))] = each.text is not None
+        return found
+
+    def known(self, rows: pl.DataFrame) -> Bools:
+        """Tell of which of n rows there were decisions already, shape (n,)."""
+        return behind(rows, self.begin)
+
+    def comparable(self, rows: pl.DataFrame) -> Bools:
+        """Tell which of n rows can be held to the alerts that there are, shape (n,).
+
+        Not those from before there were decisions; nor what a crash had kept from one of the two
+        tables when a rule was changed, as one has it by that rule as it was.
+        """
+        found = self.known(rows)
+        for one, other in self._changes():
+            found &= behind(rows, one) == behind(rows, other)
+        return found
+
+    def _changes(self) -> Iterator[tuple[dict[int, int], dict[int, int]]]:
+        """Yield the last offsets that each table had at each change of a rule or its status."""
+        for name, entries in self.told.items():
+            if name != CONTROL and not name.startswith((rule(""), status(""))):
+                continue
+            for each in entries:
+                same = [e for e in self.of_alerts.get(name, ()) if _is_of(e, each)]
+                for other in same:
+                    yield each.written_of(self.topic), other.written_of(self.topic)
+
+    def may_be_more(self, decision_id: str) -> bool:
+        """Tell whether a message may be there that the table has no row of.
+
+        One that was sent before there was the table, or in an epoch that a crash ended before
+        something was changed.
+        """
+        _, partition, offset = decision_id.rsplit("/", 2)
+        row = pl.DataFrame(
+            {"source_partition": [int(partition)], "source_offset": [int(offset)]}
+        )
+        return not behind(row, self.begin)[0] or any(
+            behind(row, each.written_of(self.topic))[0]
+            for entries in self.told.values()
+            for each in entries
+            if each.written
+        )
+
+    def made(self, silver: pl.DataFrame, alerts: pl.DataFrame, reads: Reads) -> pl.DataFrame:
+        """Return the decisions on silver's rows, of the alerts that were found on them."""
+        decider = Decider(self.stream.id, self.stream.key, self.threshold_at, reads)
+        asked = self.with_model(silver)
+        found = []
+        for rows in (silver.filter(asked), silver.filter(~asked).drop(MODEL)):
+            mine = alerts.join(rows.select(_PLACE), on=_PLACE, how="semi")
+            found.append(decider.decide(rows, mine.sort(*_PLACE, "rule_id")))
+        return pl.concat(found)
+
+
+def _is_of(one: Told, other: Told) -> bool:
+    return one.text == other.text and one.offsets == other.offsets
+
+
+def recorded_names(decisions: pl.DataFrame) -> dict[tuple[int, int, str], list[str]]:
+    """Return what hits have the values of, by place and rule."""
+    places = decisions.select(*_PLACE, "hits").iter_rows()
+    return {
+        (partition, offset, hit["rule_id"]): list(orjson.loads(hit["values"]))
+        for partition, offset, hits in places
+        for hit in hits or ()
+    }
+
+
+def names_of(
+    rules: Rules,
+    compared: Compared,
+    silver: pl.DataFrame,
+    alerts: pl.DataFrame,
+    decisions: pl.DataFrame,
+) -> Reads:
+    """Return what tells which columns the rules of alerts have read.
+
+    Where a rule was another one than its file has now, of whom nobody knows any more, they are
+    those that the decision has.
+    """
+    held = compared.of(alerts)
+    reads = reads_of(rules)
+    if isinstance(rules, Changed):
+        held = rules.but_of_changed(compared.of, silver)(alerts)
+        reads = rules.reads
+    keys = [*_PLACE, "rule_id"]
+    older = {*alerts.join(held, on=keys, how="anti").select(keys).iter_rows()}
+    recorded = recorded_names(decisions) if older else {}
+
+    def names(alert: Mapping[str, Any]) -> Collection[str]:
+        key = alert["source_partition"], alert["source_offset"], alert["rule_id"]
+        return recorded.get(key, ()) if key in older else reads(alert)
+
+    return names
+
+
+def check_decisions(
+    decided: Decided,
+    reads: Reads,
+    silver: pl.DataFrame,
+    alerts: pl.DataFrame,
+    decisions: pl.DataFrame,
+) -> Check:
+    """Compare the table of decisions, row for row, with what they are made of.
+
+    `silver` has `inputs`. The alerts are held to silver elsewhere, each by its rule as it was; so
+    what was decided before a rule was changed is compared as well.
+    """
+    expected = decided.made(silver, alerts, reads)
+    mine = decisions.filter(decided.comparable(decisions))
+    stream = decided.stream
+    found = only_once(
+        f"{stream.decisions.name} is what lists, alerts and model make of {stream.silver.name}",
+        _flat(expected.filter(decided.comparable(expected))),
+        _flat(mine),
+        deleted=decisions.height - mine.height,
+    )
+    return replace(found, because="made while a crash kept a change from one of its tables")
+
+
+def _flat(decisions: pl.DataFrame) -> pl.DataFrame:
+    texts = [orjson.dumps(each).decode() for each in decisions["hits"].to_list()]
+    return decisions.with_columns(hits=pl.Series(texts, dtype=pl.String))
