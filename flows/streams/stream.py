@@ -13,6 +13,7 @@ from flows.streams.columns import record_columns
 from flows.streams.fixtures import fixture_of
 from flows.streams.settings import StreamSettings, named_settings
 from flows.streams.upkeep import Upkeep
+from flows.streams.window_tables import table_of_windows
 from operators.contracts import REPAIRS, load_contract
 from operators.decisions.columns import decision_table
 from operators.features import (
@@ -251,21 +252,8 @@ class Stream:
 
     def window_table(self, name: str) -> Table:
         """Return the table of the windows of this name."""
-        windows = self.windows[name]
-        columns: dict[str, pl.DataType] = {
-            **{key: self.columns[key] for key in windows.by},
-            "window_start": TIME,
-            "window_end": TIME,
-            "revision": pl.Int32(),
-            **{n: each.result(self.columns) for n, each in windows.aggregates.items()},
-        }
-        texts = [n for n, a in windows.aggregates.items() if columns[n] == pl.String()]
-        return Table(
-            self._table(name, f"gold/{name}"),
-            columns,
-            fenced="by window",
-            closes="closes",
-            scattered=tuple(texts),
+        return table_of_windows(
+            self._table(name, f"gold/{name}"), self.windows[name], self.columns
         )
 
     def is_session(self, name: str) -> bool:
