@@ -60,13 +60,13 @@ def needed(field: Field) -> dict[str, set[Right]]:
             payments_, *both(".alerts", ".decisions"), ("READ", "GROUP", f"{group}-alerts"),
         },
         "chargebacks": {
-            payments_, back, *both(".back.dlq"), ("READ", "GROUP", f"{group}-outcomes"),
+            payments_, back, *both(".back.dlq", ".labels"), ("READ", "GROUP", f"{group}-outcomes"),
         },
     }  # fmt: skip
 
 
 def make_topics(field: Field) -> None:
-    for suffix in ("", ".back", ".alerts", ".decisions", ".dlq", ".back.dlq"):
+    for suffix in ("", ".back", ".alerts", ".decisions", ".dlq", ".back.dlq", ".labels"):
         kafka.create_topic(field.bootstrap, field.topic + suffix, 1)
     # One that is an alert, one that is a dead letter.
     field.send(*payments(1, 20), *payments(21, 21, amount_minor=900_000), b"no payment")
