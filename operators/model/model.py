@@ -92,7 +92,9 @@ class Model:
 
 def matrix(frame: pl.DataFrame, expressions: list[pl.Expr]) -> Matrix:
     """Return inputs of events, shape (n, inputs), in the order of a model's file."""
-    columns = select_rows(frame, expressions)
+    read = {name: None for each in expressions for name in each.meta.root_names()}
+    # What is not read need not be put into one chunk.
+    columns = select_rows(frame[list(read)], expressions)
     found = np.empty((frame.height, columns.width), np.float32)
     for at, column in enumerate(columns):
         found[:, at] = column.fill_null(np.nan).to_numpy()
