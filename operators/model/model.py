@@ -42,7 +42,7 @@ class Model:
     ) -> None:
         """`source` names the inputs of the session."""
         self.card, self._session, self._source = card, session, source
-        self._expressions = card.expressions
+        self._expressions, self._reads = card.expressions, sorted(card.reads())
         self.breaker = breaker or Breaker()
         self.why: str | None = None
         """Why the last batch failed, None if it did not."""
@@ -83,11 +83,12 @@ class Model:
         if wrong.any():
             found[wrong] = np.nan
             why = why or "answer: not from 0 to 1"
-        return pl.Series(SCORE, found).fill_nan(None), why
+        return pl.Series(SCORE, found, nan_to_null=True), why
 
     def inputs(self, frame: pl.DataFrame) -> Matrix:
         """Return what the model takes of events, shape (n, inputs); NaN is unknown."""
-        return matrix(frame, self._expressions)
+        # What is not read need not be put into one chunk.
+        return matrix(frame[self._reads], self._expressions)
 
 
 def matrix(frame: pl.DataFrame, expressions: list[pl.Expr]) -> Matrix:
@@ -95,7 +96,8 @@ def matrix(frame: pl.DataFrame, expressions: list[pl.Expr]) -> Matrix:
     columns = select_rows(frame, expressions)
     found = np.empty((frame.height, columns.width), np.float32)
     for at, column in enumerate(columns):
-        found[:, at] = column.fill_null(np.nan).to_numpy()
+        # What is null is NaN then; fill_null would wait for a thread of Polars.
+        found[:, at] = column.to_numpy()
     return found
 
 
