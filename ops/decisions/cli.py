@@ -106,9 +106,10 @@ def show(found: Explained, name: str, console: Console) -> None:
     event = found.event
     place = "/".join(str(event[f"source_{n}"]) for n in ("topic", "partition", "offset"))
     console.print(f"{name} of {event['event_time']:%Y-%m-%d %H:%M:%S} UTC, {place}")
+    decision = found.recorded
     if not found.known:
-        console.print("There were no decisions yet. It would have been:")
-    decision = found.recorded if found.known else found.replayed
+        console.print("There were no decisions yet. By today's rules it is:")
+        decision = found.today
     console.print(sentence_of(decision), markup=False)
     if decision is not None and decision["hits"]:
         console.print(_hits(decision))
@@ -122,9 +123,9 @@ def show(found: Explained, name: str, console: Console) -> None:
     elif found.known:
         console.print("[red]✗[/] the tables make another of it:")
         console.print(sentence_of(found.replayed), markup=False)
-    for what, (was, now) in found.changed.items():
+    for what, (was, now) in found.changed.items() if found.known else ():
         console.print(f"{what} was {was or 'not there'}, is {now or 'gone'}", markup=False)
-    if found.changed:
+    if found.changed and found.known:
         console.print(f"Today: {sentence_of(found.today)}", markup=False)
 
 

@@ -90,7 +90,7 @@ def explain(settings: Settings, stream: Stream, event_id: str) -> Explained:
     now = _today(stream, settings, rules, state)
     return Explained(
         {name: event[name] for name in (*_PLACE, stream.id, stream.key, "event_time")},
-        known=bool(decided.known(rows)[0]),
+        known=bool(own[0]) and bool(decided.known(rows)[0]),
         comparable=bool(decided.comparable(rows)[0]),
         recorded=_row(recorded),
         replayed=_row(decided.made(rows, alerts, reads)),

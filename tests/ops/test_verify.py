@@ -1,18 +1,22 @@
 """verify holds after an undisturbed run, and names whatever is tampered with."""
 
+import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 from confluent_kafka import Producer
 from deltalake import DeltaTable
+from rich.console import Console
 
 from flows import settings as settings_
 from flows.settings import Settings
 from flows.streams import PAYMENTS
+from ops.decisions.cli import show
 from ops.decisions.explain import UnknownEventError, explain
 from ops.local import Stack
 from ops.simulate import Params, produce, simulate
@@ -65,6 +69,9 @@ def test_a_decision_is_explained_also_of_what_was_plainly_approved(done: Setting
         found = explain(done, PAYMENTS, name)
         assert found.recorded is not None
         assert found.recorded == found.replayed == found.today
+    shown = Console(width=200, file=io.StringIO())
+    show(replace(found, known=False), name, shown)
+    assert "no decisions yet. By today's rules" in shown.file.getvalue()
     with pytest.raises(UnknownEventError, match="no payment o'clock in silver/payments"):
         explain(done, PAYMENTS, "o'clock")
 
