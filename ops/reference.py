@@ -1,4 +1,4 @@
-"""Reference: settings and metrics as pages of docs/, rules of alerts as Kubernetes wants them.
+"""Reference: settings, metrics and views as pages, rules of alerts as Kubernetes wants them.
 
 ``python -m ops.reference`` writes them; a test refuses those that are not as the code.
 """
@@ -20,6 +20,7 @@ from flows.streams import PAYMENTS, STREAMS
 from flows.streams.settings import OWN, StreamSettings
 from flows.streams.stream import Stream
 from operators import metrics
+from ops.bi.reference import bi_page
 
 ROOT: Final = Path(__file__).parents[1]
 _MADE: Final = "<!-- Made of the code by `make docs`. -->"
@@ -126,6 +127,7 @@ def rule_resource() -> str:
 PAGES: Final = {
     "docs/settings.md": settings_page,
     "docs/metrics.md": metrics_page,
+    "docs/bi.md": bi_page,
     "k8s/watching/prometheusrule.yaml": rule_resource,
 }
 

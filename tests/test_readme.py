@@ -90,6 +90,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
         blocks("docs/dead-letters.md", "sh"),
     )
     (test,), (held,) = blocks("docs/rules.md", "sh"), blocks("docs/streams.md", "sh")
+    (asked,) = blocks("docs/bi.md", "sh")
     flow = start.splitlines()[-1]
     assert flow.startswith(".venv/bin/python -m bytewax.run flows.payments")
     began = f"until_said '{flow}' 'nothing new.*; [1-9].* since the start; 0 to read'"
@@ -102,6 +103,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
             start.replace(flow, f"{began}\n{again}"),
             "source .local/env",
             look,
+            asked,
             quick,
             join,
             keep,
@@ -135,6 +137,9 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     assert "✗ byte " in run.stdout
     assert pl.read_parquet(tmp_path / "refused.parquet")["decoded"].null_count() == 0
     assert (tmp_path / "backtest.html").read_text().count("<svg ") == 3
+    assert re.search(r"2018-04-01 +EUR +", run.stdout)
+    assert (tmp_path / "report.html").read_text().count("<svg ") == 6
+    assert len(list((tmp_path / "views").iterdir())) == 13
 
 
 def test_what_a_load_needs_is_what_the_command_says(capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,6 +245,7 @@ TRIED = {
     ".venv/bin/millstream simulate --stream": "test_the_commands_by_hand_run_as_they_stand",
     "MILLSTREAM_STOP_AT_END": "test_the_commands_by_hand_run_as_they_stand",
     "export MILLSTREAM": "test_the_commands_by_hand_run_as_they_stand",
+    ".venv/bin/millstream bi": "test_the_commands_by_hand_run_as_they_stand",
     ".venv/bin/millstream tables": "test_the_commands_by_hand_run_as_they_stand",
     ".venv/bin/millstream capacity": "test_what_a_load_needs_is_what_the_command_says",
     "  0.26  cores": "test_what_a_load_needs_is_what_the_command_says",

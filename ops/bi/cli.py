@@ -138,7 +138,7 @@ def run_report(args: argparse.Namespace) -> int:
     """Print the dashboard, or write the page; returns 0, or ends with 1 or 2 (settings)."""
     connection = _opened(args)
     from ops.bi.report import figures, page
-    from ops.bi.shell import show
+    from ops.bi.shell import show, upright
 
     found = figures(connection)
     if args.html is not None:
@@ -153,5 +153,5 @@ def run_report(args: argparse.Namespace) -> int:
         )
         print(f"{{{told}}}")
     else:
-        show(found["executive_dashboard" if "executive_dashboard" in found else "daily_sales"])
+        show(upright(found.get("executive_dashboard", found["monthly_revenue"])))
     return 0

@@ -37,10 +37,11 @@ class Dialect:
     def table(self, source: Source, place: str) -> str:
         """Return what makes the view of a table, with `CALENDAR`; raises PlaceError."""
         utc = self.utc.format(source.time)
+        columns = ", ".join(source.columns)
         calendar = f"CAST({utc} AS DATE) AS day, {self.month.format(utc)} AS month"
         made = (
             f"{self.replace} {SCHEMA}.{source.name} AS\n"
-            f"SELECT *, {calendar}\nFROM {self.rows(source.name, place)}{self.ends}"
+            f"SELECT {columns}, {calendar}\nFROM {self.rows(source.name, place)}{self.ends}"
         )
         if self.register is not None:
             made = f"{self.register(source.name, place)}{self.ends}\n{made}"

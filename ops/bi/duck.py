@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from deltalake import DeltaTable
 
-from operators.connectors.delta.paths import table_uri
+from operators.connectors.delta.paths import local_folder, table_uri
 from ops.bi.dialects import DIALECTS
 from ops.bi.views import SCHEMA, SOURCES, Source, views
 
@@ -47,8 +47,21 @@ def _register(connection: "DuckDBPyConnection", root: str, source: Source) -> bo
     uri = table_uri(root, source.table.name)
     if not DeltaTable.is_deltatable(uri):
         return False
-    held = f"table_{source.name}"
-    connection.register(held, DeltaTable(uri).to_pyarrow_dataset())
+    handle, held = DeltaTable(uri), f"table_{source.name}"
+    # PyArrow's dataset would do for both, but that DuckDB hands it filters on texts which it fails
+    # on where Polars has written the files, as views of texts.
+    if local_folder(uri) is None:
+        connection.register(held, handle.to_pyarrow_table(columns=list(source.columns)))
+    else:
+        schema = handle.to_pyarrow_dataset().schema
+        connection.register(f"no_{held}", schema.empty_table())
+        rows = f"SELECT * FROM no_{held}"  # noqa: S608 # our own names
+        if files := handle.file_uris():
+            # Those from before a column was added lack it.
+            found = connection.read_parquet(files, union_by_name=True)
+            found.create_view(f"files_{held}")
+            rows += f" UNION ALL BY NAME SELECT * FROM files_{held}"  # noqa: S608 # as above
+        connection.execute(f"CREATE VIEW {held} AS {rows}")
     engine = replace(DIALECTS["duckdb"], rows=lambda *_: held)
     connection.execute(engine.table(source, uri))
     return True

@@ -89,7 +89,8 @@ def quality_by_day(rows: pl.DataFrame) -> str:
     """Draw the share of each day's records that are late, repeated and refused."""
     kinds = {"late": "these", "duplicate": "live", "refused": "wrong"}
     wide = (
-        rows.group_by("day", "outcome")
+        rows.drop_nulls("share")
+        .group_by("day", "outcome")
         .agg(pl.col("share").sum())
         .pivot("outcome", index="day", values="share")
         .sort("day")

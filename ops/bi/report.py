@@ -79,7 +79,7 @@ def _sections(found: Figures, abouts: dict[str, str]) -> Iterator[str]:
         keys = key(("these", "payments"), ("wrong", "alerted by live rules"))
         drawn = pictures.funnel(rows) + pictures.alerted_by_day(rows)
         yield section("Alert funnel", about + drawn + keys)
-    if "data_quality" in found and found["data_quality"].height:
+    if "data_quality" in found and found["data_quality"]["share"].count():
         rows = found["data_quality"]
         keys = key(("these", "late"), ("live", "duplicate"), ("wrong", "refused"))
         worst = (

@@ -53,3 +53,15 @@ def show(rows: pl.DataFrame) -> None:
     for row in rows.iter_rows():
         table.add_row(*("" if value is None else str(value) for value in row))
     Console().print(table, highlight=False)
+
+
+def upright(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return few rows of many columns as many rows of few, texts."""
+    texts = [
+        ["" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+         for value in column]
+        for column in rows.iter_columns()
+    ]  # fmt: skip
+    head, *others = zip(rows.columns, texts, strict=True)
+    names = [head[0], *head[1]]
+    return pl.DataFrame([[name, *values] for name, values in others], names, orient="row")

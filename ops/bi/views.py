@@ -24,15 +24,24 @@ CALENDAR: Final = ("day", "month")
 
 @dataclass(frozen=True)
 class Source:
-    """A table that views read, and its column that tells the day of a row."""
+    """A table that views read, its column that tells the day of a row, and what they see of it.
+
+    That is all of it, if nothing is said in `seen`.
+    """
 
     table: Table
     time: str
+    seen: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """What views call it, in `SCHEMA`."""
         return self.table.name.replace("/", "_")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that views see."""
+        return self.seen or tuple(self.table.columns)
 
 
 SOURCES: Final = {
@@ -42,11 +51,11 @@ SOURCES: Final = {
         Source(PAYMENTS.window_table("customer_day"), "window_start"),
         Source(PAYMENTS.alerts, "event_time"),
         Source(PAYMENTS.late, "event_time"),
-        Source(PAYMENTS.duplicates, "event_time"),
-        Source(PAYMENTS.quarantine, "kafka_timestamp"),
+        Source(PAYMENTS.duplicates, "event_time", ("event_time",)),
+        Source(PAYMENTS.quarantine, "kafka_timestamp", ("kafka_timestamp", "stage", "code")),
     )
 }
-"""The tables that views read, by the names that they call them."""
+"""The tables that views read, by the names that they call them; no key, no raw bytes among it."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ def _view(path: Path) -> View:
 
 def _newest(table: str) -> str:
     source = next(each for each in SOURCES.values() if each.table.name == table)
-    columns = [*source.table.columns, *CALENDAR]
+    columns = [*source.columns, *CALENDAR]
     return newest_rows(f"{SCHEMA}.{source.name}", columns, sessions=False)
 
 

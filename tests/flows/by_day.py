@@ -147,11 +147,8 @@ def data_quality(rows: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> pl.Data
             refused.select("day", pl.lit("refused").alias("outcome"), "stage", "code"),
         ]
     )
-    newest = rows["day"].max()
-    return (
-        every.filter(pl.col("day") <= newest)
-        .group_by("day", "outcome", "stage", "code")
-        .agg(pl.len().cast(pl.Int64).alias("records"))
+    return every.group_by("day", "outcome", "stage", "code").agg(
+        pl.len().cast(pl.Int64).alias("records")
     )
 
 

@@ -1,13 +1,12 @@
--- What became of the records of each day that has closed. The one view that needs more than gold:
+-- What became of the records of each day, as far as is known. The one view that needs more than gold:
 -- of quarantine/payments and silver/duplicates it tells counts alone.
--- day: of the event, UTC; of a refused record, which may have none, of its Kafka timestamp
+-- day: of the event, UTC; of a refused record of its Kafka timestamp, empty if that has none
 -- outcome: counted, late (for the day's windows; it is in silver), duplicate or refused
 -- stage: of a refused record, where it was refused; else empty
 -- code: of a refused record, why; else empty
 -- records: how many
--- share: of the day's records, 0 to 1
-WITH newest AS (SELECT MAX(day) AS day FROM bi.terminal_days),
-told AS (
+-- share: of the day's records, 0 to 1; empty where none is counted, as the day has not closed
+WITH told AS (
     SELECT
         day, 'counted' AS outcome, '' AS stage, '' AS code,
         CAST(SUM(payments) AS BIGINT) AS records
@@ -27,11 +26,15 @@ told AS (
     FROM bi.quarantine_payments
     GROUP BY day, stage, code
 ),
-totals AS (SELECT day, CAST(SUM(records) AS BIGINT) AS records FROM told GROUP BY day)
+totals AS (
+    SELECT
+        day, SUM(records) AS records,
+        SUM(CASE WHEN outcome = 'counted' THEN records ELSE 0 END) AS counted
+    FROM told
+    GROUP BY day
+)
 SELECT
     told.day, told.outcome, told.stage, told.code, told.records,
-    CAST(told.records AS DOUBLE) / totals.records AS share
+    CASE WHEN totals.counted > 0 THEN CAST(told.records AS DOUBLE) / totals.records END AS share
 FROM told
-INNER JOIN totals ON totals.day = told.day
-CROSS JOIN newest
-WHERE told.day <= newest.day
+LEFT JOIN totals ON totals.day = told.day
