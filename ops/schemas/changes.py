@@ -81,4 +81,12 @@ def _type(kind: Any) -> str:
     if "symbols" in kind:
         default = f", else {kind['default']}" if "default" in kind else ""
         return f"enum {' '.join(kind['symbols'])}{default}"
-    return str(kind.get("logicalType") or _type(kind["type"]))
+    if kind["type"] in ("array", "map"):
+        return f"{kind['type']} of {_type(kind.get('items', kind.get('values')))}"
+    if kind["type"] == "record":
+        inner = ", ".join(f"{each['name']}: {_type(each['type'])}" for each in kind["fields"])
+        return f"{kind['name']} {{{inner}}}"
+    if kind.get("logicalType") == "decimal":
+        return f"decimal({kind.get('precision')}, {kind.get('scale', 0)})"
+    size = f" of {kind['size']} bytes" if kind["type"] == "fixed" else ""
+    return str(kind.get("logicalType") or _type(kind["type"])) + size
