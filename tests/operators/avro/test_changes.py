@@ -1,6 +1,6 @@
 """What a version changed, in words."""
 
-from ops.schemas.changes import compare
+from operators.avro.changes import compare
 
 
 def record(*fields):
