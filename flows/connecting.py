@@ -219,8 +219,9 @@ class Ends:
         contract = load_contract(stream.record)
         expect(own.topic, contract)
         changes = follow(self.settings, stream, rules, keeps=keeps)
+        versions = [schemas.load(stream.record, n) for n in schemas.versions(stream.record)]
         return Parts(
-            Decoder(schemas.latest(stream.record), self.lookup),
+            Decoder(schemas.latest(stream.record), self.lookup, versions),
             partial(contract.check, future_bound_us=micros(own.future_bound)),
             RedisDedupStore(self.redis, memory, own.dedup_ttl.total_seconds(), history),
             rules if changes is None else changes.book,

@@ -20,6 +20,11 @@ BYTES: Final = Counter(
     "millstream_bytes", "Bytes of the values consumed.", ["topic", "partition"]
 )
 REJECTS: Final = Counter("millstream_rejects", "Records refused.", ["stage", "code"])
+DRIFTED: Final = Counter(
+    "millstream_schema_drift",
+    "Records whose schema is no version here, by whether they are read or refused.",
+    ["topic", "outcome"],
+)
 WARNED: Final = Counter(
     "millstream_contract_warnings", "Good records that break a check of severity warn.",
     ["topic", "code"],
@@ -236,12 +241,14 @@ class TableWritten:
 
 
 def expect(topic: str, codes: Mapping[str, Iterable[str]], warnings: Iterable[str]) -> None:
-    """Have counters at 0 of what may come: rejects' codes by stage, and a contract's warnings."""
+    """Have counters at 0 of what may come: rejects' codes by stage, warnings' codes, and drift."""
     for stage, several in codes.items():
         for code in several:
             REJECTS.labels(stage, code)
     for code in warnings:
         WARNED.labels(topic, code)
+    for outcome in ("read", "refused"):
+        DRIFTED.labels(topic, outcome)
 
 
 def offset_lag(topic: str, partition: str) -> Gauge:

@@ -7,6 +7,14 @@ at the speed of columns.
 
 from operators.avro.decode import CODES, Decoded, Decoder
 from operators.avro.framing import Lookup, SchemaId
-from operators.avro.resolve import columns_of
+from operators.avro.resolve import columns_of, values_of_fields
 
-__all__ = ["CODES", "Decoded", "Decoder", "Lookup", "SchemaId", "columns_of"]
+__all__ = [
+    "CODES",
+    "Decoded",
+    "Decoder",
+    "Lookup",
+    "SchemaId",
+    "columns_of",
+    "values_of_fields",
+]

@@ -1,23 +1,21 @@
 """Decode batches of framed records: by columns, and strictly one by one what is left."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from operators.avro import framing
-from operators.avro.bulk import Bulk
-from operators.avro.compile import Record, compile_record
+from operators.avro.compile import compile_record
+from operators.avro.drift import Drift, drift_of
 from operators.avro.framing import Headers, Lookup, SchemaId
-from operators.avro.kinds import arrow_of
-from operators.avro.nested import NestedBulk
 from operators.avro.payloads import Group, Payloads
-from operators.avro.resolve import FLAT, WIRE_TYPES, Reader, Resolver, WireColumn
-from operators.avro.wire import MalformedError, SchemaError, Wire
+from operators.avro.plan import Plan
+from operators.avro.resolve import Reader
+from operators.avro.wire import SchemaError
 from operators.columns.arrays import Int64s
 from operators.columns.frames import stacked, taken
 from operators.records.rejects import Refusal
@@ -26,7 +24,6 @@ from schemas import AvroSchema
 _MAX_PLANS = 1024
 # Ids of 8 bytes begin with four zeros, which read as this number.
 _ID_OF_8_BYTES = 0
-_UNREAD: Final = pl.Series(dtype=pl.Null())
 
 CODES = (
     "null_value",
@@ -43,7 +40,13 @@ CODES = (
 Of `incompatible_schema` the writer's schema, or a record of it, cannot be read as the reader's.
 """
 
-Refused = tuple[int, str, str]  # row, code, message
+
+class Drifted(NamedTuple):
+    """A drift, how many records of a batch have it, and whether it is met for the first time."""
+
+    drift: Drift
+    records: int
+    first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,14 @@ class Decoded:
 
     `frame` has a column for each of the reader's fields, in its order; `rows` (int64) says
     where in the batch each of its rows was, which are in no order. Every value of the batch is
-    either in `rows` or in `refusals` (stage "decode", by row).
+    either in `rows` or in `refusals` (stage "decode", by row). `drifted` are the schemas among
+    them that are no version of the reader's.
     """
 
     frame: pl.DataFrame
     rows: Int64s
     refusals: list[Refusal]
+    drifted: Sequence[Drifted] = ()
 
     def in_order(self, good: pl.Series | None = None) -> tuple[pl.DataFrame, Int64s]:
         """Return frame and rows in the order of the batch; only the rows that are `good`."""
@@ -77,15 +82,21 @@ class Decoder:
 
     `lookup` returns the schema of an id, or raises KeyError if there is none; any other
     error of it passes through `decode`. Found schemas are kept; an id without a schema is
-    looked up once in each batch that holds it.
+    looked up once in each batch that holds it. A schema that is none of `versions`, of which
+    `reader` is the last, is a drift; without them none is.
     """
 
-    def __init__(self, reader: AvroSchema, lookup: Lookup) -> None:
+    def __init__(
+        self, reader: AvroSchema, lookup: Lookup, versions: Sequence[AvroSchema] = ()
+    ) -> None:
         self._reader = Reader(reader)
         self._empty = pl.DataFrame(schema=self._reader.dtypes)
         self._lookup = lookup
-        self._plans: dict[SchemaId, _Plan | str] = {}
-        self._by_schema: dict[str, _Plan | str] = {}
+        self._plans: dict[SchemaId, Plan | str] = {}
+        self._by_schema: dict[str, Plan | str] = {}
+        self._versions = versions
+        self._drifts: dict[SchemaId, Drift] = {}
+        self._new: set[SchemaId] = set()
 
     def decode(
         self,
@@ -103,7 +114,7 @@ class Decoder:
         groups, refusals = framing.split(payloads, headers)
         frames, rows = [], []
         for plan, several in self._by_plan(groups).items():
-            if isinstance(plan, _Plan):
+            if isinstance(plan, Plan):
                 frame, good, refused = plan.decode(payloads, [group for _, group in several])
                 if frame.height:
                     rows.append(good)
@@ -115,20 +126,32 @@ class Decoder:
                 for row, code, message in refused
             ]
         refusals.sort(key=lambda refusal: refusal.row)
+        drifted = self._drifted(groups) if self._drifts else ()
         if not frames:
-            return Decoded(self._empty, np.zeros(0, np.int64), refusals)
-        return Decoded(stacked(frames), np.concatenate(rows), refusals)
+            return Decoded(self._empty, np.zeros(0, np.int64), refusals, drifted)
+        return Decoded(stacked(frames), np.concatenate(rows), refusals, drifted)
+
+    def _drifted(self, groups: dict[SchemaId, list[Group]]) -> list[Drifted]:
+        found = [
+            Drifted(
+                self._drifts[each], sum(len(group.rows) for group in several), each in self._new
+            )
+            for each, several in groups.items()
+            if each in self._drifts
+        ]
+        self._new.clear()
+        return found
 
     def _by_plan(
         self, groups: dict[SchemaId, list[Group]]
-    ) -> dict["_Plan | tuple[str, str]", list[tuple[SchemaId, Group]]]:
+    ) -> dict["Plan | tuple[str, str]", list[tuple[SchemaId, Group]]]:
         """Put together what is decoded alike: one schema may have several ids.
 
         The key is what decodes, or the code and message of the refusal of all.
         """
-        found: dict[_Plan | tuple[str, str], list[tuple[SchemaId, Group]]] = {}
+        found: dict[Plan | tuple[str, str], list[tuple[SchemaId, Group]]] = {}
         for schema_id, several in groups.items():
-            key: _Plan | tuple[str, str]
+            key: Plan | tuple[str, str]
             try:
                 plan = self._plan(schema_id)
             except KeyError as error:
@@ -141,104 +164,35 @@ class Decoder:
             found.setdefault(key, []).extend((schema_id, group) for group in several)
         return found
 
-    def _plan(self, schema_id: SchemaId) -> "_Plan | str":
+    def _plan(self, schema_id: SchemaId) -> "Plan | str":
         """Return how to decode an id's records, or why none can be; KeyError: no such schema."""
         plan = self._plans.get(schema_id)
         if plan is None:
-            plan = self._plan_of(self._lookup(schema_id))
+            schema = self._lookup(schema_id)
+            plan = self._plan_of(schema)
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
                 self._by_schema.clear()
+                self._drifts.clear()
             self._plans[schema_id] = plan
+            if self._versions:
+                why = plan if isinstance(plan, str) else ""
+                drift = drift_of(schema_id, schema, self._versions, why)
+                if drift is not None:
+                    self._drifts[schema_id] = drift
+                    self._new.add(schema_id)
         return plan
 
-    def _plan_of(self, schema: AvroSchema) -> "_Plan | str":
+    def _plan_of(self, schema: AvroSchema) -> "Plan | str":
         text = json.dumps(schema, sort_keys=True)
         plan = self._by_schema.get(text)
         if plan is None:
             try:
-                plan = _Plan(compile_record(schema), self._reader)
+                plan = Plan(compile_record(schema), self._reader)
             except SchemaError as error:
                 plan = str(error)
             self._by_schema[text] = plan
         return plan
-
-
-class _Plan:
-    """How to decode the records of one writer."""
-
-    def __init__(self, writer: Record, reader: Reader) -> None:
-        self._writer = writer
-        self._resolver = Resolver(writer, reader)
-        self._needed = self._resolver.needed
-        self._bulk: Bulk | NestedBulk | None = None
-        for bulk in (Bulk, NestedBulk):
-            try:
-                self._bulk = bulk(writer.fields)
-                break
-            except ValueError:
-                continue
-
-    def decode(
-        self, payloads: Payloads, groups: list[Group]
-    ) -> tuple[pl.DataFrame, Int64s, list[Refused]]:
-        """Return the good rows' frame, which values they are, and the others."""
-        rows = np.zeros(0, np.int64)
-        columns: list[WireColumn] | None = None
-        if self._bulk is not None:
-            columns, rows = self._bulk.decode(payloads, groups)
-        refused: list[Refused] = []
-        if columns is None or len(rows) < sum(len(group.rows) for group in groups):
-            read, good, refused = self._strictly(payloads.values, groups, rows)
-            if columns is None or good:
-                # Merged only where the bulk decoder left out a good neighbour of a bad one.
-                columns = read if columns is None else self._concat(columns, read)
-                rows = np.concatenate([rows, np.array(good, np.int64)])
-        frame, unreadable = self._resolver.resolve(columns, len(rows))
-        if unreadable:
-            refused += [
-                (int(rows[at]), "incompatible_schema", f"Not a record for the reader: {why}.")
-                for at, why in unreadable.items()
-            ]
-            kept = np.delete(np.arange(len(rows)), list(unreadable))
-            frame, rows = frame[kept], rows[kept]
-        return frame, rows, refused
-
-    def _strictly(
-        self, all_values: list[bytes | None], groups: list[Group], done: Int64s
-    ) -> tuple[list[WireColumn], list[int], list[Refused]]:
-        """Read what is not done yet one by one."""
-        values, good, refused = [], [], []
-        for row, skip in _left(groups, done, len(all_values)):
-            body = (all_values[row] or b"")[skip:]
-            try:
-                values.append(self._writer.read(body))
-                good.append(row)
-            except UnicodeDecodeError:
-                refused.append((row, "bad_utf8", "A string is not UTF-8."))
-            except MalformedError as error:
-                refused.append((row, "malformed", f"Not a record of its schema: {error}."))
-        columns = [
-            _column(field.wire, [value[i] for value in values])
-            if i in self._needed
-            else _UNREAD
-            for i, field in enumerate(self._writer.fields)
-        ]
-        return columns, good, refused
-
-    def _concat(self, first: list[WireColumn], second: list[WireColumn]) -> list[WireColumn]:
-        return [
-            _UNREAD if i not in self._needed
-            else pl.concat(pair) if isinstance(pair[0], pl.Series)
-            else pa.chunked_array([*pair[0].chunks, *pair[1].chunks], pair[0].type)
-            for i, pair in enumerate(zip(first, second, strict=True))
-        ]  # fmt: skip
-
-
-def _column(wire: Wire, values: list[Any]) -> WireColumn:
-    if wire.kind in FLAT:
-        return pl.Series(values, dtype=WIRE_TYPES[wire.kind])
-    return pa.chunked_array([pa.array(values, arrow_of(wire))])
 
 
 def _unknown(schema_id: SchemaId, error: KeyError) -> str:
@@ -258,12 +212,3 @@ def _id_of(row: int, several: list[tuple[SchemaId, Group]]) -> str:
         if at < len(group.rows) and group.rows[at] == row:
             return str(schema_id)
     raise LookupError(f"row {row} is in no group")
-
-
-def _left(groups: list[Group], done: Int64s, size: int) -> Iterator[tuple[int, int]]:
-    """Yield the groups' rows that are not done, and how much to skip of their values."""
-    open_ = np.ones(size, np.bool_)
-    open_[done] = False
-    for group in groups:
-        for row in group.rows[open_[group.rows]].tolist():
-            yield row, group.skip

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from operators.avro.wire import SchemaError, Wire
 
-FLAT: Final[dict[str, pl.DataType]] = {
+LEAVES: Final[dict[str, pl.DataType]] = {
     "boolean": pl.Boolean(),
     "int": pl.Int32(),
     "long": pl.Int64(),
@@ -64,8 +64,8 @@ def dtype_of(wire: Wire, name: str) -> pl.DataType:
         return pl.Decimal(*wire.digits)
     if (logical := logical_of(wire)) is not None:
         return LOGICAL[wire.kind, logical]
-    if wire.kind in FLAT:
-        return FLAT[wire.kind]
+    if wire.kind in LEAVES:
+        return LEAVES[wire.kind]
     if wire.kind == "array":
         return pl.List(dtype_of(wire.parts[0].wire, f"{name}[]"))
     names = branches(wire) if wire.kind == "union" else {p.name: p.wire for p in wire.parts}

@@ -274,3 +274,20 @@ def _lies(value: Any, wire: Wire) -> Any:
             raise ValueError("a default of another size")
         return found
     return value
+
+
+def plain(wire: Wire) -> Any:
+    """Return a value that a field may have, as JSON: null or nothing, as far as its type has it."""
+    if wire.null_first is not None or wire.kind == "null":
+        return None
+    if wire.kind == "union":
+        return plain(wire.parts[0].wire)
+    if wire.kind == "record":
+        return {p.name: p.schema.get("default", plain(p.wire)) for p in wire.parts}
+    if wire.kind == "fixed":
+        return "\0" * wire.size
+    if wire.kind == "bytes":
+        return "\0"  # a decimal has a digit at least
+    if wire.kind == "enum":
+        return wire.symbols[0]
+    return {"array": [], "map": {}, "string": "", "boolean": False}.get(wire.kind, 0)

@@ -20,6 +20,7 @@ from operators.avro.nesting import (
     PROMOTIONS,
     Reading,
     default_of,
+    plain,
     reading,
     same_logical,
     source_of,
@@ -42,6 +43,7 @@ WIRE_TYPES: dict[str, pl.DataType] = {
 WireColumn = Any
 """A writer's column: a Series of `WIRE_TYPES`, or a ChunkedArray of what `arrow_of` says."""
 
+_NONE: Final = Record("", ())
 FLAT: Final = frozenset({"boolean", "int", "long", "enum", "float", "double", "string"})
 
 
@@ -68,6 +70,20 @@ class Reader:
 def columns_of(schema: AvroSchema) -> dict[str, pl.DataType]:
     """Return the columns of a schema's records; raises SchemaError as `Reader` does."""
     return Reader(schema).dtypes
+
+
+def values_of_fields(schema: AvroSchema) -> dict[str, Any]:
+    """Return a value for each of the schema's fields, as its column has it.
+
+    Its default, or, where it has none, null or nothing as far as its type has that.
+    """
+    reader = Reader(schema)
+    found = {}
+    for field in reader.record.fields:
+        stated = {"default": plain(field.wire)} | dict(field.schema)
+        column = Column(Field(field.name, field.wire, stated), reader.dtypes[field.name], _NONE)
+        found[field.name] = column.read([], 1)[0].to_list()[0]
+    return found
 
 
 def _flat(wire: Wire) -> bool:

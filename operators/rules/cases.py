@@ -9,7 +9,7 @@ from typing import Any, Final
 import polars as pl
 
 import schemas
-from operators.avro import Decoder
+from operators.avro import columns_of, values_of_fields
 from operators.records.tables import COORDINATES, TIME
 from operators.rules.lists import LISTED
 from operators.rules.rule import Case, Rule
@@ -18,6 +18,7 @@ from operators.rules.rules import RuleError, RuleSet
 START: Final = datetime(2024, 1, 1, 12, tzinfo=UTC)
 """When the first event of a case takes place."""
 
+_SIMPLE: Final = {"string", "boolean", "int", "long", "float", "double"}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -51,12 +52,21 @@ class Fixture:
 
 
 def example_of(schema: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
-    """Return values that the fields of a schema may have, but for those that have a default."""
+    """Return values that the fields of a schema may have, but for those that have a default.
+
+    Those that are neither texts nor numbers are left out.
+    """
     return {
         each["name"]: _value(each["name"], each["type"])
         for each in schema["fields"]
-        if "default" not in each and each["name"] not in without
+        if "default" not in each and each["name"] not in without and _simple(each["type"])
     }
+
+
+def _simple(avro: Any) -> bool:
+    if isinstance(avro, dict):
+        return avro["type"] == "enum" or (avro["type"] in _SIMPLE and "logicalType" not in avro)
+    return isinstance(avro, str) and avro in _SIMPLE
 
 
 def _value(name: str, avro: Any) -> Any:
@@ -89,12 +99,9 @@ def events(fixture: Fixture, case: Case) -> pl.DataFrame:
     Raises ValueError for a field that they don't have or a value that is none of its.
     """
     schema = schemas.latest(fixture.record)
-    fields = {field["name"]: field for field in schema["fields"]}
-    # The decoder knows what columns a schema makes; it is given nothing to look up.
-    types = dict(Decoder(schema, lambda _: {}).decode([], []).frame.schema)
+    fields, types = values_of_fields(schema), columns_of(schema)
     if fixture.lists:
-        types[LISTED] = pl.String()
-        fields[LISTED] = {"default": ""}
+        types[LISTED], fields[LISTED] = pl.String(), ""
     rows = []
     for offset, given in enumerate(case.events):
         beside = {"after", *(_VERDICTS if fixture.labelled else ())}
@@ -106,8 +113,7 @@ def events(fixture: Fixture, case: Case) -> pl.DataFrame:
             )
         time = START + _after(str(given.get("after", "0s")))
         rows.append(
-            {name: field.get("default") for name, field in fields.items()}
-            | {**fixture.example, fixture.id_column: f"{fixture.record}-{offset + 1}"}
+            {**fields, **fixture.example, fixture.id_column: f"{fixture.record}-{offset + 1}"}
             | {"event_time": time}
             | stated
             | {"source_topic": "case", "source_partition": 0, "source_offset": offset}

@@ -54,6 +54,10 @@ def decode_batches(
         metrics.WARNED.labels(raws[0].progress.topic, code).inc(count)
     for (field, kind), count in checked.repaired.items():
         metrics.REPAIRED.labels(raws[0].progress.topic, field, kind).inc(count)
+    for drift, records, first in decoded.drifted:
+        metrics.DRIFTED.labels(raws[0].progress.topic, drift.outcome).inc(records)
+        if first:
+            _LOG.warning("topic %s: %s", raws[0].progress.topic, drift)
     broken = checked.refusals
     decoded = replace(decoded, frame=checked.frame)
     frame, rows = decoded.in_order(checked.good if broken else None)

@@ -14,10 +14,11 @@ from rich.table import Table
 
 import schemas
 from flows import settings as settings_
+from operators.avro import changes
 from operators.avro.compatibility import invalid
 from operators.connectors.registry import schema_source as registry
 from ops.checks import Problem
-from ops.schemas import changes, draft, folder, published
+from ops.schemas import draft, folder, published
 from schemas import AvroSchema
 
 T = TypeVar("T")

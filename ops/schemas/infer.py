@@ -13,7 +13,8 @@ _YEARS: Final = 946_684_800, 4_102_444_800  # 2000 to 2100, in s
 _UNITS: Final = {"timestamp-millis": 10**3, "timestamp-micros": 10**6}
 _FEW: Final = 20
 _PATTERNS: Final = "[A-Z]", "[0-9]", "[a-z]", "[0-9a-f]"
-_AVRO: Final = {bool: "boolean", int: "long", float: "double", str: "string"}
+_AVRO: Final = {bool: "boolean", float: "double", str: "string"}
+_MOST_DEPTH: Final = 16
 
 
 def record_name(topic: str) -> str:
@@ -31,36 +32,82 @@ def draft_schema(
     """Return a schema of JSON objects, and what of them it leaves out.
 
     A field that some of them lack or have as null may be null. Whole numbers that are times of
-    this century in ms or µs are taken for times.
+    this century in ms or µs are taken for times; objects are records and lists are arrays.
     """
-    fields, notes = [], []
-    for field in dict.fromkeys(key for value in values for key in value):
-        seen = [value[field] for value in values if value.get(field) is not None]
+    draft = _Draft()
+    return draft.record(_title(name), values, ""), draft.notes
+
+
+class _LeftOutError(Exception):
+    """Why a field is left out."""
+
+
+class _Draft:
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self._titles: set[str] = set()
+
+    def record(
+        self, title: str, values: Sequence[Mapping[str, Any]], around: str
+    ) -> AvroSchema:
+        while title in self._titles:
+            title += "_"
+        self._titles.add(title)
+        fields = []
+        for field in dict.fromkeys(key for value in values for key in value):
+            seen = [value[field] for value in values if value.get(field) is not None]
+            place = f"{around}{field}"
+            if not _NAME.fullmatch(field):
+                self.notes.append(f"{place!r} is left out: it is no name in Avro")
+                continue
+            try:
+                kind = self._kind(f"{title}{_title(field)}", seen, place)
+            except _LeftOutError as why:
+                self.notes.append(f"{place} is left out: {why}")
+                continue
+            stated: dict[str, Any] = {"name": field, "type": kind}
+            if len(seen) < len(values):
+                stated |= {"type": ["null", kind], "default": None}
+            fields.append(stated)
+        return {"type": "record", "name": title, "fields": fields}
+
+    def _kind(self, title: str, seen: Sequence[Any], place: str) -> Any:
+        """Return the type of values, none of them null; raises _LeftOutError if there is none."""
         kinds = {type(each) for each in seen}
-        if not _NAME.fullmatch(field):
-            notes.append(f"{field!r} is left out: it is no name in Avro")
-            continue
+        if not kinds:
+            raise _LeftOutError("it is always null")
         if kinds == {int, float}:
             kinds = {float}
-        if len(kinds) > 1 or not kinds <= _AVRO.keys():
+        if len(kinds) > 1:
             told = " and ".join(sorted(kind.__name__ for kind in kinds))
-            notes.append(f"{field} is left out: its values are of type {told}")
-            continue
-        if not kinds:
-            notes.append(f"{field} is left out: it is always null")
-            continue
-        kind: Any = _AVRO[kinds.pop()]
-        if kind == "long":
+            raise _LeftOutError(f"its values are of type {told}")
+        only = kinds.pop()
+        if place.count(".") + place.count("[]") > _MOST_DEPTH:
+            raise _LeftOutError("it is nested too deep")
+        if only is dict:
+            record = self.record(title, seen, f"{place}.")
+            if not record["fields"]:
+                raise _LeftOutError("nothing is in it")
+            return record
+        if only is list:
+            return self._array(title, seen, place)
+        if only is int:
             if any(not -(2**63) <= each < 2**63 for each in seen):
-                notes.append(f"{field} is left out: it has numbers of more than 64 bits")
-                continue
-            kind = _time(seen) or kind
-        stated: dict[str, Any] = {"name": field, "type": kind}
-        if len(seen) < len(values):
-            stated |= {"type": ["null", kind], "default": None}
-        fields.append(stated)
-    title = "".join(word.capitalize() for word in name.split("_"))
-    return {"type": "record", "name": title, "fields": fields}, notes
+                raise _LeftOutError("it has numbers of more than 64 bits")
+            return _time(seen) or "long"
+        return _AVRO[only]
+
+    def _array(self, title: str, seen: Sequence[list[Any]], place: str) -> Any:
+        items = [each for value in seen for each in value]
+        if not items:
+            raise _LeftOutError("it is always empty")
+        there = [each for each in items if each is not None]
+        kind = self._kind(title, there, f"{place}[]")
+        return {"type": "array", "items": kind if len(there) == len(items) else ["null", kind]}
+
+
+def _title(name: str) -> str:
+    return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
 
 
 def _time(seen: Sequence[int]) -> dict[str, str] | None:
@@ -82,7 +129,8 @@ def draft_contract(schema: AvroSchema, values: Sequence[Mapping[str, Any]]) -> s
         seen = [value[name] for value in values if value.get(name) is not None]
         kind = field["type"]
         if isinstance(kind, list):
-            kind = next(branch for branch in kind if branch != "null")
+            kinds = [branch for branch in kind if branch != "null"]
+            kind = kinds[0] if len(kinds) == 1 else kinds
         logical = kind.get("logicalType") if isinstance(kind, dict) else None
         if logical == "timestamp-micros":
             span = ["2000-01-01", "2100-01-01"]

@@ -17,7 +17,7 @@ from operators.records.tables import TIME
 from ops.simulate.params import Delivery
 from ops.simulate.simulation import Simulation, deliver
 from ops.simulate.troubles import NUMBER, SECOND_US, Breach, break_contract
-from ops.simulate.values import Field
+from ops.simulate.values import KINDS, Field
 
 _TRIES: Final = 30
 _SAMPLE: Final = 200
@@ -82,11 +82,17 @@ class Declared:
         """Read the newest schema and the contract, and choose the texts that fields have.
 
         There are so many `keys` at the most. Raises ValueError for a pattern that no text can be
-        made for, and ContractError.
+        made for and for a type that no value can, and ContractError.
         """
         record = stream.record
         schema = schemas.latest(record)
         self._record, self._id = record, stream.id
+        unfit = [f"{n} ({k})" for n, (k, _) in field_kinds(schema).items() if k not in KINDS]
+        if unfit:
+            raise ValueError(
+                f"no {record} can be made: its fields {', '.join(unfit)} are of types "
+                f"that no values are made for; there are {', '.join(KINDS)}"
+            )
         self._contract: Contract = load_contract(record)
         self._checks = load_checks(record)
         self._fields = {

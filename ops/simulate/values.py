@@ -14,6 +14,11 @@ from operators.contracts.files import Stated
 from ops.simulate.patterns import matching
 from ops.simulate.troubles import SECOND_US
 
+KINDS: Final = (
+    "string", "enum", "boolean", "int", "long", "float", "double", "bytes", "timestamp-micros"
+)  # fmt: skip
+"""Of which fields events are made."""
+
 _NULLS: Final = 0.1
 _WHOLE: Final = {"int": 2**31 - 1, "long": 2**63 - 1}
 _USUAL: Final = (0, 1_000)

@@ -10,7 +10,7 @@ import polars as pl
 from hypothesis import strategies as st
 
 from operators.avro import Decoded, Decoder, columns_of
-from operators.avro.decode import _Plan
+from operators.avro.plan import Plan
 from tests.operators.avro.payments import raw
 
 HEAD = b"\0\0\0\0\1"
@@ -184,7 +184,7 @@ def read(writer: Any, reader: Any, *records: Any, bodies: Sequence[bytes] = ()) 
     decoder = Decoder(reader, lambda _: writer)
     decoded = decoder.decode(values, [None] * len(values))
     plan = decoder._plans[1]
-    if isinstance(plan, _Plan):
+    if isinstance(plan, Plan):
         plan._bulk = None
         alone = decoder.decode(values, [None] * len(values))
         assert alone.in_order()[0].equals(decoded.in_order()[0])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import schemas
 from operators.avro import Decoder
 from operators.avro.compile import compile_record
-from operators.avro.decode import _Plan
+from operators.avro.plan import Plan
 from operators.avro.resolve import Reader
 from tests.examples import examples
 from tests.operators.avro.payments import (
@@ -113,7 +113,7 @@ def test_trailing_bytes_are_ignored(decoder: Decoder) -> None:
 
 def test_the_strict_reader_alone_gives_the_same_frame() -> None:
     record = compile_record(schemas.load("payment", 1))
-    plan = _Plan(record, Reader(READER))
+    plan = Plan(record, Reader(READER))
     bodies = [encode(payment(amount_minor=i), 1) for i in range(3)] + [b"\xff"]
     fast, rows, refused = plan.decode(*framed(bodies))
     plan._bulk = None

@@ -14,7 +14,7 @@ from deltalake import DeltaTable, write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.avro import Decoder, columns_of
+from operators.avro import Decoder, columns_of, values_of_fields
 from operators.avro.compatibility import invalid
 from operators.avro.compile import compile_record
 from operators.avro.kinds import arrow_of
@@ -135,6 +135,16 @@ def test_each_type_is_a_column_that_a_table_keeps(tmp_path: Path) -> None:
     back = pl.read_delta(str(tmp_path)).select(frame.columns)
     assert back.schema == frame.schema
     assert back.equals(frame)
+
+
+def test_an_event_of_a_case_has_a_value_for_each_type() -> None:
+    found = values_of_fields(ALL)
+    frame = pl.DataFrame([found], schema=columns_of(ALL))
+    assert frame.row(0, named=True) == found
+    assert {n for n, value in found.items() if value is None} == {"local_us", "guid", "either"}
+    assert found["lines"] == found["tags"] == []
+    assert found["short"] == Decimal("0.00")
+    assert values_of_fields(record(("e", "int", {"default": 3}))) == {"e": 3}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,9 @@ from tests.operators.connectors.registry_server import serving
 
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False),
-    st.text(max_size=5), st.just([1]), st.integers(1_700_000_000_000, 1_800_000_000_000),
+    st.text(max_size=5), st.sampled_from([[1], [None], [], {}, {"a": {"b": 1}}, {"a_b": "c"}]),
+    st.lists(st.dictionaries(st.sampled_from("ab"), st.integers(0, 1), max_size=2), max_size=2),
+    st.integers(1_700_000_000_000, 1_800_000_000_000),
     st.integers(1_700_000_000_000_000, 1_800_000_000_000_000),
 )  # fmt: skip
 
@@ -40,7 +42,8 @@ def test_what_is_seen_decides():
             "id": f"payment-{n}", "currency": "EUR" if n % 2 else "USD", "country": "BE",
             "amount": n * 37, "rate": n / 2 if n % 3 else n, "at": 1_800_000_000_000_000 + n,
             "seen": 1_800_000_000_000 + n, "code": f"{n:04}", "ok": n % 2 == 0, "debit": -n,
-            **({"note": "x" * n} if n % 4 else {}), "nested": {"a": 1}, "never": None,
+            **({"note": "x" * n} if n % 4 else {}), "never": None,
+            "nested": {"a": 1, "b c": 2, "lines": [{"sku": "x"}, {"sku": "y", "n": n}]},
             "mixed": n if n % 2 else "text", "of$": 1,
         }
         for n in range(60)
@@ -52,10 +55,18 @@ def test_what_is_seen_decides():
         "rate": "double", "at": {"type": "long", "logicalType": "timestamp-micros"},
         "seen": {"type": "long", "logicalType": "timestamp-millis"}, "code": "string",
         "ok": "boolean", "debit": "long", "note": ["null", "string"],
+        "nested": {"type": "record", "name": "PaymentNested", "fields": [
+            {"name": "a", "type": "long"},
+            {"name": "lines", "type": {"type": "array", "items": {
+                "type": "record", "name": "PaymentNestedLines", "fields": [
+                    {"name": "sku", "type": "string"},
+                    {"name": "n", "type": ["null", "long"], "default": None},
+                ]}}},
+        ]},
     }  # fmt: skip
     assert notes == [
-        "nested is left out: its values are of type dict",
         "never is left out: it is always null",
+        "'nested.b c' is left out: it is no name in Avro",
         "mixed is left out: its values are of type int and str",
         "'of$' is left out: it is no name in Avro",
     ]
@@ -155,22 +166,25 @@ def test_nested_records_odd_numbers_and_what_is_cut_or_no_avro_at_all(stack, run
 
     with serving() as registry:
         monkeypatch.setenv("MILLSTREAM_SCHEMA_REGISTRY", registry.url)
-        odd, nested = of("double"), of({"type": "array", "items": "int"})
-        for schema in (odd, nested):
+        odd, nested = of("double"), of({"type": "array", "items": ["int", "string"]})
+        for schema in (odd, nested, of({"type": "record", "name": "Empty", "fields": []})):
             registry.add("any", {"schema": json.dumps(schema)})
         registry.add("any", {"schema": '{"type": "object"}', "schemaType": "JSON"})
         values = [framed(1, odd, {"f": value}) for value in (0.5, -20, float("nan"))]
-        send(stack, "drafted.odd", *values, values[0][:-1], b"\0\0\0\0\x03{}")
+        send(stack, "drafted.odd", *values, values[0][:-1], b"\0\0\0\0\x04{}")
         status, out, said = run("drafted.odd", "--json")
         assert status == 0
         assert json.loads(out)["schema"] == odd
         assert "- -100\n  - 100\n" in json.loads(out)["contract"]
         assert sorted(said) == [
             "millstream: 1 records are not what schema id 1 says",
-            "millstream: 1 records are not what schema id 3 says",
+            "millstream: 1 records are not what schema id 4 says",
         ]
         send(stack, "drafted.nested", *[framed(2, nested, {"f": [1]})] * 2)
-        status, _, said = run("drafted.nested")
+        status, out, said = run("drafted.nested", "--json")
+        assert (status, said, json.loads(out)["schema"]) == (0, [], nested)
+        send(stack, "drafted.empty.record", b"\0\0\0\0\3")
+        status, _, said = run("drafted.empty.record")
         assert status == 0
         assert said[0].startswith("millstream: no flow can read the schema as it is: field f")
 

@@ -30,9 +30,15 @@ class Difference:
 
 def compare(old: AvroSchema, new: AvroSchema) -> Difference:
     """Return what differs; both are valid schemas."""
+    return Difference(changes_between(old, new), unreadable(old, new), unreadable(new, old))
+
+
+def changes_between(old: AvroSchema, new: AvroSchema) -> list[Change]:
+    """Return the changes from one schema to another, field by field."""
     before = {field["name"]: field for field in old["fields"]}
     after = {field["name"]: field for field in new["fields"]}
-    changes, came_from = [], set()
+    changes: list[Change] = []
+    came_from: set[str] = set()
     for name, field in after.items():
         was = before.get(name)
         if was is None:
@@ -44,12 +50,11 @@ def compare(old: AvroSchema, new: AvroSchema) -> Difference:
             changes.append(Change("renamed", name, f"was {alias}"))
             was = before[alias]
         changes += [Change("changed", name, text) for text in _facts(was, field)]
-    changes += [
+    return changes + [
         Change("removed", name, _told(field))
         for name, field in before.items()
         if name not in after and name not in came_from
     ]
-    return Difference(changes, unreadable(old, new), unreadable(new, old))
 
 
 def _facts(was: dict[str, Any], field: dict[str, Any]) -> list[str]:
@@ -81,4 +86,12 @@ def _type(kind: Any) -> str:
     if "symbols" in kind:
         default = f", else {kind['default']}" if "default" in kind else ""
         return f"enum {' '.join(kind['symbols'])}{default}"
-    return str(kind.get("logicalType") or _type(kind["type"]))
+    if kind["type"] in ("array", "map"):
+        return f"{kind['type']} of {_type(kind.get('items', kind.get('values')))}"
+    if kind["type"] == "record":
+        inner = ", ".join(f"{each['name']}: {_type(each['type'])}" for each in kind["fields"])
+        return f"{kind['name']} {{{inner}}}"
+    if kind.get("logicalType") == "decimal":
+        return f"decimal({kind.get('precision')}, {kind.get('scale', 0)})"
+    size = f" of {kind['size']} bytes" if kind["type"] == "fixed" else ""
+    return str(kind.get("logicalType") or _type(kind["type"])) + size

@@ -1,6 +1,6 @@
 """What a version changed, in words."""
 
-from ops.schemas.changes import compare
+from operators.avro.changes import compare
 
 
 def record(*fields):
@@ -36,3 +36,18 @@ def test_every_kind_of_change_is_told():
     assert found.new_reads_old == []
     assert "field gone: not written, and has no default" in found.old_reads_new
     assert compare(old, old).changes == []
+
+
+def test_nested_types_are_told_as_people_say_them():
+    price = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
+    item = {"type": "record", "name": "Item", "fields": [{"name": "price", "type": price}]}
+    new = record(
+        {"name": "items", "type": {"type": "array", "items": item}},
+        {"name": "tags", "type": ["null", {"type": "map", "values": "string"}]},
+        {"name": "raw", "type": {"type": "fixed", "name": "Raw", "size": 3}},
+    )
+    assert [each.text for each in compare(record(), new).changes] == [
+        "array of Item {price: decimal(12, 2)}",
+        "null | map of string",
+        "fixed of 3 bytes",
+    ]
