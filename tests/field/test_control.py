@@ -35,6 +35,7 @@ reason: some
 cases: [{{name: any, payments: [{{{case}}}], alerts: [1]}}]
 """
 BOUNDS = "bounds: {hits_per_1000: 900, over: 10m, at_least: 20}"
+ON_LIST = 'listed: "block:stolen:card_id"'
 STAMPS = ("flow_version", "written_at")
 
 Command = Callable[..., str]
@@ -141,9 +142,7 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
     wait_until(lambda: there.exists() and field.table("gold/alerts").height)
 
     narrowed = state(new, "all", "amount_minor % 4 = 0", version=2)
-    listed = state(
-        new, "stolen", "card_id IN LIST 'stolen'", case='listed: "block:stolen:card_id"'
-    )
+    listed = state(new, "stolen", "card_id IN LIST 'stolen'", case=ON_LIST)
     command("rules", "pause", "all", *why, "--at", "2099-01-01")
     changes = {
         "all": command("rules", "push", listed, narrowed, *why),
@@ -192,6 +191,14 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
     assert alerts(field, "again").equals(found)
     silver = "silver/payments"
     assert field.table(silver, "again")["listed"].equals(field.table(silver)["listed"])
+
+    # What serving saw of lists a backtest sees too.
+    listed = state(field.folder / "tried", "twice", "card_id IN LIST 'stolen'", case=ON_LIST)
+    tried = json.loads(
+        command("rules", "backtest", "--rules", str(Path(listed).parent), "--json")
+    )
+    there = field.table(silver)["listed"].str.contains("block:stolen:card_id", literal=True)
+    assert tried["rules"]["twice"]["alerts_per_day"] == there.sum() > 0
 
     # Without the topic the changes would be forgotten.
     del field.settings["MILLSTREAM_CONTROL_TOPIC"]
