@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -94,6 +95,9 @@ def backtest(args: argparse.Namespace) -> int:
         _refuse(args)
         (stream,) = (each for each in STREAMS if each.name == args.stream)
         own = settings_.declared(stream)
+        if own.control_topic is not None and not args.input:
+            # Silver has which lists its rows were on; of a file nobody knows.
+            stream = replace(stream, controlled=True)
         side, live = _sides(stream, args, own)
         past = _past(args, stream, own.topic)
         labels = _labels(args, stream, past)

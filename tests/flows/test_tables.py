@@ -1,6 +1,6 @@
 """What a stream's table of alerts tells that its rows are made by."""
 
-from flows.pipeline import ALL_RULES
+from flows.rows import ALL_RULES
 from flows.streams import PAYMENTS
 from flows.tables import defined, rules_since
 from operators.connectors.delta.definitions import Told
