@@ -17,6 +17,7 @@ import schemas
 from flows import settings as settings_
 from flows.streams import PAYMENTS
 from ops.verify import verify
+from tests.compare import read_topic
 from tests.field.test_features_by_another_key import PARTITIONS, made, send
 from tests.field.topic import NOON, Field
 from tests.ops.reports import broken
@@ -214,3 +215,9 @@ def test_kills_change_nothing_and_a_silent_topic_holds_nobody(
     settings = settings_.load(local.settings)
     assert settings.stream(PAYMENTS).features.labels is not None
     assert broken(verify(settings)) == []
+    # The flow that sends alerts alone reads both topics by itself.
+    alone = {"ALERTS_TOPIC": f"{local.topic}.alone", "STOP_AT_END": "true"}
+    flow = local.flow("alerts", "state-alerts", **alone)
+    assert flow.wait() == 0, flow.said()
+    sent = read_topic(settings, alone["ALERTS_TOPIC"])["value"]
+    assert len(sent) > alerts // 2
