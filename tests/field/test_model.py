@@ -65,6 +65,9 @@ def test_scores_are_kept_and_a_model_that_fails_leaves_all_to_rules(
     folder.mkdir()
     for name, when in RULES.items():
         (folder / f"{name}.yaml").write_text(rule(name, when))
+    (folder / "decisions").mkdir()
+    limits = "review: 50\nblock: 150\nmodel_block: 0.6\n"
+    (folder / "decisions" / "thresholds.yaml").write_text(limits)
     definitions = PAYMENTS.features.definitions
     read = {name: definitions[name] for name in ("card_count_10m", "card_amount_minor_mean")}
     write(path, INPUTS, features=read)
@@ -110,6 +113,23 @@ def test_scores_are_kept_and_a_model_that_fails_leaves_all_to_rules(
     assert silver[SCORE].is_null().to_list() == [False] * 600 + [True] * 400
     alerts = local.table("gold/alerts")
     assert alerts.filter(pl.col("rule_id") == "much").height == 99
+    # Each payment has its decision without the model, by rules alone.
+    decisions = local.table("gold/decisions")
+    failed = decisions.filter(pl.col("source_offset") >= 600)
+    assert failed["without_model"].to_list() == [True] * 400
+    reviewed = failed["decision"] == "review"
+    assert reviewed.to_list() == (failed["source_offset"] > 900).to_list()
+    assert failed["sentence"][0] == "Approved. Decided without the model."
+    scored = decisions.filter(pl.col("source_offset") < 600)
+    assert scored["source_offset"].to_list() == likely["source_offset"].to_list()
+    assert not scored["without_model"].any()
+    share = (100 * scored["model_score"]).round(2)
+    assert scored["model_share"].equals(share)
+    assert scored["score"].to_list() == [round(1 + each, 2) for each in share]
+    blocked = scored["model_score"] >= 0.6
+    assert blocked.any()
+    assert (scored["decision"] == "block").equals(blocked)
+    assert {*scored.filter(blocked)["decided_by"]} == {"model"}
     assert broken(verify(settings_.load(local.settings))) == []
 
     # One that was trained on other features than there are.
