@@ -62,7 +62,10 @@ def _facts(was: dict[str, Any], field: dict[str, Any]) -> list[str]:
     for fact in ("type", "default", "doc"):
         before, after = was.get(fact, _ABSENT), field.get(fact, _ABSENT)
         if before != after:
-            found.append(f"{fact} {_value(fact, before)} → {_value(fact, after)}")
+            told = _value(fact, before), _value(fact, after)
+            # One may name a type, or its namespace, that the other states on the spot.
+            if fact != "type" or told[0] != told[1]:
+                found.append(f"{fact} {told[0]} → {told[1]}")
     return found
 
 
@@ -82,15 +85,15 @@ def _type(kind: Any) -> str:
     if isinstance(kind, list):
         return " | ".join(map(_type, kind))
     if not isinstance(kind, dict):
-        return str(kind)
+        return str(kind).rpartition(".")[2]
     if "symbols" in kind:
         default = f", else {kind['default']}" if "default" in kind else ""
         return f"enum {' '.join(kind['symbols'])}{default}"
     if kind["type"] in ("array", "map"):
         return f"{kind['type']} of {_type(kind.get('items', kind.get('values')))}"
     if kind["type"] == "record":
-        inner = ", ".join(f"{each['name']}: {_type(each['type'])}" for each in kind["fields"])
-        return f"{kind['name']} {{{inner}}}"
+        inner = ", ".join(f"{each['name']}: {_told(each)}" for each in kind["fields"])
+        return f"{kind['name'].rpartition('.')[2]} {{{inner}}}"
     if kind.get("logicalType") == "decimal":
         return f"decimal({kind.get('precision')}, {kind.get('scale', 0)})"
     size = f" of {kind['size']} bytes" if kind["type"] == "fixed" else ""

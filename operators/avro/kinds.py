@@ -43,6 +43,9 @@ _ARROW: Final[dict[str, Any]] = {
 }
 SIZES: Final = {"duration": 12, "uuid": 16}
 
+MOST_SWELL: Final = 32
+"""Of a byte of an array: items that may be null and have many fields could fill the memory."""
+
 _MOST_LEAVES: Final = 1_000
 _MOST_DEPTH: Final = 32
 
@@ -82,6 +85,10 @@ def refuse_vast(wire: Wire, name: str) -> None:
     if wire.depth > _MOST_DEPTH or wire.leaves > _MOST_LEAVES:
         raise SchemaError(
             f"field {name}: a column holds at most {_MOST_LEAVES:,} fields, {_MOST_DEPTH} deep"
+        )
+    if wire.swell > MOST_SWELL:
+        raise SchemaError(
+            f"field {name}: a byte of it may be {wire.swell:,} values, and {MOST_SWELL} are read"
         )
 
 

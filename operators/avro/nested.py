@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyruhvro
 
 from operators.avro.bulk import BEFORE, pieces
-from operators.avro.kinds import arrow_of
+from operators.avro.kinds import MOST_SWELL, arrow_of
 from operators.avro.payloads import Group, Payloads
 from operators.avro.resolve import FLAT, WireColumn
 from operators.avro.wire import INT_MAX, INT_MIN, Field, Wire
@@ -54,6 +54,8 @@ class NestedBulk:
     def __init__(self, fields: Sequence[Field]) -> None:
         if not fields or sum(field.wire.leaves for field in fields) > _MOST_LEAVES:
             raise ValueError("not a schema of so many fields")
+        if any(field.wire.swell > MOST_SWELL for field in fields):
+            raise ValueError("not a schema whose records could fill the memory")
         self._wires = [field.wire for field in fields]
         self._types = [arrow_of(wire) for wire in self._wires]
         names = count()

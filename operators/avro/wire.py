@@ -37,7 +37,8 @@ class Wire:
     `symbols` and `default` are an enum's, `digits` a decimal's precision and scale. `null_first` is
     the order of a union of null and this; None outside of one. `parts` are what is in it: a
     record's fields, an array's items, a map's key and value, a union's branches by their numbers;
-    `depth` and `leaves` are how deep they go and how many columns they would make.
+    `depth` and `leaves` are how deep they go and how many columns they would make, and `swell` is
+    how many values of columns a byte of an array's or a map's may at most turn into.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Wire:
     parts: tuple["Field", ...] = ()
     depth: int = 0
     leaves: int = 1
+    swell: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +218,11 @@ def nested(kind: str, read: Read, width: int, parts: Sequence[Field], **more: An
     """Return a type that has others in it."""
     depth = 1 + max((part.wire.depth for part in parts), default=0)
     leaves = sum(part.wire.leaves for part in parts)
-    return Wire(kind, read, width, parts=tuple(parts), depth=depth, leaves=leaves, **more)
+    swell = max((part.wire.swell for part in parts), default=0)
+    if kind in ("array", "map"):
+        swell = max(swell, leaves // sum(part.wire.width for part in parts))
+    more |= {"depth": depth, "leaves": leaves, "swell": swell}
+    return Wire(kind, read, width, parts=tuple(parts), **more)
 
 
 def nullable(wire: Wire, branches: list[Wire], null_first: bool) -> Wire:

@@ -14,11 +14,12 @@ from rich.table import Table
 
 import schemas
 from flows import settings as settings_
+from flows.streams import STREAMS
 from operators.avro import changes
 from operators.avro.compatibility import invalid
 from operators.connectors.registry import schema_source as registry
 from ops.checks import Problem
-from ops.schemas import draft, folder, published
+from ops.schemas import draft, drift, folder, published
 from schemas import AvroSchema
 
 T = TypeVar("T")
@@ -55,6 +56,14 @@ def add_parser(subparsers: Any) -> None:
                 "--out", type=Path, metavar="FOLDER",
                 help="write FOLDER/<record>/1.avsc and contract.yaml instead of printing them",
             )  # fmt: skip
+        elif name == "drift":
+            each.add_argument(
+                "streams",
+                nargs="*",
+                metavar="STREAM",
+                help="default: all that have a bronze table",
+            )
+            each.add_argument("--root", help="instead of MILLSTREAM_DELTA_ROOT")
         elif name == "register":
             each.add_argument("records", nargs="*", metavar="RECORD", help="default: all")
         each.add_argument("--json", action="store_true", help="print JSON")
@@ -216,6 +225,14 @@ def register(args: argparse.Namespace) -> int:
     return 0
 
 
+def drifted(args: argparse.Namespace) -> int:
+    """Print what drifts; returns 0, 1 (some of it is refused, or no registry) or 2 (settings)."""
+    known = [each.name for each in STREAMS if each.alone]
+    if unknown := sorted(set(args.streams) - set(known)):
+        settings_.refuse(f"no stream {', '.join(unknown)}: there are {', '.join(known)}", 2)
+    return _asking(partial(drift.drift, args))
+
+
 def _asking(call: Callable[[], T]) -> T:
     """Return what the registry says, or end the process with a line that says what to do."""
     try:
@@ -261,6 +278,12 @@ _COMMANDS = (
         "Publish every version, oldest first, under the subject of its topic, <topic>-value; what "
         "is there keeps its id. Refused where `schemas check` finds anything but unlocked "
         "versions.",
+    ),
+    (
+        "drift", drifted, "show what was written by schemas that are not here",
+        "Look through the bronze tables for records whose schema is no version here, and print "
+        "what differs from the newest, field by field, since when, and whether they are read or "
+        "refused. Exit status 1 if any are refused. Reads whole tables.",
     ),
     (
         "infer", draft.infer, "draft a schema and a contract of a topic",

@@ -49,13 +49,14 @@ def _sample(topic: str, most: int) -> Sample:
         settings_.refuse("\n".join(problems), 2)
     try:
         records = read_values(settings, topic, most)
-        sample = decode(records, _lookup())
+        sample = decode(records, registry_lookup())
     except ValueError as error:
         settings_.refuse(error, 2)
     return sample
 
 
-def _lookup() -> Lookup:
+def registry_lookup() -> Lookup:
+    """Return the function that finds schemas as the settings say; raises as `open_registry`."""
     settings = settings_.registry_settings()
     url = settings.schema_registry.get_secret_value()
     return registry.open_registry(url, settings.registry_config, timeout=10)

@@ -57,7 +57,7 @@ def named(schema: Any, *references: tuple[str, str]) -> dict[str, Any]:
     return {"schema": json.dumps(schema), "references": to}
 
 
-def test_a_schema_registered_after_its_records_one_that_refers_to_a_deleted_one_and_none(
+def test_a_schema_after_its_records_one_that_refers_to_a_deleted_one_one_that_is_new_and_none(
     field: Field,
 ) -> None:
     field.create()
@@ -65,15 +65,25 @@ def test_a_schema_registered_after_its_records_one_that_refers_to_a_deleted_one_
         schema, channel = referring()
         server.add("channel", named(channel))
         server.store.deleted.add(("channel", "1"))
+        points = {"name": "points", "type": ["null", "long"], "default": None}
+        newer = schema | {"fields": [*schemas.latest("payment")["fields"], points]}
+        more = server.add("payments-value", named(newer))
         old = server.add("payments-value", named(schema, (channel["name"], "channel")))
         soon, never = old + 1, old + 2
         field.send(*by(old, *payments(0, 2)), *by(soon, *payments(3, 5)))
         field.send(*by(never, *payments(6, 6)), *by(old, *payments(7, 8)))
+        field.send(*by(more, *(value + b"\2\4" for value in payments(9, 10))))
         flow = field.flow(SCHEMA_REGISTRY=server.url, STOP_AT_END="true")
         wait_until(lambda: f"schema id {soon} is not at" in flow.said())
         assert server.add("payments-value", {"schema": PAYMENT}) == soon
         assert flow.wait() == 0, flow.said()
-    assert offsets(field.table("silver/payments")) == [0, 1, 2, 3, 4, 5, 7, 8]
+    assert offsets(field.table("silver/payments")) == [0, 1, 2, 3, 4, 5, 7, 8, 9, 10]
+    drifts = [line for line in flow.said().splitlines() if "is no version here" in line]
+    (drift,) = drifts
+    assert drift.endswith(
+        f"topic {field.topic}: schema id {more} is no version here: + points (null | long, default "
+        "null); its records are read, new fields left out"
+    )
     refused = field.table("quarantine/payments")
     assert offsets(refused) == [6]
     assert refused["code"].to_list() == ["unknown_schema"]

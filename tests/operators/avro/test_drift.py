@@ -26,6 +26,12 @@ def test_a_version_is_no_drift_and_neither_are_words_about_it() -> None:
     reworded = [{**field, "doc": "Said otherwise."} for field in VERSIONS[0]["fields"]]
     for schema in (*VERSIONS, VERSIONS[0] | {"fields": reworded, "doc": "Payments."}):
         assert drift_of(7, schema, VERSIONS, "") is None
+    (channel,) = (each for each in NEWEST["fields"] if each["name"] == "channel")
+    in_full = channel["type"] | {"name": f"{NEWEST['namespace']}.{channel['type']['name']}"}
+    fields = [
+        each | ({"type": in_full} if each is channel else {}) for each in NEWEST["fields"]
+    ]
+    assert drift_of(7, NEWEST | {"fields": fields}, VERSIONS, "") is None
 
 
 def test_what_differs_is_told_field_by_field() -> None:
