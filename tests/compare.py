@@ -7,7 +7,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from flows.settings import Settings
-from flows.streams import STREAMS, all_tables
+from flows.streams import STREAMS, writers
 from operators.connectors.delta.table import table_uri
 from operators.connectors.kafka.client import read_to_end, wait_for_partitions
 from operators.records.tables import Table
@@ -41,9 +41,8 @@ class Difference:
 
 def _tables(flow: str) -> list[Table]:
     """Return the tables that a flow writes."""
-    own = [table for each in STREAMS if each.alone for table in each.all_tables]
     if flow == "chargebacks":
-        return [table for table in all_tables() if table not in own]
+        return [table for table, writer in writers().values() if writer == flow]
     (stream,) = (each for each in STREAMS if each.name == flow)
     return stream.all_tables
 
