@@ -1,6 +1,6 @@
-"""``python -m tests.redefined name ...`` is ``bytewax.run ...`` with another declaration of clicks.
+"""``python -m tests.redefined name ...`` is ``bytewax.run ...`` with other windows declared.
 
-The names are those of the functions here.
+The names are those of the functions here; they are of clicks, but for `without_days`.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import flows  # noqa: F401 # sets what must be set before Polars is imported
-from flows.streams import CLICKS
+from flows.streams import CLICKS, PAYMENTS, Stream
 from operators.windows import Aggregate, Windows, agg, session, tumbling
 
 _WINDOWS = dict(CLICKS.windows)
@@ -48,13 +48,18 @@ def aggregate_changed() -> dict[str, Windows]:
     return _aggregates(dearest=agg.max("cost_minor", where="kind = 'CLICK'"))
 
 
-def _declare(windows: dict[str, Windows]) -> None:
-    declared = CLICKS.windows
+def without_days() -> dict[str, Windows]:
+    """Those of payments, as they were before they had totals of days."""
+    return {name: each for name, each in PAYMENTS.windows.items() if not name.endswith("_day")}
+
+
+def _declare(windows: dict[str, Windows], stream: Stream = CLICKS) -> None:
+    declared = stream.windows
     assert isinstance(declared, dict)
     declared.clear()
     declared.update(windows)
     # What was worked out of those of before.
-    CLICKS.__dict__.pop("all_tables", None)
+    stream.__dict__.pop("all_tables", None)
 
 
 @contextlib.contextmanager
@@ -69,7 +74,8 @@ def declared(windows: dict[str, Windows]) -> Iterator[None]:
 
 def main() -> None:
     """Declare the windows that the function of the first argument returns; run the flow."""
-    _declare(globals()[sys.argv.pop(1)]())
+    name = sys.argv.pop(1)
+    _declare(globals()[name](), PAYMENTS if name == without_days.__name__ else CLICKS)
     runpy.run_module("bytewax.run", run_name="__main__", alter_sys=True)
 
 

@@ -104,9 +104,14 @@ class Flow:
 
 
 def run(
-    name: str, settings: Mapping[str, str], folder: Path, *arguments: str, at: str = ""
+    name: str,
+    settings: Mapping[str, str],
+    folder: Path,
+    *arguments: str,
+    at: str = "",
+    redefined: str = "",
 ) -> Flow:
     """Run a flow to its end, which must be a good one."""
-    flow = Flow(name, settings, folder, *arguments, at=at)
+    flow = Flow(name, settings, folder, *arguments, at=at, redefined=redefined)
     assert flow.wait() == 0, flow.said()
     return flow
