@@ -181,7 +181,9 @@ def test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared() -> None:
 
 
 def test_its_rule_on_a_new_feature_is_two_files_that_hold(tmp_path: Path, capsys) -> None:
-    feature, rule = blocks("docs/rules.md", "yaml")
+    feature, rule, of_labels = blocks("docs/rules.md", "yaml")
+    drafts = ROOT / "flows" / "streams" / "payments" / "drafts" / "features"
+    assert of_labels == (drafts / "terminal_fraud_share_30d.yaml").read_text("utf-8")
     assert "`features/card_small_10m.yaml`" in PAGES["docs/rules.md"]
     (tmp_path / "features").mkdir()
     (tmp_path / "features" / "card_small_10m.yaml").write_text(feature)
@@ -253,6 +255,7 @@ TRIED = {
     "…\njudged": "test_the_commands_by_hand_run_as_they_stand",
     "id: velocity": "test_the_rule_that_it_shows_is_one_of_payments",
     "name: card_small_10m": "test_its_rule_on_a_new_feature_is_two_files_that_hold",
+    "name: terminal_fraud_share_30d": "test_its_rule_on_a_new_feature_is_two_files_that_hold",
     "id: card_testing": "test_its_rule_on_a_new_feature_is_two_files_that_hold",
     "from pathlib": "test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared",
     "checks:": "test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared",
