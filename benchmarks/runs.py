@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -88,11 +88,13 @@ def run_flow(
     topic: str,
     epoch: int,
     look: Callable[[Path], None] = lambda _: None,
+    *,
+    more: Mapping[str, str] | None = None,
 ) -> Used:
     """Run a flow of `STREAMS` on a topic to its end, with epochs of so many s.
 
-    `look` is given the folder of its tables when it has ended. Raises BenchmarkError if the flow
-    fails, with what it said last.
+    `more` are further settings, by their variables; `look` is given the folder of its tables when
+    it has ended. Raises BenchmarkError if the flow fails, with what it said last.
     """
     with own_ends(STREAMS[flow], bootstrap, topic) as ends:
         environ = {
@@ -101,6 +103,7 @@ def run_flow(
             **_to_the_end(code),
             "BYTEWAX_SNAPSHOT_INTERVAL": str(epoch),
             "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
+            **(more or {}),
         }
         state, log = ends.folder / "state", ends.folder / "log"
         command = [code.python, "-m", "bytewax.run", f"flows.{flow}", "-r", str(state)]
