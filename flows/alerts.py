@@ -3,7 +3,7 @@
 Run it with ``python -m bytewax.run flows.alerts -r state-alerts``, beside a payments flow with
 ``MILLSTREAM_SEND_ALERTS=false``, which writes the tables.
 
-In an epoch's end the payments flow stands still until nine tables have it. This one has no
+In an epoch's end the payments flow stands still until all its tables have it. This one has no
 tables: what its epochs write is what its cards' payments have changed.
 """
 

@@ -39,7 +39,7 @@ def by_name(rows: pl.DataFrame, label: str, beside: str, currency: str) -> str:
     names = rows[label].to_list()
     axes = Axes((0, len(names)), (0, max(*values, *others, 1)), f"Revenue, {currency}")
     shown = [
-        (at + 0.5, name if len(name) < 9 else f"…{name[-7:]}") for at, name in enumerate(names)
+        (at + 0.5, name if len(name) < 8 else f"…{name[-6:]}") for at, name in enumerate(names)
     ]
     axes.grid("", currency, shown)
     for at, (name, value, other) in enumerate(zip(names, values, others, strict=True)):
@@ -57,7 +57,8 @@ def funnel(rows: pl.DataFrame) -> str:
         "payments_blocked": "would block",
     }
     sums = {name: int(rows[name].sum()) for name in stages}
-    axes = Axes((0, len(stages)), (0, 1), "Alert funnel")
+    # Room for the figure above a bar.
+    axes = Axes((0, len(stages)), (0, 1.15), "Alert funnel")
     texts = [(at + 0.5, f"{stages[name]}: {sums[name]:,}") for at, name in enumerate(stages)]
     axes.grid("", "share of the stage before", texts)
     before = 0

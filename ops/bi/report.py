@@ -103,13 +103,12 @@ def _of(found: Figures, name: str, currency: str) -> pl.DataFrame:
 
 
 def _tiles(row: dict[str, Any]) -> str:
-    places = digits(row["currency"])
     told = [
-        ("revenue", f"{row['revenue_30d']:,.{places}f}"),
+        ("revenue", f"{row['revenue_30d']:,.0f}"),
         ("payments", f"{row['payments_30d']:,}"),
         ("against the 30 days before", _share(row["growth_30d"], sign="+")),
-        ("revenue of 7 days", f"{row['revenue_7d']:,.{places}f}"),
-        ("revenue of the newest day", f"{row['revenue_1d']:,.{places}f}"),
+        ("revenue of 7 days", f"{row['revenue_7d']:,.0f}"),
+        ("revenue of the newest day", f"{row['revenue_1d']:,.0f}"),
         ("customers", f"{row['customers_30d']:,}"),
         ("terminals", f"{row['terminals_30d']:,}"),
         ("live alerts, all currencies", f"{row['live_alerts_30d']:,}"),

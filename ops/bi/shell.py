@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
 
 import duckdb
 import polars as pl
@@ -52,16 +54,22 @@ def show(rows: pl.DataFrame) -> None:
     table = Table(*rows.columns, box=None, pad_edge=False)
     for row in rows.iter_rows():
         table.add_row(*("" if value is None else str(value) for value in row))
-    Console().print(table, highlight=False)
+    # What a script reads is cut nowhere.
+    console = Console() if sys.stdout.isatty() else Console(width=10_000)
+    console.print(table, highlight=False)
 
 
 def upright(rows: pl.DataFrame) -> pl.DataFrame:
     """Return few rows of many columns as many rows of few, texts."""
-    texts = [
-        ["" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
-         for value in column]
-        for column in rows.iter_columns()
-    ]  # fmt: skip
+    texts = [[_text(value) for value in column] for column in rows.iter_columns()]
     head, *others = zip(rows.columns, texts, strict=True)
     names = [head[0], *head[1]]
     return pl.DataFrame([[name, *values] for name, values in others], names, orient="row")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3f}"
+    if isinstance(value, int | Decimal):
+        return f"{value:,}"
+    return "" if value is None else str(value)

@@ -1,7 +1,11 @@
 """DuckDB makes every windowed gold table of silver, and BI's views say what silver says."""
 
 import dataclasses
+import io
+import json
+import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -260,3 +264,37 @@ def test_each_column_is_told_of_and_the_page_shows_all(seen, tables, tmp_path, c
     # Who looks at a page that is sent around is told of no customer and no card.
     people = seen["customer_days"]["customer_id"].unique()
     assert not any(each in html for each in people)
+
+
+def asked(capsys, *arguments: str) -> tuple[int, str, str]:
+    """Return the exit status of ``millstream bi``, and what it prints."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["bi", *arguments])
+    return int(ended.value.code), *capsys.readouterr()
+
+
+def test_the_shell_answers_with_rows_or_a_line(seen, tables, tmp_path, capsys, monkeypatch):
+    root = ("--root", tables)
+    sql = "SELECT currency, payments_30d FROM executive_dashboard ORDER BY currency"
+    status, said, _ = asked(capsys, "shell", *root, "--json", "-c", sql)
+    expected = seen["executive_dashboard"].sort("currency")[["currency", "payments_30d"]]
+    assert status == 0
+    assert [json.loads(line) for line in said.splitlines()] == expected.to_dicts()
+    status, said, wrong = asked(
+        capsys, "shell", *root, "-c", "SELECT nothing_such FROM daily_sales"
+    )
+    assert (status, said) == (1, "")
+    assert wrong.startswith("error: Binder Error")
+    # A filter on text, which is what is asked for most.
+    lines = (
+        "SELECT count(*) AS n\nFROM terminal_days WHERE currency = 'KWD';\nSELECT 7 AS seven"
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    status, said, _ = asked(capsys, "shell", *root)
+    of_kwd = seen["terminal_days"].filter(pl.col("currency") == "KWD").height
+    assert (status, said.split()) == (0, ["n", str(of_kwd), "seven", "7"])
+    # Who may not read what was refused has all the other views.
+    shutil.copytree(Path(tables) / "gold", tmp_path / "gold")
+    status, said, wrong = asked(capsys, "report", "--root", str(tmp_path), "--json")
+    assert (status, wrong) == (0, "without data_quality: their tables are not there\n")
+    assert json.loads(said).keys() >= {"executive_dashboard", "alert_funnel"}
