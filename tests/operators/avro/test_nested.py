@@ -240,9 +240,7 @@ def test_what_is_no_column_is_refused_with_a_reason(kind: Any) -> None:
 def test_what_is_no_column_is_passed_over_where_it_is_not_read() -> None:
     wide = record(*((f"f{n}", "int") for n in range(33)), name="Wide")
     writer = record(("f", array(["null", wide])), ("none", "null"), ("g", "int"))
-    bomb = (
-        b"\xc0\x9a\x0c" + bytes(100_000) + b"\x00\x0e"
-    )  # nulls of 33 fields each
+    bomb = b"\xc0\x9a\x0c" + bytes(100_000) + b"\x00\x0e"  # nulls of 33 fields each
     decoded = read(
         writer, record(("g", "int")), {"f": [None], "none": None, "g": 3}, bodies=[bomb]
     )
