@@ -53,7 +53,7 @@ def unreadable(writer: AvroSchema, reader: AvroSchema) -> list[str]:
         except SchemaError as error:
             found.append(str(error))
         else:
-            found += [column.lacks] if column.lacks else []
+            found += column.lacks
     return found
 
 

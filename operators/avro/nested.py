@@ -3,8 +3,7 @@
 As in `bulk`, pyruhvro is given a schema of the wire's types only. Bytes are told as strings, whose
 UTF-8 it does not look at, fixed as records of floats of four bytes, maps as arrays of entries,
 and each type of a union as a record of its own: all lie the same. What comes back is checked; a
-call that a bad body spoils is made again in parts, and the smallest part that holds one is left
-to the strict reader.
+call that a bad body spoils is made again without those that `scan_nested` finds.
 """
 
 import json
@@ -21,16 +20,15 @@ from operators.avro.bulk import BEFORE, pieces
 from operators.avro.kinds import MOST_SWELL, arrow_of
 from operators.avro.payloads import Group, Payloads
 from operators.avro.resolve import FLAT, WireColumn
+from operators.avro.scan_nested import well_formed
 from operators.avro.wire import INT_MAX, INT_MIN, Field, Wire
 from operators.columns.arrays import Int64s
 
 _MOST_LEAVES: Final = 2_000
 _MOST_DEPTH: Final = 40
 _MOST_FIXED: Final = 256
-_AT_ONCE: Final = 8
-"""How many parts a call is made again in."""
-_FEWEST: Final = 32
-"""Records that are read strictly rather than in more parts."""
+_AT_ONCE: Final = 256
+"""Records that are read strictly together where one of them is bad and was not found to be."""
 _TYPES: Final = {
     "null": "null",
     "boolean": "boolean",
@@ -56,6 +54,7 @@ class NestedBulk:
             raise ValueError("not a schema of so many fields")
         if any(field.wire.swell > MOST_SWELL for field in fields):
             raise ValueError("not a schema whose records could fill the memory")
+        self._wary = False
         self._wires = [field.wire for field in fields]
         self._types = [arrow_of(wire) for wire in self._wires]
         names = count()
@@ -74,8 +73,7 @@ class NestedBulk:
         """
         made: list[tuple[Int64s, list[Any]]] = []
         for group in groups:
-            for rows in pieces(payloads, group.rows):
-                self._parts(payloads.values, rows, group.skip, made)
+            self._parts(payloads, group, made)
         columns: list[WireColumn] = []
         for number, wire in enumerate(self._wires):
             chunks = [arrays[number] for _, arrays in made]
@@ -84,16 +82,31 @@ class NestedBulk:
         return columns, np.concatenate([np.zeros(0, np.int64), *(rows for rows, _ in made)])
 
     def _parts(
-        self, values: list[Any], rows: Int64s, skip: int, made: list[tuple[Int64s, list[Any]]]
+        self, payloads: Payloads, group: Group, made: list[tuple[Int64s, list[Any]]]
     ) -> None:
+        for rows in pieces(payloads, group.rows):
+            # Bad records come again: after some, the call that they would spoil is left out.
+            if not self._wary and self._made(payloads, rows, group.skip, made):
+                continue
+            starts, ends = payloads.starts[rows] + group.skip, payloads.ends[rows]
+            good = well_formed(payloads.data, starts, ends, self._wires)
+            self._wary = not good.all()
+            some = rows[good]
+            if self._made(payloads, some, group.skip, made):
+                continue
+            # Text that is no UTF-8, mostly.
+            for part in np.array_split(some, -(-len(some) // _AT_ONCE)):
+                self._made(payloads, part, group.skip, made)
+
+    def _made(
+        self, payloads: Payloads, rows: Int64s, skip: int, made: list[tuple[Int64s, list[Any]]]
+    ) -> bool:
         if not len(rows):
-            return
-        arrays = self._attempt([values[row] for row in rows.tolist()], skip)
+            return True
+        arrays = self._attempt([payloads.values[row] for row in rows.tolist()], skip)
         if arrays is not None:
             made.append((rows, arrays))
-        elif len(rows) > _FEWEST:
-            for some in np.array_split(rows, _AT_ONCE):
-                self._parts(values, some, skip, made)
+        return arrays is not None
 
     def _attempt(self, values: list[Any], skip: int) -> list[Any] | None:
         """Return an array per field, or None if any body is bad."""

@@ -241,13 +241,17 @@ def source_of(field: Field, written: Sequence[Field]) -> int | None:
 def default_of(wire: Wire, value: Any, name: str) -> Any:
     """Return an array of one value, a field's default as JSON.
 
-    Raises ValueError or TypeError for one that is none of its type.
+    Raises ValueError for one that is none of its type.
     """
-    array = pa.array([_lies(value, wire)], arrow_of(wire))
-    values, bad = reading(wire, wire, name, []).read(array)
-    if bad.any():
-        raise ValueError(f"field {name}: its default is none of its type")
-    return values
+    try:
+        array = pa.array([_lies(value, wire)], arrow_of(wire))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        array = None
+    if array is not None:
+        values, bad = reading(wire, wire, name, []).read(array)
+        if not bad.any():
+            return values
+    raise ValueError(f"field {name}: its default is none of its type")
 
 
 def _lies(value: Any, wire: Wire) -> Any:

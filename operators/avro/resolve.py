@@ -95,13 +95,13 @@ class Column:
     """How one of the reader's columns comes about: from which wire column, or a default.
 
     Raises SchemaError if it does in no record. `lacks` says what the column cannot hold of what
-    may be written, empty if it can hold all.
+    may be written, nothing if it can hold all.
     """
 
     def __init__(self, field: Field, dtype: pl.DataType, writer: Record) -> None:
         self.name, self.dtype, self.wire = field.name, dtype, field.wire
         self.source = source_of(field, writer.fields)
-        lacks: list[str] = []
+        self.lacks: list[str] = []
         self.symbols: pl.Series | None = None
         self.default: pl.Series | None = None
         self.nested: Reading | None = None
@@ -114,13 +114,12 @@ class Column:
             if _flat(self.wire) and written.kind in PROMOTIONS[self.wire.kind] & FLAT:
                 same_logical(written, self.wire, self.name)
                 if written.null_first is not None and self.wire.null_first is None:
-                    lacks.append(
+                    self.lacks.append(
                         f"field {self.name}: may be written as null, read as never null"
                     )
-                self.symbols = symbols_of(written, self.wire, self.name, lacks)
+                self.symbols = symbols_of(written, self.wire, self.name, self.lacks)
             else:
-                self.nested = reading(written, self.wire, self.name, lacks)
-        self.lacks = lacks[-1] if lacks else ""
+                self.nested = reading(written, self.wire, self.name, self.lacks)
 
     def _default(self, value: Any) -> pl.Series:
         if not _flat(self.wire):

@@ -40,10 +40,10 @@ def _well_formed(
     for wire in fields:
         present: Bools | None = None
         if wire.null_first is not None:
-            index, at, whole = _longs(data, at)
+            index, at, whole = longs(data, at)
             good &= whole & ((index == 0) | (index == 1))
             present = index == int(wire.null_first)
-        after, fine = _pass(data, np.minimum(at, ends), ends, wire)
+        after, fine = passed(data, np.minimum(at, ends), ends, wire)
         if present is not None:
             after, fine = np.where(present, after, at), fine | ~present
         good &= fine & (after <= ends)
@@ -51,15 +51,15 @@ def _well_formed(
     return good
 
 
-def _pass(
+def passed(
     data: npt.NDArray[np.uint8], at: Int64s, ends: Int64s, wire: Wire
 ) -> tuple[Int64s, Bools]:
     """Return the places after one value, not null, and whether each is well-formed."""
     if wire.kind in _WIDTHS:
         fine = data.take(at) <= 1 if wire.kind == "boolean" else np.ones(len(at), np.bool_)
         return at + _WIDTHS[wire.kind], fine
-    value, at, fine = _longs(data, at)
-    if wire.kind == "string":
+    value, at, fine = longs(data, at)
+    if wire.kind in ("string", "bytes"):
         fits = (value >= 0) & (value <= ends - at)
         return at + np.where(fits, value, 0), fine & fits
     if wire.kind == "enum":
@@ -69,7 +69,7 @@ def _pass(
     return at, fine
 
 
-def _longs(data: npt.NDArray[np.uint8], at: Int64s) -> tuple[Int64s, Int64s, Bools]:
+def longs(data: npt.NDArray[np.uint8], at: Int64s) -> tuple[Int64s, Int64s, Bools]:
     """Read a zigzag varint at each place: values, places after them, whether they end."""
     byte = data.take(at)
     # Most are of one byte.

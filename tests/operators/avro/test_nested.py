@@ -1,5 +1,6 @@
 """Nested types: what any bytes are read as, by columns, strictly and by fastavro."""
 
+import json
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import reduce
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 
 from operators.avro import Decoder, columns_of, values_of_fields
 from operators.avro.compatibility import invalid
-from operators.avro.compile import compile_record
+from operators.avro.compile import Record, compile_record
 from operators.avro.kinds import arrow_of
 from operators.avro.nested import NestedBulk
-from operators.avro.wire import SchemaError
+from operators.avro.scan_nested import well_formed
+from operators.avro.wire import MalformedError, SchemaError
 from operators.connectors.delta.layout import missing_columns
 from operators.records.tables import STAMPS, Table
 from tests.examples import examples
@@ -56,6 +58,13 @@ def test_the_readers_agree_on_any_nested_schema_and_any_bytes(data: st.DataObjec
         return
     for skip in (0, 5, 17):
         assert [len(bulk.decode(*framed([body], skip))[1]) == 1 for body in bodies] == strict
+    as_bytes = compile_record(json.loads(json.dumps(schema).replace('"string"', '"bytes"')))
+    payloads, _ = framed(bodies)
+    wires = [field.wire for field in record.fields]
+    scanned = well_formed(payloads.data, payloads.starts, payloads.ends, wires)
+    for body, found, good in zip(bodies, scanned.tolist(), strict, strict=True):
+        assert found or not good
+        assert not found or malformed(as_bytes, body) is None
     columns, taken = bulk.decode(*framed([body for body in bodies if fine(record, body)]))
     assert len(taken) == sum(strict)
     values = [record.read(body) for body in bodies if fine(record, body)]
@@ -135,6 +144,17 @@ def test_each_type_is_a_column_that_a_table_keeps(tmp_path: Path) -> None:
     back = pl.read_delta(str(tmp_path)).select(frame.columns)
     assert back.schema == frame.schema
     assert back.equals(frame)
+
+
+def malformed(record: Record, body: bytes) -> str | None:
+    """Return why a body is no record, UTF-8 apart, which a map's keys still have to be."""
+    try:
+        record.read(body)
+    except MalformedError as error:
+        return str(error)
+    except UnicodeDecodeError:
+        return None
+    return None
 
 
 def test_an_event_of_a_case_has_a_value_for_each_type() -> None:
@@ -220,9 +240,7 @@ def test_what_is_no_column_is_refused_with_a_reason(kind: Any) -> None:
 def test_what_is_no_column_is_passed_over_where_it_is_not_read() -> None:
     wide = record(*((f"f{n}", "int") for n in range(33)), name="Wide")
     writer = record(("f", array(["null", wide])), ("none", "null"), ("g", "int"))
-    bomb = (
-        b"\x80\x89\x7a" + bytes(1_000_000) + b"\x00\x0e"
-    )  # a million nulls, of 33 fields each
+    bomb = b"\xc0\x9a\x0c" + bytes(100_000) + b"\x00\x0e"  # nulls of 33 fields each
     decoded = read(
         writer, record(("g", "int")), {"f": [None], "none": None, "g": 3}, bodies=[bomb]
     )
@@ -231,9 +249,13 @@ def test_what_is_no_column_is_passed_over_where_it_is_not_read() -> None:
 
 def test_a_bad_record_of_many_costs_its_neighbours_nothing_but_time() -> None:
     schema = record(("f", array("string")), ("g", fixed("G", 4)))
-    bodies = [nested.write(schema, {"f": [str(n)], "g": b"abcd"}) for n in range(2_000)]
+    texts = [[str(n)] for n in range(2_000)]
+    texts[7] = ["a"] * 1_000  # more than the scan follows
+    bodies = [nested.write(schema, {"f": text, "g": b"abcd"}) for text in texts]
     for row in range(0, 2_000, 301):
         bodies[row] = bodies[row][:-1]
+    bodies[8] = bodies[8].replace(b"8", b"\xff")
     decoded = read(schema, schema, bodies=bodies)
-    assert [r.row for r in decoded.refusals] == list(range(0, 2_000, 301))
-    assert decoded.in_order()[0]["f"].to_list() == [[str(row)] for row in sorted(decoded.rows)]
+    refused = dict.fromkeys(range(0, 2000, 301), "malformed") | {8: "bad_utf8"}
+    assert {r.row: r.code for r in decoded.refusals} == refused
+    assert decoded.in_order()[0]["f"].to_list() == [texts[row] for row in sorted(decoded.rows)]

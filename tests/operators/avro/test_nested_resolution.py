@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from operators.avro.compatibility import unreadable
+from operators.avro.compatibility import invalid, unreadable
 from tests.operators.avro.nested import array, fixed, logical, read, record
 
 PRICE = logical("bytes", "decimal", precision=38, scale=6)
@@ -114,3 +114,28 @@ def test_a_time_in_milliseconds_past_what_microseconds_hold_is_refused() -> None
     decoded = read(schema, schema, {"at": 2**62}, {"at": 5})
     assert decoded.rows.tolist() == [1]
     assert [r.code for r in decoded.refusals] == ["incompatible_schema"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "default"),
+    [
+        (array("int"), ["x"]),
+        (array("int"), {"a": 1}),
+        (INNER, {"a": 1}),
+        (INNER, 5),
+        (fixed("F", 2), "abc"),
+        (["null", array("int")], [2**40]),
+        (logical("bytes", "decimal", precision=2, scale=0), "\u0001\u0000"),
+        ("bytes", "\u0100"),
+    ],
+)
+def test_a_default_that_is_none_of_its_type_is_found(kind: Any, default: Any) -> None:
+    assert "efault" in invalid(record(("f", kind, {"default": default})))
+
+
+def test_all_that_a_field_lacks_is_told() -> None:
+    written = record(("f", array(["null", enum("A", "B")])))
+    assert unreadable(written, record(("f", array(enum("A"))))) == [
+        "field f[]: may be written as null, read as never null",
+        "field f[]: written as B, of which the reader knows nothing, and it has no default symbol",
+    ]

@@ -6,6 +6,7 @@ import pytest
 
 from flows.streams import CLICKS
 from ops.simulate import DeclaredParams, Troubles, simulate_declared
+from tests.ops.simulate import parcels as module
 from tests.ops.simulate.parcels import CONTRACT, parcels
 
 SMALL = DeclaredParams(records=2_000, seed=7)
@@ -58,6 +59,17 @@ def test_a_contract_that_no_events_can_be_made_for_is_told(
     assert wrong not in CONTRACT
     stream = parcels(tmp_path, monkeypatch, f"checks:\n  - {wrong}\n")
     with pytest.raises(ValueError, match=message):
+        simulate_declared(stream, replace(SMALL, records=200))
+
+
+def test_a_field_that_no_values_are_made_for_is_named(tmp_path, monkeypatch):
+    route = {"name": "route", "type": {"type": "array", "items": "string"}}
+    day = {"name": "day", "type": ["null", {"type": "int", "logicalType": "date"}]}
+    monkeypatch.setattr(module, "FIELDS", [*module.FIELDS, route, day])
+    stream = parcels(tmp_path, monkeypatch)
+    with pytest.raises(
+        ValueError, match=r"its fields route \(array\), day \(date\) are of types"
+    ):
         simulate_declared(stream, replace(SMALL, records=200))
 
 
