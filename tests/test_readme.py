@@ -14,26 +14,14 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource
 
 from flows.settings import PREFIX, Settings
-from flows.streams import PAYMENTS, STREAMS, all_tables
+from flows.streams import PAYMENTS, STREAMS
 from operators.steps.windows import WindowOut, aggregate
 from operators.windows import agg, sliding
-from ops import cli, reference
+from ops import cli
 from ops.demo import PARTITIONS
 from ops.dlq.tables import AUDIT, REPLAYS
 from ops.simulate import Params, simulate
-
-ROOT = Path(__file__).parents[1]
-PAGES = {
-    str(page.relative_to(ROOT)): page.read_text("utf-8")
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
-}
-README = PAGES["README.md"]
-
-
-def blocks(page: str, language: str) -> list[str]:
-    """Return a page's blocks of code in a language."""
-    return re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)
-
+from tests.pages import PAGES, README, ROOT, blocks
 
 SHELL = blocks("README.md", "sh")
 
@@ -58,27 +46,6 @@ def test_the_first_two_commands_are_make_targets_and_ci_runs_the_second() -> Non
     )
     assert '.venv/bin/millstream demo --file "a.parquet"' in plan.stdout
     assert "make test" in (ROOT / ".ci" / "run").read_text()
-
-
-def test_the_stages_of_the_workflow_are_make_targets() -> None:
-    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
-    ran = {
-        name: [step["run"] for step in job["steps"] if "run" in step]
-        for name, job in jobs.items()
-    }
-    assert ran == {
-        name: [f"make {name}"] for name in ("check", "schemas", "audit", "test", "image")
-    }
-    for name in ran:
-        assert re.search(rf"^{name}:.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE), (
-            name
-        )
-    # By commits, which nobody can move.
-    used = [step["uses"] for job in jobs.values() for step in job["steps"] if "uses" in step]
-    assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}", each) for each in used)
-    pythons = jobs["test"]["strategy"]["matrix"]["python"]
-    assert "3.11 or 3.12" in README
-    assert pythons == ["3.11", "3.12"]
 
 
 def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
@@ -150,25 +117,6 @@ def test_what_a_load_needs_is_what_the_command_says(capsys: pytest.CaptureFixtur
     assert [line.rstrip() for line in said] == shown.splitlines()
 
 
-def test_every_table_is_told_of() -> None:
-    for table in all_tables():
-        assert f"`{table.name}`" in PAGES["docs/streams.md"]
-
-
-@pytest.mark.parametrize("name", reference.PAGES)
-def test_pages_made_of_the_code_are_as_the_code(name: str) -> None:
-    assert reference.PAGES[name]() == (ROOT / name).read_text("utf-8"), "make docs"
-
-
-def test_no_setting_and_no_metric_is_without_its_meaning() -> None:
-    kinds = {Settings, *(stream.settings for stream in STREAMS)}
-    fields = {name: each for kind in kinds for name, each in kind.model_fields.items()}
-    assert [name for name, each in fields.items()
-            if not each.description and name != "streams"] == []  # fmt: skip
-    assert len(list(reference.every_metric())) > 18
-    assert all(each._documentation.endswith(".") for each in reference.every_metric())
-
-
 def test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared() -> None:
     declared = (ROOT / "flows" / "streams" / "clicks" / "__init__.py").read_text()
     (shown,) = blocks("README.md", "python")
@@ -208,32 +156,6 @@ def test_the_files_that_it_names_are_there() -> None:
     tables = {REPLAYS.name, AUDIT.name}
     named = [path for path in named if path not in tables]
     assert [path for path in named if not (ROOT / path.rstrip("/")).exists()] == []
-
-
-LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-
-
-def anchors(text: str) -> set[str]:
-    """Return what a page's headings are linked by, as GitHub makes it of their words."""
-    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    heads = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
-
-
-def test_every_link_leads_somewhere_and_every_page_is_linked() -> None:
-    lost, met = [], {"README.md"}
-    for page, text in PAGES.items():
-        for link in LINK.findall(text):
-            if link.startswith("https://"):
-                continue
-            path, _, anchor = link.partition("#")
-            target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
-            name = str(target.relative_to(ROOT))
-            met.add(name)
-            if not target.exists() or (anchor and anchor not in anchors(PAGES[name])):
-                lost.append(f"{page}: {link}")
-    assert lost == []
-    assert PAGES.keys() - met == set()
 
 
 TRIED = {

@@ -6,7 +6,8 @@ import pytest
 
 from flows.streams import STREAMS
 from ops import cli
-from tests.ops.test_rules_cli import FEATURE, GOOD, check
+from tests.ops.checked_rules import GOOD, check
+from tests.ops.test_rules_cli_features import FEATURE
 
 
 def test_streams_are_listed_with_what_they_are_of(capsys):

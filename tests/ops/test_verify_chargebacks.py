@@ -6,7 +6,6 @@ import shutil
 from collections import Counter
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -24,6 +23,7 @@ from ops.status.gather import gather
 from ops.stores import stores
 from ops.verify import verify
 from tests import topics
+from tests.ops.backtest.on_silver import FEATURE, RULE, Backtest
 from tests.ops.reports import broken, spoil
 from tests.running import run
 
@@ -165,27 +165,9 @@ def test_a_changed_value_is_named(copy: Settings, change: str) -> None:
     assert broken(verify(copy)) == [OUTCOMES]
 
 
-class Backtest:
-    """``millstream rules backtest`` on tables of the flows, with the settings that these had."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-        monkeypatch.setenv("MILLSTREAM_TOPIC", TOPIC)
-        self._capsys = capsys
-
-    def __call__(self, root: str, *arguments: object, status: int = 0) -> str:
-        with pytest.raises(SystemExit) as ended:
-            cli.main(["rules", "backtest", "--root", root, *map(str, arguments)])
-        printed = self._capsys.readouterr()
-        assert ended.value.code == status, printed.err
-        return printed.err if status else printed.out
-
-    def json(self, root: str, *arguments: object) -> dict[str, Any]:
-        return json.loads(self(root, "--json", *arguments))
-
-
 @pytest.fixture
 def backtest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Backtest:
-    return Backtest(monkeypatch, capsys)
+    return Backtest(TOPIC, monkeypatch, capsys)
 
 
 def test_the_live_rules_on_silver_are_the_alerts_that_there_were(
@@ -299,32 +281,6 @@ def test_it_is_of_the_version_that_is_named_and_without_labels_of_volumes(
     assert backtest.json(root, "--version", newest + 1)["events"] == less["events"]
     told = backtest(root, "--from", "2030-01-01", status=1)
     assert "has payments of 2018-04-01 to 2018-04-" in told
-
-
-FEATURE = """\
-name: spent_3d
-version: 1
-description: What the card spent within three days.
-by: card_id
-horizon: 3d
-aggregate: sum
-of: amount_minor
-"""
-
-RULE = """\
-id: spender
-version: 1
-description: A card on which much is spent.
-severity: low
-when: spent_3d > 60000
-score: spent_3d / 1000
-reason: "{spent_3d} within three days"
-cases:
-  - name: much
-    payments:
-      - {amount_minor: 60001}
-    alerts: [1]
-"""
 
 
 def test_a_dead_letter_too_many_is_named(stack: Stack, done: Settings) -> None:
