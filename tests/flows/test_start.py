@@ -99,7 +99,11 @@ def test_ctrl_c_stops_it_and_the_next_start_goes_on(stack: Stack, tmp_path: Path
         "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(tmp_path),
         "MILLSTREAM_LOG_FORMAT": "json",
     }
-    for names in (METRICS, AT_REST):
+    all_read = [
+        rf'records_total{{partition="{partition}",[^}}]*}} {count}.0'
+        for partition, count in made.records.group_by("partition").len().iter_rows()
+    ]
+    for names in ([*METRICS, *all_read], AT_REST):
         flow = Flow("payments", settings, tmp_path)
         page = _metrics(flow, port, names)
         assert flow.tell(signal.SIGINT) == 0, flow.said()
