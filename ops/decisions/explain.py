@@ -24,7 +24,7 @@ from operators.decisions.thresholds import At, fixed
 from operators.records.tables import Table
 from operators.rules.rules import Rules, RuleSet
 from ops.verify.control import Changed
-from ops.verify.decisions import Decided, inputs, names_of
+from ops.verify.decisions import Decided, as_were, inputs
 from ops.verify.since import since_rules
 
 PLAIN: Final = "Approved: no live rule hit it, no list has it, and a model had nothing to say."
@@ -86,14 +86,14 @@ def explain(settings: Settings, stream: Stream, event_id: str) -> Explained:
     if state is not None:
         held = Changed(stream, rules, state, own[1], topic)
     compared = since_rules(own[1], stream, settings.of(stream), rules)
-    reads = names_of(held, compared, rows, alerts, recorded)
+    were = as_were(held, compared, rows, alerts, recorded)
     now = _today(stream, settings, rules, state)
     return Explained(
         {name: event[name] for name in (*_PLACE, stream.id, stream.key, "event_time")},
         known=bool(own[0]) and bool(decided.known(rows)[0]),
         comparable=bool(decided.comparable(rows)[0]),
         recorded=_row(recorded),
-        replayed=_row(decided.made(rows, alerts, reads)),
+        replayed=_row(decided.made(rows, alerts, *were)),
         today=_row(now.decide(rows[list(stream.columns)])),
         shadow=alerts.filter(pl.col("rule_status") == "shadow").to_dicts(),
         changed=_changed(own[0], stream, settings, rules, event) | now.changed,

@@ -25,7 +25,7 @@ from operators.rules.status import LIVE
 from ops.verify.alerts import check_alerts
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.control import Changed, check_listed
-from ops.verify.decisions import Decided, check_decisions, inputs, names_of
+from ops.verify.decisions import Decided, as_were, check_decisions, inputs
 from ops.verify.features import check_features
 from ops.verify.labels import check_labels
 from ops.verify.quality import check_quality
@@ -229,8 +229,8 @@ class _Books:
         checks = [*check_alerts(stream, held, *common), *checks]
         if stream.decides:
             made = self._tables.read(stream.decisions.name, stream.decisions.columns)
-            reads = names_of(held, compared, silver, alerts, made)
-            checks.append(check_decisions(self._decided, reads, silver, alerts, made))
+            were = as_were(held, compared, silver, alerts, made)
+            checks.append(check_decisions(self._decided, *were, silver, alerts, made))
         return checks
 
     @cached_property

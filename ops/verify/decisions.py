@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import orjson
@@ -29,6 +29,10 @@ _PLACE: Final = ["source_partition", "source_offset"]
 def inputs(stream: Stream) -> dict[str, pl.DataType]:
     """Return the columns of silver that decisions are made of, those of other days included."""
     return {**stream.columns, LISTED: pl.String(), MODEL: pl.Float64()}
+
+
+Hits: TypeAlias = Mapping[tuple[int, int, str], str]
+"""What hits have read, as JSON text, by place and rule."""
 
 
 @dataclass(frozen=True)
@@ -113,42 +117,48 @@ class Decided:
             if each.written
         )
 
-    def made(self, silver: pl.DataFrame, alerts: pl.DataFrame, reads: Reads) -> pl.DataFrame:
-        """Return the decisions on silver's rows, of the alerts that were found on them."""
+    def made(
+        self, silver: pl.DataFrame, alerts: pl.DataFrame, reads: Reads, older: Hits
+    ) -> pl.DataFrame:
+        """Return the decisions on silver's rows, of the alerts that were found on them.
+
+        `reads` and `older` are as `as_were` says.
+        """
         decider = Decider(self.stream.id, self.stream.key, self.threshold_at, reads)
         asked = self.with_model(silver)
         found = []
         for rows in (silver.filter(asked), silver.filter(~asked).drop(MODEL)):
             mine = alerts.join(rows.select(_PLACE), on=_PLACE, how="semi")
             found.append(decider.decide(rows, mine.sort(*_PLACE, "rule_id")))
-        return pl.concat(found)
+        made = pl.concat(found)
+        if not older:
+            return made
+        hits = [
+            each
+            and [
+                {**hit, "values": older.get((partition, offset, hit["rule_id"]), hit["values"])}
+                for hit in each
+            ]
+            for partition, offset, each in made.select(*_PLACE, "hits").iter_rows()
+        ]
+        return made.with_columns(pl.Series("hits", hits, made.schema["hits"]))
 
 
 def _is_of(one: Told, other: Told) -> bool:
     return one.text == other.text and one.offsets == other.offsets
 
 
-def recorded_names(decisions: pl.DataFrame) -> dict[tuple[int, int, str], list[str]]:
-    """Return what hits have the values of, by place and rule."""
-    places = decisions.select(*_PLACE, "hits").iter_rows()
-    return {
-        (partition, offset, hit["rule_id"]): list(orjson.loads(hit["values"]))
-        for partition, offset, hits in places
-        for hit in hits or ()
-    }
-
-
-def names_of(
+def as_were(
     rules: Rules,
     compared: Compared,
     silver: pl.DataFrame,
     alerts: pl.DataFrame,
     decisions: pl.DataFrame,
-) -> Reads:
-    """Return what tells which columns the rules of alerts have read.
+) -> tuple[Reads, Hits]:
+    """Return what tells which columns the rules of alerts have read, and what older ones read.
 
-    Where a rule was another one than its file has now, of whom nobody knows any more, they are
-    those that the decision has.
+    Where a rule was another one than its file has now, or was evaluated on a feature that silver
+    has not of that row, nobody knows any more: that is as the decision has it.
     """
     held = compared.of(alerts)
     reads = reads_of(rules)
@@ -157,18 +167,24 @@ def names_of(
         reads = rules.reads
     keys = [*_PLACE, "rule_id"]
     older = {*alerts.join(held, on=keys, how="anti").select(keys).iter_rows()}
-    recorded = recorded_names(decisions) if older else {}
 
     def names(alert: Mapping[str, Any]) -> Collection[str]:
         key = alert["source_partition"], alert["source_offset"], alert["rule_id"]
-        return recorded.get(key, ()) if key in older else reads(alert)
+        return () if key in older else reads(alert)
 
-    return names
+    places = decisions.select(*_PLACE, "hits").iter_rows() if older else ()
+    recorded = {
+        (partition, offset, hit["rule_id"]): hit["values"]
+        for partition, offset, hits in places
+        for hit in hits or ()
+    }
+    return names, {key: text for key, text in recorded.items() if key in older}
 
 
 def check_decisions(
     decided: Decided,
     reads: Reads,
+    older: Hits,
     silver: pl.DataFrame,
     alerts: pl.DataFrame,
     decisions: pl.DataFrame,
@@ -178,7 +194,7 @@ def check_decisions(
     `silver` has `inputs`. The alerts are held to silver elsewhere, each by its rule as it was; so
     what was decided before a rule was changed is compared as well.
     """
-    expected = decided.made(silver, alerts, reads)
+    expected = decided.made(silver, alerts, reads, older)
     mine = decisions.filter(decided.comparable(decisions))
     stream = decided.stream
     found = only_once(

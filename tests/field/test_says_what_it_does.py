@@ -48,7 +48,9 @@ def test_a_flow_says_what_it_reads_where_it_begins_and_how_far_it_is(
     )
     tables = re.escape(str(tmp_path / "tables"))
     said(
-        flow, rf"writes tables under {tables} and topics {topic}.dlq, {topic}.alerts; 6 rules\n"
+        flow,
+        rf"writes tables under {tables} and topics {topic}.dlq, {topic}.alerts, "
+        rf"{topic}.decisions; 6 rules\n",
     )
     said(flow, rf"recovery store {re.escape(str(tmp_path / 'payments'))}\n")
     said(flow, r"payments: [1-9]\d* records in \d+ s \(\d+/s\), ")
@@ -84,6 +86,6 @@ def test_a_flow_without_recovery_says_that_it_begins_anew_each_time(
     create_topic(stack.bootstrap, tmp_path.name, 1)
     settings = topics.settings(stack, tmp_path.name, tmp_path)
     flow = Flow("alerts", settings, tmp_path, recovery=False)
-    said(flow, rf"writes topic {tmp_path.name}.alerts; 6 rules\n")
+    said(flow, rf"writes topics {tmp_path.name}.alerts, {tmp_path.name}.decisions; 6 rules\n")
     said(flow, r"WARNING millstream.flow: no recovery directory \(-r\): ")
     assert flow.tell(signal.SIGTERM) == 0, flow.said()
