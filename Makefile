@@ -17,8 +17,8 @@ help: ## Show what there is to make
 demo: .venv/installed ## Payments from Kafka to tables on this machine; DATA=file.parquet replays a file
 	@$(BIN)/millstream demo $(if $(DATA),--file "$(DATA)")
 
-test: .venv/installed ## Every test; most wait for servers, so three files at a time
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+test: .venv/installed ## Every test; most wait for servers, so four files at a time
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 PURE := tests/operators --ignore=tests/operators/connectors --ignore=tests/operators/steps
 

@@ -17,7 +17,7 @@ from ops.verify import verify
 from tests import topics
 from tests.running import Flow, run, wait_until
 
-KILLS = 8
+KILLS = 6
 RATE = 700.0
 
 

@@ -45,11 +45,11 @@ def test_only_of_rows_that_the_model_was_asked_for_is_a_missing_score_a_failure(
         **{f"threshold model_{n}": [Told("0.5")] for n in ("review", "block")},
     }
     alerts = pl.DataFrame(schema=PAYMENTS.alerts.columns)
-    made = decided(told).made(rows, alerts, lambda _: ())
+    made = decided(told).made(rows, alerts, lambda _: (), {})
     assert made.select("source_partition", "source_offset").rows() == [(0, 5)]
     assert made["without_model"].to_list() == [True]
     scored = rows.with_columns(pl.lit(0.7).alias(MODEL))
-    made = decided(told).made(scored, alerts, lambda _: ())
+    made = decided(told).made(scored, alerts, lambda _: (), {})
     assert made.select("source_offset", "decision", "decided_by").rows() == [
         (5, "block", "model")
     ]
