@@ -21,8 +21,8 @@ from operators.avro.scan import well_formed
 from operators.avro.wire import INT_MAX, INT_MIN, Field
 from operators.columns.arrays import Int64s
 
-# pyruhvro's word for each kind that it decodes exactly. On bytes and fixed it panics.
-_TYPES = {
+# On bytes and fixed it panics.
+WORDS = {
     "boolean": "boolean",
     "int": "long",
     "long": "long",
@@ -31,6 +31,7 @@ _TYPES = {
     "double": "double",
     "string": "string",
 }
+"""pyruhvro's word for each kind that it decodes exactly."""
 # Arrow's strings end at 2 GiB a column, and pyruhvro panics there. No batch comes near it.
 _PIECE_BYTES = 1 << 30
 
@@ -48,18 +49,18 @@ class Bulk:
     """The columnar decoder of one writer's schema. Raises ValueError if it cannot be one."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
-        if not fields or any(field.wire.kind not in _TYPES for field in fields):
+        if not fields or any(field.wire.kind not in WORDS for field in fields):
             raise ValueError("not a schema of flat fields")
         self._wires = [field.wire for field in fields]
         self._bounds = [_bounds(field) for field in fields]
-        types = [_union(_TYPES[wire.kind], wire.null_first) for wire in self._wires]
+        types = [_union(WORDS[wire.kind], wire.null_first) for wire in self._wires]
         self._schemas = {skip: _schema(before, types) for skip, before in BEFORE.items()}
         self._wary = False
 
     def decode(
         self, payloads: Payloads, groups: Sequence[Group]
     ) -> tuple[list[pl.Series], Int64s]:
-        """Return a column per field, of `WIRE_TYPES`, and which values their rows are.
+        """Return a column per field, of `WIREWORDS`, and which values their rows are.
 
         What is left out is not good, or not surely so.
         """

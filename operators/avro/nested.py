@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyruhvro
 
-from operators.avro.bulk import BEFORE, pieces
+from operators.avro.bulk import BEFORE, WORDS, pieces
 from operators.avro.kinds import MOST_SWELL, arrow_of
 from operators.avro.payloads import Group, Payloads
 from operators.avro.resolve import FLAT, WireColumn
@@ -29,17 +29,7 @@ _MOST_DEPTH: Final = 40
 _MOST_FIXED: Final = 256
 _AT_ONCE: Final = 256
 """Records that are read strictly together where one of them is bad and was not found to be."""
-_TYPES: Final = {
-    "null": "null",
-    "boolean": "boolean",
-    "int": "long",
-    "long": "long",
-    "enum": "long",
-    "float": "float",
-    "double": "double",
-    "string": "string",
-    "bytes": "string",
-}
+_TYPES: Final = {**WORDS, "null": "null", "bytes": "string"}
 
 
 class _UnfitError(ValueError):

@@ -82,7 +82,7 @@ class Pod:
     def rows(self, table: str) -> pl.DataFrame:
         try:
             read = DeltaTable(str(self._folder / "tables" / table))
-            return pl.from_arrow(read.to_pyarrow_table())  # type: ignore[return-value]
+            return pl.read_delta(read)
         except Exception:  # not there yet, or half made
             return pl.DataFrame()
 

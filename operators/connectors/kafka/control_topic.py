@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from operators.connectors.kafka import client as kafka
-from operators.connectors.kafka.brokers import brokers_of, try_seconds
+from operators.connectors.kafka.brokers import brokers_of
 from operators.connectors.kafka.topic_ids import identify
-from operators.connectors.kafka.topics import describe, wait_for_partitions
+from operators.connectors.kafka.topics import absent, make, wait_for_partitions
 from operators.errors import KnownError
 
 _ANSWER_SECONDS: Final = 10.0
@@ -50,11 +50,7 @@ def ensure(config: kafka.Config, topic: str, timeout: float) -> str:
 def try_out(config: kafka.Config, topic: str, timeout: float) -> str:
     """Say of a control topic that it is there; none is made by asking. Raises as `ensure`."""
     with brokers_of(config).admin() as admin:
-        try:
-            describe(config, admin, topic, ("READ",), timeout)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise
+        if absent(config, admin, topic, ("READ",), timeout):
             return "is not there yet: the flow, or the first change, makes it, where it may"
     ensure(config, topic, timeout)
     return "may be read, and keeps changes in their order"
@@ -63,31 +59,18 @@ def try_out(config: kafka.Config, topic: str, timeout: float) -> str:
 def _there_or_made(
     config: kafka.Config, admin: AdminClient, topic: str, timeout: float
 ) -> None:
-    answer = try_seconds(timeout)
-    try:
-        describe(config, admin, topic, ("READ",), timeout)
+    if not absent(config, admin, topic, ("READ",), timeout):
         return
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise
-    (made,) = admin.create_topics(
-        [NewTopic(topic, 1, config=dict(MADE_WITH))],
-        operation_timeout=answer,
-        request_timeout=answer,
-    ).values()
-    try:
-        made.result()
-    except KafkaException as raised:
-        refusal = raised.args[0]
-        if refusal.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-            return
-        if refusal.retriable():
-            raise
-        stated = ", ".join(f"{name}={value}" for name, value in MADE_WITH.items())
-        raise ControlTopicError(
-            f"control topic {topic} is not there and cannot be created: {refusal.str()}; create "
-            f"it, with one partition and {stated}"
-        ) from None
+    refusal = make(admin, NewTopic(topic, 1, config=dict(MADE_WITH)), timeout)
+    if refusal is None:
+        return
+    if refusal.retriable():
+        raise KafkaException(refusal)
+    stated = ", ".join(f"{name}={value}" for name, value in MADE_WITH.items())
+    raise ControlTopicError(
+        f"control topic {topic} is not there and cannot be created: {refusal.str()}; create "
+        f"it, with one partition and {stated}"
+    )
 
 
 def _refuse_deleting(admin: AdminClient, topic: str) -> None:
@@ -116,11 +99,11 @@ def send(
     offsets: list[int] = []
     failed: list[KafkaError] = []
 
-    def delivered(error: KafkaError | None, message: object) -> None:
+    def delivered(error: KafkaError | None, message: Message) -> None:
         if error is not None:
             failed.append(error)
         else:
-            offsets.append(message.offset())  # type: ignore[attr-defined]
+            offsets.append(message.offset() or 0)
 
     for key, value in records:
         while True:

@@ -6,9 +6,15 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
-from operators.connectors.kafka.brokers import LOG, Config, brokers_of, try_seconds
+from operators.connectors.kafka.brokers import LOG, Config, brokers_of
 from operators.connectors.kafka.faults import denied
-from operators.connectors.kafka.topics import OUTPUT, describe, wait_for_partitions
+from operators.connectors.kafka.topics import (
+    OUTPUT,
+    absent,
+    describe,
+    make,
+    wait_for_partitions,
+)
 from operators.errors import KnownError
 
 _MAY_NOT: Final = (
@@ -82,35 +88,21 @@ def _there_or_made(
 
     Where it is only to be tried none is made.
     """
-    answer = try_seconds(timeout)
-    try:
-        describe(config, admin, topic, OUTPUT, timeout)
+    if not absent(config, admin, topic, OUTPUT, timeout):
         return
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise
-    (made,) = admin.create_topics(
-        [NewTopic(topic, partitions)],
-        operation_timeout=answer,
-        request_timeout=answer,
-        validate_only=try_,
-    ).values()
-    try:
-        made.result()
-    except KafkaException as raised:
-        refusal = raised.args[0]
-        if refusal.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-            return
-        if refusal.code() in _MAY_NOT:
-            text = denied(config, "CREATE", topic, ("CREATE", *OUTPUT))
-            raise OutputTopicError(f"{text}, or create it") from None
-        if refusal.code() not in _PASSING:
-            raise OutputTopicError(
-                f"topic {topic} is not there and cannot be created: {refusal.str()}; create it, "
-                "with cleanup.policy=delete, or let the flow's user create it"
-            ) from None
-        text = f"topic {topic} is not there and not created: {refusal.str()}"
-        raise KafkaException(KafkaError(refusal.code(), text)) from None
+    refusal = make(admin, NewTopic(topic, partitions), timeout, try_=try_)
+    if refusal is None:
+        return
+    if refusal.code() in _MAY_NOT:
+        text = denied(config, "CREATE", topic, ("CREATE", *OUTPUT))
+        raise OutputTopicError(f"{text}, or create it")
+    if refusal.code() not in _PASSING:
+        raise OutputTopicError(
+            f"topic {topic} is not there and cannot be created: {refusal.str()}; create it, "
+            "with cleanup.policy=delete, or let the flow's user create it"
+        )
+    text = f"topic {topic} is not there and not created: {refusal.str()}"
+    raise KafkaException(KafkaError(refusal.code(), text))
 
 
 def refuse_compacted(admin: AdminClient, topic: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient, TopicDescription
+from confluent_kafka.admin import AclOperation, AdminClient, NewTopic, TopicDescription
 
 from operators.connectors.kafka.brokers import (
     Config,
@@ -87,3 +87,35 @@ def count_brokers(config: Config, timeout: float) -> int:
 
 def _count(admin: AdminClient, timeout: float) -> int:
     return len(admin.describe_cluster(request_timeout=try_seconds(timeout)).result().nodes)
+
+
+def absent(
+    config: Config, admin: AdminClient, topic: str, rights: Sequence[str], timeout: float
+) -> bool:
+    """Tell whether there is no such topic; raises as `describe` for all else."""
+    try:
+        describe(config, admin, topic, rights, timeout)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise
+        return True
+    return False
+
+
+def make(
+    admin: AdminClient, topic: NewTopic, timeout: float, *, try_: bool = False
+) -> KafkaError | None:
+    """Make a topic and return why it is not made; None if it is, or is there by then.
+
+    Where it is only to be tried none is made.
+    """
+    answer = try_seconds(timeout)
+    (made,) = admin.create_topics(
+        [topic], operation_timeout=answer, request_timeout=answer, validate_only=try_
+    ).values()
+    try:
+        made.result()
+    except KafkaException as raised:
+        refusal: KafkaError = raised.args[0]
+        return None if refusal.code() == KafkaError.TOPIC_ALREADY_EXISTS else refusal
+    return None
