@@ -25,6 +25,10 @@ COMMANDS: Final = {
     "query": ("ops.query", "run SQL on the tables"),
     "bi": ("ops.bi.cli", "views for BI, a shell with them, a report with pictures"),
     "streams": ("ops.streams_cli", "list the streams that are declared"),
+    "lineage": (
+        "ops.lineage",
+        "of what tables and columns are made, and what comes of a field",
+    ),
     "rules": ("ops.rules_cli", "check rules, run them on history, change them"),
     "lists": ("ops.control.lists_cli", "block, allow and watch lists"),
     "thresholds": ("ops.control.thresholds_cli", "numbers that decisions are made by"),
