@@ -55,7 +55,7 @@ image: ## The flows' image (IMAGE=millstream)
 lock: .venv/installed ## Renew locks/ from pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
-	  --no-emit-find-links --extra local --extra bi --extra train --group dev pyproject.toml -o locks/dev.txt
+	  --no-emit-find-links --extra local --extra bi --extra telemetry --extra train --group dev pyproject.toml -o locks/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-find-links -c locks/dev.txt pyproject.toml -o locks/runtime.txt
 	echo cyclonedx-bom | $(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \
