@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from operators.avro.kinds import arrow_of, arrow_type, branches, dtype_of, refuse_vast
