@@ -73,7 +73,7 @@ def decode_batches(
     ]
     refusals = [
         *decoded.refusals,
-        *(replace(each, row=int(decoded.rows[each.row])) for each in broken),
+        *(each.at(int(decoded.rows[each.row])) for each in broken),
     ]
     if refusals:
         _stop(raws, refusals)
