@@ -12,6 +12,7 @@ from ops.simulate import (
     simulate,
     simulate_declared,
 )
+from ops.simulate.produce import Records
 from ops.topics import create_topic
 
 PARTITIONS: Final = 4
@@ -38,7 +39,12 @@ def fill(
     made = simulated(stream, events, keys)
     if path is not None:
         made.records.write_ipc(path)
-    for topic in (stream.name, EMPTY):
-        create_topic(bootstrap, topic, PARTITIONS)
+    create_topic(bootstrap, EMPTY, PARTITIONS)
+    return stream.name, send(bootstrap, stream, made)
+
+
+def send(bootstrap: str, stream: Stream, made: Records) -> int:
+    """Make a stream's topic of what was made for it; return how many records it has."""
+    create_topic(bootstrap, stream.name, PARTITIONS)
     produce(made, bootstrap, stream.name)
-    return stream.name, len(made.records)
+    return len(made.records)
