@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
-from operators.columns.grouping import differs
+from operators.columns.grouping import differs, order_by
 from operators.columns.ranges import repeats
 from operators.records.batches import NO_WATERMARK
 from operators.state.folds import Ask, Ranges, exclusive
@@ -98,7 +98,7 @@ class Closed:
         """Return in which pane each row's value was before; note that it is there now."""
         values = rows.columns[str(self._value)].view(np.uint64)
         pairs = (rows.keys * _MULTIPLY) ^ (values + (rows.keys >> np.uint64(29)))
-        order = np.lexsort((rows.starts, pairs))
+        order = order_by(pairs, rows.starts // self._pane)
         pairs, starts = pairs[order], rows.starts[order]
         first = differs(pairs)
         before = np.full(len(pairs), NO_WATERMARK)

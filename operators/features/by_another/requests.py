@@ -91,7 +91,7 @@ class Requests:
         masks = self._conditions.masks(frame)
         found = []
         for question in self._questions:
-            due = np.max([span.range(base, lags, marks)[1] for span in question.spans], axis=0)
+            due = np.max([*question.ends(base, lags).values()], axis=0)
             lanes = [
                 pl.Series(lane.name, lane.numbers(frame, times, masks))
                 for lane in ([] if question.of_labels else question.lanes)
