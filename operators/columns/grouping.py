@@ -11,7 +11,7 @@ from operators.columns.arrays import Indices, UInt64s
 N = TypeVar("N", bound=np.integer)
 
 _BESIDE: Final = 16
-_SPARED: Final = 36
+_SPARED: Final = 32
 
 
 def differs(ordered: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
@@ -28,32 +28,38 @@ def distinct(numbers: npt.NDArray[N]) -> npt.NDArray[N]:
 
 
 def order_by(
-    keys: UInt64s, numbers: npt.NDArray[np.integer], beside: UInt64s | None = None
+    keys: UInt64s,
+    numbers: npt.NDArray[np.integer] | None = None,
+    beside: UInt64s | None = None,
 ) -> Indices:
     """Return the order of rows by key and number, shape (n,): as `np.lexsort`, in less time.
 
-    Of equal ones those come beside each other that have the same hash `beside`, but for a few.
+    What is equal in both stays in its order; or, with hashes `beside`, what has the same of these
+    comes together, but for a few. Keys are hashes too.
     """
-    if len(keys) < 2:
-        return np.arange(len(keys))
-    low = (numbers - numbers.min()).astype(np.uint64)
+    n = len(keys)
+    low = np.zeros(1, np.uint64)
+    if numbers is not None and n:
+        low = (numbers - numbers.min()).astype(np.uint64)
     bits = int(low.max()).bit_length()
-    more = 0 if beside is None else _BESIDE
+    if beside is None:
+        more, last = max(n - 1, 0).bit_length(), np.arange(n, dtype=np.uint64)
+    else:
+        more, last = _BESIDE, beside >> np.uint64(64 - _BESIDE)
     shift = np.uint64(bits + more)
     if shift <= _SPARED:
-        # Keys are hashes, of which the upper bits tell nearly all from each other.
-        packed = keys >> shift << shift | low << np.uint64(more)
-        if beside is not None:
-            packed |= beside >> np.uint64(64 - more)
-        order = np.argsort(packed)
+        # All in one number: the upper bits of hashes tell nearly all of them from each other.
+        packed = keys >> shift << shift | low << np.uint64(more) | last
+        if beside is None:
+            packed.sort()
+            order = (packed & np.uint64((1 << more) - 1)).view(np.int64)
+        else:
+            order = np.argsort(packed)
         found = keys[order]
         if (found[1:] >= found[:-1]).all():
             return order
-    order = np.argsort(keys)
-    places = np.cumsum(differs(keys[order])).astype(np.uint64)
-    if int(places[-1]).bit_length() + bits > 64:
-        return np.lexsort((low, keys))
-    return order[np.argsort(places << np.uint64(bits) | low[order])]
+    by = [keys] if numbers is None else [low, keys]
+    return np.lexsort(by if beside is None else [beside, *by])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +78,7 @@ class Sorted:
     @classmethod
     def by(cls, keys: UInt64s) -> Self:
         """Order n keys, shape (n,), n at least 1."""
-        order = np.argsort(keys, kind="stable")
+        order = order_by(keys)
         ordered = keys[order]
         new = differs(ordered)
         starts = np.flatnonzero(new)

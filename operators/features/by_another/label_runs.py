@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
-from operators.columns.grouping import differs, distinct, order_by
+from operators.columns.grouping import differs, distinct
 from operators.columns.ranges import repeats
 from operators.state.folds import NONE, Ask, exclusive, turned
 
@@ -63,7 +63,8 @@ class Run:
     """Labels in the order of (key, since), so that a range of time is a range of them."""
 
     def __init__(self, labels: Labels) -> None:
-        self.labels = labels = labels.pick(order_by(labels.keys, labels.since))
+        order = np.lexsort((labels.since, labels.keys))
+        self.labels = labels = labels.pick(order)
         self.until = np.full(len(labels), STANDS)
         new = differs(labels.keys)
         self._keys = labels.keys[new]
