@@ -13,6 +13,7 @@ from ops.simulate import (
     simulate,
     simulate_declared,
 )
+from ops.simulate.produce import Records
 from ops.topics import create_topic
 
 PARTITIONS: Final = 4
@@ -49,7 +50,12 @@ def fill(
     made = simulated(stream, events, keys, troubles)
     if path is not None:
         made.records.write_ipc(path)
-    for each in (topic, EMPTY):
-        create_topic(bootstrap, each, PARTITIONS)
+    create_topic(bootstrap, EMPTY, PARTITIONS)
+    return topic, send(bootstrap, topic, made)
+
+
+def send(bootstrap: str, topic: str, made: Records) -> int:
+    """Make a topic of what was made for it; return how many records it has."""
+    create_topic(bootstrap, topic, PARTITIONS)
     produce(made, bootstrap, topic)
-    return topic, len(made.records)
+    return len(made.records)

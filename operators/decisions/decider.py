@@ -193,13 +193,16 @@ class Decider:
         found: dict[int, list[dict[str, Any]]] = {}
         columns: dict[str, list[Any]] = {}
         places = pl.Series(rows.astype(np.uint32))
-        known = [name for name in ("kafka_timestamp",) if name in events.columns]
-        times = [events[name][places].to_list() for name in known] or [[None] * len(rows)]
+        # Asked for once: a frame makes the list of its columns anew each time.
+        there = frozenset(events.columns)
+        times = [None] * len(rows)
+        if "kafka_timestamp" in there:
+            times = events["kafka_timestamp"][places].to_list()
         each = zip(live.iter_rows(named=True), points.tolist(), of_alert.tolist(), strict=True)
         for alert, point, row in each:
             values = {}
-            for name in sorted(self._reads({**alert, "kafka_timestamp": times[0][row]})):
-                if name in events.columns:
+            for name in sorted(self._reads({**alert, "kafka_timestamp": times[row]})):
+                if name in there:
                     if name not in columns:
                         columns[name] = events[name][places].to_list()
                     values[name] = columns[name][row]

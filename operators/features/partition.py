@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 import polars as pl
 
-from operators.columns.arrays import Bools, Int64s
+from operators.columns.arrays import Bools, Int64s, UInt64s
 from operators.columns.grouping import Sorted
 from operators.columns.hashing import hash_columns
 from operators.columns.times import in_micros
@@ -186,6 +186,7 @@ class PartitionFeatures(Composite):
             self.watermark.retrace(times, watermarks, frame)
         made: dict[str, pl.Series] = {}
         rows: dict[tuple[str, ...], Sorted] = {}
+        hashes: dict[str, UInt64s] = {}
         for level, groups in self._levels.items():
             # What reads features finds those of the levels before it.
             seen = frame.hstack(list(made.values())) if level else frame
@@ -193,7 +194,7 @@ class PartitionFeatures(Composite):
             for group in groups:
                 by = group.layout.by
                 if by not in rows:
-                    rows[by] = Sorted.by(hash_columns(frame, by))
+                    rows[by] = Sorted.by(hash_columns(frame, by, hashes))
                 found, own, coded = group.advance(
                     seen, rows[by], times, watermarks, self.watermark, masks
                 )

@@ -75,38 +75,37 @@ class Run:
         self._bits = (self._most + 1).bit_length()
         self._joined = ((np.cumsum(new) - 1) << self._bits) + seconds
         self._sums: dict[str, Int64s] = {}
-        pairs = labels.keys * _MULTIPLY ^ labels.events
-        self._by_pair = np.argsort(pairs)
-        self._pairs = pairs[self._by_pair]
+        self._pairs: UInt64s = labels.keys * _MULTIPLY ^ labels.events
+        self.pairs = np.sort(self._pairs)
+        """The pairs of key and event, in order."""
 
     @property
     def repeated(self) -> UInt64s:
         """The pairs of key and event that are there more than once."""
-        return distinct(self._pairs[~differs(self._pairs)])
-
-    @property
-    def pairs(self) -> UInt64s:
-        """All pairs, in order."""
-        return self._pairs
+        return distinct(self.pairs[~differs(self.pairs)])
 
     def rows_of(self, pairs: UInt64s) -> Indices:
         """Return the positions of labels of these pairs, which are in order."""
-        low = np.searchsorted(self._pairs, pairs)
-        at, step = repeats(np.searchsorted(self._pairs, pairs, "right") - low)
-        rows: Indices = self._by_pair[low[at] + step]
-        return rows
+        near = np.minimum(np.searchsorted(pairs, self._pairs), len(pairs) - 1)
+        return np.flatnonzero(pairs[near] == self._pairs)
 
-    def range(self, keys: UInt64s, begin: Int64s, end: Int64s) -> tuple[Int64s, Int64s]:
+    def ranges(
+        self, keys: UInt64s, begins: Sequence[Int64s], ends: Sequence[Int64s]
+    ) -> list[tuple[Int64s, Int64s]]:
         """Return where the labels of n keys are that count since a time in [begin, end).
 
-        Both are of whole seconds, shape (n,).
+        Of each begin, with its end; both are of whole seconds, shape (n,). What is the same array
+        for several is looked for once.
         """
         code = np.searchsorted(self._keys, keys)
-        there = np.zeros(len(keys), bool)
-        if len(self._keys):
-            there = self._keys[np.minimum(code, len(self._keys) - 1)] == keys
-        low = np.where(there, self._place(code, begin), 0)
-        return low, np.where(there, self._place(code, np.maximum(begin, end)), 0)
+        there = self._keys[np.minimum(code, len(self._keys) - 1)] == keys
+        places = {
+            id(times): np.where(there, self._place(code, times), 0)
+            for times in (*begins, *ends)
+        }
+        pairs = zip(begins, ends, strict=True)
+        found = [(places[id(begin)], places[id(end)]) for begin, end in pairs]
+        return [(low, np.maximum(low, high)) for low, high in found]
 
     def _place(self, code: Int64s, time: Int64s) -> Int64s:
         seconds = np.minimum(np.maximum(time // _SECOND - self._base, 0), self._most)
