@@ -74,7 +74,11 @@ class Ranges:
     def sums(self, column: str, fold: Literal["sum"] | Digit = "sum") -> Int64s:
         """Return the running totals of a column, or of a digit of its numbers."""
         if (fold, column) not in self._sums:
-            self._sums[fold, column] = exclusive(summands(self._columns[column], fold))
+            values = summands(self._columns[column], fold)
+            # Of most digits there is nothing: no need to add them up.
+            none = fold != "sum" and not values.any()
+            totals = np.broadcast_to(np.int64(0), len(values) + 1) if none else exclusive(values)
+            self._sums[fold, column] = totals
         return self._sums[fold, column]
 
     def largest(self, ask: Ask, begin: Int64s, high: Int64s) -> Int64s:

@@ -36,13 +36,14 @@ def digits(values: Int64s, digit: Digit) -> Int64s:
     if digit == "high":
         return values >> 32
     size, place = np.abs(values).view(np.uint64), SQUARES.index(digit)
-    low, high = size & _LOW, size >> _HALF
-    if high.any():
-        return _multiplied([low, high], [low, high])[place].view(np.int64)
-    if place > 1:
+    largest = int(size.max(initial=0)) ** 2
+    if largest >> 32 * place == 0:
         return np.zeros_like(values)
-    square = low * low
-    return (square >> _HALF if place else square & _LOW).view(np.int64)
+    if largest < 2**64:
+        square = size * size
+        return (square >> _HALF if place else square & _LOW).view(np.int64)
+    low, high = size & _LOW, size >> _HALF
+    return _multiplied([low, high], [low, high])[place].view(np.int64)
 
 
 def deviations(count: Int64s, total: Int64s, high: Int64s, squares: Sequence[Int64s]) -> Floats:
