@@ -77,7 +77,9 @@ class Ranges:
             values = summands(self._columns[column], fold)
             # Of most digits there is nothing: no need to add them up.
             none = fold != "sum" and not values.any()
-            totals = np.broadcast_to(np.int64(0), len(values) + 1) if none else exclusive(values)
+            totals = (
+                np.broadcast_to(np.int64(0), len(values) + 1) if none else exclusive(values)
+            )
             self._sums[fold, column] = totals
         return self._sums[fold, column]
 

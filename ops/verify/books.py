@@ -20,6 +20,7 @@ from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
 from operators.control.state import State
 from operators.event_time.watermarks import Bounds
+from operators.model import SCORE
 from operators.rules.rules import Rules
 from operators.rules.status import LIVE
 from ops.verify.alerts import check_alerts
@@ -30,6 +31,7 @@ from ops.verify.features import check_features
 from ops.verify.labels import check_labels
 from ops.verify.quality import check_quality
 from ops.verify.report import Check, Report, only_once
+from ops.verify.scores import as_scored, check_scores
 from ops.verify.since import since, since_aggregates, since_rules
 from ops.verify.statuses import Statuses, behind, sent
 from ops.verify.tables import Tables
@@ -56,7 +58,7 @@ def verify(
     expected = read_truth(truth) if truth else pl.DataFrame({"stream": []})
     tables = Tables(settings.delta_root)
     found = [
-        settings.stream(each)
+        as_scored(settings, each, tables)
         for each in STREAMS
         if each.alone and tables.there(each.bronze.name)
     ]
@@ -68,12 +70,12 @@ def verify(
     checks: list[Check] = []
     counts: Counter[str] = Counter()
     alerts: Counter[str] = Counter()
-    for stream in found:
-        books = _Books(settings, stream, tables, told)
+    for stream, unasked in found:
+        books = _Books(settings, stream, tables, told, unasked)
         checks += books.check(expected.filter(stream=stream.name))
         counts += books.counts
         alerts += books.alerts_by_rule
-    if any(stream.name == PAYMENTS.name for stream in found):
+    if any(stream.name == PAYMENTS.name for stream, _ in found):
         checks += check_chargebacks(settings, tables.handle(PAYMENTS.silver.name), told)
         checks += check_quality(settings.delta_root)
     named = ("events", "unique", "duplicates", "rejected", "late", "windows", "alerts")
@@ -84,10 +86,16 @@ class _Books:
     """The books of one stream."""
 
     def __init__(
-        self, settings: Settings, stream: Stream, tables: Tables, told: Callable[[str], None]
+        self,
+        settings: Settings,
+        stream: Stream,
+        tables: Tables,
+        told: Callable[[str], None],
+        unasked: str,
     ) -> None:
+        """`unasked` is why the stream's model cannot be asked."""
         self._settings, self._own, self._stream = settings, settings.of(stream), stream
-        self._tables, self._told = tables, told
+        self._tables, self._told, self._unasked = tables, told, unasked
         self.counts: Counter[str] = Counter()
         self.alerts_by_rule: Counter[str] = Counter()
 
@@ -221,9 +229,11 @@ class _Books:
         state = self._state
         checks: list[Check] = []
         held: Rules = rules
+        told = history(self._tables.handle(stream.silver.name)) or {}
+        if SCORE in own.columns:
+            checks.append(check_scores(stream, self._unasked, told, self._own.topic, silver))
         if state is not None:
             held = Changed(stream, rules, state, history(handle) or {}, self._own.topic)
-            told = history(self._tables.handle(stream.silver.name)) or {}
             if stream.listing:
                 checks.append(check_listed(stream, state, told, self._own.topic, silver))
         checks = [*check_alerts(stream, held, *common), *checks]
