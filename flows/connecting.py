@@ -49,10 +49,13 @@ from operators.connectors.delta.definitions import History as Told
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import topic_ids
+from operators.connectors.kafka.control_reader import ControlReader
+from operators.connectors.kafka.pause_source import PauseSource
 from operators.connectors.kafka.sink import KafkaSink
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.dedup_ids import History
 from operators.connectors.redis.dedup_store import RedisDedupStore, memory_of
+from operators.connectors.shutdown import SHUTDOWN
 from operators.connectors.watched import WatchedSink
 from operators.contracts import load_contract
 from operators.records.breaker import Breaker
@@ -229,7 +232,12 @@ class Ends:
             since or {},
             None if changes is None else changes.reader,
             self.breaker(stream),
+            pauses=None if changes is None else self._pauses(changes.reader),
         )
+
+    def _pauses(self, reader: ControlReader) -> PauseSource:
+        ends = self.settings.stop_at_end
+        return PauseSource(reader, stop_at_end=ends, shutdown=SHUTDOWN)
 
     def history(self, stream: Stream, tables: DeltaSink) -> CommittedIds:
         """Return what silver has of a stream's ids, to fill a Redis again that has lost them."""

@@ -1,6 +1,8 @@
 """What goes out to Kafka: alerts and decisions as JSON, rejects as the bytes that came in."""
 
 import struct
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
@@ -10,8 +12,12 @@ import schemas
 from operators.avro.bulk_encode import encode
 from operators.columns.times import in_micros
 from operators.connectors.kafka.outgoing import HeaderPairs, Outgoing
+from operators.control.changes import Change
+from operators.records.batches import Progress
 from operators.records.quarantine import ATTEMPTS_HEADER, TIMESTAMP_HEADER
 from operators.records.rejects import Refusal, Stage
+from operators.records.tables import COORDINATES
+from operators.rules.rule import Rule
 from operators.steps.settled import WATERMARK
 
 _CONNECT: Final = "__connect.errors."
@@ -46,6 +52,45 @@ def alert_messages(alerts: pl.DataFrame, key: str) -> list[Outgoing]:
         )
         for row in alerts.iter_rows(named=True)
     ]
+
+
+def pause_alerts(
+    changes: Iterable[Change], topic: str, columns: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """Return alerts about rules that have paused themselves, with the columns that alerts have.
+
+    They are made of the changes of a control topic, and of no event: its texts are empty, and
+    `rule_status` is `paused`, as of no other alert. `event_time` is from when on the rule is.
+    """
+    rows = []
+    for change in changes:
+        rule = change.content
+        if not isinstance(rule, Rule):
+            continue
+        place = dict(zip(COORDINATES, (topic, 0, change.offset), strict=True))
+        rows.append(
+            {name: "" for name, kind in columns.items() if kind == pl.String()}
+            | place
+            | {
+                "alert_id": f"{rule.id}@{rule.version}/{topic}/0/{change.offset}",
+                "rule_id": rule.id,
+                "rule_version": rule.version,
+                "rule_status": rule.status,
+                "event_time": change.begins,
+                "severity": rule.severity,
+                "action": "review",
+                "score": 0.0,
+                "reason": f"the rule has paused itself: it {change.why}",
+            }
+        )
+    return pl.DataFrame(rows, schema=dict(columns))
+
+
+def pause_messages(
+    progress: Progress, changes: Iterable[Change], columns: Mapping[str, pl.DataType]
+) -> list[Outgoing]:
+    """Return a message per alert of `pause_alerts`, keyed by the rule; of a control topic's."""
+    return alert_messages(pause_alerts(changes, progress.topic, columns), "rule_id")
 
 
 def label_messages(labels: pl.DataFrame) -> list[Outgoing]:

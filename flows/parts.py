@@ -13,6 +13,7 @@ from bytewax.outputs import Sink
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.avro import Decoder
+from operators.connectors.kafka.pause_source import Paused
 from operators.decisions.decider import Decider
 from operators.event_time.watermarks import Bounds
 from operators.features.by_another import Known
@@ -31,7 +32,8 @@ class Parts:
     `bounds` are the topic's out-of-orderness, if that has ever been another than the settings'.
     Of records up to the offsets in `since`, by rule and partition, alerts are there already: those
     of the rule as it was; so are decisions of those up to `decided`, by partition. `control` knows
-    what changes of rules and lists, if that may. `breaker` is that of the stream's source.
+    what changes of rules and lists, if that may, and `pauses` has what rules paused themselves by.
+    `breaker` is that of the stream's source.
     """
 
     decoder: Decoder
@@ -44,6 +46,7 @@ class Parts:
     breaker: Breaker = field(default_factory=partial(Breaker, 1.0))
     decider: Decider | None = None
     decided: Mapping[int, int] = field(default_factory=dict)
+    pauses: Source[Paused] | None = None
 
 
 @dataclass(frozen=True)

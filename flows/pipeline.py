@@ -13,7 +13,12 @@ from bytewax.dataflow import Stream as Flowing
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.messages import alert_messages, decision_messages, reject_messages
+from flows.messages import (
+    alert_messages,
+    decision_messages,
+    pause_messages,
+    reject_messages,
+)
 from flows.parts import LabelledBy as LabelledBy
 from flows.parts import Parts as Parts
 from flows.parts import Records as Records
@@ -21,6 +26,7 @@ from flows.rows import alerts_behind, bronze_rows, decisions_behind, silver_rows
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
+from operators.connectors.kafka.pause_source import Paused
 from operators.event_time.watermarks import Bounds
 from operators.records.batches import Batch, RawBatch
 from operators.records.quarantine import quarantined
@@ -125,10 +131,11 @@ def send(
     alerts: str | None,
     decisions: str | None,
     labels_dlq: str | None = None,
+    pauses: Flowing[Paused] | None = None,
 ) -> None:
     """Send a stream's rejects, alerts of what is live, and decisions, to the topics named.
 
-    So are the rejects among its labels.
+    So are the rejects among its labels, and alerts about rules that have paused themselves.
     """
     messages: list[Flowing[Any]] = []
     if labels_dlq is not None and records.labels is not None:
@@ -148,6 +155,12 @@ def send(
         messages.append(
             op.map("alert_messages", records.alerts, lambda rows: (alerts, keyed(live(rows))))
         )
+    if alerts is not None and pauses is not None:
+        said = partial(pause_messages, columns=stream.alerts.columns)
+        messages += [
+            op.map("pause_messages", pauses, lambda item: (alerts, said(*item))),
+            op.map("pauses_progress", pauses, lambda item: (alerts, item[0])),
+        ]
     if decisions is not None and records.decisions is not None:
         decided = partial(decision_messages, key=stream.key)
         messages.append(
@@ -162,6 +175,13 @@ def send(
         lambda batch: [(name, batch.progress) for name in names],
     )
     op.output("topics", op.merge("topics_items", reached, *messages), sink)
+
+
+def paused(flow: Dataflow, parts: Parts, alerts: str | None) -> Flowing[Paused] | None:
+    """Return what tells of rules that paused themselves, None if nobody sends that to `alerts`."""
+    if parts.pauses is None or alerts is None:
+        return None
+    return op.input("pauses", flow, parts.pauses)
 
 
 def build(
@@ -185,7 +205,9 @@ def build(
     )
     # Steps run in the order in which they are made: alerts go out before windows are worked on.
     refused = None if labelled is None else labelled.own.dlq_topic
-    send(records, stream, topic_sink, **topics(stream, own), labels_dlq=refused)
+    names = topics(stream, own)
+    told = paused(flow, parts, names["alerts"])
+    send(records, stream, topic_sink, **names, labels_dlq=refused, pauses=told)
     if labelled is not None and labelled.sink is not None and records.labels is not None:
         of = kept(records.labels, labelled.stream, "labels_")
         write_tables(of, records.labels.all, labelled.sink, "labels_")

@@ -102,11 +102,15 @@ class Settings(RegistrySettings, StreamSettings):
         return self if stream.name == PAYMENTS.name else self.streams[stream.name]
 
     def stream(self, declared: Stream) -> Stream:
-        """Return a stream with what is added to it beside its rules."""
+        """Return a stream with what is added to it beside its rules, and its model."""
+        return with_model(self.unscored(declared), self.of(declared).model)
+
+    def unscored(self, declared: Stream) -> Stream:
+        """Return the same without a model."""
         own = self.of(declared)
         if own.control_topic is not None:
             declared = replace(declared, controlled=True)
-        return with_model(declared.with_rules(own.rules), own.model)
+        return declared.with_rules(own.rules)
 
     @field_validator("start")
     @classmethod

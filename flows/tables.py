@@ -13,6 +13,7 @@ from operators.connectors.delta.definitions import History, Told
 from operators.decisions.columns import MODEL
 from operators.decisions.thresholds import Thresholds, load_thresholds
 from operators.event_time.watermarks import Bounds
+from operators.model import SCORE
 from operators.records.tables import Table
 from operators.rules.lists import LISTED
 from operators.rules.rule import OWN_COLUMNS, Rule
@@ -83,6 +84,8 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
     silver = {feature(name): text for name, text in features.items()}
     if stream.listing:
         silver[own_column(LISTED)] = " ".join(stream.lists)
+    if stream.model is not None:
+        silver[own_column(SCORE)] = stream.model.card.definition
     silver[out_of_orderness(own.topic)] = str(micros(own.out_of_orderness))
     of_rules = _of_rules(rules.rules if rules else (), features)
     definitions = {stream.silver.name: silver, stream.alerts.name: of_rules}

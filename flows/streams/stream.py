@@ -50,8 +50,9 @@ class Stream:
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
     they are. `amount` is the column with the money at stake, in minor units. `labelled` is the
     stream of labels of its events, which is `judged`: silver tells from when each counts. `model`
-    scores events. One that `decides` makes decisions of its rules' hits, by thresholds beside
-    them. A stream that is not `alone` is read by a flow of several, and has no bronze.
+    scores events; those of one that is `scored` have been by a model that is not at hand. One that
+    `decides` makes decisions of its rules' hits, by thresholds beside them. A stream that is not
+    `alone` is read by a flow of several, and has no bronze.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Stream:
     controlled: bool = False
     judged: bool = False
     model: Model | None = None
+    scored: bool = False
     decides: bool = False
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True
@@ -172,7 +174,7 @@ class Stream:
             "watermark": TIME,
             **(self.features.marks or ({WOKEN: TIME} if self.judged else {})),
             **self.features.columns,
-            **({SCORE: pl.Float64()} if self.model else {}),
+            **({SCORE: pl.Float64()} if self.model or self.scored else {}),
             **self.listing,
         }
 

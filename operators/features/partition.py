@@ -18,7 +18,7 @@ from operators.features.past import Array, Past
 from operators.features.totals import Totals
 from operators.records.batches import NO_WATERMARK
 from operators.records.tables import TIME
-from operators.state.folds import NONE, turned
+from operators.state.folds import NONE, is_sum, summands, turned
 from operators.state.shards import Composite, Rows, Sharded
 from operators.state.sliding_history import SlidingHistory
 
@@ -77,8 +77,9 @@ class _Group:
             for part in self.layout.before:
                 if part.fold == "count":
                     found[part] = past.count(part.column)
-                elif part.fold == "sum":
-                    found[part] = past.sum(part.column, lanes[part.lane])
+                elif is_sum(part.fold):
+                    values = summands(lanes[part.lane], part.fold)
+                    found[part] = past.sum(part.column, values)
                 else:
                     values = lanes[part.lane]
                     values = turned(values) if part.fold == "min" else values

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from operators.features import FeatureError
 from operators.rules.rules import RuleError
 from ops.verify.books import verify
 from ops.verify.report import Report
+from ops.verify.scores import without_lost_models
 from ops.verify.tables import MissingTableError
 from ops.verify.truth import TruthError
 
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Verify with the settings of the environment; returns 0, 1 (wrong) or 2 (settings)."""
     console = Console(stderr=True)
     try:
-        settings = settings_.load()
+        settings = settings_.load(without_lost_models(os.environ))
         if args.truth and not args.truth.is_file():
             settings_.refuse(f"--truth: no file {args.truth}", 2)
         with console.status("verifying") as status:

@@ -26,7 +26,7 @@ from operators.features.compiled import Part
 from operators.features.keeps import StateLacksFeaturesError
 from operators.records.batches import NO_WATERMARK, Progress
 from operators.state.event_time_buffer import HASH, OFFSET, PARTITION, TIME_US, EventTimeBuffer
-from operators.state.folds import NONE, turned
+from operators.state.folds import NONE, is_sum, summands, turned
 from operators.state.shards import Composite, Rows, Sharded
 
 
@@ -176,6 +176,8 @@ class KeyGroup(Composite):
                 columns = {}
                 for name, part in parts.items():
                     values = rows[part.lane.name].to_numpy()
+                    if is_sum(part.fold):
+                        values = summands(values, part.fold)
                     columns[name] = turned(values) if part.fold == "min" else values
             else:
                 columns = {VALUE: rows[kept.values.name].to_numpy()}

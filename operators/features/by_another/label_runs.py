@@ -9,7 +9,7 @@ import numpy as np
 from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
 from operators.columns.grouping import differs, distinct
 from operators.columns.ranges import repeats
-from operators.state.folds import NONE, Ask, exclusive, turned
+from operators.state.folds import NONE, Ask, exclusive, is_sum, summands, turned
 
 STANDS: Final = 2**62
 """Until when a label counts that no other has replaced, in µs."""
@@ -74,7 +74,7 @@ class Run:
         self._most = int(seconds.max(initial=0)) + 1
         self._bits = (self._most + 1).bit_length()
         self._joined = ((np.cumsum(new) - 1) << self._bits) + seconds
-        self._sums: dict[str, Int64s] = {}
+        self._sums: dict[tuple[str, str], Int64s] = {}
         self._pairs: UInt64s = labels.keys * _MULTIPLY ^ labels.events
         self.pairs = np.sort(self._pairs)
         """The pairs of key and event, in order."""
@@ -113,10 +113,12 @@ class Run:
 
     def fold(self, ask: Ask, low: Int64s, high: Int64s) -> Int64s:
         """Return what is asked of all labels in ranges of positions; of a min, turned."""
-        if ask.column not in self._sums:
-            self._sums[ask.column] = exclusive(self.labels.columns[ask.column])
-        sums = self._sums[ask.column]
-        if ask.fold == "sum":
+        fold = ask.fold if is_sum(ask.fold) else "sum"
+        if (fold, ask.column) not in self._sums:
+            values = summands(self.labels.columns[ask.column], fold)
+            self._sums[fold, ask.column] = exclusive(values)
+        sums = self._sums[fold, ask.column]
+        if is_sum(ask.fold):
             return sums[high] - sums[low]
         found = np.full(len(low), NONE)
         some = np.flatnonzero(sums[high] > sums[low])
@@ -134,9 +136,9 @@ class Run:
         rows = low[at] + step
         values = self.labels.columns[ask.column][rows]
         stands = self.until[rows] >= end[at]
-        if ask.fold == "sum":
+        if is_sum(ask.fold):
             found = np.zeros(len(low), np.int64)
-            np.add.at(found, at, np.where(stands, values, 0))
+            np.add.at(found, at, np.where(stands, summands(values, ask.fold), 0))
             return found
         found = np.full(len(low), NONE)
         since = self.labels.since[rows]

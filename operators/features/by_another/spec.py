@@ -84,7 +84,7 @@ def column(part: Part) -> str:
     """Return what panes call what they keep for a part."""
     if part.fold == "distinct":
         return VALUE
-    return f"{part.fold} {part.lane.name}" if part.fold in ("min", "max") else part.lane.name
+    return part.lane.name if part.fold in ("count", "sum") else f"{part.fold} {part.lane.name}"
 
 
 @dataclass(frozen=True)
