@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
