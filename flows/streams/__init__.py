@@ -2,13 +2,15 @@
 
 from flows.streams.chargebacks import CHARGEBACKS, outcome_tables
 from flows.streams.clicks import CLICKS
+from flows.streams.customers import CUSTOMERS
 from flows.streams.labels import LABELS
 from flows.streams.payments import PAYMENTS
 from flows.streams.stream import Stream
+from flows.streams.terminals import TERMINALS
 from flows.streams.upkeep import Upkeep
 from operators.records.tables import Table
 
-STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS, LABELS)
+STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS, LABELS, CUSTOMERS, TERMINALS)
 """Every stream; what the settings of payments say, the others have too."""
 
 _READ_BY = {LABELS.name: PAYMENTS.name}
@@ -39,9 +41,11 @@ def upkeep_of(table: str) -> Upkeep:
 __all__ = [
     "CHARGEBACKS",
     "CLICKS",
+    "CUSTOMERS",
     "LABELS",
     "PAYMENTS",
     "STREAMS",
+    "TERMINALS",
     "Stream",
     "all_tables",
     "upkeep_of",

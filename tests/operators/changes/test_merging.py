@@ -1,0 +1,106 @@
+"""Tables of changes come to the same, whatever order the changes came in and however cut."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.changes import Changes, merging
+from operators.records.tables import COORDINATES, STAMPS, TIME
+from tests.operators.changes.oracle import current, history, sorted_rows
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FIELDS = {"customer_id": pl.String(), "region": pl.Int32(), "segment": pl.String()}
+BY = ("customer_id", "region")
+COLUMNS = {**FIELDS, "event_time": TIME, "change_sequence": pl.Int64(), "deleted": pl.Boolean()}
+_ALL = {**COLUMNS, **COORDINATES, **STAMPS}
+ORACLES = {"current": current, "history": history}
+
+
+def change(number: int, key: int, sequence: int | None, second: int, deleted: bool) -> dict:
+    deleted = deleted or sequence is None
+    return {
+        "customer_id": f"c{key % 3}",
+        "region": key % 2,
+        "segment": None if deleted else f"s{number}",
+        "event_time": NOON + timedelta(seconds=second),
+        "change_sequence": sequence,
+        "deleted": deleted,
+        "source_topic": "customers",
+        "source_partition": number % 2,
+        "source_offset": number,
+        "flow_version": "1",
+        "written_at": NOON,
+    }
+
+
+changes = st.lists(
+    st.tuples(
+        st.integers(0, 3),
+        st.one_of(st.none(), st.integers(0, 6)),
+        st.integers(0, 8),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=25,
+).map(lambda each: [change(n, *one) for n, one in enumerate(each)])
+
+
+@pytest.mark.parametrize("keeps", ORACLES)
+@given(
+    made=changes,
+    order=st.randoms(use_true_random=False),
+    cuts=st.sets(st.integers(1, 40), max_size=4),
+)
+def test_any_cut_and_order_comes_to_what_the_set_of_changes_is(keeps, made, order, cuts):
+    sent = made + order.sample(made, len(made) // 2)
+    order.shuffle(sent)
+    kept = merging(Changes(BY, "version", keeps, buckets=4), FIELDS)
+    there = pl.DataFrame(schema={**kept.columns, **STAMPS})
+    edges = [0, *sorted(cut for cut in cuts if cut < len(sent)), len(sent)]
+    for first, end in zip(edges, edges[1:], strict=False):
+        some = pl.DataFrame(sent[first:end], schema=_ALL)
+        touched = pl.col("bucket").is_in(kept.bucket_of(some).unique().to_list())
+        merged = kept.merged(there.filter(touched), some)
+        there = pl.concat([there.filter(~touched), merged.select(there.columns)])
+    expected = pl.DataFrame(
+        ORACLES[keeps](made, BY),
+        schema={n: t for n, t in kept.columns.items() if n != "bucket"} | STAMPS,
+    )
+    found = there.drop("bucket", *STAMPS)
+    assert sorted_rows(found).equals(sorted_rows(expected.drop(*STAMPS).select(found.columns)))
+    assert there["bucket"].to_list() == kept.bucket_of(there).to_list()
+
+
+def test_a_late_change_splits_the_interval_that_it_falls_into():
+    kept = merging(Changes(("customer_id",), "version", "history"), FIELDS)
+    none = pl.DataFrame(schema={**kept.columns, **STAMPS})
+    first = [change(0, 0, 1, 0, False), change(2, 0, 3, 30, False), change(4, 0, 4, 40, True)]
+    rows = kept.merged(none, pl.DataFrame(first, schema=_ALL))
+    rows = kept.merged(rows, pl.DataFrame([change(6, 0, 2, 10, False)], schema=_ALL))
+    spans = rows.sort("change_sequence").select(
+        (pl.col("effective_from", "effective_to") - NOON).dt.total_seconds(), "is_current"
+    )
+    assert spans.rows() == [
+        (0, 10, False), (10, 30, False), (30, 40, False), (40, None, False)
+    ]  # fmt: skip
+    rows = kept.merged(rows, pl.DataFrame([change(8, 0, 5, 35, False)], schema=_ALL))
+    assert rows.filter("is_current")["segment"].to_list() == ["s8"]
+    # Its clock is behind: it is valid from where the row before it was.
+    assert rows.filter("is_current")["effective_from"].to_list() == [
+        NOON + timedelta(seconds=40)
+    ]
+
+
+def test_what_is_not_touched_stays_as_it_was_written():
+    kept = merging(Changes(("customer_id",), "version"), FIELDS)
+    none = pl.DataFrame(schema={**kept.columns, **STAMPS})
+    both = pl.DataFrame([change(0, 0, 1, 0, False), change(1, 1, 1, 0, False)], schema=_ALL)
+    rows = kept.merged(none, both)
+    later = both[1:].with_columns(
+        written_at=pl.lit(NOON + timedelta(days=1), TIME), change_sequence=pl.lit(2, pl.Int64)
+    )
+    written = dict(kept.merged(rows, later).select("customer_id", "written_at").iter_rows())
+    assert written == {"c0": NOON, "c1": NOON + timedelta(days=1)}
