@@ -118,7 +118,7 @@ def decode(
     contract: Contract,
     breaker: Breaker,
 ) -> DecodeOut:
-    """Decode records and check the contract; the breaker hears of each partition how much is refused.
+    """Decode and check the contract; the breaker hears of each partition how much is refused.
 
     Every record is in exactly one of the two streams. Raises TooManyRejectsError,
     BrokenContractError, and whatever the decoder's schema look-up raises when its registry is away.

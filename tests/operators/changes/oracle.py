@@ -65,11 +65,8 @@ def history(changes: Iterable[dict[str, Any]], by: tuple[str, ...]) -> list[dict
         states = list(line)
         for at in sorted(stones):
             behind = [n for n, s in enumerate(states) if s["changed_at"] <= at]
-            if behind:
-                # Behind the state, and behind the tombstones that are there already.
-                place = line.index(states[behind[-1]]) + 1
-            else:
-                place = 0
+            # Behind the state, and behind the tombstones that are there already.
+            place = line.index(states[behind[-1]]) + 1 if behind else 0
             while place < len(line) and line[place][SEQUENCE] is None:
                 place += 1
             line.insert(place, stones[at])

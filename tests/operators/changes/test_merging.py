@@ -1,6 +1,7 @@
 """Tables of changes come to the same, whatever order the changes came in and however cut."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from itertools import pairwise
 
 import polars as pl
 import pytest
@@ -8,33 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.changes import Changes, merging
-from operators.records.tables import COORDINATES, STAMPS, TIME
+from operators.records.tables import STAMPS, TIME
+from tests.operators.changes.made import BY, FIELDS, NOON, STAMPED, change
 from tests.operators.changes.oracle import current, history, sorted_rows
 
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-FIELDS = {"customer_id": pl.String(), "region": pl.Int32(), "segment": pl.String()}
-BY = ("customer_id", "region")
-COLUMNS = {**FIELDS, "event_time": TIME, "change_sequence": pl.Int64(), "deleted": pl.Boolean()}
-_ALL = {**COLUMNS, **COORDINATES, **STAMPS}
 ORACLES = {"current": current, "history": history}
-
-
-def change(number: int, key: int, sequence: int | None, second: int, deleted: bool) -> dict:
-    deleted = deleted or sequence is None
-    return {
-        "customer_id": f"c{key % 3}",
-        "region": key % 2,
-        "segment": None if deleted else f"s{number}",
-        "event_time": NOON + timedelta(seconds=second),
-        "change_sequence": sequence,
-        "deleted": deleted,
-        "source_topic": "customers",
-        "source_partition": number % 2,
-        "source_offset": number,
-        "flow_version": "1",
-        "written_at": NOON,
-    }
-
 
 changes = st.lists(
     st.tuples(
@@ -45,7 +24,7 @@ changes = st.lists(
     ),
     min_size=1,
     max_size=25,
-).map(lambda each: [change(n, *one) for n, one in enumerate(each)])
+).map(lambda each: [change(n, k, q, at, deleted=d) for n, (k, q, at, d) in enumerate(each)])
 
 
 @pytest.mark.parametrize("keeps", ORACLES)
@@ -60,8 +39,8 @@ def test_any_cut_and_order_comes_to_what_the_set_of_changes_is(keeps, made, orde
     kept = merging(Changes(BY, "version", keeps, buckets=4), FIELDS)
     there = pl.DataFrame(schema={**kept.columns, **STAMPS})
     edges = [0, *sorted(cut for cut in cuts if cut < len(sent)), len(sent)]
-    for first, end in zip(edges, edges[1:], strict=False):
-        some = pl.DataFrame(sent[first:end], schema=_ALL)
+    for first, end in pairwise(edges):
+        some = pl.DataFrame(sent[first:end], schema=STAMPED)
         touched = pl.col("bucket").is_in(kept.bucket_of(some).unique().to_list())
         merged = kept.merged(there.filter(touched), some)
         there = pl.concat([there.filter(~touched), merged.select(there.columns)])
@@ -77,16 +56,16 @@ def test_any_cut_and_order_comes_to_what_the_set_of_changes_is(keeps, made, orde
 def test_a_late_change_splits_the_interval_that_it_falls_into():
     kept = merging(Changes(("customer_id",), "version", "history"), FIELDS)
     none = pl.DataFrame(schema={**kept.columns, **STAMPS})
-    first = [change(0, 0, 1, 0, False), change(2, 0, 3, 30, False), change(4, 0, 4, 40, True)]
-    rows = kept.merged(none, pl.DataFrame(first, schema=_ALL))
-    rows = kept.merged(rows, pl.DataFrame([change(6, 0, 2, 10, False)], schema=_ALL))
+    first = [change(0, 0, 1, 0), change(2, 0, 3, 30), change(4, 0, 4, 40, deleted=True)]
+    rows = kept.merged(none, pl.DataFrame(first, schema=STAMPED))
+    rows = kept.merged(rows, pl.DataFrame([change(6, 0, 2, 10)], schema=STAMPED))
     spans = rows.sort("change_sequence").select(
         (pl.col("effective_from", "effective_to") - NOON).dt.total_seconds(), "is_current"
     )
     assert spans.rows() == [
         (0, 10, False), (10, 30, False), (30, 40, False), (40, None, False)
     ]  # fmt: skip
-    rows = kept.merged(rows, pl.DataFrame([change(8, 0, 5, 35, False)], schema=_ALL))
+    rows = kept.merged(rows, pl.DataFrame([change(8, 0, 5, 35)], schema=STAMPED))
     assert rows.filter("is_current")["segment"].to_list() == ["s8"]
     # Its clock is behind: it is valid from where the row before it was.
     assert rows.filter("is_current")["effective_from"].to_list() == [
@@ -97,7 +76,7 @@ def test_a_late_change_splits_the_interval_that_it_falls_into():
 def test_what_is_not_touched_stays_as_it_was_written():
     kept = merging(Changes(("customer_id",), "version"), FIELDS)
     none = pl.DataFrame(schema={**kept.columns, **STAMPS})
-    both = pl.DataFrame([change(0, 0, 1, 0, False), change(1, 1, 1, 0, False)], schema=_ALL)
+    both = pl.DataFrame([change(0, 0, 1, 0), change(1, 1, 1, 0)], schema=STAMPED)
     rows = kept.merged(none, both)
     later = both[1:].with_columns(
         written_at=pl.lit(NOON + timedelta(days=1), TIME), change_sequence=pl.lit(2, pl.Int64)
