@@ -17,6 +17,11 @@ _READ_BY = {LABELS.name: PAYMENTS.name}
 """The flow that writes the tables of a stream whose name it does not have."""
 
 
+def as_published() -> list[Stream]:
+    """Return the streams whose topics have records of their schemas as they are, in no envelope."""
+    return [each for each in STREAMS if each.changes is None or not each.changes.enveloped]
+
+
 def all_tables() -> list[Table]:
     """Return every table of every flow."""
     return [*(table for each in STREAMS for table in each.all_tables), *outcome_tables()]
@@ -48,6 +53,7 @@ __all__ = [
     "TERMINALS",
     "Stream",
     "all_tables",
+    "as_published",
     "upkeep_of",
     "writers",
 ]

@@ -80,7 +80,7 @@ class ChangeDecoder:
             THERE: pl.Boolean(),
             _STONE: pl.Boolean(),
         }
-        self._enveloped = changes.envelope == "debezium"
+        self._enveloped = changes.enveloped
         reader = envelope(schema) if self._enveloped else schema
         self._avro = Decoder(reader, lookup, () if self._enveloped else versions)
         self._json = JsonChanges(self._objects, enveloped=self._enveloped)

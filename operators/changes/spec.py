@@ -62,6 +62,11 @@ class Changes:
     deletes: str | None = None
     buckets: int = 64
 
+    @property
+    def enveloped(self) -> bool:
+        """Whether rows are in an envelope."""
+        return self.envelope == "debezium"
+
     def check(self, fields: Mapping[str, pl.DataType]) -> None:
         """Raise ValueError for what cannot be of rows of these fields."""
         problems = [
@@ -73,7 +78,7 @@ class Changes:
         ]  # fmt: skip
         if not self.by:
             problems.append("a row is known by nothing")
-        known = ENVELOPE if self.envelope == "debezium" else set()
+        known = ENVELOPE if self.enveloped else set()
         ordered = (self.sequence in fields) and (
             fields[self.sequence].is_integer() or fields[self.sequence] == TIME
         )
@@ -90,7 +95,7 @@ class Changes:
             f"a field {each} has the name of a column" for each in ADDED if each in fields
         ]
         if self.deletes is not None:
-            if self.envelope == "debezium":
+            if self.enveloped:
                 problems.append("Debezium's envelope says itself what it deletes")
             one_row(self.deletes)
         if self.buckets < 1:
