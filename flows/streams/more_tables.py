@@ -24,7 +24,7 @@ def merged_table(
 ) -> Table:
     """Return the table of what changes of rows of these fields come to.
 
-    Its rows are all of one declaration. Raises ValueError where there are no changes.
+    Raises ValueError where there are no changes, or none that could be of such rows.
     """
     if changes is None:
         raise ValueError(f"{name}: the stream has no changes")
@@ -35,6 +35,5 @@ def merged_table(
         kept.columns,
         partition_by=(BUCKET,),
         scattered=changes.by,
-        fixed={"changes": repr(changes)},
         merging=kept,
     )

@@ -105,7 +105,8 @@ def test_it_says_what_is_wrong_in_a_line(capsys, registry, monkeypatch):
         "publishes"
     ]
     assert run(capsys, "register", "paiment")[2] == [
-        "millstream: no record paiment: there are chargeback, click, customer, label, payment, terminal"
+        "millstream: no record paiment: there are chargeback, click, customer, label, payment, "
+        "terminal"
     ]
     registry.authorization = "Bearer token"
     status, _, (said,) = run(capsys, "list")
