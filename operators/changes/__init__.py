@@ -2,11 +2,13 @@
 
 from operators.changes.contract import check_rows
 from operators.changes.decode import ChangeDecoder
-from operators.changes.merging import Current, History, merging
-from operators.changes.spec import DELETED, SEQUENCE, Changes
+from operators.changes.merging import MADE, Current, History, merging
+from operators.changes.spec import DELETED, EVENT_TIME, SEQUENCE, Changes
 
 __all__ = [
     "DELETED",
+    "EVENT_TIME",
+    "MADE",
     "SEQUENCE",
     "ChangeDecoder",
     "Changes",

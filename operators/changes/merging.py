@@ -24,6 +24,9 @@ FROM: Final = "effective_from"
 TO: Final = "effective_to"
 IS_CURRENT: Final = "is_current"
 
+MADE: Final = (TOMBSTONE, FROM, TO, IS_CURRENT)
+"""The columns that are of several changes."""
+
 _ORDER: Final = [SEQUENCE, *COORDINATES]
 _RANK: Final = "_rank"
 _HALF: Final = np.uint64(32)

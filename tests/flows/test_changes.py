@@ -2,7 +2,6 @@
 
 import random
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 from confluent_kafka import Producer
@@ -17,7 +16,6 @@ from tests import topics
 from tests.flows.changes import Record, customer, customers, terminal
 from tests.operators.changes.oracle import current, history, sorted_rows
 from tests.ops.reports import broken
-from tests.pages import blocks
 from tests.running import Flow, run
 
 
@@ -93,12 +91,6 @@ def test_customers_are_as_their_database_says_whatever_is_killed(
     assert broken(verify(settings)) == [
         "gold/customers equals what silver's changes come to, row for row"
     ]
-
-
-def test_the_page_shows_customers_as_they_are_declared() -> None:
-    named: dict[str, Any] = {}
-    exec(blocks("docs/changes.md", "python")[0], named)
-    assert named["CUSTOMERS"] == CUSTOMERS
 
 
 def test_terminals_are_as_their_owners_sent_them_last(stack: Stack, tmp_path: Path) -> None:

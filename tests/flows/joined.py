@@ -45,7 +45,8 @@ def raw(topic: str, records: list[Record]) -> RawBatch:
     )
 
 
-def test_payments_come_with_their_customers_as_of_then(tmp_path: Path) -> None:
+def payments_have_their_customers_as_of_then(root: Path) -> None:
+    """Join and ask as the page of changes does, and see that both find the same."""
     environ = {
         "MILLSTREAM_REDIS_URL": "redis://nowhere", "MILLSTREAM_DELTA_ROOT": "nowhere",
         "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": "nowhere",
@@ -87,15 +88,15 @@ def test_payments_come_with_their_customers_as_of_then(tmp_path: Path) -> None:
     assert rows["segment"].to_list() == [None, "LOW", "LOW", "HIGH", "MEDIUM", None, None]
 
     # The tables say the same, asked as the page does.
-    root, stamps = str(tmp_path), {"flow_version": pl.lit("1"), "written_at": NOON}
+    stamps = {"flow_version": pl.lit("1"), "written_at": NOON}
     for name, batches in (("silver/payments", taken[0]), ("gold/customers", taken[1])):
         table = {each.name: each for each in all_tables()}[name]
         frame = pl.concat(batch.frame for batch in batches).with_columns(**stamps)
         frame = frame.with_columns(event_date=pl.col("event_time").dt.date())
-        handle = open_table(root, table)
+        handle = open_table(str(root), table)
         columns = columns_of(handle)
         write(handle, table, frame, columns, CommitProperties(), writer_properties(table))
     current, as_of = blocks("docs/changes.md", "sql")
-    assert query(root, current).rows() == [("customer-2", "BE", "MEDIUM")]
-    told = query(root, as_of).sort("payment_id")
+    assert query(str(root), current).rows() == [("customer-2", "BE", "MEDIUM")]
+    told = query(str(root), as_of).sort("payment_id")
     assert told.equals(rows.select("payment_id", "segment"))
