@@ -9,7 +9,7 @@ time.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import polars as pl
@@ -39,6 +39,12 @@ class _Merging:
     by: tuple[str, ...]
     fields: Mapping[str, pl.DataType]
     buckets: int
+    state: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def columns(self) -> dict[str, pl.DataType]:
+        """The table's columns, without the writer's stamps."""
+        raise NotImplementedError
 
     @property
     def kept(self) -> dict[str, pl.DataType]:
@@ -56,16 +62,23 @@ class _Merging:
 
         `there` are all their rows, `changes` have the columns of `Changes` and of `STAMPS`.
         """
-        given = changes.rename({EVENT_TIME: CHANGED}).select(*self.kept)
+        # A field that is declared no more, or somebody's own column, stays with what has it.
+        more = {n: t for n, t in there.schema.items() if n not in {*self.columns, *STAMPS}}
+        kept = self.kept | more
+        nothing = [pl.lit(None, kind).alias(name) for name, kind in more.items()]
+        given = changes.rename({EVENT_TIME: CHANGED}).with_columns(nothing).select(*kept)
         keys = given.select(self.by).unique()
         touched = there.join(keys, on=self.by, how="semi")
         others = there.join(keys, on=self.by, how="anti")
-        rows = self.made(touched, given)
+        rows = self.made(touched.select(*kept, *self.state), given)
         rows = rows.with_columns(self.bucket_of(rows))
         return pl.concat([others.select(rows.columns), rows])
 
     def made(self, there: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows of the keys that have changed; both are all that there is of these."""
+        """Return the rows of the keys that have changed; both are all that there is of these.
+
+        Beside what changes have, `there` has the columns of `state`.
+        """
         raise NotImplementedError
 
     def _cleared(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -80,6 +93,8 @@ class _Merging:
 class Current(_Merging):
     """Each key's row as it is now; of one that was deleted its key and the rest of the change."""
 
+    state = (TOMBSTONE,)
+
     @property
     def columns(self) -> dict[str, pl.DataType]:
         """The table's columns, without the writer's stamps."""
@@ -89,7 +104,7 @@ class Current(_Merging):
     def made(self, there: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
         """Return a row for each key: its last state, unless its last tombstone is no earlier."""
         none = pl.lit(None, TIME).alias(TOMBSTONE)
-        rows = pl.concat([there.select(*self.kept, TOMBSTONE), changes.with_columns(none)])
+        rows = pl.concat([there, changes.with_columns(none).select(there.columns)])
         states = rows.drop_nulls(SEQUENCE).sort(_ORDER)
         last = states.unique(self.by, keep="last", maintain_order=True).drop(TOMBSTONE)
         stones = rows.with_columns(
@@ -102,7 +117,7 @@ class Current(_Merging):
         stones = stones.unique(self.by, keep="last", maintain_order=True)
         alone = stones.join(last, on=self.by, how="anti")
         both = last.join(stones.select(*self.by, TOMBSTONE), on=self.by, how="left")
-        found = pl.concat([both.select(*self.kept, TOMBSTONE), alone])
+        found = pl.concat([both.select(alone.columns), alone])
         ended = (pl.col(TOMBSTONE) >= pl.col(CHANGED)).fill_null(value=False)
         return self._cleared(found.with_columns(pl.col(DELETED) | ended))
 
@@ -123,7 +138,7 @@ class History(_Merging):
 
     def made(self, there: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
         """Return a row for each state and tombstone, in their order."""
-        rows = pl.concat([there.select(*self.kept), changes]).sort(*COORDINATES)
+        rows = pl.concat([there, changes]).sort(*COORDINATES)
         states = rows.drop_nulls(SEQUENCE).unique([*self.by, SEQUENCE], keep="last")
         stones = rows.filter(pl.col(SEQUENCE).is_null())
         stones = stones.unique([*self.by, CHANGED], keep="last")

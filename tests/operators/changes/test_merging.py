@@ -83,3 +83,16 @@ def test_what_is_not_touched_stays_as_it_was_written():
     )
     written = dict(kept.merged(rows, later).select("customer_id", "written_at").iter_rows())
     assert written == {"c0": NOON, "c1": NOON + timedelta(days=1)}
+
+
+@pytest.mark.parametrize("keeps", ORACLES)
+def test_columns_that_are_no_fields_any_more_stay_with_the_rows_that_have_them(keeps):
+    kept = merging(Changes(("customer_id",), "version", keeps), FIELDS)
+    none = pl.DataFrame(schema={**kept.columns, **STAMPS})
+    rows = kept.merged(none, pl.DataFrame([change(0, 0, 1, 0)], schema=STAMPED))
+    theirs = rows.with_columns(theirs=pl.lit("kept"))
+    made = [change(1, 1, 1, 0), change(2, 0, 0, 0), change(4, 0, None, 50)]
+    again = kept.merged(theirs, pl.DataFrame(made, schema=STAMPED))
+    with_it = again.filter(theirs="kept")
+    assert with_it.select("customer_id", "change_sequence").rows() == [("c0", 1)]
+    assert again.height > 1
