@@ -7,7 +7,7 @@ from flows.streams.labels import LABELS
 from flows.streams.payments import PAYMENTS
 from flows.streams.stream import Stream
 from flows.streams.terminals import TERMINALS
-from flows.streams.upkeep import Upkeep
+from flows.streams.upkeep import OF_MERGED, Upkeep
 from operators.records.tables import Table
 
 STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS, LABELS, CUSTOMERS, TERMINALS)
@@ -40,7 +40,8 @@ def writers() -> dict[str, tuple[Table, str]]:
 def upkeep_of(table: str) -> Upkeep:
     """Return how a table is maintained."""
     own = (each.upkeep[table] for each in STREAMS if table in each.upkeep)
-    return next(own, Upkeep())
+    merged = {each.merged.name for each in STREAMS if each.changes}
+    return next(own, OF_MERGED if table in merged else Upkeep())
 
 
 __all__ = [

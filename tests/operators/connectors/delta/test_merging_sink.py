@@ -1,13 +1,14 @@
 """Tables that changes merge into: one commit of rows and frontier, whatever crashes meanwhile."""
 
 import random
+from datetime import timedelta
 
 import polars as pl
 import pytest
 from deltalake import DeltaTable
 
 from operators.changes import Changes, merging
-from operators.connectors.delta.maintenance import z_order
+from operators.connectors.delta.maintenance import vacuum, z_order
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.delta.table import FencedError, table_uri
 from operators.records.batches import Progress
@@ -113,6 +114,8 @@ def test_maintenance_between_commits_is_taken_for_what_it_is_and_another_owner_t
     assert z_order(str(tmp_path), merged, ["segment"], target=2**20).removed > 0
     one.take(made, 0, 5)
     one.part.snapshot()
+    # What commits have replaced is no part of the table.
+    assert len(vacuum(str(tmp_path), merged, timedelta(0))) > 1
     other.take(made, 0, 7)
     with pytest.raises(FencedError, match="another copy"):
         other.part.snapshot()
