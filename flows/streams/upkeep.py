@@ -19,4 +19,4 @@ class Upkeep:
 
 
 OF_MERGED: Final = Upkeep(keep=timedelta(days=1))
-"""Of a table that changes merge into, each commit of which leaves the files it took the place of."""
+"""Of a table that changes merge into: each commit of it puts files in the place of others."""
