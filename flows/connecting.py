@@ -9,10 +9,10 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from redis import Redis
 
-import schemas
 from flows import pipeline, watchdog
 from flows.control import follow
 from flows.decisions import deciding
+from flows.decoding import contract_of, decoder_of
 from flows.definitions import (
     as_today,
     definitions,
@@ -43,7 +43,7 @@ from flows.starting import (
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from flows.tables import bounds, defined, rules_since
-from operators.avro import Decoder, Lookup
+from operators.avro import Lookup
 from operators.connectors.delta.committed_ids import CommittedIds
 from operators.connectors.delta.definitions import History as Told
 from operators.connectors.delta.sink import DeltaSink
@@ -85,7 +85,7 @@ class Ends:
     group: str
     topics: dict[str, list[int]]
     identities: dict[str, str]
-    redis: Redis
+    redis: Redis | None
     lookup: Lookup
     anew: bool
     """Whether the recovery store was set aside."""
@@ -127,7 +127,9 @@ class Ends:
         if line is not None:
             say(line)
         prepare_recovery(name, identities, now)
-        client = redis.connect(settings.redis_url.get_secret_value(), timeout)
+        client = None
+        if not all(each.changes for each in streams):
+            client = redis.connect(settings.redis_url.get_secret_value(), timeout)
         lookup = open_registry(settings)
         return cls(
             name, settings, group, topics, identities, client, lookup, anew=line is not None
@@ -219,14 +221,16 @@ class Ends:
         of `follow`.
         """
         own = self.settings.of(stream)
-        contract = load_contract(stream.record)
-        expect(own.topic, contract)
+        expect(own.topic, load_contract(stream.record))
         changes = follow(self.settings, stream, rules, keeps=keeps)
-        versions = [schemas.load(stream.record, n) for n in schemas.versions(stream.record)]
+        seen = None
+        if stream.changes is None and self.redis is not None:
+            ttl = own.dedup_ttl.total_seconds()
+            seen = RedisDedupStore(self.redis, memory, ttl, history)
         return Parts(
-            Decoder(schemas.latest(stream.record), self.lookup, versions),
-            partial(contract.check, future_bound_us=micros(own.future_bound)),
-            RedisDedupStore(self.redis, memory, own.dedup_ttl.total_seconds(), history),
+            decoder_of(stream, self.lookup),
+            contract_of(stream, micros(own.future_bound)),
+            seen,
             rules if changes is None else changes.book,
             bounds(told, own.topic, micros(own.out_of_orderness)),
             since or {},

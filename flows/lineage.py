@@ -13,6 +13,8 @@ from typing import Final, Literal
 from flows.catalog import Flow
 from flows.streams import CHARGEBACKS, PAYMENTS, Stream
 from flows.streams.chargebacks import outcome_tables
+from operators.changes import DELETED, EVENT_TIME, MADE, SEQUENCE, Changes
+from operators.columns.expressions import one_row
 from operators.features import Feature
 from operators.records.tables import Table
 from operators.rules.rules import RuleSet
@@ -111,6 +113,8 @@ class _Made:
         yield stream.silver.name, self.silver
         for each in (stream.bronze, stream.duplicates, stream.quarantine, stream.late):
             yield each.name, self._same(each.columns)
+        if stream.changes is not None:
+            yield stream.merged.name, self._merged(stream.changes)
         if stream.rules:
             yield stream.alerts.name, self._of_rules(stream.alerts, ("score", "reason"))
         if stream.decides:
@@ -125,10 +129,41 @@ class _Made:
                 found[column] = Column(of, "aggregation", f"{made.kind} in {name}")
             yield stream.window_table(name).name, found
 
+    def _of_change(self, changes: Changes) -> dict[str, Column]:
+        """Return the columns of a change that are of fields, but for the row's own."""
+        deletes = one_row(changes.deletes).meta.root_names() if changes.deletes else []
+        read = {
+            EVENT_TIME: [changes.time or EVENT_TIME],
+            SEQUENCE: [changes.sequence],
+            DELETED: deletes,
+        }
+        own = {
+            name: [n for n in names if n in self.stream.fields] for name, names in read.items()
+        }
+        made = {
+            name: Column(
+                tuple(Field(self.topic, n) for n in names), "transformation", "changes"
+            )
+            for name, names in own.items()
+            if names
+        }
+        return made | self._same(self.stream.fields)
+
+    def _merged(self, changes: Changes) -> dict[str, Column]:
+        """Return the columns of what changes come to."""
+        found, columns = dict(self.silver), self.stream.merged.columns
+        of = self._fields([*changes.by, SEQUENCE, EVENT_TIME])
+        if (time := found.pop(EVENT_TIME, None)) is not None:
+            found["changed_at"] = time
+        made = {n: Column(of, "aggregation", "changes") for n in MADE}
+        return {n: each for n, each in (found | made).items() if n in columns}
+
     @cached_property
     def silver(self) -> dict[str, Column]:
         """The columns of silver that are of fields."""
         found = self._same(self.stream.fields)
+        if self.stream.changes is not None:
+            found |= self._of_change(self.stream.changes)
         # Each behind those that it reads, which may be features by the stream's own key.
         left = {each.name: each for each in self.stream.features.all_stated}
         while left:

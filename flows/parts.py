@@ -13,6 +13,7 @@ from bytewax.outputs import Sink
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.avro import Decoder
+from operators.changes import ChangeDecoder
 from operators.connectors.kafka.pause_source import Paused
 from operators.decisions.decider import Decider
 from operators.event_time.watermarks import Bounds
@@ -33,12 +34,12 @@ class Parts:
     Of records up to the offsets in `since`, by rule and partition, alerts are there already: those
     of the rule as it was; so are decisions of those up to `decided`, by partition. `control` knows
     what changes of rules and lists, if that may, and `pauses` has what rules paused themselves by.
-    `breaker` is that of the stream's source.
+    `breaker` is that of the stream's source. Changes need nobody who has `seen` them before.
     """
 
-    decoder: Decoder
+    decoder: Decoder | ChangeDecoder
     contract: Contract
-    seen: DedupStore
+    seen: DedupStore | None
     rules: Rules | None
     bounds: Bounds | None = None
     since: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Records:
     bronze: Flowing[pl.DataFrame] | None
     all: Flowing[Batch]
     good: Flowing[Batch]
-    duplicates: Flowing[pl.DataFrame]
+    duplicates: Flowing[pl.DataFrame] | None
     rejects: Flowing[pl.DataFrame]
     alerts: Flowing[pl.DataFrame] | None
     labels: "Records | None" = None

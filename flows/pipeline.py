@@ -22,7 +22,13 @@ from flows.messages import (
 from flows.parts import LabelledBy as LabelledBy
 from flows.parts import Parts as Parts
 from flows.parts import Records as Records
-from flows.rows import alerts_behind, bronze_rows, decisions_behind, silver_rows
+from flows.rows import (
+    alerts_behind,
+    bronze_rows,
+    change_rows,
+    decisions_behind,
+    silver_rows,
+)
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
@@ -73,8 +79,12 @@ def read(
     raw: Flowing[Any] = sides.trues
     past: Flowing[Any] = sides.falses
     decoded = decode(f"{prefix}decode", raw, parts.decoder, parts.contract, parts.breaker)
-    unique = dedup(f"{prefix}dedup", decoded.oks, parts.seen, stream.id)
-    records = op.merge(f"{prefix}records", unique.firsts, past)
+    asides = {"rejects": decoded.rejects}
+    firsts = decoded.oks
+    if parts.seen is not None:
+        unique = dedup(f"{prefix}dedup", decoded.oks, parts.seen, stream.id)
+        firsts, asides["duplicates"] = unique.firsts, unique.duplicates
+    records = op.merge(f"{prefix}records", firsts, past)
     idle = own.idle_timeout.total_seconds()
     bound = parts.bounds or Bounds(micros(own.out_of_orderness))
     if not stream.features.of_partitions:
@@ -82,7 +92,6 @@ def read(
     else:
         make = partial(stream.features.make, bound)
         every = features(f"{prefix}features", records, make, idle)
-    asides = {"rejects": decoded.rejects, "duplicates": unique.duplicates}
     labels = None
     if stream.features.questions:
         if bronze:
@@ -118,7 +127,7 @@ def read(
             decisions = op.map(f"{prefix}decided", detected.decisions, behind)
         rejects = op.merge(f"{prefix}rejects", rejects, detected.rejects)
     kept = op.map(f"{prefix}quarantined", rejects, partial(quarantined, stream.name))
-    found = asides.get("bronze"), every, good, asides["duplicates"], kept, alerts
+    found = asides.get("bronze"), every, good, asides.get("duplicates"), kept, alerts
     return Records(raw, *found, labels, decisions)
 
 
@@ -251,9 +260,13 @@ def kept(
         stream.silver.name: op.flat_map_batch(
             silver, records.good, partial(silver_rows, stream)
         ),
-        stream.duplicates.name: records.duplicates,
         stream.quarantine.name: records.rejects,
     }
+    if records.duplicates is not None:
+        rows[stream.duplicates.name] = records.duplicates
+    if stream.changes is not None:
+        changes = partial(change_rows, stream)
+        rows[stream.merged.name] = op.flat_map_batch(f"{prefix}changes", records.all, changes)
     if records.alerts is not None:
         rows[stream.alerts.name] = records.alerts
     if records.decisions is not None:

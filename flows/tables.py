@@ -24,6 +24,7 @@ from operators.windows import Windows
 LATENESS: Final = "lateness"
 WINDOW: Final = "window"
 WITHIN: Final = "within"
+CHANGES: Final = "changes"
 BY_MODEL: Final = "decided by model"
 """Told of decisions for which there was a model."""
 
@@ -77,7 +78,7 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
 
     What a feature is made by may change from one row to the next, and so may a rule, that of the
     features that it reads included, and its status. Of a window all rows are by one lateness, one
-    definition, and one of each aggregate that they have.
+    definition, and one of each aggregate that they have; of changes all are of one declaration.
     """
     late = {LATENESS: str(micros(own.allowed_lateness))}
     features = columns_of_features(stream)
@@ -102,6 +103,12 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
     fixed = {stream.late.name: late}
     for name, windows in stream.windows.items():
         fixed[stream.window_table(name).name] = late | of_windows(windows)
+    if stream.changes is not None:
+        fixed[stream.merged.name] = {CHANGES: repr(stream.changes)}
+        # What is kept of them, and how, is no matter of silver.
+        fixed[stream.silver.name] = {
+            CHANGES: repr(replace(stream.changes, keeps="current", buckets=1))
+        }
     return [
         replace(
             each,

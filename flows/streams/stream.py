@@ -11,9 +11,11 @@ import polars as pl
 import schemas
 from flows.streams.columns import record_columns
 from flows.streams.fixtures import fixture_of
+from flows.streams.more_tables import bronze_table, merged_table
 from flows.streams.settings import StreamSettings, named_settings
 from flows.streams.upkeep import Upkeep
 from flows.streams.window_tables import table_of_windows
+from operators.changes import Changes
 from operators.contracts import REPAIRS, load_contract
 from operators.decisions.columns import decision_table
 from operators.features import (
@@ -27,7 +29,6 @@ from operators.features import (
 )
 from operators.model import SCORE, Model
 from operators.records.quarantine import QUARANTINE_COLUMNS
-from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
 from operators.rules.cases import Fixture
 from operators.rules.lists import LISTED
@@ -52,7 +53,8 @@ class Stream:
     stream of labels of its events, which is `judged`: silver tells from when each counts. `model`
     scores events; those of one that is `scored` have been by a model that is not at hand. One that
     `decides` makes decisions of its rules' hits, by thresholds beside them. A stream that is not
-    `alone` is read by a flow of several, and has no bronze.
+    `alone` is read by a flow of several, and has no bronze. One of `changes` has rows of these
+    fields, and a table of what they come to; its id is its key.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Stream:
     decides: bool = False
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True
+    changes: Changes | None = None
 
     def own_settings(self) -> dict[str, Any]:
         """Return the settings that are as its name is, unless something else is said."""
@@ -92,6 +95,7 @@ class Stream:
         without |= set() if self.decides else {"decisions_topic"}
         without |= set() if self.alone else {"consumer_group"}
         without |= set() if self.windows or not self.alone else {"allowed_lateness"}
+        without |= {"dedup_ttl"} if self.changes else set()
         return [name for name in self.settings.model_fields if name not in without]
 
     @cached_property
@@ -169,7 +173,7 @@ class Stream:
         return {
             **COORDINATES,
             "kafka_timestamp": TIME,
-            **self.fields,
+            **(self.changes.columns(self.fields) if self.changes else self.fields),
             **self.repairs,
             "watermark": TIME,
             **(self.features.marks or ({WOKEN: TIME} if self.judged else {})),
@@ -192,12 +196,7 @@ class Stream:
     @cached_property
     def bronze(self) -> Table:
         """Every record as ingested."""
-        return Table(
-            self._table("bronze", f"bronze/{self.name}"),
-            {**RAW_COLUMNS, "ingest_date": pl.Date()},
-            partition_by=("ingest_date",),
-            scattered=("value",),
-        )
+        return bronze_table(self._table("bronze", f"bronze/{self.name}"))
 
     @cached_property
     def silver(self) -> Table:
@@ -222,6 +221,12 @@ class Stream:
         """The records that were refused."""
         name = self._table("quarantine", f"quarantine/{self.name}")
         return Table(name, QUARANTINE_COLUMNS)
+
+    @cached_property
+    def merged(self) -> Table:
+        """What its changes come to."""
+        name = self._table("merged", f"gold/{self.name}")
+        return merged_table(name, self.changes, self.fields)
 
     @cached_property
     def alerts(self) -> Table:
@@ -266,6 +271,8 @@ class Stream:
     def all_tables(self) -> list[Table]:
         """Every table of the stream."""
         found = [self.bronze] if self.alone else []
+        if self.changes:
+            return [*found, self.silver, self.quarantine, self.merged]
         found += [self.silver, self.duplicates, self.quarantine]
         if self.rules:
             found.append(self.alerts)
@@ -278,7 +285,8 @@ class Stream:
     @cached_property
     def ledger(self) -> Ledger:
         """The tables that have each record of the topic once, by what they are."""
-        found = (self.bronze, self.silver, self.duplicates, self.quarantine)
+        repeated = None if self.changes else self.duplicates
+        found = (self.bronze, self.silver, repeated, self.quarantine)
         return Ledger(*found, others=(self.alerts,) if self.rules else ())
 
     @property

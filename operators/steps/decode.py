@@ -14,6 +14,7 @@ from bytewax.dataflow import Stream, operator
 
 from operators import metrics
 from operators.avro import Decoder
+from operators.changes import ChangeDecoder
 from operators.columns.frames import taken
 from operators.contracts.contract import Checked
 from operators.records.batches import Batch, RawBatch
@@ -36,20 +37,24 @@ class DecodeOut:
 
 
 def decode_batches(
-    raws: list[RawBatch], decoder: Decoder, contract: Contract
+    raws: list[RawBatch], decoder: Decoder | ChangeDecoder, contract: Contract
 ) -> list[Batch | pl.DataFrame]:
     """Return a batch for each raw batch, and a frame of rejects if there are any.
 
     Raises BrokenContractError for a record that breaks a check of severity stop.
     """
     # One call each for all partitions that this activation brings.
-    decoded = decoder.decode(
-        list(chain.from_iterable(raw.values for raw in raws)),
-        list(chain.from_iterable(raw.headers for raw in raws)),
-        pl.concat(raw.columns["value"] for raw in raws),
-    )
-    stamps = np.concatenate([raw.timestamps for raw in raws])[decoded.rows]
-    checked = contract(decoded.frame, pl.Series(stamps))
+    stamps = np.concatenate([raw.timestamps for raw in raws])
+    values = list(chain.from_iterable(raw.values for raw in raws))
+    headers = list(chain.from_iterable(raw.headers for raw in raws))
+    if isinstance(decoder, ChangeDecoder):
+        keys = list(chain.from_iterable(raw.keys for raw in raws))
+        offsets = np.concatenate([raw.offsets for raw in raws])
+        decoded = decoder.decode(values, headers, keys, offsets, stamps)
+    else:
+        column = pl.concat(raw.columns["value"] for raw in raws)
+        decoded = decoder.decode(values, headers, column)
+    checked = contract(decoded.frame, pl.Series(stamps[decoded.rows]))
     for code, count in checked.warned.items():
         metrics.WARNED.labels(raws[0].progress.topic, code).inc(count)
     for (field, kind), count in checked.repaired.items():
@@ -107,9 +112,13 @@ def _observe(breaker: Breaker, raws: list[RawBatch], rejects: list[pl.DataFrame]
 
 @operator
 def decode(
-    step_id: str, up: Stream[RawBatch], decoder: Decoder, contract: Contract, breaker: Breaker
+    step_id: str,
+    up: Stream[RawBatch],
+    decoder: Decoder | ChangeDecoder,
+    contract: Contract,
+    breaker: Breaker,
 ) -> DecodeOut:
-    """Decode Avro and check the contract; the breaker hears of each partition how much is refused.
+    """Decode and check the contract; the breaker hears of each partition how much is refused.
 
     Every record is in exactly one of the two streams. Raises TooManyRejectsError,
     BrokenContractError, and whatever the decoder's schema look-up raises when its registry is away.

@@ -58,8 +58,10 @@ def became(root: str, stream: Stream, places: Collection[Place]) -> pl.DataFrame
     frames = [
         refused.select(*PLACE, outcome=told),
         _rows(root, stream.silver, sent).with_columns(outcome=pl.lit("silver")),
-        _rows(root, stream.duplicates, sent).with_columns(outcome=pl.lit("duplicate")),
     ]
+    if (repeated := stream.ledger.repeated) is not None:
+        duplicates = _rows(root, repeated, sent)
+        frames.append(duplicates.with_columns(outcome=pl.lit("duplicate")))
     # Refused stands first: that a rule failed on it is what there is to tell.
     first = pl.concat(frames).unique(PLACE, keep="first", maintain_order=True)
     return sent.join(first, on=PLACE, how="left", maintain_order="left").with_columns(

@@ -24,6 +24,7 @@ from operators.model import SCORE
 from operators.rules.rules import Rules
 from operators.rules.status import LIVE
 from ops.verify.alerts import check_alerts
+from ops.verify.changes import check_changes
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.control import Changed, check_listed, pause_ids
 from ops.verify.decisions import Decided, as_were, check_decisions, inputs
@@ -116,6 +117,9 @@ class _Books:
                 )
             )
             checks += check_labels(self._settings, self._stream, self._told)
+        if self._stream.changes:
+            self._told(f"working out {self._stream.merged.name} anew")
+            checks.append(check_changes(self._stream, self._tables.handle))
         if self._stream.windows:
             self._told(f"working out the windows of {self._stream.name} anew")
             checks += self._check_windows()
@@ -141,16 +145,18 @@ class _Books:
         refused = rejects.filter(pl.col("stage").is_in(_STAGES)).select(_PLACE)
         places = {
             "silver": tables.read(stream.silver.name, [*_PLACE]),
-            "duplicates": tables.read(stream.duplicates.name, [*_PLACE]),
             "quarantine": refused,
         }
+        repeated = stream.ledger.repeated
+        if repeated is not None:
+            places["duplicates"] = tables.read(repeated.name, [*_PLACE])
         placed = pl.concat(
             [rows.with_columns(place=pl.lit(place)) for place, rows in places.items()]
         )
         self.counts += Counter(
             events=source.height,
             unique=places["silver"].height,
-            duplicates=places["duplicates"].height,
+            duplicates=places["duplicates"].height if repeated else 0,
             rejected=refused.height,
         )
         checks = [
@@ -161,8 +167,8 @@ class _Books:
                 deleted=bronze.height - still.height,
             ),
             only_once(
-                f"{stream.bronze.name} = silver + duplicates + quarantine, each record in one "
-                "place",
+                f"{stream.bronze.name} = silver + {'duplicates + ' if repeated else ''}"
+                "quarantine, each record in one place",
                 bronze.select(_PLACE),
                 placed,
             ),

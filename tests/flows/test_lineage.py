@@ -66,6 +66,21 @@ def test_features_are_of_what_they_read_also_by_way_of_others_and_rules_of_featu
     assert {*of("paid", "amount_minor", "longitude")} <= {*live.of}
 
 
+def test_what_changes_come_to_is_of_what_orders_them_too():
+    found = lineage()
+    terminals = found["gold/terminals"].columns
+    assert terminals["merchant_category"] == Column(
+        of("terminals", "merchant_category"), "identity"
+    )
+    assert terminals["changed_at"].of == of("terminals", "event_time")
+    assert terminals["change_sequence"].of == of("terminals", "version")
+    assert terminals["deleted"] == Column(
+        of("terminals", "status"), "transformation", "changes"
+    )
+    since = found["gold/customers"].columns["effective_from"]
+    assert since == Column(of("customers", "customer_id"), "aggregation", "changes")
+
+
 def test_every_flow_and_every_table_is_there_and_columns_are_the_tables_own():
     settings = settings_.load(SETTINGS)
     every = flows(settings)

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 
 import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
-from deltalake import CommitProperties, write_deltalake
+from deltalake import CommitProperties
 from deltalake.exceptions import DeltaError
 
 from operators import metrics
@@ -35,7 +35,7 @@ from operators.connectors.delta.errors import (
     never_fits,
     reason,
 )
-from operators.connectors.delta.layout import columns_of, laid_out
+from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.lookup import lacking
 from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.paths import local_folder
@@ -47,6 +47,7 @@ from operators.connectors.delta.table import (
     table_uri,
     unavailable,
 )
+from operators.connectors.delta.writing import write
 from operators.connectors.observers import OBSERVERS
 from operators.event_time.frontier import Frontier, Tracker
 from operators.event_time.holdup import HoldUp, watch
@@ -145,13 +146,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         for attempt in range(_ATTEMPTS):
             try:
                 # Through the handle whose fence was read: together an atomic compare-and-set.
-                write_deltalake(
-                    self._handle,
-                    laid_out(rows, self._columns),
-                    mode="append",
-                    commit_properties=properties,
-                    writer_properties=self._parquet,
-                )
+                write(self._handle, self._table, rows, self._columns, properties, self._parquet)
                 break
             except Exception as error:  # deltalake raises plain ones for many storage faults
                 # Some come after the commit landed: only the table knows.
@@ -219,7 +214,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
 
 
 class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
-    """Appends `(table name, rows)` to tables; `(table name, progress)` moves their frontiers.
+    """Writes `(table name, rows)` to tables; `(table name, progress)` moves their frontiers.
 
     Each table belongs to one worker. `snapshot()` runs once per epoch, after every item of
     it and before the recovery store's commit, so a table is never behind the sources; rows

@@ -54,7 +54,7 @@ def warming(
     came in it went to one of the three.
     """
     handles = {table.name: handle for table, handle in tables_there(root, tables)}
-    counted = (ledger.good, ledger.repeated, ledger.refused)
+    counted = ledger.counted
     if any(t.name not in handles for t in (ledger.records, *counted, *ledger.others)):
         return None
     found = {}
@@ -76,8 +76,9 @@ def warming(
             before = {p: min(offset, good.get(p, -1)) for p, offset in before.items()}
         if not _accounts(ledger, handles, topic, begin, before):
             LOG.warning(
-                "%s, %s and %s lack records that %s has: state is made of what the topic has",
-                *(table.name for table in (*counted, ledger.records)),
+                "%s lack records that %s has: state is made of what the topic has",
+                " and ".join(", ".join(each.name for each in counted).rsplit(", ", 1)),
+                ledger.records.name,
             )
             return None
         until = before
@@ -105,7 +106,9 @@ def _accounts(
     def count(table: Table, where: str = "") -> int:
         return _count(handles[table.name], topic, begin, end, where)
 
-    went = count(ledger.good) + count(ledger.repeated) + count(ledger.refused, _REFUSED)
+    went = count(ledger.good) + count(ledger.refused, _REFUSED)
+    if ledger.repeated is not None:
+        went += count(ledger.repeated)
     return count(ledger.records) <= went
 
 
