@@ -33,7 +33,8 @@ def main() -> None:
     args.found.mkdir(parents=True, exist_ok=True)
     libfuzzer = [
         sys.argv[0], str(args.found), str(CORPUS), f"-max_total_time={args.seconds}",
-        f"-runs={args.runs}", f"-seed={args.seed}", f"-artifact_prefix={args.found}/failed-", "-max_len=4096",
+        f"-runs={args.runs}", f"-seed={args.seed}", f"-artifact_prefix={args.found}/failed-",
+        "-max_len=4096",
         "-timeout=60", "-rss_limit_mb=4096", "-print_final_stats=1",
     ]  # fmt: skip
     atheris.Setup(libfuzzer, targets.run)
