@@ -21,6 +21,7 @@ def main() -> None:
     """Explore for some minutes; the exit status is not 0 if anything failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.explore", description=__doc__)
     parser.add_argument("--seconds", type=int, default=3600, metavar="N")
+    parser.add_argument("--runs", type=int, default=-1, metavar="N", help="at most so many")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="0: another each time")
     parser.add_argument("--found", type=Path, default=Path(".local/fuzz"), metavar="FOLDER")
     parser.add_argument("--file", type=Path, help="an input to run once, and no other")
@@ -32,7 +33,8 @@ def main() -> None:
     args.found.mkdir(parents=True, exist_ok=True)
     libfuzzer = [
         sys.argv[0], str(args.found), str(CORPUS), f"-max_total_time={args.seconds}",
-        f"-seed={args.seed}", f"-artifact_prefix={args.found}/failed-", "-max_len=4096",
+        f"-runs={args.runs}", f"-seed={args.seed}", f"-artifact_prefix={args.found}/failed-",
+        "-max_len=4096",
         "-timeout=60", "-rss_limit_mb=4096", "-print_final_stats=1",
     ]  # fmt: skip
     atheris.Setup(libfuzzer, targets.run)
