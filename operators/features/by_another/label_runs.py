@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
-from operators.columns.grouping import differs, distinct
+from operators.columns.grouping import differs, distinct, order_by
 from operators.columns.ranges import repeats
 from operators.state.folds import NONE, Ask, exclusive, is_sum, summands, turned
 
@@ -63,7 +63,8 @@ class Run:
     """Labels in the order of (key, since), so that a range of time is a range of them."""
 
     def __init__(self, labels: Labels) -> None:
-        order = np.lexsort((labels.since, labels.keys))
+        by_time = np.argsort(labels.since)
+        order = by_time[order_by(labels.keys[by_time])]
         self.labels = labels = labels.pick(order)
         self.until = np.full(len(labels), STANDS)
         new = differs(labels.keys)
@@ -74,6 +75,7 @@ class Run:
         self._most = int(seconds.max(initial=0)) + 1
         self._bits = (self._most + 1).bit_length()
         self._joined = ((np.cumsum(new) - 1) << self._bits) + seconds
+        self._starts = np.flatnonzero(new)
         self._sums: dict[tuple[str, str], Int64s] = {}
         self._pairs: UInt64s = labels.keys * _MULTIPLY ^ labels.events
         self.pairs = np.sort(self._pairs)
@@ -97,8 +99,8 @@ class Run:
         Of each begin, with its end; both are of whole seconds, shape (n,). What is the same array
         for several is looked for once.
         """
-        code = np.searchsorted(self._keys, keys)
-        there = self._keys[np.minimum(code, len(self._keys) - 1)] == keys
+        code = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        there = self._keys[code] == keys
         places = {
             id(times): np.where(there, self._place(code, times), 0)
             for times in (*begins, *ends)
@@ -109,6 +111,9 @@ class Run:
 
     def _place(self, code: Int64s, time: Int64s) -> Int64s:
         seconds = np.minimum(np.maximum(time // _SECOND - self._base, 0), self._most)
+        if not seconds.any():
+            # No label is as old: nothing to look for.
+            return self._starts[code]
         return np.searchsorted(self._joined, (code << self._bits) + seconds)
 
     def fold(self, ask: Ask, low: Int64s, high: Int64s) -> Int64s:
