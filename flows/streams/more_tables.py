@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from operators.changes import Changes, merging
+from operators.changes import CHANGED, Changes, merging
 from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import BUCKET, Table
 
@@ -34,6 +34,7 @@ def merged_table(
         name,
         kept.columns,
         partition_by=(BUCKET,),
+        closes=CHANGED,
         scattered=changes.by,
         merging=kept,
     )

@@ -2,10 +2,11 @@
 
 from operators.changes.contract import check_rows
 from operators.changes.decode import ChangeDecoder
-from operators.changes.merging import MADE, Current, History, merging
+from operators.changes.merging import CHANGED, MADE, Current, History, merging
 from operators.changes.spec import DELETED, EVENT_TIME, SEQUENCE, Changes
 
 __all__ = [
+    "CHANGED",
     "DELETED",
     "EVENT_TIME",
     "MADE",

@@ -177,7 +177,12 @@ class ChangeDecoder:
         at = frame[name] if (name := self._changes.time or own) in frame.columns else None
         if at is None:
             return pl.Series([None], dtype=TIME).new_from_index(0, frame.height)
-        return at if at.dtype == TIME else _of_millis(at)
+        if at.dtype != TIME:
+            return _of_millis(at)
+        # No contract is held to a deletion, and what is no time of a calendar Delta cannot write.
+        micros = at.to_physical()
+        known = micros.is_between(0, _LATEST_MS * 1_000)
+        return pl.select(pl.when(known).then(micros)).to_series().cast(TIME)
 
     def _stones(self, count: int) -> pl.DataFrame:
         """Return tombstones, of which nothing is known but that they delete."""

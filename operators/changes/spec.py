@@ -97,7 +97,8 @@ class Changes:
         if self.deletes is not None:
             if self.enveloped:
                 problems.append("Debezium's envelope says itself what it deletes")
-            one_row(self.deletes)
+            unknown = sorted({*one_row(self.deletes).meta.root_names()} - {*fields})
+            problems += [f"no field {each} to delete by" for each in unknown]
         if self.buckets < 1:
             problems.append("there are no buckets")
         if problems:

@@ -161,6 +161,21 @@ def test_plain_records_are_ordered_by_a_field_a_time_or_the_topic():
     assert good[1]["deleted"]
 
 
+def test_a_time_of_no_calendar_is_none_of_a_deletion_either():
+    timed = Changes(("customer_id",), "version", time="since", deletes="segment = 'CLOSED'")
+    micros = 2**62
+    value = avro(1, row("a", segment="CLOSED") | {"since": None})
+    schema = json.loads(json.dumps(CUSTOMER))
+    schema["fields"][3]["type"] = ["null", "long"]
+    out = io.BytesIO()
+    out.write(struct.pack(">bI", 0, 1))
+    fastavro.schemaless_writer(
+        out, fastavro.parse_schema(schema), row("a", segment="CLOSED", since=micros)
+    )
+    good, bad = decoded(timed, (None, value), (None, out.getvalue()), stamp=-1)
+    assert (good, bad) == ({}, {0: "no_time", 1: "no_time"})
+
+
 def test_what_is_no_change_is_refused_with_a_code_and_no_value_of_it():
     envelopes = [
         enveloped("t"), enveloped("c"), enveloped("c", after=row("a"), lsn=None),
