@@ -54,13 +54,14 @@ def read_tables(
 
     `but` are those that are left out.
     """
-    found = {}
-    for table in (each for each in _tables(flow) if each.name not in but):
-        frame = pl.scan_delta(DeltaTable(table_uri(settings.delta_root, table.name))).drop(
-            _NOT_COMPARED
-        )
-        found[table.name] = _flat(frame.collect())
-    return found
+    tables = (each for each in _tables(flow) if each.name not in but)
+    return {each.name: read_table(settings, each) for each in tables}
+
+
+def read_table(settings: Settings, table: Table) -> pl.DataFrame:
+    """Return a table, its rows in an order of their own."""
+    rows = pl.scan_delta(DeltaTable(table_uri(settings.delta_root, table.name)))
+    return _flat(rows.drop(_NOT_COMPARED).collect())
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:

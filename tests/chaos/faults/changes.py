@@ -1,0 +1,63 @@
+"""Rules, lists, thresholds and labels that change while the flow runs and is killed."""
+
+import contextlib
+from dataclasses import replace
+from typing import Final
+
+from tests.chaos.faults.processes import NOT_PASSED, kill_at, kill_some_time
+from tests.chaos.faults.watching import count, tended
+from tests.chaos.feed import Feed
+from tests.chaos.flow import Shape
+from tests.chaos.worker import CONTROL_POINTS, POINTS
+from tests.chaos.world import FOR_EVER, Result, World
+from tests.topics import TO_THE_END
+
+_SHAPES: Final = ((1, 1), (3, 1), (2, 2))
+"""Processes, and threads of each; the kills are shared out among them."""
+
+_PATIENCE: Final = 10.0
+"""Seconds for a point to be passed; where little comes some are seldom."""
+
+
+def kill(world: World, result: Result, times: int) -> None:
+    """`kill -9` while all changes, of each shape a share; then all of it undisturbed."""
+    for number, (processes, threads) in enumerate(_SHAPES, 1):
+        shape = Shape(min(processes, world.largest), threads)
+        wanted = round(times * number / len(_SHAPES))
+        while result.times < wanted and not result.problems:
+            _changed(world, result, wanted, shape)
+
+
+def _changed(world: World, result: Result, wanted: int, like: Shape) -> None:
+    luck = world.luck
+    feed = Feed(world, f"changed{result.runs}")
+    flow = world.flow("changes", **feed.environ, **FOR_EVER)
+    points: list[str] = []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(tended(world, flow, result))
+        stack.enter_context(feed)
+        while result.times < wanted and not feed.ended:
+            drawn = world.shape()
+            shape = replace(like, batch=drawn.batch, epoch=drawn.epoch)
+            if result.times % 2:
+                points = points or luck.sample([*POINTS, *CONTROL_POINTS], 9)
+                name = points.pop()
+                how = f"at: {name}"
+                ended = kill_at(flow, shape, name, luck, _PATIENCE)
+                if ended == NOT_PASSED:
+                    how, ended = "at a random time", "killed"
+            else:
+                how, ended = "at a random time", kill_some_time(flow, shape, luck)
+            if ended != "killed":
+                result.problems.append(f"{how}, {shape}: {ended}")
+                break
+            result.times += 1
+            count(result, f"{like.processes}x{like.threads}")
+            count(result, how)
+    flow.environ |= TO_THE_END
+    if not result.problems and world.finish(flow, result, like):
+        world.compare(flow, result, world.undisturbed(**feed.environ))
+        report = world.verify(flow)
+        if not report.ok:
+            result.problems.append(f"verify: {report.to_json()}"[:2000])
+    world.drop(flow, result, feed.topics)
