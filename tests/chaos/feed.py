@@ -31,6 +31,11 @@ class _Some:
     records: pl.DataFrame
 
 
+def send(records: pl.DataFrame, bootstrap: str, topic: str) -> None:
+    """Produce records to a topic, in order."""
+    produce(_Some(records), bootstrap, topic)
+
+
 class Feed:
     """Topics of its own, which payments, labels and changes are sent to for the length of a block.
 
@@ -67,6 +72,10 @@ class Feed:
         """Whether all was sent."""
         return self._sending.done()
 
+    def wait(self) -> None:
+        """Wait until all was sent."""
+        self._sending.result()
+
     def __enter__(self) -> Self:
         self._sending: Future[None] = self._executor.submit(self._send)
         return self
@@ -87,7 +96,7 @@ class Feed:
         step = int(_RATE * _EVERY)
         for at in range(0, self._records.height, step):
             began = time.monotonic()
-            produce(_Some(self._records[at : at + step]), self._bootstrap, self.topics[0])
+            send(self._records[at : at + step], self._bootstrap, self.topics[0])
             self._label(self._labelling.of(at, at + step))
             if self._luck.random() < _CHANGES:
                 self._change(self._changing.next())
@@ -95,7 +104,7 @@ class Feed:
                 return
 
     def _label(self, labels: pl.DataFrame) -> None:
-        produce(_Some(labels), self._bootstrap, self.topics[1])
+        send(labels, self._bootstrap, self.topics[1])
 
     def _change(self, record: Record) -> None:
         control_topic.send(self._config, self.topics[2], [record], _TIMEOUT)

@@ -182,7 +182,7 @@ class World:
         report = self.verify(flow)
         if not report.ok:
             raise ChaosError(f"the undisturbed run is wrong: {report.to_json()}")
-        return self._read(flow)
+        return self.read(flow)
 
     def verify(self, flow: Flow) -> Report:
         """Run `millstream verify` on a flow's tables and topics."""
@@ -200,7 +200,8 @@ class World:
         own = named(topics(self.stream, settings.of(self.stream)))
         return [*own, *(settings.of(each).dlq_topic for each in labels)]
 
-    def _read(self, flow: Flow) -> dict[str, pl.DataFrame]:
+    def read(self, flow: Flow) -> dict[str, pl.DataFrame]:
+        """Return the tables and topics that a flow wrote, by name."""
         settings = self.settings(flow)
         found = read_tables(settings, self.stream.name)
         for each in labels_of(settings.stream(self.stream)):
@@ -222,7 +223,7 @@ class World:
     ) -> None:
         """Compare a flow's tables and topics with the reference, the world's own unless given."""
         difference = Difference()
-        actual = self._read(flow)
+        actual = self.read(flow)
         for name, expected in (reference or self.reference).items():
             if topics or "/" in name:
                 difference.add(name, expected, actual[name])
@@ -259,17 +260,23 @@ def _from_when(labels: pl.DataFrame) -> pl.DataFrame:
     return labels.with_columns(since).drop("woken_at")
 
 
-def make(stream: Stream, seed: int, records: int, partitions: int = PARTITIONS) -> Simulation:
-    """Return the records of a topic with every trouble."""
+def make(
+    stream: Stream,
+    seed: int,
+    records: int,
+    partitions: int = PARTITIONS,
+    troubles: Troubles = TROUBLES,
+) -> Simulation:
+    """Return the records of a topic, with every trouble unless others are given."""
     if stream is not PAYMENTS:
         params = DeclaredParams(
-            records=records, seed=seed, partitions=partitions, keys=800, troubles=TROUBLES
+            records=records, seed=seed, partitions=partitions, keys=800, troubles=troubles
         )
         return simulate_declared(stream, params)
     return simulate(
         Params(
             payments=records, seed=seed, partitions=partitions, customers=800, terminals=400,
-            radius=10, troubles=TROUBLES,
+            radius=10, troubles=troubles,
         )
     )  # fmt: skip
 

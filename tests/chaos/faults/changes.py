@@ -4,6 +4,8 @@ import contextlib
 from dataclasses import replace
 from typing import Final
 
+import polars as pl
+
 from tests.chaos.faults.processes import NOT_PASSED, kill_at, kill_some_time
 from tests.chaos.faults.watching import count, tended
 from tests.chaos.feed import Feed
@@ -12,7 +14,7 @@ from tests.chaos.worker import CONTROL_POINTS, POINTS
 from tests.chaos.world import FOR_EVER, Result, World
 from tests.topics import TO_THE_END
 
-_SHAPES: Final = ((1, 1), (3, 1), (2, 2))
+_SHAPES: Final = ((3, 1), (2, 2), (1, 1))
 """Processes, and threads of each; the kills are shared out among them."""
 
 _PATIENCE: Final = 10.0
@@ -23,7 +25,8 @@ def kill(world: World, result: Result, times: int) -> None:
     """`kill -9` while all changes, of each shape a share; then all of it undisturbed."""
     for number, (processes, threads) in enumerate(_SHAPES, 1):
         shape = Shape(min(processes, world.largest), threads)
-        wanted = round(times * number / len(_SHAPES))
+        # Where there are few of them the first has what cannot be shared out.
+        wanted = times - times // len(_SHAPES) * (len(_SHAPES) - number)
         while result.times < wanted and not result.problems:
             _changed(world, result, wanted, shape)
 
@@ -42,22 +45,43 @@ def _changed(world: World, result: Result, wanted: int, like: Shape) -> None:
             if result.times % 2:
                 points = points or luck.sample([*POINTS, *CONTROL_POINTS], 9)
                 name = points.pop()
-                how = f"at: {name}"
-                ended = kill_at(flow, shape, name, luck, _PATIENCE)
-                if ended == NOT_PASSED:
-                    how, ended = "at a random time", "killed"
+                how, ended = f"at: {name}", kill_at(flow, shape, name, luck, _PATIENCE)
             else:
                 how, ended = "at a random time", kill_some_time(flow, shape, luck)
+            if ended == NOT_PASSED:
+                how, ended = "at a random time", "killed"
             if ended != "killed":
                 result.problems.append(f"{how}, {shape}: {ended}")
                 break
             result.times += 1
             count(result, f"{like.processes}x{like.threads}")
             count(result, how)
+        else:
+            feed.wait()
     flow.environ |= TO_THE_END
     if not result.problems and world.finish(flow, result, like):
-        world.compare(flow, result, world.undisturbed(**feed.environ))
+        reference = world.undisturbed(**feed.environ)
+        world.compare(flow, result, reference)
+        for what, many in _changes(reference).items():
+            count(result, what, many)
         report = world.verify(flow)
         if not report.ok:
             result.problems.append(f"verify: {report.to_json()}"[:2000])
     world.drop(flow, result, feed.topics)
+
+
+def _changes(tables: dict[str, pl.DataFrame]) -> dict[str, int]:
+    """Return how much of what was compared is as it is by what has changed."""
+    silver, alerts = tables["silver/payments"], tables["gold/alerts"]
+    named = "rule_id", "rule_version", "rule_status"
+    return {
+        "changes": tables["ops/control"].height,
+        "labels": tables["silver/labels"].height,
+        "payments on lists": silver.filter(pl.col("listed") != "").height,
+        "payments with labels": silver.filter(pl.col("terminal_frauds_7d") > 0).height,
+        "payments with others at the terminal": silver.filter(
+            pl.col("terminal_count_7d") > 0
+        ).height,
+        "rules, versions and statuses with alerts": alerts.select(named).unique().height,
+        "decisions": tables["gold/decisions"].height,
+    }

@@ -80,8 +80,12 @@ def starts(world: World, result: Result, times: int) -> None:
 def kill_at(
     flow: Flow, shape: Shape, point: str, luck: random.Random, patience: float = GIVE_UP
 ) -> str:
-    """Start a flow that is killed at a point; tells how it ended."""
+    """Start a flow that is killed at a point; tells how it ended.
+
+    `patience` is in seconds from when it has begun to read.
+    """
     flow.start(shape, point=f"{point}:{luck.randint(1, 12)}", pace=luck.choice(_PACES))
+    flow.wait_started()
     codes = flow.wait(patience)
     if codes is None:
         flow.kill()

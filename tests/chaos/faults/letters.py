@@ -1,0 +1,201 @@
+"""Bad records that are repaired and sent again: the tables of a run where they had been good."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import Any, Final
+
+import polars as pl
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from flows.streams import PAYMENTS
+from operators.connectors.kafka.client import end_offsets
+from operators.records.tables import COORDINATES
+from operators.windows.open_windows import newest
+from tests.chaos.faults.processes import kill_at
+from tests.chaos.faults.watching import count, tended
+from tests.chaos.feed import send
+from tests.chaos.flow import ROOT
+from tests.chaos.spoilt import MENDS, spoil
+from tests.chaos.tool import APPROVE_POINTS, EDIT_POINTS, OFTEN_PASSED, REPLAY_POINTS
+from tests.chaos.worker import POINTS
+from tests.chaos.world import PARTITIONS, Result, World
+from tests.compare import Difference
+from tests.servers import kafka as kafka_server
+from tests.topics import TO_THE_END
+
+_AT_END: Final = {**TO_THE_END, "MILLSTREAM_CLOSE_WINDOWS_AT_END": "false"}
+_TIMEOUT: Final = 60.0
+_OF_PLACE: Final = (*COORDINATES, "kafka_timestamp", "watermark", "alert_id", "decision_id")
+"""Columns that say where and when a record came, which of one that is sent again is elsewhere."""
+
+
+def repaired(world: World, result: Result, times: int) -> None:
+    """Records broken, quarantined, edited, approved and replayed, all of it killed on its way."""
+    while result.times < times and not result.problems:
+        _Round(world, result, times - result.times).run()
+
+
+class _Round:
+    def __init__(self, world: World, result: Result, kills: int) -> None:
+        self._world, self._result = world, result
+        number = result.runs
+        self._retention = number % 2 == 0
+        """Whether the topic loses all that the flow has read before it is sent again."""
+        luck = world.luck
+        self._made = spoil(luck.randrange(2**31), world.records)
+        self._topics = [f"{world.topic}.{name}{number}" for name in ("bad", "good")]
+        for each in self._topics:
+            kafka_server.create_topic(world.bootstrap, each, PARTITIONS)
+        self._more = {world.variable("out_of_orderness"): "12h"}
+        topic = {world.variable("topic"): self._topics[0]}
+        self._flow = world.flow("letters", **topic, **self._more, **_AT_END)
+        every = [*POINTS, *EDIT_POINTS, *APPROVE_POINTS, *REPLAY_POINTS]
+        self._chosen = {*luck.sample(every, min(kills, len(every)))}
+
+    def run(self) -> None:
+        """Do all of it, and compare."""
+        world, result, flow = self._world, self._result, self._flow
+        with tended(world, flow, result):
+            self._send(self._made.bad[0], self._topics[0])
+            self._read(POINTS[::2])
+            if self._retention:
+                self._delete()
+            self._mend()
+            self._send(self._made.bad[1], self._topics[0])
+            flow.environ |= TO_THE_END
+            self._read(POINTS[1::2])
+        if not result.problems:
+            self._compare()
+        world.drop(flow, result, self._topics)
+
+    def _passed(self, point: str) -> None:
+        self._result.times += 1
+        count(self._result, f"at: {point}")
+
+    def _read(self, points: Iterable[str]) -> None:
+        """Run the flow to the topic's end, killed at those of the points that were chosen."""
+        luck = self._world.luck
+        for point in points:
+            if point not in self._chosen or self._result.problems:
+                continue
+            ended = kill_at(self._flow, self._world.shape(), point, luck)
+            if ended == "finished":
+                count(self._result, "read before its point")
+            elif ended == "killed":
+                self._passed(point)
+            else:
+                self._result.problems.append(f"{point}: {ended}")
+        if not self._result.problems:
+            self._world.finish(self._flow, self._result)
+
+    def _delete(self) -> None:
+        """Have the topic lose all that it has, as retention does."""
+        config = {"bootstrap.servers": self._world.bootstrap, "log_level": 0}
+        topic = self._topics[0]
+        ends = end_offsets(config, topic, range(PARTITIONS), _TIMEOUT)
+        places = [TopicPartition(topic, each, end) for each, end in ends.items()]
+        admin = AdminClient(config)
+        for done in admin.delete_records(places).values():
+            done.result(_TIMEOUT)
+        count(self._result, "retention")
+
+    def _mend(self) -> None:
+        """Edit what is spoilt, have another user approve it, and send it again."""
+        edit = ["edit", "--stage", "contract", "--save", "--why", "an old terminal"]
+        for each in MENDS:
+            edit += ["--set", each]
+        self._until_done("eva", edit, EDIT_POINTS)
+        edits = {
+            each["edit"] for each in self._told("eva", "list", "--where", "edit IS NOT NULL")
+        }
+        for each in sorted(edits):
+            self._until_done("ben", ["approve", each, "--save"], APPROVE_POINTS)
+        self._until_done("eva", ["replay", "--send", "--why", "mended"], REPLAY_POINTS)
+
+    def _until_done(self, user: str, command: list[str], points: Iterable[str]) -> None:
+        """Run a command that is killed at those of the points that were chosen, and then is not."""
+        luck = self._world.luck
+        for point in points:
+            if point not in self._chosen or self._result.problems:
+                continue
+            nth = luck.randint(1, 3) if point in OFTEN_PASSED else 1
+            ended, said = self._tool(user, [*command], f"{point}:{nth}")
+            if ended != -signal.SIGKILL:
+                self._result.problems.append(f"{point}: ended with {ended}: {said}")
+                return
+            self._chosen.discard(point)
+            self._passed(point)
+            if point == "between two transactions":
+                # What was sent is read, and kept for no longer than that.
+                self._read([])
+                if self._retention:
+                    self._delete()
+        if not self._result.problems:
+            self._told(user, *command)
+
+    def _told(self, user: str, *command: str) -> Any:
+        status, said = self._tool(user, [*command, "--json"])
+        # An edit that finds all of it saved has nothing to save, and says so by its status.
+        if status not in ((0, 1) if command[0] == "edit" else (0,)):
+            self._result.problems.append(f"{command}: ended with {status}: {said}")
+            return []
+        return json.loads(said)
+
+    def _tool(self, user: str, command: list[str], point: str = "") -> tuple[int, str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.chaos.tool", "dlq", *command],
+            env={
+                **{k: v for k, v in os.environ.items() if not k.startswith("MILLSTREAM_")},
+                **self._flow.environ, "PYTHONPATH": str(ROOT), "LOGNAME": user,
+                "CHAOS_POINT": point, "CHAOS_NOTES": str(self._flow.notes.path),
+            },
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        return (
+            done.returncode,
+            done.stdout if done.returncode == 0 else done.stdout + done.stderr,
+        )
+
+    def _compare(self) -> None:
+        world, result = self._world, self._result
+        for half in self._made.good:
+            self._send(half, self._topics[1])
+        good = {world.variable("topic"): self._topics[1], **self._more}
+        expected, actual = world.undisturbed(**good), world.read(self._flow)
+        difference = Difference()
+        for name in expected:
+            if name in _COMPARED:
+                difference.add(name, _of_events(name, expected), _of_events(name, actual))
+        result.count(self._flow)
+        result.compared(difference)
+        refused = actual["quarantine/payments"].height
+        if refused != self._made.count:
+            result.problems.append(f"{refused} rejects of {self._made.count}")
+        report = world.verify(self._flow)
+        if not report.ok:
+            result.problems.append(f"verify: {report.to_json()}"[:2000])
+
+    def _send(self, records: pl.DataFrame, topic: str) -> None:
+        send(records, self._world.bootstrap, topic)
+
+
+_COMPARED: Final = {
+    each.name
+    for each in PAYMENTS.all_tables
+    if each not in (PAYMENTS.bronze, PAYMENTS.quarantine)
+}
+"""The tables of events: what was refused is in the other two as well."""
+
+
+def _of_events(name: str, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """Return what a table has of events, wherever and whenever their records came."""
+    rows = tables[name]
+    for window, each in PAYMENTS.windows.items():
+        if PAYMENTS.window_table(window).name == name:
+            rows = newest(rows, each).drop("revision")
+    return rows.drop(_OF_PLACE, strict=False)
