@@ -45,7 +45,7 @@ def _changed(world: World, result: Result, wanted: int, like: Shape) -> None:
             if result.times % 2:
                 points = points or luck.sample([*POINTS, *CONTROL_POINTS], 9)
                 name = points.pop()
-                how, ended = f"at: {name}", kill_at(flow, shape, name, luck, _PATIENCE)
+                how, ended = f"at: {name}", kill_at(flow, shape, name, luck, patience=_PATIENCE)
             else:
                 how, ended = "at a random time", kill_some_time(flow, shape, luck)
             if ended == NOT_PASSED:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 import polars as pl
@@ -83,7 +84,8 @@ class _Round:
         for point in points:
             if point not in self._chosen or self._result.problems:
                 continue
-            ended = kill_at(self._flow, self._world.shape(), point, luck)
+            shape = replace(self._world.shape(), batch=20, epoch=0.1)
+            ended = kill_at(self._flow, shape, point, luck, most=3)
             if ended == "finished":
                 count(self._result, "read before its point")
             elif ended == "killed":

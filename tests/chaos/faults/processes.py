@@ -78,13 +78,14 @@ def starts(world: World, result: Result, times: int) -> None:
 
 
 def kill_at(
-    flow: Flow, shape: Shape, point: str, luck: random.Random, patience: float = GIVE_UP
-) -> str:
-    """Start a flow that is killed at a point; tells how it ended.
+    flow: Flow, shape: Shape, point: str, luck: random.Random, *,
+    most: int = 12, patience: float = GIVE_UP,
+) -> str:  # fmt: skip
+    """Start a flow that is killed when it passes a point, for the `most`-th time or earlier.
 
-    `patience` is in seconds from when it has begun to read.
+    Tells how it ended; `patience` is in seconds from when it has begun to read.
     """
-    flow.start(shape, point=f"{point}:{luck.randint(1, 12)}", pace=luck.choice(_PACES))
+    flow.start(shape, point=f"{point}:{luck.randint(1, most)}", pace=luck.choice(_PACES))
     flow.wait_started()
     codes = flow.wait(patience)
     if codes is None:
