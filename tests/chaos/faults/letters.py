@@ -1,11 +1,12 @@
 """Bad records that are repaired and sent again: the tables of a run where they had been good."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from tests.chaos.flow import ROOT
 from tests.chaos.spoilt import MENDS, spoil
 from tests.chaos.tool import APPROVE_POINTS, EDIT_POINTS, OFTEN_PASSED, REPLAY_POINTS
 from tests.chaos.worker import POINTS
-from tests.chaos.world import PARTITIONS, Result, World
+from tests.chaos.world import FOR_EVER, PARTITIONS, Result, World
 from tests.compare import Difference
 from tests.servers import kafka as kafka_server
 from tests.topics import TO_THE_END
@@ -44,15 +45,19 @@ def repaired(world: World, result: Result, times: int) -> None:
 class _Round:
     def __init__(self, world: World, result: Result, kills: int) -> None:
         self._world, self._result = world, result
-        number = result.runs
+        number, luck = result.runs, world.luck
         self._retention = number % 2 == 0
-        """Whether the topic loses all that the flow has read before it is sent again."""
-        luck = world.luck
+        """Whether the topic loses all that the flow has read; else the flow runs meanwhile."""
+        self._late = number // 2 % 2 == 1
+        """Whether what is sent again is late, and windows open once more for it."""
         self._made = spoil(luck.randrange(2**31), world.records)
         self._topics = [f"{world.topic}.{name}{number}" for name in ("bad", "good")]
         for each in self._topics:
             kafka_server.create_topic(world.bootstrap, each, PARTITIONS)
-        self._more = {world.variable("out_of_orderness"): "12h"}
+        bound = "allowed_lateness" if self._late else "out_of_orderness"
+        # What nobody sends to while the tool is at work is not to be taken for idle.
+        more = {bound: "12h", "idle_timeout": "1h"}
+        self._more = {world.variable(name): value for name, value in more.items()}
         topic = {world.variable("topic"): self._topics[0]}
         self._flow = world.flow("letters", **topic, **self._more, **_AT_END)
         every = [*POINTS, *EDIT_POINTS, *APPROVE_POINTS, *REPLAY_POINTS]
@@ -97,7 +102,7 @@ class _Round:
 
     def _delete(self) -> None:
         """Have the topic lose all that it has, as retention does."""
-        config = {"bootstrap.servers": self._world.bootstrap, "log_level": 0}
+        config = {"bootstrap.servers": self._world.bootstrap}
         topic = self._topics[0]
         ends = end_offsets(config, topic, range(PARTITIONS), _TIMEOUT)
         places = [TopicPartition(topic, each, end) for each, end in ends.items()]
@@ -117,7 +122,18 @@ class _Round:
         }
         for each in sorted(edits):
             self._until_done("ben", ["approve", each, "--save"], APPROVE_POINTS)
-        self._until_done("eva", ["replay", "--send", "--why", "mended"], REPLAY_POINTS)
+        with self._running():
+            self._until_done("eva", ["replay", "--send", "--why", "mended"], REPLAY_POINTS)
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        """Run the flow meanwhile, unless it is to have read all before; it is killed then."""
+        if not self._retention:
+            self._flow.environ |= FOR_EVER
+            self._flow.start(self._world.shape())
+        yield
+        self._flow.kill()
+        self._flow.environ |= _AT_END
 
     def _until_done(self, user: str, command: list[str], points: Iterable[str]) -> None:
         """Run a command that is killed at those of the points that were chosen, and then is not."""
@@ -126,30 +142,36 @@ class _Round:
             if point not in self._chosen or self._result.problems:
                 continue
             nth = luck.randint(1, 3) if point in OFTEN_PASSED else 1
-            ended, said = self._tool(user, [*command], f"{point}:{nth}")
-            if ended != -signal.SIGKILL:
-                self._result.problems.append(f"{point}: ended with {ended}: {said}")
+            done = self._tool(user, command, f"{point}:{nth}")
+            if done.returncode != -signal.SIGKILL:
+                self._result.problems.append(f"{point}: not killed: {done}")
                 return
             self._chosen.discard(point)
             self._passed(point)
-            if point == "between two transactions":
+            if self._retention and point == "between two transactions":
                 # What was sent is read, and kept for no longer than that.
                 self._read([])
-                if self._retention:
-                    self._delete()
+                self._delete()
+            elif not self._retention and command[0] == "replay":
+                if not self._flow.running():
+                    self._result.problems.append(f"the flow has ended: {self._flow.said()}")
+                self._flow.kill()
+                self._flow.start(self._world.shape())
         if not self._result.problems:
             self._told(user, *command)
 
     def _told(self, user: str, *command: str) -> Any:
-        status, said = self._tool(user, [*command, "--json"])
+        done = self._tool(user, [*command, "--json"])
         # An edit that finds all of it saved has nothing to save, and says so by its status.
-        if status not in ((0, 1) if command[0] == "edit" else (0,)):
-            self._result.problems.append(f"{command}: ended with {status}: {said}")
+        if done.returncode not in ((0, 1) if command[0] == "edit" else (0,)):
+            self._result.problems.append(str(done))
             return []
-        return json.loads(said)
+        return json.loads(done.stdout)
 
-    def _tool(self, user: str, command: list[str], point: str = "") -> tuple[int, str]:
-        done = subprocess.run(
+    def _tool(
+        self, user: str, command: list[str], point: str = ""
+    ) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             [sys.executable, "-m", "tests.chaos.tool", "dlq", *command],
             env={
                 **{k: v for k, v in os.environ.items() if not k.startswith("MILLSTREAM_")},
@@ -158,10 +180,6 @@ class _Round:
             },
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
-        return (
-            done.returncode,
-            done.stdout if done.returncode == 0 else done.stdout + done.stderr,
-        )
 
     def _compare(self) -> None:
         world, result = self._world, self._result
@@ -170,9 +188,12 @@ class _Round:
         good = {world.variable("topic"): self._topics[1], **self._more}
         expected, actual = world.undisturbed(**good), world.read(self._flow)
         difference = Difference()
-        for name in expected:
-            if name in _COMPARED:
-                difference.add(name, _of_events(name, expected), _of_events(name, actual))
+        left_out = _BY_ORDER if self._late else set()
+        for name in _COMPARED - left_out:
+            rows = [_of_events(name, each) for each in (expected, actual)]
+            if self._late and name == PAYMENTS.silver.name:
+                rows = [each.select(PAYMENTS.fields) for each in rows]
+            difference.add(name, *rows)
         result.count(self._flow)
         result.compared(difference)
         refused = actual["quarantine/payments"].height
@@ -192,6 +213,9 @@ _COMPARED: Final = {
     if each not in (PAYMENTS.bronze, PAYMENTS.quarantine)
 }
 """The tables of events: what was refused is in the other two as well."""
+
+_BY_ORDER: Final = {PAYMENTS.alerts.name, PAYMENTS.decisions.name}
+"""What is made of features: of what is late these are as of what was kept until then."""
 
 
 def _of_events(name: str, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
