@@ -42,8 +42,8 @@ class Feed:
     Before it there are labels alone.
     """
 
-    def __init__(self, world: World, name: str) -> None:
-        """`name` is that of the topics and of the folder of rules."""
+    def __init__(self, world: World, name: str, *, late: bool) -> None:
+        """`name` is that of the topics and of the folder of rules; labels may be `late`."""
         self._bootstrap = world.bootstrap
         self._config = {"bootstrap.servers": world.bootstrap}
         self._luck = random.Random(world.luck.randrange(2**31))
@@ -61,7 +61,7 @@ class Feed:
         }
         made = make(world.stream, self._luck.randrange(2**31), world.records)
         self._records = made.records
-        self._labelling = Labelling(self._luck, made)
+        self._labelling = Labelling(self._luck, made, late=late)
         self._changing = Changing(self._luck, rules, made.events)
         self._label(self._labelling.before())
         self._stop = threading.Event()

@@ -14,17 +14,17 @@ from ops.simulate.encode import encode_framed, partitions_of
 PARTITIONS: Final = 2
 
 _AHEAD: Final = 1_200
-"""By as many payments as this a label is ahead of those that were sent, in event time.
+"""By as many payments as this a label that is in time is ahead of those that were sent.
 
-So it is in time however slow the flow is, and counts from its own time on; from when a late one
-counts is how far the flow had come, and no other run has to come as far.
+So it is however slow the flow is, and counts from its own time on. From when a late one counts is
+how far the flow had come, and no other run has to have come as far.
 """
 
 
 class Labelling:
     """Makes the records of labels, those of payments that were just sent and some others."""
 
-    def __init__(self, luck: random.Random, made: Simulation) -> None:
+    def __init__(self, luck: random.Random, made: Simulation, *, late: bool) -> None:
         self._luck, self._number = luck, 0
         self._events = made.events.select(
             "payment_id", "event_time", "card_id", "customer_id", "terminal_id", "amount_minor",
@@ -34,19 +34,20 @@ class Labelling:
         self._sent = made.truth.select(good)["payment_id"]
         times = self._events["event_time"]
         self._first, span = times[0], times[-1] - times[0]
-        self._ahead = span * (_AHEAD / times.len())
+        self._ahead = -timedelta(hours=2) if late else span * (_AHEAD / times.len())
+        self._until = 0 if late else 24
         self._newest = self._first
         self._known: list[dict[str, Any]] = []
 
     def before(self) -> pl.DataFrame:
         """Return the records of labels that are there before any payment.
 
-        They became known over four days, which the first payments are in the midst of, and
-        come out of order by hours, so that some are late in their partitions.
+        They became known over days, unless labels are to be late also in the first of the
+        payments, and come out of order by hours, so that some are late in their partitions.
         """
         rows: list[dict[str, Any]] = []
         for event in self._events.sample(250, seed=self._luck.randrange(2**31)).to_dicts():
-            known = self._first + timedelta(hours=self._luck.uniform(-72, 24))
+            known = self._first + timedelta(hours=self._luck.uniform(-72, self._until))
             rows.append(self._label(event | {"payment_id": f"before-{len(rows)}"}, known))
         rows.sort(key=lambda row: row["event_time"] + timedelta(hours=self._luck.uniform(0, 3)))
         return self._records(rows)

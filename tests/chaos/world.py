@@ -213,22 +213,11 @@ class World:
         sent = self._sent_to(flow)
         return found | {each.rpartition(".")[2]: read_topic(settings, each) for each in sent}
 
-    def compare(
-        self,
-        flow: Flow,
-        result: Result,
-        reference: dict[str, pl.DataFrame] | None = None,
-        *,
-        topics: bool = True,
-    ) -> None:
-        """Compare a flow's tables and topics with the reference, the world's own unless given."""
-        difference = Difference()
-        actual = self.read(flow)
-        for name, expected in (reference or self.reference).items():
-            if topics or "/" in name:
-                difference.add(name, expected, actual[name])
+    def compare(self, flow: Flow, result: Result, *, topics: bool = True) -> None:
+        """Compare a flow's tables and topics with the reference."""
+        expected = {n: each for n, each in self.reference.items() if topics or "/" in n}
         result.count(flow)
-        result.compared(difference)
+        result.compared(Difference.of(expected, self.read(flow)))
 
     def finish(
         self, flow: Flow, result: Result, shape: Shape | None = None, **chaos: str

@@ -32,6 +32,12 @@ from tests.topics import TO_THE_END
 
 _AT_END: Final = {**TO_THE_END, "MILLSTREAM_CLOSE_WINDOWS_AT_END": "false"}
 _TIMEOUT: Final = 60.0
+_SENDING: Final = OFTEN_PASSED[::-1]
+_POINTS: Final = (
+    *_SENDING, *(each for each in REPLAY_POINTS if each not in _SENDING),
+    *EDIT_POINTS, *APPROVE_POINTS, *POINTS,
+)  # fmt: skip
+"""All points of a round; of few kills those that come first."""
 _OF_PLACE: Final = (*COORDINATES, "kafka_timestamp", "watermark", "alert_id", "decision_id")
 """Columns that say where and when a record came, which of one that is sent again is elsewhere."""
 
@@ -60,8 +66,7 @@ class _Round:
         self._more = {world.variable(name): value for name, value in more.items()}
         topic = {world.variable("topic"): self._topics[0]}
         self._flow = world.flow("letters", **topic, **self._more, **_AT_END)
-        every = [*POINTS, *EDIT_POINTS, *APPROVE_POINTS, *REPLAY_POINTS]
-        self._chosen = {*luck.sample(every, min(kills, len(every)))}
+        self._chosen = {*_POINTS[:kills]}
 
     def run(self) -> None:
         """Do all of it, and compare."""
@@ -186,22 +191,28 @@ class _Round:
         for half in self._made.good:
             self._send(half, self._topics[1])
         good = {world.variable("topic"): self._topics[1], **self._more}
-        expected, actual = world.undisturbed(**good), world.read(self._flow)
-        difference = Difference()
-        left_out = _BY_ORDER if self._late else set()
-        for name in _COMPARED - left_out:
-            rows = [_of_events(name, each) for each in (expected, actual)]
-            if self._late and name == PAYMENTS.silver.name:
-                rows = [each.select(PAYMENTS.fields) for each in rows]
-            difference.add(name, *rows)
+        actual = world.read(self._flow)
+        both = [self._of_events(each) for each in (world.undisturbed(**good), actual)]
         result.count(self._flow)
-        result.compared(difference)
+        result.compared(Difference.of(*both))
         refused = actual["quarantine/payments"].height
         if refused != self._made.count:
             result.problems.append(f"{refused} rejects of {self._made.count}")
         report = world.verify(self._flow)
         if not report.ok:
             result.problems.append(f"verify: {report.to_json()}"[:2000])
+
+    def _of_events(self, tables: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+        """Return what tables have of events, wherever and whenever their records came."""
+        found = {each: tables[each].drop(_OF_PLACE, strict=False) for each in _COMPARED}
+        for name, windows in PAYMENTS.windows.items():
+            table = PAYMENTS.window_table(name).name
+            found[table] = newest(found[table], windows).drop("revision")
+        if self._late:
+            # What is made of features is, of what is late, as of what was kept until then.
+            found[PAYMENTS.silver.name] = tables[PAYMENTS.silver.name].select(PAYMENTS.fields)
+            del found[PAYMENTS.alerts.name], found[PAYMENTS.decisions.name]
+        return found
 
     def _send(self, records: pl.DataFrame, topic: str) -> None:
         send(records, self._world.bootstrap, topic)
@@ -213,15 +224,3 @@ _COMPARED: Final = {
     if each not in (PAYMENTS.bronze, PAYMENTS.quarantine)
 }
 """The tables of events: what was refused is in the other two as well."""
-
-_BY_ORDER: Final = {PAYMENTS.alerts.name, PAYMENTS.decisions.name}
-"""What is made of features: of what is late these are as of what was kept until then."""
-
-
-def _of_events(name: str, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    """Return what a table has of events, wherever and whenever their records came."""
-    rows = tables[name]
-    for window, each in PAYMENTS.windows.items():
-        if PAYMENTS.window_table(window).name == name:
-            rows = newest(rows, each).drop("revision")
-    return rows.drop(_OF_PLACE, strict=False)
