@@ -210,7 +210,7 @@ class _Round:
             found[table] = newest(found[table], windows).drop("revision")
         if self._late:
             # What is made of features is, of what is late, as of what was kept until then.
-            found[PAYMENTS.silver.name] = tables[PAYMENTS.silver.name].select(PAYMENTS.fields)
+            found[PAYMENTS.silver.name] = tables[PAYMENTS.silver.name].select(*PAYMENTS.fields)
             del found[PAYMENTS.alerts.name], found[PAYMENTS.decisions.name]
         return found
 
