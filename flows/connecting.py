@@ -181,6 +181,9 @@ class Ends:
         """Return what pauses a stream's partitions of which most is refused."""
         if stream.name not in self.breakers:
             ratio, ends = self.settings.of(stream).max_reject_ratio, self.settings.stop_at_end
+            if self.settings.backfill_from:
+                # What was refused in the past was refused for good.
+                ratio = 1.0
             self.breakers[stream.name] = Breaker(ratio, ends=ends)
         return self.breakers[stream.name]
 
@@ -254,10 +257,12 @@ def _connect(loaded: Loaded) -> Dataflow:
     own = settings.of(stream)
     tables = defined(stream, own, rules)
     labels, of_labels = labels_of(stream), label_tables(stream, settings)
-    every, reads, group = [*tables, *of_labels], [stream, *labels], own.consumer_group
+    every, reads = [*tables, *of_labels], [stream, *labels]
+    group = own.consumer_group + ("-backfill" if settings.backfill_from else "")
     ends = Ends.of(stream.name, settings, group, reads, own=stream, tables=every)
-    names = pipeline.named(pipeline.topics(stream, own))
-    names += [settings.of(each).dlq_topic for each in labels]
+    names = pipeline.named(pipeline.topics(stream, settings))
+    if not settings.backfill_from:
+        names += [settings.of(each).dlq_topic for each in labels]
     topic_sink = ends.outputs(own, names)
     table_sink = ends.tables(tables, stream)
     source = ends.source(stream, table_sink, hurried=len(names) > 1)

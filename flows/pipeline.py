@@ -213,8 +213,10 @@ def build(
         flow, source, stream, parts, own, settings.key_groups, bronze=True, labelled=labelled
     )
     # Steps run in the order in which they are made: alerts go out before windows are worked on.
-    refused = None if labelled is None else labelled.own.dlq_topic
-    names = topics(stream, own)
+    refused = None
+    if labelled is not None and not settings.backfill_from:
+        refused = labelled.own.dlq_topic
+    names = topics(stream, settings)
     told = paused(flow, parts, names["alerts"])
     send(records, stream, topic_sink, **names, labels_dlq=refused, pauses=told)
     if labelled is not None and labelled.sink is not None and records.labels is not None:
@@ -236,11 +238,13 @@ def build(
     return flow
 
 
-def topics(stream: Stream, own: StreamSettings) -> dict[str, str | None]:
+def topics(stream: Stream, settings: Settings) -> dict[str, str | None]:
     """Return the topics that a stream's own flow sends to, by what; None for what it does not."""
-    sends = own.send_alerts
+    own = settings.of(stream)
+    tells = not settings.backfill_from
+    sends = own.send_alerts and tells
     return {
-        "dlq": own.dlq_topic,
+        "dlq": own.dlq_topic if tells else None,
         "alerts": own.alerts_topic if stream.rules and sends else None,
         "decisions": own.decisions_topic if stream.decides and sends else None,
     }

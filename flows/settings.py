@@ -54,6 +54,12 @@ class Settings(RegistrySettings, StreamSettings):
         description="path or s3://, abfss://, gs:// URL; credentials are the clouds' own "
         "variables",
     )
+    backfill_from: str | None = Field(
+        None,
+        min_length=1,
+        description="the root of tables whose bronze is read before the topic: the flow makes "
+        "its tables anew under another root, and sends nothing ([Backfill](backfill.md))",
+    )
     kafka: dict[str, str] = Field(description="librdkafka settings")
     start: str | datetime = Field(
         "earliest",
@@ -140,10 +146,13 @@ class Settings(RegistrySettings, StreamSettings):
         granted(value)
         return value
 
-    @field_validator("delta_root")
+    @field_validator("delta_root", "backfill_from")
     @classmethod
-    def _delta_root(cls, value: str) -> str:
-        check_root(value)
+    def _root(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            check_root(value)
+            if value == info.data.get("delta_root"):
+                raise ValueError("is MILLSTREAM_DELTA_ROOT too: tables are made anew elsewhere")
         return value
 
     @field_validator("redis_url")

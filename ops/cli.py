@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "decisions": ("ops.decisions.cli", "why a payment was blocked, or was not"),
     "schemas": ("ops.schemas.cli", "check schemas, compare them, publish them"),
     "dlq": ("ops.dlq.cli", "look into what was refused"),
+    "backfill": ("ops.backfill", "make a stream's tables anew under another root, from bronze"),
     "tables": ("ops.tables_cli", "look at tables, and maintain them beside their flows"),
 }
 """Each command's module, which has `add_parser`, and what it says there that the command is."""

@@ -7,10 +7,11 @@ from typing import Final
 
 from deltalake import DeltaTable
 
-from operators.connectors.delta.accounts import Told, accounted, tables_there
+from operators.connectors.delta.accounts import Told, accounted, fenced, tables_there
 from operators.connectors.delta.commits import fences
 from operators.connectors.delta.reading import query
 from operators.connectors.delta.table import Fence, reaching
+from operators.errors import KnownError
 from operators.event_time.frontier import Frontier
 from operators.records.batches import NO_WATERMARK
 from operators.records.tables import Ledger, Table
@@ -92,6 +93,24 @@ def warming(
         if all(offset <= until.get(p, -1) for p, offset in _of(each, topic).items())
     ]
     return Warming(until, before, max(closed, default=NO_WATERMARK))
+
+
+def recorded(root: str, records: Table, fence: Fence, topic: str) -> Warming:
+    """Return how far a table of records as ingested accounts for a topic, to read all of it.
+
+    Raises KnownError if it is not under the root, or of another topic of that name.
+    """
+    there = tables_there(root, [records])
+    if not there:
+        raise KnownError(
+            f"there is no {records.name} under {root}: name the root of the tables that are to be "
+            "made anew"
+        )
+    ((_, handle),) = there
+    fence.refuse_others(fenced(handle, fence))
+    with reaching(handle.table_uri):
+        found = accounted(handle, records, fence)[0]
+    return Warming(_of(found, topic), {}, NO_WATERMARK)
 
 
 def _accounts(
