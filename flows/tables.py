@@ -10,6 +10,7 @@ from flows.rows import ALL_RULES
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.connectors.delta.definitions import History, Told
+from operators.connectors.delta.parts import LATENESS as LATENESS
 from operators.decisions.columns import MODEL
 from operators.decisions.thresholds import Thresholds, load_thresholds
 from operators.event_time.watermarks import Bounds
@@ -21,7 +22,6 @@ from operators.rules.rules import RuleSet
 from operators.rules.status import LIVE
 from operators.windows import Windows
 
-LATENESS: Final = "lateness"
 WINDOW: Final = "window"
 WITHIN: Final = "within"
 CHANGES: Final = "changes"
