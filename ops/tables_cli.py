@@ -265,9 +265,10 @@ def _switch(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
         span = first, last + timedelta(days=1)
     flows = {name: flow for name, (_, flow) in writers().items()}
     if not args.tables:
-        # Bronze is what the others were made anew of.
-        made_anew = (each for each in tables if _is_there(args.to, each))
-        tables = [each for each in made_anew if not each.name.startswith("bronze/")]
+        # Bronze is what the others were made anew of; where no row was made, none is to be taken.
+        found = {each.name: look(args.to, each, flows[each.name], []) for each in tables}
+        made = [each for each in tables if (one := found[each.name]) and one.rows]
+        tables = [each for each in made if not each.name.startswith("bronze/")]
 
     def done(table: Table) -> dict[str, Any]:
         flow = flows[table.name]
