@@ -80,12 +80,7 @@ def add_parser(subparsers: Any) -> None:
         if name == "history":
             command.add_argument("--limit", type=int, default=20, metavar="N")
         if name == "switch":
-            command.add_argument(
-                "--to",
-                required=True,
-                metavar="ROOT",
-                help="where the rows are that it is to have",
-            )
+            command.add_argument("--to", required=True, metavar="ROOT", help="where they are")
             command.add_argument(
                 "--days", nargs=2, type=date.fromisoformat, metavar=("FIRST", "LAST"),
                 help="of event time in UTC, both included; all by default",
@@ -265,10 +260,10 @@ def _switch(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
         span = first, last + timedelta(days=1)
     flows = {name: flow for name, (_, flow) in writers().items()}
     if not args.tables:
-        # Bronze is what the others were made anew of; where no row was made, none is to be taken.
-        found = {each.name: look(args.to, each, flows[each.name], []) for each in tables}
-        made = [each for each in tables if (one := found[each.name]) and one.rows]
-        tables = [each for each in made if not each.name.startswith("bronze/")]
+        # Those with rows there, but for bronze, which the others were made anew of.
+        of = [each for each in tables if not each.name.startswith("bronze/")]
+        found = {each.name: look(args.to, each, flows[each.name], []) for each in of}
+        tables = [each for each in of if (one := found[each.name]) and one.rows]
 
     def done(table: Table) -> dict[str, Any]:
         flow = flows[table.name]
