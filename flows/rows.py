@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from flows.streams import Stream
+from operators.changes import SEQUENCE
 from operators.columns.frames import filtered
 from operators.records.batches import Batch, RawBatch, merge
 from operators.records.raw import ingested
@@ -38,6 +39,13 @@ def change_rows(stream: Stream, batches: list[Batch]) -> list[pl.DataFrame]:
     assert stream.changes is not None  # noqa: S101 # a stream of changes
     columns = (*stream.changes.columns(stream.fields), *COORDINATES)
     return [merge(batches)[list(columns)]]
+
+
+def without_tombstones(batch: Batch) -> Batch:
+    """Return a batch of changes without those whose time is only when Kafka had them."""
+    if not batch.frame[SEQUENCE].null_count():
+        return batch
+    return Batch(batch.progress, filtered(batch.frame, batch.frame[SEQUENCE].is_not_null()))
 
 
 def alerts_behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.DataFrame:

@@ -1,10 +1,10 @@
 """Merging: what a table of rows comes to with more changes.
 
-What a table holds is a function of the set of changes, whatever order they came in, however often
-and in how many pieces. Changes with a sequence are the states of their key's row: of those with one
-sequence the last counts, by topic, partition and offset. A tombstone has no sequence. It deletes
-what its key was by its time: it comes right behind the highest sequence of those with no later
-time.
+What a table holds is a function of the set of changes, however often each came, in how many
+pieces, and whatever partition was ahead. Changes with a sequence are the states of their key's row:
+of those with one sequence the last counts, by topic, partition and offset. A tombstone has no
+sequence, and its time is only when Kafka had it: it deletes what its key's states in its own
+partition were before it.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,9 @@ MADE: Final = (TOMBSTONE, FROM, TO, IS_CURRENT)
 """The columns that are of several changes."""
 
 _ORDER: Final = [SEQUENCE, *COORDINATES]
-_RANK: Final = "_rank"
+_PARTITION: Final = ("source_topic", "source_partition")
+_OFFSET: Final = "source_offset"
+_RANK, _AT, _OLD, _OTHER = "_rank", "_at", "_old", "_other"
 _HALF: Final = np.uint64(32)
 
 
@@ -102,31 +104,33 @@ class Current(_Merging):
         return {**kept, TOMBSTONE: TIME, BUCKET: pl.Int64()}
 
     def made(self, there: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
-        """Return a row for each key: its last state, unless its last tombstone is no earlier."""
+        """Return a row for each key that has a state: the last, unless a tombstone is behind it.
+
+        The changes of a partition must come in its order, as of rows it is not kept what else was.
+        """
         none = pl.lit(None, TIME).alias(TOMBSTONE)
-        rows = pl.concat([there, changes.with_columns(none).select(there.columns)])
-        states = rows.drop_nulls(SEQUENCE).sort(_ORDER)
-        last = states.unique(self.by, keep="last", maintain_order=True).drop(TOMBSTONE)
-        stones = rows.with_columns(
-            pl.when(pl.col(SEQUENCE).is_null())
-            .then(pl.col(CHANGED))
-            .otherwise(pl.col(TOMBSTONE))
-            .alias(TOMBSTONE)
-        ).drop_nulls(TOMBSTONE)
-        stones = stones.sort(TOMBSTONE, *COORDINATES)
-        stones = stones.unique(self.by, keep="last", maintain_order=True)
-        alone = stones.join(last, on=self.by, how="anti")
-        both = last.join(stones.select(*self.by, TOMBSTONE), on=self.by, how="left")
-        found = pl.concat([both.select(alone.columns), alone])
-        ended = (pl.col(TOMBSTONE) >= pl.col(CHANGED)).fill_null(value=False)
-        return self._cleared(found.with_columns(pl.col(DELETED) | ended))
+        fresh = changes.drop_nulls(SEQUENCE).with_columns(none, pl.lit(value=False).alias(_OLD))
+        old = there.with_columns(pl.lit(value=True).alias(_OLD))
+        states = pl.concat([old, fresh.select(old.columns)])
+        # The one that is there, where it came again, as that may be deleted by now.
+        last = states.sort(*_ORDER, _OLD).unique(self.by, keep="last", maintain_order=True)
+        stones = changes.filter(pl.col(SEQUENCE).is_null())
+        behind = last.join(stones, on=[*self.by, *_PARTITION], suffix=_OTHER)
+        behind = behind.filter(pl.col(_OFFSET) < pl.col(f"{_OFFSET}{_OTHER}"))
+        at = behind.group_by(self.by).agg(pl.col(f"{CHANGED}{_OTHER}").max().alias(_AT))
+        rows = last.join(at, on=self.by, how="left")
+        rows = rows.with_columns(pl.max_horizontal(TOMBSTONE, _AT).alias(TOMBSTONE))
+        gone = pl.col(DELETED) | pl.col(TOMBSTONE).is_not_null()
+        return self._cleared(rows.with_columns(gone.alias(DELETED)).drop(_OLD, _AT))
 
 
 class History(_Merging):
     """Each key's rows as they have been, from when to when, its deletions included.
 
     `effective_from` is the latest time among a row's and those of the rows before it, so that no
-    two rows of a key are valid at once, whatever their clocks said; a row may be valid never.
+    two rows of a key are valid at once, whatever their clocks said; a row may be valid never. A
+    tombstone comes right behind the highest sequence of the states that it deletes, at the time of
+    the next state if Kafka had it later.
     """
 
     @property
@@ -140,26 +144,27 @@ class History(_Merging):
         """Return a row for each state and tombstone, in their order."""
         rows = pl.concat([there, changes]).sort(*COORDINATES)
         states = rows.drop_nulls(SEQUENCE).unique([*self.by, SEQUENCE], keep="last")
-        stones = rows.filter(pl.col(SEQUENCE).is_null())
-        stones = stones.unique([*self.by, CHANGED], keep="last")
-        before = stones.select(*self.by, CHANGED).join(
-            states.select(
-                *self.by, pl.col(CHANGED).alias("_at"), pl.col(SEQUENCE).alias(_RANK)
-            ),
-            on=self.by,
+        stones = rows.filter(pl.col(SEQUENCE).is_null()).unique([*self.by, *COORDINATES])
+        place = [*self.by, *_PARTITION]
+        before = stones.select(*place, _OFFSET).join(
+            states.select(*place, pl.col(_OFFSET).alias(_AT), pl.col(SEQUENCE).alias(_RANK)),
+            on=place,
         )
-        before = before.filter(pl.col("_at") <= pl.col(CHANGED))
-        ranks = before.group_by(*self.by, CHANGED).agg(pl.col(_RANK).max())
+        before = before.filter(pl.col(_AT) < pl.col(_OFFSET))
+        ranks = before.group_by(*place, _OFFSET).agg(pl.col(_RANK).max())
         ranked = pl.concat(
             [
                 states.with_columns(pl.col(SEQUENCE).alias(_RANK)),
-                stones.join(ranks, on=[*self.by, CHANGED], how="left"),
+                stones.join(ranks, on=[*place, _OFFSET], how="left"),
             ]
         )
-        order = [*self.by, _RANK, pl.col(SEQUENCE).is_null(), CHANGED]
-        rows = ranked.sort(order, nulls_last=False).drop(_RANK)
-        began = pl.col(CHANGED).cum_max().over(self.by)
-        rows = rows.with_columns(began.alias(FROM))
+        stone = pl.col(SEQUENCE).is_null()
+        rows = ranked.sort(*self.by, _RANK, stone, *COORDINATES, nulls_last=False).drop(_RANK)
+        time = pl.when(~stone).then(CHANGED)
+        following = time.shift(-1).backward_fill().over(self.by)
+        at = pl.when(stone).then(pl.min_horizontal(CHANGED, following)).otherwise(CHANGED)
+        rows = rows.with_columns(at.alias(_AT))
+        rows = rows.with_columns(pl.col(_AT).cum_max().over(self.by).alias(FROM)).drop(_AT)
         rows = rows.with_columns(pl.col(FROM).shift(-1).over(self.by).alias(TO))
         last = pl.int_range(pl.len()).over(self.by) == pl.len().over(self.by) - 1
         return self._cleared(rows.with_columns((last & ~pl.col(DELETED)).alias(IS_CURRENT)))

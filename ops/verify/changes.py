@@ -41,7 +41,7 @@ def _quoted(names: list[str] | tuple[str, ...]) -> list[str]:
 
 
 def _states(changes: Changes, fields: list[str]) -> str:
-    """Return the states of rows, each sequence once, and the tombstones, each time once."""
+    """Return the states of rows, each sequence once, and the tombstones, each place once."""
     by = ", ".join(_quoted(changes.by))
     of = ", ".join(_quoted((*changes.by, *fields)))
     last = f"ORDER BY {', '.join(f'{name} DESC' for name in COORDINATES)}"
@@ -54,7 +54,8 @@ def _states(changes: Changes, fields: list[str]) -> str:
         )
 
     return (
-        f"states AS ({newest(SEQUENCE, 'IS NOT NULL')}), stones AS ({newest(_TIME, 'IS NULL')})"
+        f"states AS ({newest(SEQUENCE, 'IS NOT NULL')}), "
+        f"stones AS ({newest(_PLACE, 'IS NULL')})"
     )
 
 
@@ -62,61 +63,66 @@ def _bare(fields: list[str], gone: str) -> list[str]:
     return [f"CASE WHEN {gone} THEN NULL ELSE {name} END AS {name}" for name in _quoted(fields)]
 
 
+def _deletes(changes: Changes) -> str:
+    """Return that a tombstone `s` deletes a state `t`."""
+    same = ("source_topic", "source_partition", *_quoted(changes.by))
+    return " AND ".join(
+        [*(f"s.{n} = t.{n}" for n in same), "t.source_offset < s.source_offset"]
+    )
+
+
 def _current(changes: Changes, fields: list[str], columns: list[str]) -> str:
-    by, every = _quoted(changes.by), _quoted((*changes.by, *fields))
-    same = " AND ".join(f"s.{name} = t.{name}" for name in by)
-    keys = ", ".join(by)
-    rest = f"changed_at, {SEQUENCE}, {DELETED}, {_PLACE}"
-
-    def one(of: str, order: str) -> str:
-        return (
-            f"SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY {keys} ORDER BY {order}) "  # noqa: S608 # our own words
-            f"AS number FROM {of}) WHERE number = 1"
-        )
-
-    newest = f"changed_at DESC, {', '.join(f'{name} DESC' for name in COORDINATES)}"
-    lasts = one("states", f"{SEQUENCE} DESC")
-    ends = one("stones", newest)
-    joined = ", ".join(
-        [*(f"s.{name}" for name in every), *(f"s.{name}" for name in rest.split(", "))]
+    keys = ", ".join(_quoted(changes.by))
+    lasts = (
+        "SELECT * FROM (SELECT *, row_number() OVER "  # noqa: S608 # our own words
+        f"(PARTITION BY {keys} ORDER BY {SEQUENCE} DESC) AS number FROM states) WHERE number = 1"
     )
-    both = (
-        f"SELECT {joined}, t.changed_at AS tombstone_at FROM last s LEFT JOIN ended t ON {same} "  # noqa: S608 # our own words
-        f"UNION ALL SELECT {joined}, s.changed_at AS tombstone_at FROM ended s "
-        f"LEFT JOIN last t ON {same} WHERE t.number IS NULL"
+    own = [*_quoted((*changes.by, *fields)), "changed_at", SEQUENCE, DELETED, *COORDINATES]
+    of = ", ".join(f"t.{name}" for name in own)
+    ended = (
+        f"SELECT {of}, max(s.changed_at) AS tombstone_at FROM lasts t "  # noqa: S608 # our own words
+        f"LEFT JOIN stones s ON {_deletes(changes)} GROUP BY {of}"
     )
-    gone = f"({DELETED} OR coalesce(tombstone_at >= changed_at, false))"
+    gone = f"({DELETED} OR tombstone_at IS NOT NULL)"
     told = dict(zip(fields, _bare(fields, "gone"), strict=True))
     told[DELETED] = f"gone AS {DELETED}"
     shown = ", ".join(told.get(name, f'"{name}"') for name in columns)
     return (
-        f"WITH {_states(changes, fields)}, last AS ({lasts}), ended AS ({ends}), "  # noqa: S608 # our own words
-        f"both_of AS ({both}) SELECT {shown} FROM (SELECT *, {gone} AS gone FROM both_of)"
+        f"WITH {_states(changes, fields)}, lasts AS ({lasts}), ended AS ({ended}) "  # noqa: S608 # our own words
+        f"SELECT {shown} FROM (SELECT *, {gone} AS gone FROM ended)"
     )
 
 
 def _history(changes: Changes, fields: list[str], columns: list[str]) -> str:
-    by, every = _quoted(changes.by), _quoted((*changes.by, *fields))
-    keys = ", ".join(by)
-    rest = ["changed_at", SEQUENCE, DELETED, *COORDINATES]
-    own = ", ".join([*every, *rest])
-    stones = ", ".join(f"s.{name}" for name in [*every, *rest])
-    same = " AND ".join(f"s.{name} = t.{name}" for name in by)
+    keys = ", ".join(_quoted(changes.by))
+    own = [*_quoted((*changes.by, *fields)), "changed_at", SEQUENCE, DELETED, *COORDINATES]
+    every, stones = ", ".join(own), ", ".join(f"s.{name}" for name in own)
     ranked = (
-        f"SELECT {own}, {SEQUENCE} AS rank, 0 AS stone FROM states UNION ALL "  # noqa: S608 # our own words
+        f"SELECT {every}, {SEQUENCE} AS rank, 0 AS stone FROM states UNION ALL "  # noqa: S608 # our own words
         f"SELECT {stones}, max(t.{SEQUENCE}) AS rank, 1 AS stone FROM stones s "
-        f"LEFT JOIN states t ON {same} AND t.changed_at <= s.changed_at GROUP BY {stones}"
+        f"LEFT JOIN states t ON {_deletes(changes)} GROUP BY {stones}"
     )
-    window = f"PARTITION BY {keys} ORDER BY rank NULLS FIRST, stone, changed_at"
+    window = f"PARTITION BY {keys} ORDER BY rank NULLS FIRST, stone, {_PLACE}"
+    # The next state is that of the next rank, as of one rank there is one state, the first.
+    following = (
+        f"SELECT *, min(CASE WHEN stone = 0 THEN rank END) OVER ({window} ROWS BETWEEN 1 FOLLOWING "  # noqa: S608 # our own words
+        "AND UNBOUNDED FOLLOWING) AS next_rank FROM ranked"
+    )
+    same = " AND ".join(f"f.{name} = t.{name}" for name in _quoted(changes.by))
+    timed = (
+        "SELECT f.*, CASE WHEN f.stone = 1 AND t.changed_at < f.changed_at THEN t.changed_at "  # noqa: S608 # our own words
+        f"ELSE f.changed_at END AS own FROM following f LEFT JOIN states t ON {same} "
+        f"AND t.{SEQUENCE} = f.next_rank"
+    )
     began = (
-        f"SELECT *, max(changed_at) OVER ({window} ROWS UNBOUNDED PRECEDING) AS effective_from "  # noqa: S608 # our own words
-        "FROM ranked"
+        f"SELECT *, max(own) OVER ({window} ROWS UNBOUNDED PRECEDING) AS effective_from "  # noqa: S608 # our own words
+        "FROM timed"
     )
     ended = f"SELECT *, lead(effective_from) OVER ({window}) AS effective_to FROM began"  # noqa: S608 # our own words
     told = dict(zip(fields, _bare(fields, DELETED), strict=True))
     told["is_current"] = f"(effective_to IS NULL AND NOT {DELETED}) AS is_current"
     shown = ", ".join(told.get(name, f'"{name}"') for name in columns)
     return (
-        f"WITH {_states(changes, fields)}, ranked AS ({ranked}), began AS ({began}), "  # noqa: S608 # our own words
-        f"ended AS ({ended}) SELECT {shown} FROM ended"
+        f"WITH {_states(changes, fields)}, ranked AS ({ranked}), following AS ({following}), "  # noqa: S608 # our own words
+        f"timed AS ({timed}), began AS ({began}), ended AS ({ended}) SELECT {shown} FROM ended"
     )

@@ -38,18 +38,24 @@ def _states(changes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [last[sequence] for sequence in sorted(last)]
 
 
+def _deletes(stone: dict[str, Any], state: dict[str, Any]) -> bool:
+    return _place(stone)[:2] == _place(state)[:2] and _place(state) < _place(stone)
+
+
 def current(changes: Iterable[dict[str, Any]], by: tuple[str, ...]) -> list[dict[str, Any]]:
     """Return the rows of a table of what is current."""
     rows = []
     for mine in _by_key(changes, by):
-        states = _states(mine)
-        stones = [each for each in mine if each[SEQUENCE] is None]
-        stone = max(stones, key=lambda s: (s["changed_at"], _place(s)), default=None)
-        row = dict(states[-1] if states else stone or {})
-        at = None if stone is None else stone["changed_at"]
-        if at is not None and at >= row["changed_at"]:
-            row[DELETED] = True
-        rows.append(_bare(row, by) | {"tombstone_at": at})
+        if not (states := _states(mine)):
+            continue
+        row = dict(states[-1])
+        times = [
+            each["changed_at"]
+            for each in mine
+            if each[SEQUENCE] is None and _deletes(each, row)
+        ]
+        row[DELETED] |= bool(times)
+        rows.append(_bare(row, by) | {"tombstone_at": max(times, default=None)})
     return rows
 
 
@@ -57,22 +63,24 @@ def history(changes: Iterable[dict[str, Any]], by: tuple[str, ...]) -> list[dict
     """Return the rows of a table of all that was."""
     rows = []
     for mine in _by_key(changes, by):
-        line = _states(mine)
-        stones: dict[Any, dict[str, Any]] = {}
-        for each in sorted(mine, key=_place):
-            if each[SEQUENCE] is None:
-                stones[each["changed_at"]] = each
-        states = list(line)
-        for at in sorted(stones):
-            behind = [n for n, s in enumerate(states) if s["changed_at"] <= at]
-            # Behind the state, and behind the tombstones that are there already.
-            place = line.index(states[behind[-1]]) + 1 if behind else 0
-            while place < len(line) and line[place][SEQUENCE] is None:
-                place += 1
-            line.insert(place, stones[at])
+        states = _states(mine)
+        stones = {_place(each): each for each in mine if each[SEQUENCE] is None}
+        behind: list[list[dict[str, Any]]] = [[] for _ in range(len(states) + 1)]
+        for place in sorted(stones):
+            deleted = [n for n, each in enumerate(states) if _deletes(stones[place], each)]
+            behind[max(deleted) + 1 if deleted else 0].append(stones[place])
+        line = list(behind[0])
+        for state, after in zip(states, behind[1:], strict=True):
+            line += [state, *after]
         since = None
         for number, each in enumerate(line):
-            since = each["changed_at"] if since is None else max(since, each["changed_at"])
+            at = each["changed_at"]
+            if each[SEQUENCE] is None:
+                later = [
+                    one["changed_at"] for one in line[number:] if one[SEQUENCE] is not None
+                ]
+                at = min([at, *later[:1]])
+            since = at if since is None else max(since, at)
             row = _bare(each, by) | {"effective_from": since, "effective_to": None}
             if number:
                 rows[-1]["effective_to"] = since

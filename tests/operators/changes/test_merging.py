@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from itertools import pairwise
+from random import Random
 
 import polars as pl
 import pytest
@@ -27,6 +28,21 @@ changes = st.lists(
 ).map(lambda each: [change(n, k, q, at, deleted=d) for n, (k, q, at, d) in enumerate(each)])
 
 
+def arrivals(made: list[dict], order: Random) -> list[dict]:
+    """Return the changes as they may come: partition by partition in order, some over again."""
+    queues = [[each for each in made if each["source_partition"] == p] for p in (0, 1)]
+    sent, places = [], [0, 0]
+    while any(at < len(mine) for at, mine in zip(places, queues, strict=True)):
+        if order.random() < 0.1:
+            # As after a crash: from some place on all over again.
+            places = [order.randint(0, at) for at in places]
+        partition = order.randrange(2)
+        if places[partition] < len(queues[partition]):
+            sent.append(queues[partition][places[partition]])
+            places[partition] += 1
+    return sent
+
+
 @pytest.mark.parametrize("keeps", ORACLES)
 @given(
     made=changes,
@@ -34,8 +50,7 @@ changes = st.lists(
     cuts=st.sets(st.integers(1, 40), max_size=4),
 )
 def test_any_cut_and_order_comes_to_what_the_set_of_changes_is(keeps, made, order, cuts):
-    sent = made + order.sample(made, len(made) // 2)
-    order.shuffle(sent)
+    sent = arrivals(made, order)
     kept = merging(Changes(BY, "version", keeps, buckets=4), FIELDS)
     there = pl.DataFrame(schema={**kept.columns, **STAMPS})
     edges = [0, *sorted(cut for cut in cuts if cut < len(sent)), len(sent)]
@@ -91,8 +106,32 @@ def test_columns_that_are_no_fields_any_more_stay_with_the_rows_that_have_them(k
     none = pl.DataFrame(schema={**kept.columns, **STAMPS})
     rows = kept.merged(none, pl.DataFrame([change(0, 0, 1, 0)], schema=STAMPED))
     theirs = rows.with_columns(theirs=pl.lit("kept"))
-    made = [change(1, 1, 1, 0), change(2, 0, 0, 0), change(4, 0, None, 50)]
+    made = [change(1, 1, 1, 0), change(2, 0, 0, 0), change(4, 0, None, 50), change(6, 0, 0, 60)]
     again = kept.merged(theirs, pl.DataFrame(made, schema=STAMPED))
     with_it = again.filter(theirs="kept")
     assert with_it.select("customer_id", "change_sequence").rows() == [("c0", 1)]
     assert again.height > 1
+
+
+def test_a_tombstone_deletes_what_was_before_it_and_not_what_comes_behind_it_late():
+    """A connector that is an hour behind sends a deletion, its tombstone, and a new row of old."""
+    sent = [
+        change(0, 0, 1, 0), change(2, 0, 2, 5, deleted=True), change(4, 0, None, 3600),
+        change(6, 0, 3, 10),
+    ]  # fmt: skip
+    rows = pl.DataFrame(sent, schema=STAMPED)
+    kept = merging(Changes(("customer_id",), "version"), FIELDS)
+    none = pl.DataFrame(schema={**kept.columns, **STAMPS})
+    assert kept.merged(none, rows)["deleted"].to_list() == [False]
+    assert kept.merged(none, rows[:3])["deleted"].to_list() == [True]
+    # Without the deletion, which compaction may take, the tombstone is all there is of it.
+    alone = kept.merged(kept.merged(none, rows[:1]), rows[2:3])
+    assert alone.select("deleted", "segment").rows() == [(True, None)]
+    kept = merging(Changes(("customer_id",), "version", "history"), FIELDS)
+    none = pl.DataFrame(schema={**kept.columns, **STAMPS})
+    spans = (
+        kept.merged(none, rows)
+        .sort("source_offset")
+        .select((pl.col("effective_from", "effective_to") - NOON).dt.total_seconds())
+    )
+    assert spans.rows() == [(0, 5), (5, 10), (10, 10), (10, None)]
