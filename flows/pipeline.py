@@ -22,13 +22,7 @@ from flows.messages import (
 from flows.parts import LabelledBy as LabelledBy
 from flows.parts import Parts as Parts
 from flows.parts import Records as Records
-from flows.rows import (
-    alerts_behind,
-    bronze_rows,
-    change_rows,
-    decisions_behind,
-    silver_rows,
-)
+from flows.rows import alerts_behind, bronze_rows, change_rows, decisions_behind, silver_rows
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings

@@ -219,8 +219,7 @@ class Stream:
     @cached_property
     def quarantine(self) -> Table:
         """The records that were refused."""
-        name = self._table("quarantine", f"quarantine/{self.name}")
-        return Table(name, QUARANTINE_COLUMNS)
+        return Table(self._table("quarantine", f"quarantine/{self.name}"), QUARANTINE_COLUMNS)
 
     @cached_property
     def merged(self) -> Table:

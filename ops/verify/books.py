@@ -118,7 +118,6 @@ class _Books:
             )
             checks += check_labels(self._settings, self._stream, self._told)
         if self._stream.changes:
-            self._told(f"working out {self._stream.merged.name} anew")
             checks.append(check_changes(self._stream, self._tables.handle))
         if self._stream.windows:
             self._told(f"working out the windows of {self._stream.name} anew")
@@ -147,8 +146,7 @@ class _Books:
             "silver": tables.read(stream.silver.name, [*_PLACE]),
             "quarantine": refused,
         }
-        repeated = stream.ledger.repeated
-        if repeated is not None:
+        if (repeated := stream.ledger.repeated) is not None:
             places["duplicates"] = tables.read(repeated.name, [*_PLACE])
         placed = pl.concat(
             [rows.with_columns(place=pl.lit(place)) for place, rows in places.items()]
