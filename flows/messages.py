@@ -1,7 +1,7 @@
 """What goes out to Kafka: alerts and decisions as JSON, rejects as the bytes that came in."""
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -9,7 +9,7 @@ import polars as pl
 
 import schemas
 from operators.avro.bulk_encode import encode
-from operators.columns.times import in_micros
+from operators.columns.times import in_micros, in_python
 from operators.connectors.kafka.outgoing import HeaderPairs, Outgoing
 from operators.control.changes import Change
 from operators.records.batches import Progress
@@ -49,7 +49,7 @@ def alert_messages(alerts: pl.DataFrame, key: str) -> list[Outgoing]:
             row[key].encode(),
             orjson.dumps(row, option=orjson.OPT_UTC_Z),
         )
-        for row in alerts.iter_rows(named=True)
+        for row in _rows(alerts)
     ]
 
 
@@ -92,6 +92,11 @@ def pause_messages(
     return alert_messages(pause_alerts(changes, progress.topic, columns), "rule_id")
 
 
+def _rows(frame: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    values = (in_python(column) for column in frame.get_columns())
+    return (dict(zip(frame.columns, row, strict=True)) for row in zip(*values, strict=True))
+
+
 def label_messages(labels: pl.DataFrame) -> list[Outgoing]:
     """Return a message per label, keyed by its payment, in the newest version of its schema.
 
@@ -111,7 +116,7 @@ def label_messages(labels: pl.DataFrame) -> list[Outgoing]:
 def decision_messages(decisions: pl.DataFrame, key: str) -> list[Outgoing]:
     """Return a message per decision, as of an alert; what a hit's rule has read is an object."""
     found = []
-    for row in decisions.iter_rows(named=True):
+    for row in _rows(decisions):
         hits = [{**hit, "values": orjson.Fragment(hit["values"])} for hit in row["hits"] or ()]
         found.append(
             Outgoing(
