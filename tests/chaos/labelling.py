@@ -13,7 +13,7 @@ from ops.simulate.encode import encode_framed, partitions_of
 
 PARTITIONS: Final = 2
 
-_AHEAD: Final = 1_200
+_AHEAD: Final = 2_400
 """By as many payments as this a label that is in time is ahead of those that were sent.
 
 So it is however slow the flow is, and counts from its own time on. From when a late one counts is

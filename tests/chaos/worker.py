@@ -72,7 +72,7 @@ def install() -> None:
 
         return wrapped
 
-    around(delta_sink, "write_deltalake", write)
+    around(delta_sink, "write", write)
 
     def snapshot(original: Any) -> Any:
         def wrapped(self: Any) -> Any:

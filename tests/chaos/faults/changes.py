@@ -60,7 +60,8 @@ def _changed(world: World, result: Result, wanted: int, like: Shape) -> None:
         else:
             feed.wait()
     flow.environ |= TO_THE_END
-    if not result.problems and world.finish(flow, result):
+    another = Shape(1 if like.processes > 1 else 2)
+    if not result.problems and world.finish(flow, result, another):
         reference, actual = world.undisturbed(**feed.environ), world.read(flow)
         for what, many in _changes(reference).items():
             count(result, what, many)

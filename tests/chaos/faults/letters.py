@@ -21,7 +21,7 @@ from operators.windows.open_windows import newest
 from tests.chaos.faults.processes import kill_at
 from tests.chaos.faults.watching import count, tended
 from tests.chaos.feed import send
-from tests.chaos.flow import ROOT
+from tests.chaos.flow import ROOT, Shape
 from tests.chaos.spoilt import MENDS, spoil
 from tests.chaos.tool import APPROVE_POINTS, EDIT_POINTS, OFTEN_PASSED, REPLAY_POINTS
 from tests.chaos.worker import POINTS
@@ -103,7 +103,7 @@ class _Round:
             else:
                 self._result.problems.append(f"{point}: {ended}")
         if not self._result.problems:
-            self._world.finish(self._flow, self._result)
+            self._world.finish(self._flow, self._result, Shape())
 
     def _delete(self) -> None:
         """Have the topic lose all that it has, as retention does."""
