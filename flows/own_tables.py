@@ -1,12 +1,14 @@
 """The tables of a flow: what writes them, and what its state may be made of."""
 
-from collections.abc import Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from flows.settings import Settings
 from flows.streams import Stream
 from operators.connectors.delta.accounts import has_rows
+from operators.connectors.delta.counting import counting
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.delta.warming import warming
 from operators.connectors.kafka import topic_ids
@@ -19,16 +21,20 @@ def sink_of(
     topics: Mapping[str, Sequence[int]],
     identities: Mapping[str, str],
     tables: Sequence[Table],
+    counted: Iterable[Stream] = (),
 ) -> DeltaSink:
-    """Return the sink of a flow's tables."""
+    """Return the sink of a flow's tables, those of the data quality of some streams among them."""
+    root = settings.delta_root
+    writers = [counting(root, each.ledger, each.data_quality) for each in counted if each.alone]
     return DeltaSink(
-        settings.delta_root,
+        root,
         tables,
         flow=flow,
         flow_version=version("millstream"),
         partitions=[(topic, p) for topic, found in topics.items() for p in found],
         identities=identities,
         unchanged=topic_ids.Unchanged(settings.kafka, identities),
+        writers=dict(ChainMap(*writers)),
     )
 
 

@@ -24,6 +24,7 @@ from flows.streams.settings import StreamSettings
 from operators.event_time.watermarks import Bounds
 from operators.records.batches import Batch, RawBatch
 from operators.records.quarantine import quarantined
+from operators.records.stretches import Kind, Part
 from operators.rules.status import live
 from operators.steps.by_another import Labels, hold
 from operators.steps.control import controlled
@@ -201,6 +202,7 @@ def build(
     if windows:
         rows[stream.late.name] = op.merge("late", *(each.late for each in windows.values()))
     rows |= {stream.window_table(name).name: each.panes for name, each in windows.items()}
+    rows |= counted(stream, bronze, rows)
     write_tables(rows, records.all, table_sink)
     return flow
 
@@ -239,8 +241,22 @@ def kept(
     return rows
 
 
+def counted(
+    stream: Stream, bronze: Flowing[pl.DataFrame], rows: Mapping[str, Flowing[pl.DataFrame]]
+) -> dict[str, Flowing[Any]]:
+    """Return what the table of data quality counts, by its name, of the rows of other tables."""
+    kinds: list[tuple[Kind, Flowing[pl.DataFrame]]] = [
+        ("read", bronze),
+        ("good", rows[stream.silver.name]),
+        ("again", rows[stream.duplicates.name]),
+        ("refused", rows[stream.quarantine.name]),
+    ]
+    parts = [op.flat_map(f"count_{k}", each, partial(Part.of, k)) for k, each in kinds]
+    return {stream.data_quality.name: op.merge("counted", *parts)}
+
+
 def write_tables(
-    rows: Mapping[str, Flowing[pl.DataFrame]],
+    rows: Mapping[str, Flowing[Any]],
     batches: Flowing[Batch],
     sink: Sink[Any],
     prefix: str = "",
@@ -259,5 +275,5 @@ def write_tables(
     op.output(f"{prefix}tables", op.merge(f"{prefix}tables_rows", progress, *tagged), sink)
 
 
-def _tag(name: str, rows: pl.DataFrame) -> tuple[str, pl.DataFrame]:
+def _tag(name: str, rows: Any) -> tuple[str, Any]:
     return name, rows

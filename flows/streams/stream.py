@@ -26,6 +26,7 @@ from operators.features import (
     load_features,
 )
 from operators.model import SCORE, Model
+from operators.records.data_quality import quality_table
 from operators.records.quarantine import QUARANTINE_COLUMNS
 from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
@@ -234,6 +235,11 @@ class Stream:
         return decision_table(name, self.id, self.key)
 
     @cached_property
+    def data_quality(self) -> Table:
+        """What became of its records, minute by minute."""
+        return quality_table(self._table("data_quality", f"gold/{self.record}_data_quality"))
+
+    @cached_property
     def late_by(self) -> tuple[str, ...]:
         """The texts by which late records are told."""
         return (self.id, *self.told)
@@ -263,7 +269,7 @@ class Stream:
     @cached_property
     def all_tables(self) -> list[Table]:
         """Every table of the stream."""
-        found = [self.bronze] if self.alone else []
+        found = [self.bronze, self.data_quality] if self.alone else []
         found += [self.silver, self.duplicates, self.quarantine]
         if self.rules:
             found.append(self.alerts)

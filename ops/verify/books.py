@@ -25,6 +25,7 @@ from operators.rules.status import LIVE
 from ops.verify.alerts import check_alerts
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.control import Changed, check_listed
+from ops.verify.data_quality import check_data_quality
 from ops.verify.decisions import Decided, as_were, check_decisions, inputs
 from ops.verify.features import check_features
 from ops.verify.labels import check_labels
@@ -95,6 +96,9 @@ class _Books:
         """Return every check; `truth` is what a simulation says of the topic, empty for none."""
         rejects = self._tables.read(self._stream.quarantine.name, [*_PLACE, "stage", "code"])
         checks = self._check_places(rejects, truth)
+        topic = self._own.topic
+        partitions = wait_for_partitions(self._settings.kafka, topic, 10)
+        checks += check_data_quality(self._stream, self._tables, topic, partitions)
         if self._stream.features:
             checks.append(
                 check_features(

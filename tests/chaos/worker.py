@@ -81,7 +81,7 @@ def _around(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 def install() -> None:
     """Put the failpoints over the connectors."""
     from operators import metrics
-    from operators.connectors.delta import sink as delta_sink
+    from operators.connectors.delta import writer as delta_writer
     from operators.connectors.kafka import producer as kafka_producer
     from operators.connectors.kafka import source as kafka_source
     from operators.connectors.redis import dedup_store as first_seen
@@ -107,7 +107,7 @@ def install() -> None:
 
         return wrapped
 
-    _around(delta_sink, "write_deltalake", write)
+    _around(delta_writer, "write_deltalake", write)
 
     def snapshot(original: Any) -> Any:
         def wrapped(self: Any) -> Any:
@@ -118,7 +118,7 @@ def install() -> None:
 
         return wrapped
 
-    _around(delta_sink._Writer, "snapshot", snapshot)
+    _around(delta_writer.Writer, "snapshot", snapshot)
 
     class Producer(kafka_producer.Producer):
         def flush(self, *args: Any) -> Any:

@@ -61,6 +61,7 @@ PAYMENTS = Stream(
         "duplicates": "silver/duplicates",
         "alerts": "gold/alerts",
         "decisions": "gold/decisions",
+        "data_quality": "gold/data_quality",
         "late": "gold/late",
     },
     # Who looks into a case asks for a card.

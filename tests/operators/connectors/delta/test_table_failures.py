@@ -3,7 +3,7 @@
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from operators.connectors.delta import sink as delta_sink
+from operators.connectors.delta import writer as delta_writer
 from operators.connectors.delta.table import (
     Fence,
     FencedError,
@@ -26,8 +26,8 @@ def failing(monkeypatch):
         if how == "after":
             raise Exception("post-commit hook failed")  # as deltalake does
 
-    monkeypatch.setattr(delta_sink, "write_deltalake", write)
-    monkeypatch.setattr(delta_sink.time, "sleep", lambda _: None)
+    monkeypatch.setattr(delta_writer, "write_deltalake", write)
+    monkeypatch.setattr(delta_writer.time, "sleep", lambda _: None)
     return plan
 
 
