@@ -4,11 +4,14 @@ from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from flows.settings import Settings
 from flows.streams import Stream
+from operators.avro.drift import ONE_DRIFT
 from operators.connectors.delta.accounts import has_rows
 from operators.connectors.delta.counting import counting
+from operators.connectors.delta.once import once
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.delta.warming import warming
 from operators.connectors.kafka import topic_ids
@@ -23,9 +26,12 @@ def sink_of(
     tables: Sequence[Table],
     counted: Iterable[Stream] = (),
 ) -> DeltaSink:
-    """Return the sink of a flow's tables, those of the data quality of some streams among them."""
+    """Return the sink of a flow's tables; those of some streams that have a writer of their own."""
     root = settings.delta_root
-    writers = [counting(root, each.ledger, each.data_quality) for each in counted if each.alone]
+    writers: list[dict[str, Any]] = []
+    for each in (stream for stream in counted if stream.alone):
+        writers.append(counting(root, each.ledger, each.data_quality))
+        writers.append(once(each.schema_drift, ONE_DRIFT))
     return DeltaSink(
         root,
         tables,

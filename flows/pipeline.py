@@ -114,7 +114,7 @@ def read(
         rejects = op.merge(f"{prefix}rejects", rejects, detected.rejects)
     kept = op.map(f"{prefix}quarantined", rejects, partial(quarantined, stream.name))
     found = asides.get("bronze"), every, good, asides["duplicates"], kept, alerts
-    return Records(raw, *found, labels, decisions)
+    return Records(raw, *found, labels, decisions, decoded.drifts)
 
 
 def send(
@@ -203,6 +203,8 @@ def build(
         rows[stream.late.name] = op.merge("late", *(each.late for each in windows.values()))
     rows |= {stream.window_table(name).name: each.panes for name, each in windows.items()}
     rows |= counted(stream, bronze, rows)
+    if records.drifts is not None:
+        rows[stream.schema_drift.name] = records.drifts
     write_tables(rows, records.all, table_sink)
     return flow
 

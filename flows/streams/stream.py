@@ -14,6 +14,8 @@ from flows.streams.fixtures import fixture_of
 from flows.streams.settings import StreamSettings, named_settings
 from flows.streams.upkeep import Upkeep
 from flows.streams.window_tables import table_of_windows
+from operators.avro import REST
+from operators.avro.drift import drift_table
 from operators.contracts import REPAIRS, load_contract
 from operators.decisions.columns import decision_table
 from operators.features import (
@@ -35,7 +37,7 @@ from operators.rules.lists import LISTED
 from operators.rules.rule import alert_columns
 from operators.steps.dedup import duplicate_columns
 from operators.steps.windows import MISSED
-from operators.windows import Session, Windows
+from operators.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,10 @@ class Stream:
         return [name for name in self.settings.model_fields if name not in without]
 
     @cached_property
-    def repairs(self) -> dict[str, pl.DataType]:
-        """The column of what was repaired, if the contract has repairs; raises ContractError."""
-        return {REPAIRS: pl.String()} if load_contract(self.record).repairs else {}
+    def noted(self) -> dict[str, pl.DataType]:
+        """The columns of what was left over and, by its contract, repaired; ContractError."""
+        repairs = {REPAIRS: pl.String()} if load_contract(self.record).repairs else {}
+        return {REST: pl.String(), **repairs}
 
     def _table(self, what: str, name: str) -> str:
         return self.tables.get(what, name)
@@ -131,7 +134,7 @@ class Stream:
     def taken(self) -> set[str]:
         """The columns of silver that no feature as data may be: neither a field's nor one's."""
         coded = {name for code in self.coded for name in code.columns}
-        return {"watermark", WOKEN, SCORE, "event_date", REPAIRS, LISTED, *STAMPS, *coded}
+        return {"watermark", WOKEN, SCORE, "event_date", REST, REPAIRS, LISTED, *STAMPS, *coded}
 
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is that of the stream's own rules."""
@@ -169,7 +172,7 @@ class Stream:
             **COORDINATES,
             "kafka_timestamp": TIME,
             **self.fields,
-            **self.repairs,
+            **self.noted,
             "watermark": TIME,
             **(self.features.marks or ({WOKEN: TIME} if self.judged else {})),
             **self.features.columns,
@@ -240,6 +243,11 @@ class Stream:
         return quality_table(self._table("data_quality", f"gold/{self.record}_data_quality"))
 
     @cached_property
+    def schema_drift(self) -> Table:
+        """What differs in schemas of its records that are no version here."""
+        return drift_table(self._table("schema_drift", f"gold/{self.record}_schema_drift"))
+
+    @cached_property
     def late_by(self) -> tuple[str, ...]:
         """The texts by which late records are told."""
         return (self.id, *self.told)
@@ -248,9 +256,8 @@ class Stream:
     def late(self) -> Table:
         """The records that were late for a window."""
         name = self._table("late", f"gold/late_{self.name}")
-        columns = late_columns(self.late_by, MISSED)
-        compared = (*COORDINATES, "step", "window_start")
-        return Table(name, columns, compared=compared, scattered=(self.id,))
+        told, key = late_columns(self.late_by, MISSED), (*COORDINATES, "step", "window_start")
+        return Table(name, told, compared=key, scattered=(self.id,))
 
     def windowed(self, lateness: int) -> dict[str, Windows]:
         """Return the windows by name, with their lateness in µs."""
@@ -262,14 +269,10 @@ class Stream:
             self._table(name, f"gold/{name}"), self.windows[name], self.columns
         )
 
-    def is_session(self, name: str) -> bool:
-        """Tell whether the windows of this name are sessions."""
-        return isinstance(self.windows[name].window, Session)
-
     @cached_property
     def all_tables(self) -> list[Table]:
         """Every table of the stream."""
-        found = [self.bronze, self.data_quality] if self.alone else []
+        found = [self.bronze, self.data_quality, self.schema_drift] if self.alone else []
         found += [self.silver, self.duplicates, self.quarantine]
         if self.rules:
             found.append(self.alerts)
