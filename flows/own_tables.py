@@ -1,6 +1,5 @@
 """The tables of a flow: what writes them, and what its state may be made of."""
 
-from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,21 +26,26 @@ def sink_of(
     counted: Iterable[Stream] = (),
 ) -> DeltaSink:
     """Return the sink of a flow's tables; those of some streams that have a writer of their own."""
-    root = settings.delta_root
-    writers: list[dict[str, Any]] = []
-    for each in (stream for stream in counted if stream.alone):
-        writers.append(counting(root, each.ledger, each.data_quality))
-        writers.append(once(each.schema_drift, ONE_DRIFT))
     return DeltaSink(
-        root,
+        settings.delta_root,
         tables,
         flow=flow,
         flow_version=version("millstream"),
         partitions=[(topic, p) for topic, found in topics.items() for p in found],
         identities=identities,
         unchanged=topic_ids.Unchanged(settings.kafka, identities),
-        writers=dict(ChainMap(*writers)),
+        writers=writers_of(settings.delta_root, counted),
     )
+
+
+def writers_of(root: str, streams: Iterable[Stream]) -> dict[str, Any]:
+    """Return how those of the streams' tables are written that have a writer of their own."""
+    found: dict[str, Any] = {}
+    for each in streams:
+        if each.alone:
+            found |= counting(root, each.ledger, each.data_quality)
+            found |= once(each.schema_drift, ONE_DRIFT)
+    return found
 
 
 @dataclass(frozen=True)
