@@ -13,6 +13,8 @@ from bytewax.outputs import Sink
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.avro import Decoder
+from operators.changes import ChangeDecoder
+from operators.connectors.kafka.pause_source import Paused
 from operators.decisions.decider import Decider
 from operators.event_time.watermarks import Bounds
 from operators.features.by_another import Known
@@ -31,12 +33,13 @@ class Parts:
     `bounds` are the topic's out-of-orderness, if that has ever been another than the settings'.
     Of records up to the offsets in `since`, by rule and partition, alerts are there already: those
     of the rule as it was; so are decisions of those up to `decided`, by partition. `control` knows
-    what changes of rules and lists, if that may. `breaker` is that of the stream's source.
+    what changes of rules and lists, if that may, and `pauses` has what rules paused themselves by.
+    `breaker` is that of the stream's source. Changes need nobody who has `seen` them before.
     """
 
-    decoder: Decoder
+    decoder: Decoder | ChangeDecoder
     contract: Contract
-    seen: DedupStore
+    seen: DedupStore | None
     rules: Rules | None
     bounds: Bounds | None = None
     since: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
@@ -44,6 +47,7 @@ class Parts:
     breaker: Breaker = field(default_factory=partial(Breaker, 1.0))
     decider: Decider | None = None
     decided: Mapping[int, int] = field(default_factory=dict)
+    pauses: Source[Paused] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Records:
     bronze: Flowing[pl.DataFrame] | None
     all: Flowing[Batch]
     good: Flowing[Batch]
-    duplicates: Flowing[pl.DataFrame]
+    duplicates: Flowing[pl.DataFrame] | None
     rejects: Flowing[pl.DataFrame]
     alerts: Flowing[pl.DataFrame] | None
     labels: "Records | None" = None

@@ -11,6 +11,7 @@ from flows.streams import Stream
 from operators.columns.frames import filtered
 from operators.records.batches import Batch, RawBatch, merge
 from operators.records.raw import ingested
+from operators.records.tables import COORDINATES
 
 ALL_RULES: Final = "*"
 """What stands for all rules where a rule's id may."""
@@ -30,6 +31,13 @@ def silver_rows(stream: Stream, batches: list[Batch]) -> list[pl.DataFrame]:
     """Return the rows of good records."""
     rows = merge(batches)[list(stream.columns)]
     return [rows.hstack([rows["event_time"].cast(pl.Date).alias("event_date")])]
+
+
+def change_rows(stream: Stream, batches: list[Batch]) -> list[pl.DataFrame]:
+    """Return the changes of good records, as a table takes them that they merge into."""
+    assert stream.changes is not None  # noqa: S101 # a stream of changes
+    columns = (*stream.changes.columns(stream.fields), *COORDINATES)
+    return [merge(batches)[list(columns)]]
 
 
 def alerts_behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.DataFrame:

@@ -54,6 +54,12 @@ class Settings(RegistrySettings, StreamSettings):
         description="path or s3://, abfss://, gs:// URL; credentials are the clouds' own "
         "variables",
     )
+    backfill_from: str | None = Field(
+        None,
+        min_length=1,
+        description="the root of tables whose bronze is read before the topic: the flow makes "
+        "its tables anew under another root, and sends nothing ([Backfill](backfill.md))",
+    )
     kafka: dict[str, str] = Field(description="librdkafka settings")
     start: str | datetime = Field(
         "earliest",
@@ -102,11 +108,15 @@ class Settings(RegistrySettings, StreamSettings):
         return self if stream.name == PAYMENTS.name else self.streams[stream.name]
 
     def stream(self, declared: Stream) -> Stream:
-        """Return a stream with what is added to it beside its rules."""
+        """Return a stream with what is added to it beside its rules, and its model."""
+        return with_model(self.unscored(declared), self.of(declared).model)
+
+    def unscored(self, declared: Stream) -> Stream:
+        """Return the same without a model."""
         own = self.of(declared)
         if own.control_topic is not None:
             declared = replace(declared, controlled=True)
-        return with_model(declared.with_rules(own.rules), own.model)
+        return declared.with_rules(own.rules)
 
     @field_validator("start")
     @classmethod
@@ -136,10 +146,13 @@ class Settings(RegistrySettings, StreamSettings):
         granted(value)
         return value
 
-    @field_validator("delta_root")
+    @field_validator("delta_root", "backfill_from")
     @classmethod
-    def _delta_root(cls, value: str) -> str:
-        check_root(value)
+    def _root(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            check_root(value)
+            if value == info.data.get("delta_root"):
+                raise ValueError("is MILLSTREAM_DELTA_ROOT too: tables are made anew elsewhere")
         return value
 
     @field_validator("redis_url")

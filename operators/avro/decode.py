@@ -126,10 +126,14 @@ class Decoder:
                     frames.append(frame)
             else:
                 refused = [(row, *plan) for _, group in several for row in group.rows.tolist()]
-            refusals += [
-                Refusal(row, "decode", code, message, _id_of(row, several))
-                for row, code, message in refused
-            ]
+            if refused:
+                ids, owner = [str(each) for each, _ in several], np.zeros(len(values), np.int64)
+                for number, (_, group) in enumerate(several):
+                    owner[group.rows] = number
+                refusals += [
+                    Refusal(row, "decode", code, message, ids[owner[row]])
+                    for row, code, message in refused
+                ]
         refusals.sort(key=lambda refusal: refusal.row)
         drifted = self._drifted(groups) if self._drifts else ()
         if not frames:
@@ -213,11 +217,3 @@ def _unknown(schema_id: SchemaId, error: KeyError) -> str:
             "which begin like it: set their ids to 4 bytes, as Confluent's are."
         )
     return "There is no schema of this id."
-
-
-def _id_of(row: int, several: list[tuple[SchemaId, Group]]) -> str:
-    for schema_id, group in several:
-        at = int(np.searchsorted(group.rows, row))
-        if at < len(group.rows) and group.rows[at] == row:
-            return str(schema_id)
-    raise LookupError(f"row {row} is in no group")

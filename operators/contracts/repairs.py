@@ -50,6 +50,8 @@ _KINDS: Final[dict[Kind, tuple[str, ...]]] = {
     "unit": (*_NUMBERS, "timestamp-micros"),
     "parse_time": ("timestamp-micros",),
 }
+_CALENDAR: Final = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""The years 1 to 9999 in µs since 1970."""
 _OF_FIXED_POINT: Final = (pl.Int64(), pl.Int32(), TIME)
 
 
@@ -139,15 +141,29 @@ def mend(
 def noted(before: pl.DataFrame, after: pl.DataFrame, done: Done) -> pl.Series:
     """Return of each record what was repaired, as `REPAIRS` has it: fields with what they were.
 
-    So a repair can be seen, and undone: a time is there in ISO 8601, all else as JSON has it.
+    So a repair can be seen, and undone: a time is there in ISO 8601, one that is in no calendar as
+    µs since 1970, all else as JSON has it.
     """
     by: dict[int, dict[str, list[str]]] = {}
     for repair, rows in done:
         for row in rows.arg_true().to_list():
             by.setdefault(row, {}).setdefault(repair.field, []).append(repair.does)
     texts: list[str | None] = [None] * after.height
+    was = {repair.field: _values(before[repair.field]) for repair, _ in done}
     for row, fields in by.items():
-        was = before.row(row, named=True)
-        entries = [{"field": f, "was": was[f], "by": does} for f, does in fields.items()]
+        entries = [{"field": f, "was": was[f][row], "by": does} for f, does in fields.items()]
         texts[row] = orjson.dumps(entries).decode()
     return pl.Series(REPAIRS, texts, pl.String)
+
+
+def _values(column: pl.Series) -> list[Any]:
+    if column.dtype != TIME:
+        return column.to_list()
+    # A producer may send any 64-bit number, and Python knows no time of most.
+    micros = column.to_physical()
+    known = micros.is_between(*_CALENDAR).fill_null(value=True)
+    times = column.set(~known, None).to_list()
+    return [
+        time if fine else number
+        for time, fine, number in zip(times, known.to_list(), micros.to_list(), strict=True)
+    ]

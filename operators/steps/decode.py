@@ -15,6 +15,7 @@ from bytewax.dataflow import Stream, operator
 from operators import metrics
 from operators.avro import Decoder
 from operators.avro.drift import drift_rows
+from operators.changes import ChangeDecoder
 from operators.columns.frames import taken
 from operators.contracts.contract import Checked
 from operators.records.batches import Batch, RawBatch
@@ -45,7 +46,7 @@ class _Drifts(NamedTuple):
 
 def decode_batches(
     raws: list[RawBatch],
-    decoder: Decoder,
+    decoder: Decoder | ChangeDecoder,
     contract: Contract,
     drifts: list[pl.DataFrame] | None = None,
 ) -> list[Batch | pl.DataFrame]:
@@ -55,13 +56,17 @@ def decode_batches(
     breaks a check of severity stop.
     """
     # One call each for all partitions that this activation brings.
-    decoded = decoder.decode(
-        list(chain.from_iterable(raw.values for raw in raws)),
-        list(chain.from_iterable(raw.headers for raw in raws)),
-        pl.concat(raw.columns["value"] for raw in raws),
-    )
-    stamps = np.concatenate([raw.timestamps for raw in raws])[decoded.rows]
-    checked = contract(decoded.frame, pl.Series(stamps))
+    stamps = np.concatenate([raw.timestamps for raw in raws])
+    values = list(chain.from_iterable(raw.values for raw in raws))
+    headers = list(chain.from_iterable(raw.headers for raw in raws))
+    if isinstance(decoder, ChangeDecoder):
+        keys = list(chain.from_iterable(raw.keys for raw in raws))
+        offsets = np.concatenate([raw.offsets for raw in raws])
+        decoded = decoder.decode(values, headers, keys, offsets, stamps)
+    else:
+        column = pl.concat(raw.columns["value"] for raw in raws)
+        decoded = decoder.decode(values, headers, column)
+    checked = contract(decoded.frame, pl.Series(stamps[decoded.rows]))
     for code, count in checked.warned.items():
         metrics.WARNED.labels(raws[0].progress.topic, code).inc(count)
     for (field, kind), count in checked.repaired.items():
@@ -85,7 +90,7 @@ def decode_batches(
     ]
     refusals = [
         *decoded.refusals,
-        *(replace(each, row=int(decoded.rows[each.row])) for each in broken),
+        *(each.at(int(decoded.rows[each.row])) for each in broken),
     ]
     if refusals:
         _stop(raws, refusals)
@@ -122,9 +127,13 @@ def _observe(breaker: Breaker, raws: list[RawBatch], rejects: list[pl.DataFrame]
 
 @operator
 def decode(
-    step_id: str, up: Stream[RawBatch], decoder: Decoder, contract: Contract, breaker: Breaker
+    step_id: str,
+    up: Stream[RawBatch],
+    decoder: Decoder | ChangeDecoder,
+    contract: Contract,
+    breaker: Breaker,
 ) -> DecodeOut:
-    """Decode Avro and check the contract; the breaker hears of each partition how much is refused.
+    """Decode and check the contract; the breaker hears of each partition how much is refused.
 
     Every record is either good or a reject. Raises TooManyRejectsError,
     BrokenContractError, and whatever the decoder's schema look-up raises when its registry is away.

@@ -3,18 +3,16 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-import schemas
 from flows import settings as settings_
+from flows.decoding import contract_of, decoder_of
 from flows.pipeline import micros
 from flows.streams import Stream
-from operators.avro import Decoder, Lookup
-from operators.contracts import load_contract
+from operators.avro import Lookup
 from operators.contracts.contract import Checked
 from operators.records.batches import Batch, Progress, RawBatch
 from operators.steps.decode import decode_batches
@@ -37,10 +35,7 @@ JUDGED: Final[dict[str, pl.DataType]] = {
 def judge_of(stream: Stream, lookup: Lookup) -> Judge:
     """Return what judges a stream's rejects as its flow would today."""
     own = settings_.declared(stream)
-    decoder = Decoder(schemas.latest(stream.record), lookup)
-    check = partial(
-        load_contract(stream.record).check, future_bound_us=micros(own.future_bound)
-    )
+    decoder, check = decoder_of(stream, lookup), contract_of(stream, micros(own.future_bound))
 
     def contract(frame: pl.DataFrame, timestamps: pl.Series) -> Checked:
         found = check(frame, timestamps)
@@ -80,11 +75,15 @@ def raw_batch(rows: pl.DataFrame, partitions: int = 1) -> RawBatch:
 
 def _good(frame: pl.DataFrame, stream: Stream) -> pl.DataFrame:
     nothing = pl.lit(None, pl.String)
+    event = pl.col(stream.id)
+    if stream.changes is not None:
+        # Two changes of a row are no repetition, whatever they are of.
+        event = pl.concat_str([pl.col(name).cast(pl.String) for name in PLACE], separator="/")
     return frame.select(
         *PLACE,
         nothing.alias("stage"),
         nothing.alias("code"),
-        pl.col(stream.id).alias("event_id"),
+        event.alias("event_id"),
         (pl.col("event_time").to_physical() // _HOUR).alias("event_hour"),
     )
 

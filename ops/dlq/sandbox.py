@@ -6,7 +6,6 @@ time; features and windows are of these records alone, and all windows close at 
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -17,20 +16,19 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSource, run_main
 from deltalake import DeltaTable
 
-import schemas
 from flows import settings as settings_
 from flows.decisions import deciding
+from flows.decoding import contract_of, decoder_of
 from flows.loading import rules_of
 from flows.own_tables import writers_of
 from flows.parts import Parts
 from flows.pipeline import build, micros
 from flows.tables import defined
-from operators.avro import Decoder, Lookup
+from operators.avro import Lookup
 from operators.columns.arrays import Int64s
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query
 from operators.connectors.delta.sink import DeltaSink
-from operators.contracts import load_contract
 from operators.records.batches import END_OF_INPUT, Progress, RawBatch
 from ops.dlq.judge import raw_batch
 from ops.dlq.quarantine import QuarantineError
@@ -84,13 +82,10 @@ def try_out(root: str, sandbox: Path, plan: Plan, lookup: Lookup) -> dict[str, i
         raise QuarantineError(f"{sandbox} has {there[0]} already: name an empty folder")
     own = settings.of(stream)
     rules = rules_of(stream, settings)
-    versions = [schemas.load(stream.record, n) for n in schemas.versions(stream.record)]
-    check = partial(
-        load_contract(stream.record).check, future_bound_us=micros(own.future_bound)
-    )
-    parts = deciding(
-        Parts(Decoder(versions[-1], lookup, versions), check, _Seen(), rules), stream, settings
-    )
+    contract = contract_of(stream, micros(own.future_bound))
+    seen = None if stream.changes else _Seen()
+    parts = Parts(decoder_of(stream, lookup), contract, seen, rules)
+    parts = deciding(parts, stream, settings)
     partitions = int(plan.chosen["source_partition"].max() or 0) + 1  # type: ignore[arg-type]
     tables = defined(stream, own, rules)
     sink = DeltaSink(

@@ -2,20 +2,20 @@
 
 import polars as pl
 
+from flows.settings import Settings
 from flows.streams import Stream
 from operators.connectors.delta.accounts import recorded
 from operators.connectors.delta.counting import ledger_parts
 from operators.connectors.delta.definitions import history
 from operators.connectors.delta.table import Fence
+from operators.connectors.kafka.client import wait_for_partitions
 from operators.records.batches import Progress
 from operators.records.data_quality import COLUMNS, COUNTED, DataQuality
 from ops.verify.report import Check, only_once
 from ops.verify.tables import Tables
 
 
-def check_data_quality(
-    stream: Stream, tables: Tables, topic: str, partitions: list[int]
-) -> list[Check]:
+def check_data_quality(stream: Stream, tables: Tables, settings: Settings) -> list[Check]:
     """Compare the rows with what the other tables have; no check where there is no such table.
 
     Earlier releases had none: of records from before it was there nothing is expected.
@@ -23,7 +23,8 @@ def check_data_quality(
     name = stream.data_quality.name
     if not tables.there(name):
         return []
-    handle = tables.handle(name)
+    handle, topic = tables.handle(name), settings.of(stream).topic
+    partitions = wait_for_partitions(settings.kafka, topic, 10)
     told = (history(handle) or {}).get(COUNTED, ())
     before = told[-1].of(topic) if told else {}
     frontier = recorded(handle, Fence(stream.name, [(topic, p) for p in partitions]))

@@ -28,7 +28,8 @@ def main() -> int:
     )
     parser.add_argument("--minutes", type=float, help="begin no further fault after this long")
     parser.add_argument(
-        "--stream", nargs="+", choices=[each.name for each in STREAMS if each.alone],
+        "--stream", nargs="+",
+        choices=[each.name for each in STREAMS if each.alone and not each.changes],
         default=[PAYMENTS.name], metavar="STREAM", help="whose flow; several after each other",
     )  # fmt: skip
     parser.add_argument("--records", type=int, default=6_000)

@@ -105,7 +105,7 @@ def ledger_parts(
     found = (ledger.records, ledger.good, ledger.repeated, ledger.refused)
     place = ["source_partition", "source_offset"]
     for kind, table in zip(KINDS, found, strict=True):
-        opened = handle(table.name)
+        opened = None if table is None else handle(table.name)
         if opened is None:
             continue
         with reaching(opened.table_uri):

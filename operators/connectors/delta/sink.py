@@ -20,7 +20,7 @@ from operators.records.tables import Table
 
 
 class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
-    """Appends `(table name, rows)` to tables; `(table name, progress)` moves their frontiers.
+    """Writes `(table name, rows)` to tables; `(table name, progress)` moves their frontiers.
 
     Each table belongs to one worker. `snapshot()` runs once per epoch, after every item of
     it and before the recovery store's commit, so a table is never behind the sources; rows

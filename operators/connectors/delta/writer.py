@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import polars as pl
 from bytewax.outputs import StatefulSinkPartition
-from deltalake import CommitProperties, write_deltalake
+from deltalake import CommitProperties
 from deltalake.exceptions import DeltaError
 
 from operators import metrics
@@ -28,10 +28,12 @@ from operators.connectors.delta.errors import (
     never_fits,
     reason,
 )
-from operators.connectors.delta.layout import columns_of, laid_out
+from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.lookup import lacking
 from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.table import Fence, open_table, reaching, table_uri, unavailable
+from operators.connectors.delta.writing import write
+from operators.connectors.observers import OBSERVERS
 from operators.event_time.frontier import Frontier, Tracker
 from operators.event_time.holdup import HoldUp, watch
 from operators.records.batches import Progress
@@ -129,7 +131,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._commit = pool.submit(self._write)
 
     def _write(self) -> None:
-        began = time.perf_counter()
+        began, since = time.perf_counter(), time.time()
         stamps = {
             "flow_version": pl.lit(self._sink.flow_version),
             "written_at": pl.lit(datetime.now(UTC)).cast(STAMPS["written_at"]),
@@ -139,10 +141,11 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         if not rows.height:
             return
         self._append(rows, self._frontier.joined(self._tracker.frontier))
+        OBSERVERS.tell(self._table.name, self._handle, rows.height, since)
         if self._age >= _REOPEN_AFTER:
             self._reopen()
-        newest = newest_of(self._table, rows)
-        self._shown.committed(began, rows.height, newest, self._frontier.offsets)
+        newest, frontier = newest_of(self._table, rows), self._frontier
+        self._shown.committed(began, rows.height, newest, frontier.offsets)
 
     def _append(self, rows: pl.DataFrame, target: Frontier) -> None:
         """Commit rows and the frontier that they bring the table to, on disk on return."""
@@ -150,13 +153,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         for attempt in range(_ATTEMPTS):
             try:
                 # Through the handle whose fence was read: together an atomic compare-and-set.
-                write_deltalake(
-                    self._handle,
-                    laid_out(rows, self._columns),
-                    mode="append",
-                    commit_properties=properties,
-                    writer_properties=self._parquet,
-                )
+                write(self._handle, self._table, rows, self._columns, properties, self._parquet)
                 break
             except Exception as error:  # deltalake raises plain ones for many storage faults
                 # Some come after the commit landed: only the table knows.
@@ -182,9 +179,9 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
     def _landed(self, error: Exception, target: Frontier, attempt: int) -> bool:
         """Tell from the table's fence whether a failed commit landed; wait where it did not."""
         self._shown.failures.inc()
-        name, why = self._table.name, reason(error)
+        name = self._table.name
         uri = table_uri(self._sink.root, name)
-        LOG.warning("%s: commit failed (attempt %d): %s", name, attempt + 1, why)
+        LOG.warning("%s: commit failed (attempt %d): %s", name, attempt + 1, reason(error))
         try:
             self._reopen()
             found = recorded(self._handle, self._sink.fence)
@@ -197,7 +194,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             return True
         if found != self._frontier:
             raise FencedError(
-                f"table {self._table.name} moved from {self._frontier} to {found} under this "
+                f"table {name} moved from {self._frontier} to {found} under this "
                 "flow: another copy of it writes to the same tables. Stop one of them"
             ) from error
         if hopeless := never_fits(name, error):
@@ -212,9 +209,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._sink.commit_all()
         if self._commit is not None:
             self._commit.result()
-            self._commit = None
-            self._rows.clear()
-            self._again.clear()
+            self._commit, self._rows, self._again = None, [], []
         self._epoch += 1
         self._began_at = dict(self._tracker.offsets)
         if self._hold_up is not None:

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from typing import Final
 
-from tests.chaos.faults import processes, servers, storage
+from tests.chaos.faults import changes, letters, processes, servers, storage
 from tests.chaos.world import Result, World
 
 Fault = Callable[[World, Result, int], None]
 
 FAULTS: Final[dict[str, tuple[Fault, int]]] = {
     "kill -9": (processes.kill, 500),
+    "killed while rules, lists and labels change": (changes.kill, 180),
+    "killed while bad records are repaired and replayed": (letters.repaired, 60),
     "fresh clusters": (processes.starts, 40),
     "SIGTERM": (processes.sigterm, 20),
     "broker of three killed": (servers.brokers, 20),

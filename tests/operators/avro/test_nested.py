@@ -20,7 +20,7 @@ from operators.avro.compatibility import invalid
 from operators.avro.compile import Record, compile_record
 from operators.avro.kinds import arrow_of
 from operators.avro.nested import NestedBulk
-from operators.avro.scan_nested import well_formed
+from operators.avro.scan import well_formed
 from operators.avro.wire import MalformedError, SchemaError
 from operators.connectors.delta.layout import missing_columns
 from operators.records.tables import STAMPS, Table
