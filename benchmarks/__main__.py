@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 
-from benchmarks import against, alerts, dedup, joins, latency, rejects, roofline, windows
+from benchmarks import against, alerts, dedup, dlq, joins, latency, rejects, roofline, windows
 from benchmarks.nexmark import rates
 from flows.settings import refuse
 from operators.errors import KnownError
@@ -15,7 +15,18 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser with every benchmark."""
     top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = top.add_subparsers(metavar="NAME", required=True)
-    for module in (roofline, against, alerts, latency, rejects, dedup, windows, joins, rates):
+    for module in (
+        roofline,
+        against,
+        alerts,
+        latency,
+        rejects,
+        dedup,
+        dlq,
+        windows,
+        joins,
+        rates,
+    ):
         module.add_parser(commands)
     return top
 

@@ -140,7 +140,7 @@ class Ends:
         topics = [self.settings.of(each).topic for each in streams] or [*self.topics]
         found = {topic: self.topics[topic] for topic in topics}
         same = {topic: self.identities[topic] for topic in topics}
-        return sink_of(self.name, self.settings, found, same, tables)
+        return sink_of(self.name, self.settings, found, same, tables, streams)
 
     def identity_of(self, stream: Stream) -> dict[str, str]:
         """Return which topic a stream's is."""

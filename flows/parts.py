@@ -70,7 +70,8 @@ class Records:
     """What `read` makes of a topic: the good records, and frames of the tables' columns.
 
     `all` are the good ones with those before them that only make state, as tables have them.
-    `bronze` are rows of the raw ones, if they had to be held as well. `labels` are what was made of
+    `bronze` are rows of the raw ones, if they had to be held as well, `drifts` what was found of
+    their schemas. `labels` are what was made of
     the topic of labels, judged, if that was read too.
     """
 
@@ -83,3 +84,4 @@ class Records:
     alerts: Flowing[pl.DataFrame] | None
     labels: "Records | None" = None
     decisions: Flowing[pl.DataFrame] | None = None
+    drifts: Flowing[pl.DataFrame] | None = None

@@ -26,9 +26,11 @@ from flows.rows import alerts_behind, bronze_rows, change_rows, decisions_behind
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
+from flows.writing import counted
+from flows.writing import write_tables as write_tables
 from operators.connectors.kafka.pause_source import Paused
 from operators.event_time.watermarks import Bounds
-from operators.records.batches import Batch, RawBatch
+from operators.records.batches import RawBatch
 from operators.records.quarantine import quarantined
 from operators.rules.status import live
 from operators.steps.by_another import Labels, hold
@@ -122,7 +124,7 @@ def read(
         rejects = op.merge(f"{prefix}rejects", rejects, detected.rejects)
     kept = op.map(f"{prefix}quarantined", rejects, partial(quarantined, stream.name))
     found = asides.get("bronze"), every, good, asides.get("duplicates"), kept, alerts
-    return Records(raw, *found, labels, decisions)
+    return Records(raw, *found, labels, decisions, decoded.drifts)
 
 
 def send(
@@ -228,6 +230,9 @@ def build(
     if windows:
         rows[stream.late.name] = op.merge("late", *(each.late for each in windows.values()))
     rows |= {stream.window_table(name).name: each.panes for name, each in windows.items()}
+    rows |= counted(stream, bronze, rows)
+    if records.drifts is not None:
+        rows[stream.schema_drift.name] = records.drifts
     write_tables(rows, records.all, table_sink)
     return flow
 
@@ -270,27 +275,3 @@ def kept(
     if records.decisions is not None:
         rows[stream.decisions.name] = records.decisions
     return rows
-
-
-def write_tables(
-    rows: Mapping[str, Flowing[pl.DataFrame]],
-    batches: Flowing[Batch],
-    sink: Sink[Any],
-    prefix: str = "",
-) -> None:
-    """Write each table's rows, by its name, and tell every table the progress of `batches`."""
-    names = list(rows)
-    progress = op.flat_map(
-        f"{prefix}tables_progress",
-        batches,
-        lambda batch: [(name, batch.progress) for name in names],
-    )
-    tagged = [
-        op.map(f"to_{name.replace('/', '_')}", stream, partial(_tag, name))
-        for name, stream in rows.items()
-    ]
-    op.output(f"{prefix}tables", op.merge(f"{prefix}tables_rows", progress, *tagged), sink)
-
-
-def _tag(name: str, rows: pl.DataFrame) -> tuple[str, pl.DataFrame]:
-    return name, rows

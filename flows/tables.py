@@ -112,7 +112,7 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
     return [
         replace(
             each,
-            definitions=definitions.get(each.name, {}),
+            definitions=definitions.get(each.name, each.definitions),
             fixed=fixed.get(each.name, {}),
         )
         for each in stream.all_tables

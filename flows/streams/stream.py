@@ -11,10 +11,11 @@ import polars as pl
 import schemas
 from flows.streams.columns import record_columns
 from flows.streams.fixtures import fixture_of
-from flows.streams.more_tables import bronze_table, merged_table
+from flows.streams.more_tables import Watched, bronze_table, merged_table
 from flows.streams.settings import StreamSettings, named_settings
 from flows.streams.upkeep import Upkeep
 from flows.streams.window_tables import table_of_windows
+from operators.avro import REST
 from operators.changes import Changes
 from operators.contracts import REPAIRS, load_contract
 from operators.decisions.columns import decision_table
@@ -35,11 +36,11 @@ from operators.rules.lists import LISTED
 from operators.rules.rule import alert_columns
 from operators.steps.dedup import duplicate_columns
 from operators.steps.windows import MISSED
-from operators.windows import Session, Windows
+from operators.windows import Windows
 
 
 @dataclass(frozen=True)
-class Stream:
+class Stream(Watched):
     """A topic of records of one schema, and the tables and messages that come of it.
 
     An event is known by its `id` column and its hour; alerts are keyed by the `key` column, as
@@ -99,12 +100,11 @@ class Stream:
         return [name for name in self.settings.model_fields if name not in without]
 
     @cached_property
-    def repairs(self) -> dict[str, pl.DataType]:
-        """The column of what was repaired, if the contract has repairs; raises ContractError."""
-        return {REPAIRS: pl.String()} if load_contract(self.record).repairs else {}
-
-    def _table(self, what: str, name: str) -> str:
-        return self.tables.get(what, name)
+    def noted(self) -> dict[str, pl.DataType]:
+        """The columns of what was left over and, by its contract, repaired; ContractError."""
+        names = [] if self.changes else [REST]
+        names += [REPAIRS] if load_contract(self.record).repairs else []
+        return dict.fromkeys(names, pl.String())
 
     @cached_property
     def fields(self) -> dict[str, pl.DataType]:
@@ -136,7 +136,7 @@ class Stream:
     def taken(self) -> set[str]:
         """The columns of silver that no feature as data may be: neither a field's nor one's."""
         coded = {name for code in self.coded for name in code.columns}
-        return {"watermark", WOKEN, SCORE, "event_date", REPAIRS, LISTED, *STAMPS, *coded}
+        return {"watermark", WOKEN, SCORE, "event_date", REST, REPAIRS, LISTED, *STAMPS, *coded}
 
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is that of the stream's own rules."""
@@ -174,7 +174,7 @@ class Stream:
             **COORDINATES,
             "kafka_timestamp": TIME,
             **(self.changes.columns(self.fields) if self.changes else self.fields),
-            **self.repairs,
+            **self.noted,
             "watermark": TIME,
             **(self.features.marks or ({WOKEN: TIME} if self.judged else {})),
             **self.features.columns,
@@ -248,9 +248,8 @@ class Stream:
     def late(self) -> Table:
         """The records that were late for a window."""
         name = self._table("late", f"gold/late_{self.name}")
-        columns = late_columns(self.late_by, MISSED)
-        compared = (*COORDINATES, "step", "window_start")
-        return Table(name, columns, compared=compared, scattered=(self.id,))
+        told, key = late_columns(self.late_by, MISSED), (*COORDINATES, "step", "window_start")
+        return Table(name, told, compared=key, scattered=(self.id,))
 
     def windowed(self, lateness: int) -> dict[str, Windows]:
         """Return the windows by name, with their lateness in µs."""
@@ -262,14 +261,10 @@ class Stream:
             self._table(name, f"gold/{name}"), self.windows[name], self.columns
         )
 
-    def is_session(self, name: str) -> bool:
-        """Tell whether the windows of this name are sessions."""
-        return isinstance(self.windows[name].window, Session)
-
     @cached_property
     def all_tables(self) -> list[Table]:
         """Every table of the stream."""
-        found = [self.bronze] if self.alone else []
+        found = [self.bronze, self.data_quality, self.schema_drift] if self.alone else []
         if self.changes:
             return [*found, self.silver, self.quarantine, self.merged]
         found += [self.silver, self.duplicates, self.quarantine]

@@ -110,7 +110,7 @@ class ChangeDecoder:
             frames.append(self._told(self._of_avro(frame)))
             rows.append(avro[good])
             refusals += _moved(read.refusals, avro)
-            drifted += read.drifted
+            drifted += [each._replace(rows=avro[each.rows]) for each in read.drifted]
         if len(json := places["json"]):
             frame, good, bad = self._json.read([values[i] or b"" for i in json])
             frames.append(self._told(frame))

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import bytewax.operators as op
 import numpy as np
@@ -14,6 +14,7 @@ from bytewax.dataflow import Stream, operator
 
 from operators import metrics
 from operators.avro import Decoder
+from operators.avro.drift import drift_rows
 from operators.changes import ChangeDecoder
 from operators.columns.frames import taken
 from operators.contracts.contract import Checked
@@ -30,18 +31,29 @@ Contract = Callable[[pl.DataFrame, pl.Series], Checked]
 
 @dataclass(frozen=True)
 class DecodeOut:
-    """Streams of `decode`: batches of good records, and frames of `REJECT_COLUMNS`."""
+    """Streams of `decode`: batches of good records, `REJECT_COLUMNS`, and `DRIFT_COLUMNS`."""
 
     oks: Stream[Batch]
     rejects: Stream[pl.DataFrame]
+    drifts: Stream[pl.DataFrame]
+
+
+class _Drifts(NamedTuple):
+    """What drifts of a batch, with `DRIFT_COLUMNS`."""
+
+    rows: pl.DataFrame
 
 
 def decode_batches(
-    raws: list[RawBatch], decoder: Decoder | ChangeDecoder, contract: Contract
+    raws: list[RawBatch],
+    decoder: Decoder | ChangeDecoder,
+    contract: Contract,
+    drifts: list[pl.DataFrame] | None = None,
 ) -> list[Batch | pl.DataFrame]:
     """Return a batch for each raw batch, and a frame of rejects if there are any.
 
-    Raises BrokenContractError for a record that breaks a check of severity stop.
+    `drifts` are added to: frames of `DRIFT_COLUMNS`. Raises BrokenContractError for a record that
+    breaks a check of severity stop.
     """
     # One call each for all partitions that this activation brings.
     stamps = np.concatenate([raw.timestamps for raw in raws])
@@ -59,8 +71,8 @@ def decode_batches(
         metrics.WARNED.labels(raws[0].progress.topic, code).inc(count)
     for (field, kind), count in checked.repaired.items():
         metrics.REPAIRED.labels(raws[0].progress.topic, field, kind).inc(count)
-    for drift, records, first in decoded.drifted:
-        metrics.DRIFTED.labels(raws[0].progress.topic, drift.outcome).inc(records)
+    for drift, drifting, first in decoded.drifted:
+        metrics.DRIFTED.labels(raws[0].progress.topic, drift.outcome).inc(len(drifting))
         if first:
             _LOG.warning("topic %s: %s", raws[0].progress.topic, drift)
     broken = checked.refusals
@@ -84,6 +96,9 @@ def decode_batches(
         _stop(raws, refusals)
         refusals.sort(key=lambda refusal: refusal.row)
         result.append(refused(raws, refusals))
+    if decoded.drifted and drifts is not None:
+        found = [(each.drift, each.rows) for each in decoded.drifted]
+        drifts.append(drift_rows(coordinates(raws)[:3], found))
     return result
 
 
@@ -120,19 +135,24 @@ def decode(
 ) -> DecodeOut:
     """Decode and check the contract; the breaker hears of each partition how much is refused.
 
-    Every record is in exactly one of the two streams. Raises TooManyRejectsError,
+    Every record is either good or a reject. Raises TooManyRejectsError,
     BrokenContractError, and whatever the decoder's schema look-up raises when its registry is away.
     """
 
-    def shim(raws: list[RawBatch]) -> list[Batch | pl.DataFrame]:
-        result = decode_batches(raws, decoder, contract)
+    def shim(raws: list[RawBatch]) -> list[Batch | pl.DataFrame | _Drifts]:
+        drifts: list[pl.DataFrame] = []
+        result = decode_batches(raws, decoder, contract, drifts)
         rejects = [item for item in result if isinstance(item, pl.DataFrame)]
         for frame in rejects:
             for reason, count in Counter(frame[["stage", "code"]].iter_rows()).items():
                 metrics.REJECTS.labels(*reason).inc(count)
         _observe(breaker, raws, rejects)
-        return result
+        return [*result, *map(_Drifts, drifts)] if drifts else [*result]
 
     both = op.flat_map_batch("decode", up, shim)
     sides = op.branch("good", both, lambda item: isinstance(item, Batch))
-    return DecodeOut(sides.trues, sides.falses)  # type: ignore[arg-type] # branch does not narrow
+    others: Any = op.branch(
+        "refused", sides.falses, lambda item: isinstance(item, pl.DataFrame)
+    )
+    drifts = op.map("drifts", others.falses, lambda item: item.rows)
+    return DecodeOut(sides.trues, others.trues, drifts)  # type: ignore[arg-type] # branch does not narrow

@@ -46,7 +46,7 @@ def judge_of(stream: Stream, lookup: Lookup) -> Judge:
         judged = [pl.DataFrame(schema=JUDGED)]
         for _, mine in rows.group_by("source_topic"):
             parts = mine.sort(PLACE).partition_by("source_partition", maintain_order=True)
-            for item in decode_batches(list(map(_raw, parts)), decoder, contract):
+            for item in decode_batches(list(map(raw_batch, parts)), decoder, contract):
                 judged.append(
                     _good(item.frame, stream) if isinstance(item, Batch) else _bad(item)
                 )
@@ -55,13 +55,16 @@ def judge_of(stream: Stream, lookup: Lookup) -> Judge:
     return judge
 
 
-def _raw(rows: pl.DataFrame) -> RawBatch:
+def raw_batch(rows: pl.DataFrame, partitions: int = 1) -> RawBatch:
+    """Return rejects of a partition, with their records, as the batch that they would come as."""
     last = rows.row(-1, named=True)
     # By its first time, though it will have another: what was too far ahead of that stays so.
     times = rows["kafka_timestamp"].fill_null(datetime.now(UTC)).to_physical() // 1000
     records: list[dict[str, Any]] = rows.select("headers").to_dicts()
     return RawBatch(
-        Progress(last["source_topic"], last["source_partition"], 1, last["source_offset"]),
+        Progress(
+            last["source_topic"], last["source_partition"], partitions, last["source_offset"]
+        ),
         rows["source_offset"].to_numpy(),
         times.to_numpy().astype(np.int64),
         rows["key"].to_list(),

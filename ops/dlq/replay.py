@@ -211,6 +211,11 @@ def finish(
     return already | sender.sent, mine.height
 
 
+def chosen_records(root: str, plan_: Plan) -> Iterator[pl.DataFrame]:
+    """Yield what a plan has chosen with its records, partition by partition in order."""
+    return _records(plan_.quarantine, plan_.chosen, Edits(root).all())
+
+
 def _ends(mine: pl.DataFrame) -> dict[tuple[str, int], int]:
     """Return by partition behind what a replay's records were sent."""
     ends = mine.group_by("source_topic", "source_partition").agg(pl.col("sent_behind").min())

@@ -27,6 +27,7 @@ from ops.verify.alerts import check_alerts
 from ops.verify.changes import check_changes
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.control import Changed, check_listed, pause_ids
+from ops.verify.data_quality import check_data_quality
 from ops.verify.decisions import Decided, as_were, check_decisions, inputs
 from ops.verify.features import check_features
 from ops.verify.labels import check_labels
@@ -104,6 +105,8 @@ class _Books:
         """Return every check; `truth` is what a simulation says of the topic, empty for none."""
         rejects = self._tables.read(self._stream.quarantine.name, [*_PLACE, "stage", "code"])
         checks = self._check_places(rejects, truth)
+        checks += check_data_quality(self._stream, self._tables, self._settings)
+        labels = self._stream.labelled
         if self._stream.features:
             checks.append(
                 check_features(
@@ -113,7 +116,7 @@ class _Books:
                     self._bounds(),
                     since_features(self._silver_told, self._stream, self._own.topic),
                     self._told,
-                    self._labels(),
+                    None if labels is None else self._settings.of(labels).topic,
                 )
             )
             checks += check_labels(self._settings, self._stream, self._told)
@@ -180,7 +183,7 @@ class _Books:
         windows = stream.windowed(micros(own.allowed_lateness))
         partitions = wait_for_partitions(self._settings.kafka, own.topic, 10)
         panes = {name: stream.window_table(name).name for name in windows}
-        fence = Fence(stream.name, [(own.topic, partition) for partition in partitions])
+        fence = Fence(stream.name, [(own.topic, p) for p in partitions])
         self.counts["late"] += tables.height(stream.late.name)
         self.counts["windows"] += sum(map(tables.height, panes.values()))
         return check_windows(
@@ -189,18 +192,13 @@ class _Books:
             windows,
             bounds=self._bounds(),
             watermarks={
-                name: recorded(tables.handle(table), fence).watermark
-                for name, table in panes.items()
+                n: recorded(tables.handle(t), fence).watermark for n, t in panes.items()
             },
             since={
                 name: since_aggregates(history(tables.handle(table)) or {})
                 for name, table in panes.items()
             },
         )
-
-    def _labels(self) -> str | None:
-        labels = self._stream.labelled
-        return None if labels is None else self._settings.of(labels).topic
 
     @cached_property
     def _silver_told(self) -> History:

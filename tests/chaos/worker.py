@@ -46,7 +46,7 @@ def install() -> None:
     """Put the failpoints over the connectors."""
     from operators import metrics
     from operators.connectors.delta import control_history
-    from operators.connectors.delta import sink as delta_sink
+    from operators.connectors.delta import writer as delta_writer
     from operators.connectors.kafka import producer as kafka_producer
     from operators.connectors.kafka import source as kafka_source
     from operators.connectors.redis import dedup_store as first_seen
@@ -72,7 +72,7 @@ def install() -> None:
 
         return wrapped
 
-    around(delta_sink, "write", write)
+    around(delta_writer, "write", write)
 
     def snapshot(original: Any) -> Any:
         def wrapped(self: Any) -> Any:
@@ -83,7 +83,7 @@ def install() -> None:
 
         return wrapped
 
-    around(delta_sink._Writer, "snapshot", snapshot)
+    around(delta_writer.Writer, "snapshot", snapshot)
 
     around(control_history.ControlHistory, "add", passed(point, *CONTROL_POINTS))
 

@@ -58,7 +58,9 @@ def test_customers_are_as_their_database_says_whatever_is_killed(
     ]  # fmt: skip
     send(stack, topic, made[:500] + bad)
     # Between the commit of a table and the recovery store's.
-    flow = Flow("customers", environ, tmp_path, at="operators.connectors.delta.sink.write:kill")
+    flow = Flow(
+        "customers", environ, tmp_path, at="operators.connectors.delta.writer.write:kill"
+    )
     assert flow.wait() == -9
     send(stack, topic, made[500:])
     run("customers", environ | topics.TO_THE_END, tmp_path)
