@@ -29,7 +29,7 @@ from ops.verify.chargebacks import check_chargebacks
 from ops.verify.control import Changed, check_listed, pause_ids
 from ops.verify.decisions import Decided, as_were, check_decisions, inputs
 from ops.verify.features import check_features
-from ops.verify.labels import check_labels
+from ops.verify.labels import check_labels, labels_topic
 from ops.verify.quality import check_quality
 from ops.verify.report import Check, Report, only_once
 from ops.verify.scores import as_scored, check_scores
@@ -113,7 +113,7 @@ class _Books:
                     self._bounds(),
                     since_features(self._silver_told, self._stream, self._own.topic),
                     self._told,
-                    self._labels(),
+                    labels_topic(self._settings, self._stream),
                 )
             )
             checks += check_labels(self._settings, self._stream, self._told)
@@ -199,10 +199,6 @@ class _Books:
                 for name, table in panes.items()
             },
         )
-
-    def _labels(self) -> str | None:
-        labels = self._stream.labelled
-        return None if labels is None else self._settings.of(labels).topic
 
     @cached_property
     def _silver_told(self) -> History:
