@@ -17,7 +17,7 @@ from bytewax.outputs import Sink
 from flows.connecting import Ends, Loaded, load
 from flows.decisions import deciding
 from flows.label_ends import connect_labels, labels_of
-from flows.pipeline import LabelledBy, Parts, paused, read, send
+from flows.pipeline import LabelledBy, Parts, read, send
 from flows.reporting import report
 from flows.settings import Settings
 from flows.starting import start
@@ -48,7 +48,7 @@ def build(
         dlq=None,
         alerts=settings.alerts_topic,
         decisions=settings.decisions_topic,
-        pauses=paused(flow, parts, settings.alerts_topic),
+        pauses=parts.paused(flow),
     )
     return flow
 

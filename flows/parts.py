@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import bytewax.operators as op
 import polars as pl
+from bytewax.dataflow import Dataflow
 from bytewax.dataflow import Stream as Flowing
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
@@ -48,6 +50,10 @@ class Parts:
     decider: Decider | None = None
     decided: Mapping[int, int] = field(default_factory=dict)
     pauses: Source[Paused] | None = None
+
+    def paused(self, flow: Dataflow) -> Flowing[Paused] | None:
+        """Return what a flow hears of rules that have paused themselves, None if they may not."""
+        return None if self.pauses is None else op.input("pauses", flow, self.pauses)
 
 
 @dataclass(frozen=True)

@@ -182,13 +182,6 @@ def send(
     op.output("topics", op.merge("topics_items", reached, *messages), sink)
 
 
-def paused(flow: Dataflow, parts: Parts, alerts: str | None) -> Flowing[Paused] | None:
-    """Return what tells of rules that paused themselves, None if nobody sends that to `alerts`."""
-    if parts.pauses is None or alerts is None:
-        return None
-    return op.input("pauses", flow, parts.pauses)
-
-
 def build(
     stream: Stream,
     source: Source[Any],
@@ -213,7 +206,7 @@ def build(
     if labelled is not None and not settings.backfill_from:
         refused = labelled.own.dlq_topic
     names = topics(stream, settings)
-    told = paused(flow, parts, names["alerts"])
+    told = parts.paused(flow) if names["alerts"] is not None else None
     send(records, stream, topic_sink, **names, labels_dlq=refused, pauses=told)
     if labelled is not None and labelled.sink is not None and records.labels is not None:
         of = kept(records.labels, labelled.stream, "labels_")

@@ -109,14 +109,10 @@ class Settings(RegistrySettings, StreamSettings):
 
     def stream(self, declared: Stream) -> Stream:
         """Return a stream with what is added to it beside its rules, and its model."""
-        return with_model(self.unscored(declared), self.of(declared).model)
-
-    def unscored(self, declared: Stream) -> Stream:
-        """Return the same without a model."""
         own = self.of(declared)
         if own.control_topic is not None:
             declared = replace(declared, controlled=True)
-        return declared.with_rules(own.rules)
+        return with_model(declared.with_rules(own.rules), own.model)
 
     @field_validator("start")
     @classmethod
@@ -206,11 +202,9 @@ def load(environ: Mapping[str, str] | None = None, recovery: Path | None = None)
         found = _parsed(each.settings, prefix, values, problems, own)
         if found is not None:
             streams[each.name] = found
-    problems += kafka_problems(environ)
-    problems += _not_apart(environ, recovery)
-    if problems:
+    problems += [*kafka_problems(environ), *_not_apart(environ, recovery)]
+    if problems or settings is None:
         raise SettingsError("\n".join(problems))
-    assert settings is not None  # noqa: S101 # or there is a problem
     return settings.model_copy(update={"streams": streams})
 
 

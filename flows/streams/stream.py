@@ -52,10 +52,10 @@ class Stream(Watched):
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
     they are. `amount` is the column with the money at stake, in minor units. `labelled` is the
     stream of labels of its events, which is `judged`: silver tells from when each counts. `model`
-    scores events; those of one that is `scored` have been by a model that is not at hand. One that
-    `decides` makes decisions of its rules' hits, by thresholds beside them. A stream that is not
-    `alone` is read by a flow of several, and has no bronze. One of `changes` has rows of these
-    fields, and a table of what they come to; its id is its key.
+    scores events; what is `scored` has scores of one that is not at hand. One that `decides` makes
+    decisions of its rules' hits, by thresholds beside them. A stream that is not `alone` is read by
+    a flow of several, and has no bronze. One of `changes` has rows of these fields, and a table of
+    what they come to; its id is its key.
     """
 
     name: str
@@ -268,8 +268,7 @@ class Stream(Watched):
         if self.changes:
             return [*found, self.silver, self.quarantine, self.merged]
         found += [self.silver, self.duplicates, self.quarantine]
-        if self.rules:
-            found.append(self.alerts)
+        found += [self.alerts] if self.rules else []
         if self.decides:
             found.append(self.decisions)
         if self.windows:

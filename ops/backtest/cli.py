@@ -186,7 +186,7 @@ def _refuse(args: argparse.Namespace) -> None:
 def _sides(stream: Stream, args: argparse.Namespace, own: StreamSettings) -> tuple[Side, Side]:
     """Return the candidates, or all rules of the live folder, and the live rules.
 
-    Both are one where all of that are live for all, and there is no model beside. Recorded events
+    Both are one where all of that are live for all, and there is no model. Recorded events
     are for trying out what no flow has to work out yet, so that drafts count on these.
     """
     folder = own.rules
@@ -201,7 +201,7 @@ def _sides(stream: Stream, args: argparse.Namespace, own: StreamSettings) -> tup
     if drafts is not None:
         rules = [*rules, *load_rules(drafts)]
         return _side(stream, drafts, rules, own, model=model, drafts=True), live
-    if all(each.standing == LIVE for each in rules) and model is None:
+    if all(each.standing == LIVE for each in rules) and model is own.model is None:
         return live, live
     return _side(stream, folder, rules, own, model=model), live
 

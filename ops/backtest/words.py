@@ -16,7 +16,7 @@ BUCKETS: Final = {
 }
 """The four buckets of events, and what they are called."""
 
-_STOPPED: Final = {"block": "stopped if blocked", "review": "stopped if reviewed too"}
+_STOPPED: Final = {"block": "block", "review": "review and block"}
 DECISIONS: Final = {"approve": "approved", "review": "reviewed", "block": "blocked"}
 
 _CHANGED: Final = ("live", "these", "more", "fewer", "amount, live", "these")
@@ -125,7 +125,7 @@ def decided(report: Report) -> Grid | None:
     live = made["live"]
     columns = ["decisions", "a day"]
     if report.labelled:
-        columns += ["frauds", "good", "amount, frauds", "good"]
+        columns += ["frauds", "good"]
     if live is not None:
         columns += ["live, a day", *(["frauds", "good"] if report.labelled else [])]
     rows = []
@@ -134,7 +134,6 @@ def decided(report: Report) -> Grid | None:
         cells = [name, figure(each["per_day"], 1)]
         if report.labelled:
             cells += [f"{each[what]:,}" for what in ("frauds", "good")]
-            cells += [in_words(each[f"money_of_{what}"]) for what in ("frauds", "good")]
         if live is not None:
             cells.append(figure(live[level]["per_day"], 1))
             if report.labelled:
@@ -160,7 +159,7 @@ def decisions_changed(report: Report) -> Grid | None:
     for least, stopped in _STOPPED.items():
         rows.append([stopped, *[""] * len(_CHANGED)])
         rows += _buckets(made["changes"][least])
-    return Grid(["", *_CHANGED], rows)
+    return Grid(["if these stop", *_CHANGED], rows)
 
 
 def failures(report: Report) -> list[str]:

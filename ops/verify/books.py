@@ -30,7 +30,7 @@ from ops.verify.control import Changed, check_listed, pause_ids
 from ops.verify.data_quality import check_data_quality
 from ops.verify.decisions import Decided, as_were, check_decisions, inputs
 from ops.verify.features import check_features
-from ops.verify.labels import check_labels
+from ops.verify.labels import check_labels, labels_topic
 from ops.verify.quality import check_quality
 from ops.verify.report import Check, Report, only_once
 from ops.verify.scores import as_scored, check_scores
@@ -106,7 +106,6 @@ class _Books:
         rejects = self._tables.read(self._stream.quarantine.name, [*_PLACE, "stage", "code"])
         checks = self._check_places(rejects, truth)
         checks += check_data_quality(self._stream, self._tables, self._settings)
-        labels = self._stream.labelled
         if self._stream.features:
             checks.append(
                 check_features(
@@ -116,7 +115,7 @@ class _Books:
                     self._bounds(),
                     since_features(self._silver_told, self._stream, self._own.topic),
                     self._told,
-                    None if labels is None else self._settings.of(labels).topic,
+                    labels_topic(self._settings, self._stream),
                 )
             )
             checks += check_labels(self._settings, self._stream, self._told)

@@ -41,7 +41,7 @@ def as_scored(settings: Settings, declared: Stream, tables: Tables) -> tuple[Str
 
     Its silver may have scores all the same. Raises FeatureError for a feature that is none.
     """
-    stream, path = settings.unscored(declared), settings.of(declared).model
+    stream, path = _unscored(settings, declared), settings.of(declared).model
     if path is None:
         name = stream.silver.name
         told = history(tables.handle(name)) if tables.there(name) else None
@@ -51,6 +51,15 @@ def as_scored(settings: Settings, declared: Stream, tables: Tables) -> tuple[Str
         return with_model(stream, path), ""
     except FeatureError as error:
         return replace(stream, scored=True), "; ".join(str(error).splitlines())
+
+
+def _unscored(settings: Settings, declared: Stream) -> Stream:
+    """Return a stream as it is set, but for its model."""
+    own = settings.of(declared).model_copy(update={"model": None})
+    if not isinstance(own, Settings):
+        others = settings.streams | {declared.name: own}
+        own = settings.model_copy(update={"streams": others})
+    return own.stream(declared)
 
 
 def check_scores(

@@ -116,6 +116,16 @@ def test_scores_are_kept_and_a_model_that_fails_leaves_all_to_rules(
     report = verify(settings_.load(local.settings))
     assert broken(report) == []
     assert compared(report) == (600, 0, "")
+    # A backtest decides as the flow has, by rules and model.
+    monkeypatch.setattr("os.environ", local.settings)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["rules", "backtest", "--json"])
+    tried = json.loads(capsys.readouterr().out)["decisions"]
+    decisions = local.table("gold/decisions")
+    for name in ("review", "block"):
+        made = (decisions["decision"] == name).sum()
+        assert tried[name]["count"] == tried["live"][name]["count"] == made
+    assert tried["decided_by"]["model"] == (decisions["decided_by"] == "model").sum() > 0
 
     # One that answers with what is no score.
     good, wrong = path, tmp_path / "wrong.onnx"
