@@ -14,12 +14,12 @@ ROOT = Path(__file__).parents[2]
 NAMES = (
     "roofline",
     "against",
+    "alerts",
     "latency",
     "rejects",
     "dedup",
     "windows",
     "joins",
-    "model",
     "nexmark",
 )
 
