@@ -36,8 +36,8 @@ def order_by(
 ) -> Indices:
     """Return the order of rows by key and number, shape (n,): as `np.lexsort`, in less time.
 
-    Keys are hashes. Without numbers what has the same key stays in its order; with them what is equal
-    in both may come in any, or such that the same hashes `beside` come together, but for a few.
+    Keys are hashes. Without numbers what has the same key stays in its order; with them what is
+    equal in both may come in any, or the same hashes `beside` come together, but for a few.
     """
     n = len(keys)
     low, bits = np.zeros(1, np.uint64), 0

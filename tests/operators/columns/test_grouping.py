@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -47,5 +49,5 @@ def test_what_has_the_same_hash_beside_comes_together():
     beside = rng.integers(0, 2**64, 4, np.uint64)[rng.integers(0, 4, 2_000)]
     order = order_by(keys, np.zeros(2_000, np.int64), beside)
     pairs = [(keys[at], beside[at]) for at in order]
-    changes = sum(one != other for one, other in zip(pairs, pairs[1:], strict=False))
+    changes = sum(one != other for one, other in pairwise(pairs))
     assert changes + 1 == len(set(pairs))
