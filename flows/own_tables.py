@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from flows.settings import Settings
+from flows.settings import FlowSettings, Settings
 from flows.streams import Stream
 from operators.connectors.delta.accounts import has_rows
 from operators.connectors.delta.sink import DeltaSink
@@ -15,12 +15,14 @@ from operators.records.tables import Table
 
 def sink_of(
     flow: str,
-    settings: Settings,
+    settings: FlowSettings,
     topics: Mapping[str, Sequence[int]],
     identities: Mapping[str, str],
     tables: Sequence[Table],
+    *,
+    timed: bool = True,
 ) -> DeltaSink:
-    """Return the sink of a flow's tables."""
+    """Return the sink of a flow's tables; `timed` is as of `DeltaSink`."""
     return DeltaSink(
         settings.delta_root,
         tables,
@@ -29,6 +31,7 @@ def sink_of(
         partitions=[(topic, p) for topic, found in topics.items() for p in found],
         identities=identities,
         unchanged=topic_ids.Unchanged(settings.kafka, identities),
+        timed=timed,
     )
 
 

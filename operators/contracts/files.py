@@ -135,11 +135,21 @@ def read_contract(text: str, schema: AvroSchema, name: str) -> Contract:
 
     `name` is what problems begin with.
     """
-    fields = field_kinds(schema)
+    return _contract(_read(text, name), field_kinds(schema), name)
+
+
+def contract_of(given: Any, fields: Mapping[str, tuple[str, bool]], name: str) -> Contract:
+    """Return the contract that is stated, as YAML has it, of fields; see `field_kinds`.
+
+    Raises ContractError, whose lines begin with `name`.
+    """
+    return _contract(_validated(given, name), fields, name)
+
+
+def _contract(stated: _File, fields: Mapping[str, tuple[str, bool]], name: str) -> Contract:
     problems: list[str] = []
     checks: list[Check] = []
     repairs: list[Repair] = []
-    stated = _read(text, name)
     for number, each in enumerate(stated.checks):
         try:
             checks += _checks(each, fields)
@@ -177,7 +187,14 @@ def read_compatibility(text: str, name: str) -> Level:
 
 def _read(text: str, name: str) -> _File:
     try:
-        return _File.model_validate(yaml_text.read(text))
+        return _validated(yaml_text.read(text), name)
+    except yaml_text.YAMLError as error:
+        raise ContractError(f"{name}: {error}") from None
+
+
+def _validated(given: Any, name: str) -> _File:
+    try:
+        return _File.model_validate(given)
     except ValidationError as error:
         raise ContractError(
             "\n".join(
@@ -185,8 +202,6 @@ def _read(text: str, name: str) -> _File:
                 for e in error.errors()
             )
         ) from None
-    except yaml_text.YAMLError as error:
-        raise ContractError(f"{name}: {error}") from None
 
 
 def field_kinds(schema: AvroSchema) -> dict[str, tuple[str, bool]]:

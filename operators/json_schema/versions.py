@@ -172,11 +172,12 @@ _NO_VERSION: Final = "The schema of this id is no version that is here."
 class ByRegistry:
     """Confluent's framing: a registry's id before the JSON, or in a header.
 
-    The id's schema must be one of the versions, value for value: what somebody has registered is
-    not yet allowed.
+    The id's schema must be one of `schemas`, those of the versions, value for value: what somebody
+    has registered is not yet allowed.
     """
 
-    versions: Sequence[Version]
+    versions: Mapping[int, Version]
+    schemas: Mapping[int, Any]
     lookup: Lookup
     _known: dict[SchemaId, Version | None] = field(default_factory=dict)
 
@@ -207,7 +208,7 @@ class ByRegistry:
     def _version(self, schema_id: SchemaId) -> Version | None:
         if schema_id not in self._known:
             schema = self.lookup(schema_id)
-            same = (each for each in self.versions if each.schema == schema)
+            same = (self.versions[n] for n, each in self.schemas.items() if each == schema)
             self._known[schema_id] = next(same, None)
         return self._known[schema_id]
 

@@ -2,10 +2,10 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
-from typing import Final
+from typing import Final, Protocol
 
 import bytewax.operators as op
 import numpy as np
@@ -13,10 +13,10 @@ import polars as pl
 from bytewax.dataflow import Stream, operator
 
 from operators import metrics
-from operators.avro import Decoder
+from operators.avro.decode import Decoded
 from operators.columns.frames import taken
 from operators.contracts.contract import Checked
-from operators.records.batches import Batch, RawBatch
+from operators.records.batches import Batch, Headers, RawBatch
 from operators.records.breaker import Breaker
 from operators.records.raw import coordinates, refused
 from operators.records.rejects import BrokenContractError, Refusal
@@ -25,6 +25,18 @@ _LOG: Final = logging.getLogger("millstream")
 
 Contract = Callable[[pl.DataFrame, pl.Series], Checked]
 """Checks (decoded rows, their Kafka timestamps in ms)."""
+
+
+class Decodes(Protocol):
+    """Decodes batches, as `Decoder` does."""
+
+    def decode(
+        self,
+        values: Sequence[bytes | None],
+        headers: Sequence[Headers | None],
+        column: pl.Series | None = None,
+    ) -> Decoded:
+        """Decode a batch."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class DecodeOut:
 
 
 def decode_batches(
-    raws: list[RawBatch], decoder: Decoder, contract: Contract
+    raws: list[RawBatch], decoder: Decodes, contract: Contract
 ) -> list[Batch | pl.DataFrame]:
     """Return a batch for each raw batch, and a frame of rejects if there are any.
 
@@ -105,24 +117,31 @@ def _observe(breaker: Breaker, raws: list[RawBatch], rejects: list[pl.DataFrame]
             metrics.PARTITION_PAUSED.labels(topic, partition).set(breaker.paused(partition))
 
 
+def decode_observed(
+    raws: list[RawBatch], decoder: Decodes, contract: Contract, breaker: Breaker
+) -> list[Batch | pl.DataFrame]:
+    """Return what `decode_batches` does, counted, and heard of by the breaker."""
+    result = decode_batches(raws, decoder, contract)
+    rejects = [item for item in result if isinstance(item, pl.DataFrame)]
+    for frame in rejects:
+        for reason, count in Counter(frame[["stage", "code"]].iter_rows()).items():
+            metrics.REJECTS.labels(*reason).inc(count)
+    _observe(breaker, raws, rejects)
+    return result
+
+
 @operator
 def decode(
-    step_id: str, up: Stream[RawBatch], decoder: Decoder, contract: Contract, breaker: Breaker
+    step_id: str, up: Stream[RawBatch], decoder: Decodes, contract: Contract, breaker: Breaker
 ) -> DecodeOut:
-    """Decode Avro and check the contract; the breaker hears of each partition how much is refused.
+    """Decode and check the contract; the breaker hears of each partition how much is refused.
 
     Every record is in exactly one of the two streams. Raises TooManyRejectsError,
     BrokenContractError, and whatever the decoder's schema look-up raises when its registry is away.
     """
 
     def shim(raws: list[RawBatch]) -> list[Batch | pl.DataFrame]:
-        result = decode_batches(raws, decoder, contract)
-        rejects = [item for item in result if isinstance(item, pl.DataFrame)]
-        for frame in rejects:
-            for reason, count in Counter(frame[["stage", "code"]].iter_rows()).items():
-                metrics.REJECTS.labels(*reason).inc(count)
-        _observe(breaker, raws, rejects)
-        return result
+        return decode_observed(raws, decoder, contract, breaker)
 
     both = op.flat_map_batch("decode", up, shim)
     sides = op.branch("good", both, lambda item: isinstance(item, Batch))

@@ -91,7 +91,7 @@ class _Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             self._append(pl.DataFrame(schema=table.schema), self._frontier)
         self._shown = metrics.TableWritten(table.name)
         # All tables see the same progress: one of them speaks of it, wherever it is written.
-        speaks = table.name == sink.list_parts()[0]
+        speaks = sink.timed and table.name == sink.list_parts()[0]
         self._hold_up = HoldUp(time.monotonic()) if speaks else None
 
     def write_batch(self, values: list[TableItem]) -> None:
@@ -237,11 +237,14 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         partitions: Sequence[tuple[str, int]],
         identities: Mapping[str, str] | None = None,
         unchanged: Callable[[], None] = lambda: None,
+        timed: bool = True,
     ) -> None:
         """`partitions` are the source's (topic, partition) pairs, `identities` its topics'.
 
         `unchanged` is called before an epoch that read anything ends; raises of a topic made anew.
+        In a flow that is not `timed` there are no watermarks, and nobody waits for one.
         """
+        self.timed = timed
         self.root, self.flow_version = root, flow_version
         self.fence = Fence(flow, partitions, identities)
         self._unchanged = unchanged
