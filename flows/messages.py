@@ -2,6 +2,7 @@
 
 import struct
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -111,36 +112,51 @@ def _why(row: dict[str, Any]) -> dict[str, bytes]:
     topic, partition, offset = (
         row[f"source_{name}"] for name in ("topic", "partition", "offset")
     )
-    stage, timestamp = row["stage"], row["kafka_timestamp"]
-    doing, by = _STAGES[stage]
-    texts = {
-        "millstream.stage": stage,
-        "millstream.code": row["code"],
-        "millstream.fingerprint": row["fingerprint"],
-        ATTEMPTS_HEADER: row["attempts"],
-        "millstream.schema_id": row["schema_id"] or "",
-        TIMESTAMP_HEADER: timestamp.isoformat() if timestamp else "",
-        f"{_CONNECT}topic": topic,
-        f"{_CONNECT}partition": partition,
-        f"{_CONNECT}offset": offset,
-        f"{_CONNECT}connector.name": "millstream",
-        f"{_CONNECT}stage": doing,
-        f"{_CONNECT}class.name": by,
-        f"{_CONNECT}exception.class.name": _REFUSAL,
-        f"{_CONNECT}exception.message": row["message"],
-        f"{_STREAMS}exception": _REFUSAL,
-        f"{_STREAMS}message": row["message"],
-        f"{_STREAMS}topic": topic,
-        f"{_STREAMS}partition": partition,
-        f"{_STREAMS}offset": offset,
-        f"{_SPRING}exception-fqcn": _REFUSAL,
-        f"{_SPRING}exception-message": row["message"],
-        f"{_SPRING}original-topic": topic,
-    }
-    headers = {name: str(value).encode() for name, value in texts.items()}
+    timestamp = row["kafka_timestamp"]
+    headers = dict(_of_kind(topic, *(row[name] for name in _KIND)))
+    headers[f"{_CONNECT}partition"] = headers[f"{_STREAMS}partition"] = b"%d" % partition
+    headers[f"{_CONNECT}offset"] = headers[f"{_STREAMS}offset"] = b"%d" % offset
+    headers[TIMESTAMP_HEADER] = timestamp.isoformat().encode() if timestamp else b""
     headers[f"{_SPRING}original-partition"] = struct.pack(">i", partition)
     headers[f"{_SPRING}original-offset"] = struct.pack(">q", offset)
     if timestamp:
         milliseconds = (timestamp - _EPOCH) // _MILLISECOND
         headers[f"{_SPRING}original-timestamp"] = struct.pack(">q", milliseconds)
     return headers
+
+
+_KIND: Final = ("stage", "code", "fingerprint", "attempts", "schema_id", "message")
+
+
+@lru_cache(maxsize=4096)
+def _of_kind(
+    topic: str,
+    stage: Stage,
+    code: str,
+    fingerprint: str,
+    attempts: int,
+    schema_id: str | None,
+    message: str,
+) -> dict[str, bytes]:
+    """Return what rejects of one kind have in common: bad records come by the thousand."""
+    doing, by = _STAGES[stage]
+    texts = {
+        "millstream.stage": stage,
+        "millstream.code": code,
+        "millstream.fingerprint": fingerprint,
+        ATTEMPTS_HEADER: attempts,
+        "millstream.schema_id": schema_id or "",
+        f"{_CONNECT}topic": topic,
+        f"{_CONNECT}connector.name": "millstream",
+        f"{_CONNECT}stage": doing,
+        f"{_CONNECT}class.name": by,
+        f"{_CONNECT}exception.class.name": _REFUSAL,
+        f"{_CONNECT}exception.message": message,
+        f"{_STREAMS}exception": _REFUSAL,
+        f"{_STREAMS}message": message,
+        f"{_STREAMS}topic": topic,
+        f"{_SPRING}exception-fqcn": _REFUSAL,
+        f"{_SPRING}exception-message": message,
+        f"{_SPRING}original-topic": topic,
+    }
+    return {name: str(value).encode() for name, value in texts.items()}

@@ -52,11 +52,9 @@ def load(environ: Mapping[str, str] | None = None) -> EnforceLoaded:
     settings = parsed(
         FlowSettings, PREFIX, {**common, "kafka": kafka_settings(environ)}, problems
     )
-    own = values_of(environ, ENFORCE_PREFIX, EnforceSettings.model_fields)
-    given = values_of(environ, PREFIX, _INHERITED) | own
-    enforce = parsed(EnforceSettings, ENFORCE_PREFIX, given, problems)
+    enforce = _enforce(environ, problems)
     problems += kafka_problems(environ)
-    folder, topics = own.get("folder", ""), list[Enforced]()
+    folder, topics = environ.get(_FOLDER, ""), list[Enforced]()
     if enforce is not None:
         topics, wrong = read_folder(enforce.folder)
         problems += wrong
@@ -65,6 +63,21 @@ def load(environ: Mapping[str, str] | None = None) -> EnforceLoaded:
     if problems or settings is None or enforce is None:
         raise SettingsError("\n".join(problems))
     return EnforceLoaded(settings, enforce, topics)
+
+
+def _enforce(environ: Mapping[str, str], problems: list[str]) -> EnforceSettings | None:
+    own = values_of(environ, ENFORCE_PREFIX, EnforceSettings.model_fields)
+    given = values_of(environ, PREFIX, _INHERITED) | own
+    return parsed(EnforceSettings, ENFORCE_PREFIX, given, problems)
+
+
+def enforce_settings(environ: Mapping[str, str] | None = None) -> EnforceSettings:
+    """Return what is set of the enforce flow alone, for tools; raises SettingsError."""
+    problems: list[str] = []
+    found = _enforce(os.environ if environ is None else environ, problems)
+    if found is None:
+        raise SettingsError("\n".join(problems))
+    return found
 
 
 def enforced(environ: Mapping[str, str] | None = None) -> list[Enforced]:

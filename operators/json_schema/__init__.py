@@ -6,6 +6,7 @@ become, `version` whether a record is of one, and `decode` drives them.
 
 from operators.json_schema.columns import Column, columns_of
 from operators.json_schema.decode import CODES, JsonDecoder
+from operators.json_schema.explain import JsonExplainer
 from operators.json_schema.of_avro import of_avro
 from operators.json_schema.version import SchemaError, Version
 from operators.json_schema.versions import ByField, ByHeader, ByRegistry, Newest, Versions
@@ -17,6 +18,7 @@ __all__ = [
     "ByRegistry",
     "Column",
     "JsonDecoder",
+    "JsonExplainer",
     "Newest",
     "SchemaError",
     "Version",

@@ -37,7 +37,7 @@ class JsonDecoder:
     """
 
     def __init__(self, versions: Versions, columns: Mapping[str, pl.DataType]) -> None:
-        self._versions = versions
+        self.versions = versions
         self._empty = pl.DataFrame(schema=dict(columns))
         self._columns = dict(columns)
 
@@ -52,7 +52,7 @@ class JsonDecoder:
         Refusals of stage decode have one of `CODES`; those of stage contract `schema_` and the
         keyword, such as schema_required. `column` is not needed.
         """
-        rows, bodies, told, refusals = self._versions.bodies(values, headers)
+        rows, bodies, told, refusals = self.versions.bodies(values, headers)
         records, bad = parse(bodies)
         refusals += [
             Refusal(rows[at], "decode", code, why, told[rows[at]][1] if told else None)
@@ -95,7 +95,7 @@ class JsonDecoder:
         for row, record in zip(rows, records, strict=True):
             if record is None:
                 continue
-            of = told[row] if told else self._versions.of(record)
+            of = told[row] if told else self.versions.of(record)
             if isinstance(of, Refused):
                 refusals.append(Refusal(row, "decode", of.code, of.message))
             else:

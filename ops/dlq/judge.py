@@ -9,17 +9,15 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-import schemas
-from flows import settings as settings_
 from flows.pipeline import micros
 from flows.streams import Stream
-from operators.avro import Decoder, Lookup
-from operators.contracts import load_contract
+from operators.avro import Lookup
 from operators.contracts.contract import Checked
 from operators.records.batches import Batch, Progress, RawBatch
 from operators.steps.decode import decode_batches
 from ops.dlq.quarantine import PLACE
 from ops.dlq.records import headers_of
+from ops.dlq.streams import contract_of, decoder_of, future_bound_of
 
 _HOUR: Final = 3_600_000_000
 
@@ -36,11 +34,9 @@ JUDGED: Final[dict[str, pl.DataType]] = {
 
 def judge_of(stream: Stream, lookup: Lookup) -> Judge:
     """Return what judges a stream's rejects as its flow would today."""
-    own = settings_.declared(stream)
-    decoder = Decoder(schemas.latest(stream.record), lookup)
-    check = partial(
-        load_contract(stream.record).check, future_bound_us=micros(own.future_bound)
-    )
+    decoder = decoder_of(stream, lookup)
+    bound = micros(future_bound_of(stream))
+    check = partial(contract_of(stream).check, future_bound_us=bound)
 
     def contract(frame: pl.DataFrame, timestamps: pl.Series) -> Checked:
         found = check(frame, timestamps)
@@ -77,12 +73,16 @@ def _raw(rows: pl.DataFrame) -> RawBatch:
 
 def _good(frame: pl.DataFrame, stream: Stream) -> pl.DataFrame:
     nothing = pl.lit(None, pl.String)
+    # Of a topic without an identity of its events each record is one.
+    event, hour = pl.format("{}/{}/{}", *PLACE), pl.lit(0, pl.Int64)
+    if stream.id:
+        event, hour = pl.col(stream.id), pl.col("event_time").to_physical() // _HOUR
     return frame.select(
         *PLACE,
         nothing.alias("stage"),
         nothing.alias("code"),
-        pl.col(stream.id).alias("event_id"),
-        (pl.col("event_time").to_physical() // _HOUR).alias("event_hour"),
+        event.alias("event_id"),
+        hour.alias("event_hour"),
     )
 
 
