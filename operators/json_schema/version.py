@@ -64,15 +64,19 @@ class Version:
         no name that the schema does not have.
         """
         broken = sorted(
-            (tuple(map(str, each.schema_path)) for each in self.validator.iter_errors(record)),
-            key=lambda path: (_field(path), path[-1]),
+            (_field(path), path[-1], self._rule(path, each.kind))
+            for each in self.validator.iter_errors(record)
+            for path in [tuple(map(str, each.schema_path))]
         )
-        told = list(dict.fromkeys(f"{_field(path)}: {self._rule(path)}" for path in broken))
+        told = list(dict.fromkeys(f"{field}: {rule}" for field, _, rule in broken))
         more = f"; and {len(told) - _FEW} more" if len(told) > _FEW else ""
-        return f"schema_{_snake(broken[0][-1])}", "; ".join(told[:_FEW]) + more
+        return f"schema_{_snake(broken[0][1])}", "; ".join(told[:_FEW]) + more
 
-    def _rule(self, path: Sequence[str]) -> str:
+    def _rule(self, path: Sequence[str], kind: Any) -> str:
         word, value = path[-1], self.schema
+        if word == "required":
+            # One that the schema names.
+            return f"required {kind.property}"
         for part in path:
             if isinstance(value, Mapping) and part in value:
                 value = value[part]
