@@ -17,7 +17,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows import watchdog
-from flows.enforced.loading import EnforceLoaded, load, open_schemas
+from flows.enforced.loading import FLOW, EnforceLoaded, load, open_schemas
 from flows.enforced.topic import Enforced
 from flows.messages import reject_messages
 from flows.outputs import open_outputs
@@ -61,7 +61,7 @@ def build(topics: Sequence[Parts], valid: Sink[Any] | None, letters: Sink[Any]) 
     `valid` takes (topic, raw batch) items, and is None where no topic has one that is good goes to;
     `letters` takes (topic, messages or progress).
     """
-    flow = Dataflow("enforce")
+    flow = Dataflow(FLOW)
     forwarded, refused, tables = [], [], []
     for parts in topics:
         topic, name = parts.topic, parts.topic.name
@@ -112,7 +112,7 @@ def flow() -> Dataflow:
     Ends the process with status 2 for settings or files that cannot be used and 1 where Kafka, the
     registry or the tables' storage are not there in time.
     """
-    return start("enforce", load, _connect)
+    return start(FLOW, load, _connect)
 
 
 def _connect(loaded: EnforceLoaded) -> Dataflow:
@@ -122,7 +122,7 @@ def _connect(loaded: EnforceLoaded) -> Dataflow:
     names = [each.topic for each in topics]
     partitions = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
     identities = topic_ids.identify(settings.kafka, names, timeout)
-    prepare_recovery("enforce", identities, {}, grows=True)
+    prepare_recovery(FLOW, identities, {}, grows=True)
     lookup = open_schemas(settings, topics)
     letters = open_outputs(
         settings, {each.dlq: len(partitions[each.topic]) for each in topics}, group, identities
@@ -132,7 +132,7 @@ def _connect(loaded: EnforceLoaded) -> Dataflow:
     parts = [_parts(loaded, each, partitions, identities, lookup) for each in topics]
     written = [each.validated for each in topics if each.validated is not None]
     report(
-        "enforce",
+        FLOW,
         settings.report_every,
         tables=settings.delta_root,
         topics=[*written, *(each.dlq for each in topics)],
@@ -186,7 +186,7 @@ def _parts(
 ) -> Parts:
     settings, own, name = loaded.settings, loaded.of(topic), topic.topic
     mine, same = {name: partitions[name]}, {name: identities[name]}
-    tables = sink_of("enforce", settings, mine, same, topic.all_tables, timed=False)
+    tables = sink_of(FLOW, settings, mine, same, topic.all_tables, timed=False)
     breaker = Breaker(own.max_reject_ratio, ends=settings.stop_at_end)
     source = open_source(
         settings,

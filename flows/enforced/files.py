@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flows.apart import same_topics
 from flows.enforced.topic import RESERVED, Enforced
@@ -61,6 +61,18 @@ class _Stated(BaseModel):
     approval: bool = False
     checks: list[Any] = []
     repairs: list[Any] = []
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _version(cls, value: Any) -> Any:
+        names = set(value) if isinstance(value, dict) else set()
+        ways = ({"field"}, {"field", "schema_field"}, {"header"})
+        if value is None or value == "registry" or names in ways:
+            return value
+        raise ValueError(
+            "is none of registry, {field: NAME}, {field: NAME, schema_field: NAME} and "
+            "{header: NAME}"
+        )
 
 
 class _ProblemError(ValueError):

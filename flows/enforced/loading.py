@@ -18,10 +18,13 @@ from flows.settings import FlowSettings, unknown
 from flows.starting import recovery_directory
 from flows.streams.settings import StreamSettings
 from operators.avro import Lookup, SchemaId
+from operators.records.tables import Table
+
+FLOW: Final = "enforce"
 
 _FOLDER: Final = f"{ENFORCE_PREFIX}FOLDER"
 _COMMON: Final = [name for name in FlowSettings.model_fields if name != "kafka"]
-_INHERITED: Final = [
+INHERITED: Final = [
     n for n in EnforceSettings.model_fields if n in ("future_bound", "max_reject_ratio")
 ]
 
@@ -67,7 +70,7 @@ def load(environ: Mapping[str, str] | None = None) -> EnforceLoaded:
 
 def _enforce(environ: Mapping[str, str], problems: list[str]) -> EnforceSettings | None:
     own = values_of(environ, ENFORCE_PREFIX, EnforceSettings.model_fields)
-    given = values_of(environ, PREFIX, _INHERITED) | own
+    given = values_of(environ, PREFIX, INHERITED) | own
     return parsed(EnforceSettings, ENFORCE_PREFIX, given, problems)
 
 
@@ -94,6 +97,12 @@ def enforced(environ: Mapping[str, str] | None = None) -> list[Enforced]:
     if problems:
         raise SettingsError("\n".join(problems))
     return topics
+
+
+def enforced_tables(environ: Mapping[str, str] | None = None) -> dict[str, tuple[Table, str]]:
+    """Return their tables by name, each with the flow that writes it."""
+    tables = [table for each in enforced(environ) for table in each.all_tables]
+    return {table.name: (table, FLOW) for table in tables}
 
 
 def enforced_names(environ: Mapping[str, str] | None = None) -> list[str]:

@@ -80,10 +80,10 @@ def send(stack: Stack, topic: str, every: Sent) -> None:
     assert producer.flush(60) == 0
 
 
-def there(stack: Stack, topic: str) -> list[list[Any]]:
-    found: list[list[Any]] = [[] for _ in range(PARTITIONS)]
+def there(stack: Stack, topic: str, partitions: int = PARTITIONS) -> list[list[Any]]:
+    found: list[list[Any]] = [[] for _ in range(partitions)]
     config = {"bootstrap.servers": stack.bootstrap}
-    for message in read_to_end(config, topic, dict.fromkeys(range(PARTITIONS), 0)):
+    for message in read_to_end(config, topic, dict.fromkeys(range(partitions), 0)):
         found[message.partition()].append(message)
     return found
 
