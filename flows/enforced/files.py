@@ -277,7 +277,7 @@ def _json(name: str, stated: _Stated, schemas: dict[int, Any], kind: str) -> _Ma
     def decoder(lookup: Lookup) -> JsonDecoder:
         told: json_schema.Versions
         if stated.version == "registry":
-            told = json_schema.ByRegistry(list(versions.values()), schemas, lookup)
+            told = json_schema.ByRegistry(versions, schemas, lookup)
         elif by_field is not None:
             told = json_schema.ByField(versions, by_field.field, by_field.schema_field, name)
         elif isinstance(stated.version, _ByHeader):

@@ -10,7 +10,7 @@ import schemas
 from flows.enforced.files import read_folder
 from flows.enforced.loading import enforced, load, own_schemas
 from flows.environment import SettingsError
-from tests.flows.enforced import ORDER, READING, declare
+from tests.flows.enforced import ORDER, READING, declare, order
 
 NEEDED = {"MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": "b:1", "MILLSTREAM_DELTA_ROOT": "/tables"}
 
@@ -117,3 +117,14 @@ def test_tools_know_the_topics_where_the_folder_is_set(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is no folder"):
         enforced({"MILLSTREAM_ENFORCE_FOLDER": str(tmp_path / "nowhere")})
     assert read_folder(tmp_path)[1] == [f"{tmp_path} has no folder of a topic"]
+
+
+def test_json_behind_an_id_is_of_the_version_whose_schema_the_id_has(tmp_path: Path) -> None:
+    write(tmp_path, o__1_json=json.dumps(ORDER), o__contract="version: registry")
+    (topic,), problems = read_folder(tmp_path)
+    assert problems == []
+    frame = (0).to_bytes() + schemas.local_id("o", 1).to_bytes(4)
+    decoder = topic.decoder(own_schemas([topic]))
+    found = decoder.decode([frame + order(1), order(2), frame + order(3)[:-1]], [None] * 3)
+    assert found.rows.tolist() == [0]
+    assert [each.code for each in found.refusals] == ["bad_magic", "malformed"]
