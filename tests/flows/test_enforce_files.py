@@ -92,8 +92,8 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "MILLSTREAM_DELTA_ROOT: is missing (path or s3://, abfss://, gs:// URL)",
         "Payments: the folder's name is that of tables: small letters, digits and _ alone",
         "a: contract.yaml: chekcs: Extra inputs are not permitted",
-        "a: contract.yaml: version: is none of registry, {field: NAME}, {field: NAME, schema_field: "
-        "NAME} and {header: NAME}",
+        "a: contract.yaml: version: is none of registry, {field: NAME}, {field: NAME, "
+        "schema_field: NAME} and {header: NAME}",
         "b: has both Avro and JSON Schemas: a topic's versions are of one kind",
         "d: contract.yaml: checks.0 (x): the schema has no nothing",
         "e: repairs: the validated topic has records as they came, so state validated: false, or "

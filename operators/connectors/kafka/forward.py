@@ -47,13 +47,23 @@ class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
             self._last[partition] = max(offset, self._last.get(partition, -1))
         self._failed: KafkaError | None = None
         self._brokers = brokers_of(sink.config)
-        # Nobody needs to hear of each that was delivered.
         own = {
-            "enable.idempotence": True, "linger.ms": 1, "delivery.report.only.error": True,
-            # None may be missing among those that are there.
-            "enable.gapless.guarantee": True, "on_delivery": self._refused,
-        }  # fmt: skip
-        self._config: dict[str, Any] = {**own, **sink.config, **self._brokers.callbacks()}
+            "enable.idempotence": True,
+            "linger.ms": 1,
+            # Nobody needs to hear of each that was delivered.
+            "delivery.report.only.error": True,
+            "on_delivery": self._refused,
+            # It warns that there is the next one.
+            "log_level": 3,
+        }
+        # None may be missing among those that are there: one that fails ends them all.
+        gapless = {"enable.gapless.guarantee": True, "message.timeout.ms": 0}
+        self._config: dict[str, Any] = {
+            **own,
+            **sink.config,
+            **gapless,
+            **self._brokers.callbacks(),
+        }
         self._producer = Producer(self._config)
 
     def _there(self, identity: str) -> dict[int, int]:
