@@ -103,6 +103,8 @@ def enforced(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     mine = settings(stack, folder)
     half = {name: some[: len(some) // 2] for name, some in every.items()}
     send(stack, folder.name, half)
+    # The third topic is declared later, by when the flow has its state.
+    later = (folder / "enforced" / "heartbeats").rename(folder / "later")
     flow = Flow("enforce", mine, folder)
     log = folder / "tables" / "silver" / "orders" / "_delta_log"
     wait_until(lambda: (log / f"{1:020}.json").exists() or flow.process.poll() is not None)
@@ -112,6 +114,7 @@ def enforced(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     )
     assert flow.process.poll() is None, flow.said()
     flow.kill()
+    later.rename(folder / "enforced" / "heartbeats")
     ends = mine | {"MILLSTREAM_STOP_AT_END": "true"}
     addresses = ";".join(f"127.0.0.1:{lasting_port()}" for _ in range(2))
     both = [Flow("enforce", ends, folder, "-i", i, "-a", addresses) for i in "01"]
