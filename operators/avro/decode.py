@@ -84,6 +84,8 @@ class Decoder:
     `reader` is the last, is a drift; without them none is.
     """
 
+    by_columns = True
+
     def __init__(
         self, reader: AvroSchema, lookup: Lookup, versions: Sequence[AvroSchema] = ()
     ) -> None:

@@ -36,6 +36,8 @@ class JsonDecoder:
     Columns are those of all versions: where two have one, it must be the same.
     """
 
+    by_columns = False
+
     def __init__(self, versions: Versions, columns: Mapping[str, pl.DataType]) -> None:
         self.versions = versions
         self._empty = pl.DataFrame(schema=dict(columns))
@@ -50,7 +52,7 @@ class JsonDecoder:
         """Decode a batch: a value and its headers (or None) for each record.
 
         Refusals of stage decode have one of `CODES`; those of stage contract `schema_` and the
-        keyword, such as schema_required. `column` is not needed.
+        keyword, such as schema_required. `column` is not looked at.
         """
         rows, bodies, told, refusals = self.versions.bodies(values, headers)
         records, bad = parse(bodies)

@@ -28,7 +28,9 @@ Contract = Callable[[pl.DataFrame, pl.Series], Checked]
 
 
 class Decodes(Protocol):
-    """Decodes batches, as `Decoder` does."""
+    """Decodes batches, as `Decoder` does; `by_columns` if their values as one column help."""
+
+    by_columns: bool
 
     def decode(
         self,
@@ -58,7 +60,7 @@ def decode_batches(
     decoded = decoder.decode(
         list(chain.from_iterable(raw.values for raw in raws)),
         list(chain.from_iterable(raw.headers for raw in raws)),
-        pl.concat(raw.columns["value"] for raw in raws),
+        pl.concat(raw.columns["value"] for raw in raws) if decoder.by_columns else None,
     )
     stamps = np.concatenate([raw.timestamps for raw in raws])[decoded.rows]
     checked = contract(decoded.frame, pl.Series(stamps))
