@@ -249,6 +249,8 @@ def _json(name: str, stated: _Stated, schemas: dict[int, Any], kind: str) -> _Ma
         try:
             versions[number] = _version(number, schema, kind)
             _ = versions[number].validator
+            if not versions[number].columns:
+                raise ValueError("has no properties, so silver would have no columns")
         except ValueError as error:
             problems.append(f"{number}.{kind}: {error}")
     columns: dict[str, Column] = {}

@@ -65,7 +65,9 @@ def load(environ: Mapping[str, str] | None = None) -> EnforceLoaded:
     problems += same_folders(root, recovery_directory(), {_FOLDER: folder})
     if problems or settings is None or enforce is None:
         raise SettingsError("\n".join(problems))
-    return EnforceLoaded(settings, enforce, topics)
+    # There are no windows, and no end of all time.
+    whole = settings.model_copy(update={"close_windows_at_end": False})
+    return EnforceLoaded(whole, enforce, topics)
 
 
 def _enforce(environ: Mapping[str, str], problems: list[str]) -> EnforceSettings | None:

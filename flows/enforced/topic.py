@@ -28,8 +28,9 @@ class Enforced(Stream):
     It is a stream without an identity of its events: nothing is deduplicated, and nothing is made
     of the records. `topic` is read, `validated` gets what is good, if anything does, and `dlq` what
     is not. `schemas` are the versions' by number, as their files have them, in one of two formats;
-    records are `written` as Avro or as JSON. `of` are the fields' columns, and `decoder` makes
-    what decodes a batch, given how schemas are found by their ids.
+    records are `written` as Avro or as JSON, with ids of the schemas if those are `registered`. `of`
+    are the fields' columns, and `decoder` makes what decodes a batch, given how schemas are found
+    by their ids.
     """
 
     topic: str = ""

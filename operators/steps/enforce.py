@@ -1,6 +1,6 @@
 """Enforce: raw records that are good as they came, with their columns, and rejects."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bytewax.operators as op
 import numpy as np
@@ -29,7 +29,8 @@ class EnforceOut:
 def passed(raw: RawBatch, batch: Batch) -> RawBatch:
     """Return those of raw records, in offset order, that a batch has the columns of."""
     if len(batch) == len(raw):
-        return raw
+        # Without the columns that it may have by now, which would travel along.
+        return replace(raw)
     offsets = batch.frame["source_offset"].to_numpy()
     return picked(raw, np.searchsorted(raw.offsets, offsets))
 

@@ -82,6 +82,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         l__1_json="{",
         m__1_avsc='{"type": "record", "name": "m", "fields": [{"name": "x", "type": "bytes"}]}',
         m__contract="written: json",
+        n__1_json='{"type": "object"}',
     )
     with pytest.raises(SettingsError) as raised:
         load({"MILLSTREAM_ENFORCE_FOLDER": str(folder), "MILLSTREAM_ENFORCE_FODLER": "x"})
@@ -103,13 +104,14 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "h: has no schema such as 1.avsc or 1.json",
         "i: 1.json: x is another column than in a later version: give it another name there",
         "m: 1.avsc: field x: plain JSON does not tell bytes; use a JSON Schema",
+        "n: 1.json: has no properties, so silver would have no columns",
         "payments: a stream has this name or its tables: call the folder otherwise, and state "
         "topic",
     ):
         assert expected in lines, lines
     for begin in ("c: 1.json: ", "k: 1.json: ", "l: 1.json: ", "j: dlq: 'j.dlq' is "):
         assert any(line.startswith(begin) for line in lines), begin
-    assert len([line for line in lines if line[1:2] == ":"]) == 14, lines
+    assert len([line for line in lines if line[1:2] == ":"]) == 15, lines
 
 
 def test_tools_know_the_topics_where_the_folder_is_set(tmp_path: Path) -> None:
