@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test quick thorough check chaos bench docs schemas audit image lock clean
+.PHONY: help demo test quick thorough check chaos fuzz explore bench docs schemas audit image lock clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -37,6 +37,12 @@ check: .venv/installed schemas ## Format, lint, types, import contracts and sche
 chaos: .venv/installed ## Faults by the hundred, whole tables compared (STREAM=payments, KILLS=500, MINUTES=…)
 	$(BIN)/python -m tests.chaos --stream $(or $(STREAM),payments) --kills $(or $(KILLS),500) $(if $(MINUTES),--minutes $(MINUTES))
 
+fuzz: .venv/installed ## A million mutated payloads, one verdict each (PAYLOADS=…, SEED=…)
+	$(BIN)/python -m tests.fuzz.payloads --payloads $(or $(PAYLOADS),1000000) --seed $(or $(SEED),0)
+
+explore: .venv/installed ## An hour of inputs that coverage leads to (SECONDS=…, FOUND=folder)
+	$(BIN)/python -m tests.fuzz.explore --seconds $(or $(SECONDS),3600) --found $(or $(FOUND),.local/fuzz)
+
 bench: .venv/installed ## The payments flow beside its pieces alone: docs/benchmarks.md, and the picture
 	$(BIN)/python -m benchmarks roofline
 
@@ -55,7 +61,7 @@ image: ## The flows' image (IMAGE=millstream)
 lock: .venv/installed ## Renew locks/ from pyproject.toml
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
-	  --no-emit-find-links --extra local --extra bi --extra train --group dev pyproject.toml -o locks/dev.txt
+	  --no-emit-find-links --extra local --extra bi --extra telemetry --extra train --group dev pyproject.toml -o locks/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-find-links -c locks/dev.txt pyproject.toml -o locks/runtime.txt
 	echo cyclonedx-bom | $(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes \

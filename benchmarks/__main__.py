@@ -4,7 +4,18 @@ import argparse
 import signal
 import sys
 
-from benchmarks import against, dedup, enforce, joins, latency, model, roofline, windows
+from benchmarks import (
+    against,
+    alerts,
+    dedup,
+    dlq,
+    enforce,
+    joins,
+    latency,
+    rejects,
+    roofline,
+    windows,
+)
 from benchmarks.nexmark import rates
 from flows.settings import refuse
 from operators.errors import KnownError
@@ -15,7 +26,19 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser with every benchmark."""
     top = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     commands = top.add_subparsers(metavar="NAME", required=True)
-    for module in (roofline, against, latency, dedup, windows, joins, model, rates, enforce):
+    for module in (
+        roofline,
+        against,
+        alerts,
+        latency,
+        rejects,
+        dedup,
+        dlq,
+        windows,
+        joins,
+        rates,
+        enforce,
+    ):
         module.add_parser(commands)
     return top
 

@@ -33,6 +33,7 @@ from flows.streams import PAYMENTS
 from operators.avro import Decoder
 from operators.connectors import memory
 from operators.connectors.delta.committed_ids import CommittedIds
+from operators.connectors.delta.counting import counting
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.kafka.source import KafkaSource
 from operators.connectors.redis import client as redis
@@ -40,6 +41,7 @@ from operators.connectors.redis.dedup_store import RedisDedupStore
 from operators.connectors.shutdown import Shutdown
 from operators.contracts import load_contract
 from operators.records.batches import END_OF_INPUT, Batch, Progress, RawBatch, merge
+from operators.records.stretches import Kind, Part
 from operators.steps.decode import decode_batches
 from operators.steps.dedup import dedup_batches
 from operators.windows import as_times
@@ -52,10 +54,12 @@ FEATURES: Final = "features"
 RULES: Final = "rules"
 BRONZE: Final = "bronze: Parquet, commit"
 SILVER: Final = "silver: Parquet, commit"
+QUALITY: Final = "data quality"
 OTHERS: Final = "other tables: Parquet, commit"
 SNAPSHOTS: Final = "snapshots"
 PIECES: Final = (
-    CONSUME, DECODE, DEDUP, FEATURES, RULES, *PAYMENTS.windows, BRONZE, SILVER, OTHERS, SNAPSHOTS,
+    CONSUME, DECODE, DEDUP, FEATURES, RULES, *PAYMENTS.windows, BRONZE, SILVER, QUALITY, OTHERS,
+    SNAPSHOTS,
 )  # fmt: skip
 
 _ACTIVATION_S: Final = 0.1
@@ -121,7 +125,8 @@ class Worker:
         stream = self._stream = settings.stream(PAYMENTS)
         self._rules = rules_of(stream, settings)
         assert self._rules is not None
-        self._decoder = Decoder(schemas.latest(stream.record), open_registry(settings))
+        versions = [schemas.load(stream.record, n) for n in schemas.versions(stream.record)]
+        self._decoder = Decoder(versions[-1], open_registry(settings), versions)
         self._contract = partial(
             load_contract(stream.record).check, future_bound_us=micros(settings.future_bound)
         )
@@ -138,7 +143,12 @@ class Worker:
         # Each with a sink of its own, whose commit is not one of all at once.
         sinks = {
             table.name: DeltaSink(
-                root, [table], flow="pieces", flow_version="", partitions=places
+                root,
+                [table],
+                flow="pieces",
+                flow_version="",
+                partitions=places,
+                writers=counting(root, stream.ledger, stream.data_quality),
             )
             for table in stream.all_tables
         }
@@ -153,7 +163,8 @@ class Worker:
             settings.dedup_ttl.total_seconds(),
             CommittedIds(root, silver, sinks[silver].fence, topic, stream.id),
         )
-        self._pieces = {stream.bronze.name: BRONZE, silver: SILVER}
+        quality = stream.data_quality.name
+        self._pieces = {stream.bronze.name: BRONZE, silver: SILVER, quality: QUALITY}
 
     def take(self, raws: list[RawBatch]) -> None:
         """Take what one activation brings."""
@@ -177,6 +188,16 @@ class Worker:
             rows.add(stream.bronze.name, bronze_rows(raws))
         with watch.of(SILVER):
             rows.add(stream.silver.name, silver_rows(stream, good))
+        counted: list[tuple[Kind, str]] = [
+            ("read", stream.bronze.name),
+            ("good", stream.silver.name),
+            ("again", stream.duplicates.name),
+            ("refused", stream.quarantine.name),
+        ]
+        with watch.of(QUALITY):
+            for kind, table in counted:
+                parts = [part for each in rows.of[table] for part in Part.of(kind, each)]
+                rows.of[stream.data_quality.name] += parts
         self._settle(good, rows)
 
     def _settle(self, good: list[Batch], rows: "_Rows") -> None:
@@ -214,7 +235,7 @@ class _Rows:
     """Frames by table."""
 
     def __init__(self) -> None:
-        self.of: dict[str, list[pl.DataFrame]] = defaultdict(list)
+        self.of: dict[str, list[Any]] = defaultdict(list)
 
     def add(self, table: str, frames: Sequence[pl.DataFrame]) -> None:
         self.of[table] += [frame for frame in frames if frame.height]

@@ -1,17 +1,19 @@
 """Topics that benchmarks read: simulated records with every trouble, produced once."""
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from flows.streams import PAYMENTS, Stream
 from ops.simulate import (
     DeclaredParams,
     Params,
     Simulation,
+    Troubles,
     produce,
     simulate,
     simulate_declared,
 )
+from ops.simulate.produce import Records
 from ops.topics import create_topic
 
 PARTITIONS: Final = 4
@@ -19,26 +21,41 @@ EMPTY: Final = "empty"
 """A topic without records."""
 
 
-def simulated(stream: Stream, events: int, keys: int) -> Simulation:
+def simulated(
+    stream: Stream, events: int, keys: int, troubles: Troubles | None = None
+) -> Simulation:
     """Return about so many records of a stream, of so many cards or other keys."""
+    every: dict[str, Any] = {"partitions": PARTITIONS, "troubles": troubles or Troubles()}
     if stream.name == PAYMENTS.name:
-        return simulate(Params(payments=events, customers=keys, partitions=PARTITIONS))
-    return simulate_declared(
-        stream, DeclaredParams(records=events, keys=keys, partitions=PARTITIONS)
-    )
+        return simulate(Params(payments=events, customers=keys, **every))
+    return simulate_declared(stream, DeclaredParams(records=events, keys=keys, **every))
 
 
 def fill(
-    bootstrap: str, stream: Stream, events: int, keys: int, path: Path | None = None
+    bootstrap: str,
+    stream: Stream,
+    events: int,
+    keys: int,
+    path: Path | None = None,
+    *,
+    topic: str | None = None,
+    troubles: Troubles | None = None,
 ) -> tuple[str, int]:
     """Make a stream's topic and an empty one; return its name and how many records it has.
 
-    At a `path` they are left as an Arrow file, in the order in which they were produced.
+    At a `path` they are left as an Arrow file, in the order in which they were produced. `topic`
+    is another name for it, `troubles` are others than the simulator's.
     """
-    made = simulated(stream, events, keys)
+    topic = topic or stream.name
+    made = simulated(stream, events, keys, troubles)
     if path is not None:
         made.records.write_ipc(path)
-    for topic in (stream.name, EMPTY):
-        create_topic(bootstrap, topic, PARTITIONS)
-    produce(made, bootstrap, stream.name)
-    return stream.name, len(made.records)
+    create_topic(bootstrap, EMPTY, PARTITIONS)
+    return topic, send(bootstrap, topic, made)
+
+
+def send(bootstrap: str, topic: str, made: Records) -> int:
+    """Make a topic of what was made for it; return how many records it has."""
+    create_topic(bootstrap, topic, PARTITIONS)
+    produce(made, bootstrap, topic)
+    return len(made.records)

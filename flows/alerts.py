@@ -48,6 +48,7 @@ def build(
         dlq=None,
         alerts=settings.alerts_topic,
         decisions=settings.decisions_topic,
+        pauses=parts.paused(flow),
     )
     return flow
 

@@ -71,7 +71,7 @@ def _flows(settings: Settings, rules: Callable[[Stream], RuleSet | None]) -> Ite
             stream.name,
             settings,
             (stream, *labels),
-            (*pipeline.named(pipeline.topics(stream, own)), *letters),
+            (*pipeline.named(pipeline.topics(stream, settings)), *letters),
             own.consumer_group,
             (*defined(stream, own, rules(stream)), *label_tables(stream, settings)),
             stream,

@@ -9,10 +9,10 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from redis import Redis
 
-import schemas
 from flows import pipeline, watchdog
 from flows.control import follow
 from flows.decisions import deciding
+from flows.decoding import contract_of, decoder_of
 from flows.definitions import (
     as_today,
     definitions,
@@ -43,16 +43,19 @@ from flows.starting import (
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from flows.tables import bounds, defined, rules_since
-from operators.avro import Decoder, Lookup
+from operators.avro import Lookup
 from operators.connectors.delta.committed_ids import CommittedIds
 from operators.connectors.delta.definitions import History as Told
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import topic_ids
+from operators.connectors.kafka.control_reader import ControlReader
+from operators.connectors.kafka.pause_source import PauseSource
 from operators.connectors.kafka.sink import KafkaSink
 from operators.connectors.redis import client as redis
 from operators.connectors.redis.dedup_ids import History
 from operators.connectors.redis.dedup_store import RedisDedupStore, memory_of
+from operators.connectors.shutdown import SHUTDOWN
 from operators.connectors.watched import WatchedSink
 from operators.contracts import load_contract
 from operators.records.breaker import Breaker
@@ -82,7 +85,7 @@ class Ends:
     group: str
     topics: dict[str, list[int]]
     identities: dict[str, str]
-    redis: Redis
+    redis: Redis | None
     lookup: Lookup
     anew: bool
     """Whether the recovery store was set aside."""
@@ -124,7 +127,9 @@ class Ends:
         if line is not None:
             say(line)
         prepare_recovery(name, identities, now)
-        client = redis.connect(settings.redis_url.get_secret_value(), timeout)
+        client = None
+        if not all(each.changes for each in streams):
+            client = redis.connect(settings.redis_url.get_secret_value(), timeout)
         lookup = open_registry(settings)
         return cls(
             name, settings, group, topics, identities, client, lookup, anew=line is not None
@@ -135,7 +140,7 @@ class Ends:
         topics = [self.settings.of(each).topic for each in streams] or [*self.topics]
         found = {topic: self.topics[topic] for topic in topics}
         same = {topic: self.identities[topic] for topic in topics}
-        return sink_of(self.name, self.settings, found, same, tables)
+        return sink_of(self.name, self.settings, found, same, tables, streams)
 
     def identity_of(self, stream: Stream) -> dict[str, str]:
         """Return which topic a stream's is."""
@@ -176,6 +181,9 @@ class Ends:
         """Return what pauses a stream's partitions of which most is refused."""
         if stream.name not in self.breakers:
             ratio, ends = self.settings.of(stream).max_reject_ratio, self.settings.stop_at_end
+            if self.settings.backfill_from:
+                # What was refused in the past was refused for good.
+                ratio = 1.0
             self.breakers[stream.name] = Breaker(ratio, ends=ends)
         return self.breakers[stream.name]
 
@@ -216,20 +224,27 @@ class Ends:
         of `follow`.
         """
         own = self.settings.of(stream)
-        contract = load_contract(stream.record)
-        expect(own.topic, contract)
+        expect(own.topic, load_contract(stream.record))
         changes = follow(self.settings, stream, rules, keeps=keeps)
-        versions = [schemas.load(stream.record, n) for n in schemas.versions(stream.record)]
+        seen = None
+        if stream.changes is None and self.redis is not None:
+            ttl = own.dedup_ttl.total_seconds()
+            seen = RedisDedupStore(self.redis, memory, ttl, history)
         return Parts(
-            Decoder(schemas.latest(stream.record), self.lookup, versions),
-            partial(contract.check, future_bound_us=micros(own.future_bound)),
-            RedisDedupStore(self.redis, memory, own.dedup_ttl.total_seconds(), history),
+            decoder_of(stream, self.lookup),
+            contract_of(stream, micros(own.future_bound)),
+            seen,
             rules if changes is None else changes.book,
             bounds(told, own.topic, micros(own.out_of_orderness)),
             since or {},
             None if changes is None else changes.reader,
             self.breaker(stream),
+            pauses=None if changes is None else self._pauses(changes.reader),
         )
+
+    def _pauses(self, reader: ControlReader) -> PauseSource:
+        ends = self.settings.stop_at_end
+        return PauseSource(reader, stop_at_end=ends, shutdown=SHUTDOWN)
 
     def history(self, stream: Stream, tables: DeltaSink) -> CommittedIds:
         """Return what silver has of a stream's ids, to fill a Redis again that has lost them."""
@@ -242,10 +257,12 @@ def _connect(loaded: Loaded) -> Dataflow:
     own = settings.of(stream)
     tables = defined(stream, own, rules)
     labels, of_labels = labels_of(stream), label_tables(stream, settings)
-    every, reads, group = [*tables, *of_labels], [stream, *labels], own.consumer_group
+    every, reads = [*tables, *of_labels], [stream, *labels]
+    group = own.consumer_group + ("-backfill" if settings.backfill_from else "")
     ends = Ends.of(stream.name, settings, group, reads, own=stream, tables=every)
-    names = pipeline.named(pipeline.topics(stream, own))
-    names += [settings.of(each).dlq_topic for each in labels]
+    names = pipeline.named(pipeline.topics(stream, settings))
+    if not settings.backfill_from:
+        names += [settings.of(each).dlq_topic for each in labels]
     topic_sink = ends.outputs(own, names)
     table_sink = ends.tables(tables, stream)
     source = ends.source(stream, table_sink, hurried=len(names) > 1)

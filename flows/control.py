@@ -55,9 +55,9 @@ def follow(
     )
     reader.start(timeout)
     pausing = Pausing(settings, topic, reader)
-    made = Book(
-        rules.rules, lambda: reader.state, stream.columns, stream.id, stream.key, pausing.judged
-    )
+    common = rules.rules, lambda: reader.state, stream.columns, stream.id, stream.key
+    # In a backfill the pauses of then are in the topic.
+    made = Book(*common) if settings.backfill_from else Book(*common, pausing.judged)
     if first:
         _report(topic, reader.state, rules.rules)
     return Controlled(reader, made)

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import Stream
-from flows.tables import LATENESS, WITHIN
+from flows.tables import CHANGES, LATENESS, WITHIN
 from operators.connectors.delta.defining import RedefinedError, refuse_redefined
 from operators.errors import KnownError
 from operators.records.tables import Table
@@ -121,7 +121,14 @@ def refuse_two_kinds_of_rows(root: str, tables: Sequence[Table]) -> None:
             )
             + "; or take the old one back"
         )
-    for table in sorted(changed.keys() - set(anew)):
+    merged = sorted(table for table, names in changed.items() if CHANGES in names)
+    if merged:
+        lines.append(
+            f"the rows of {' and '.join(merged)} are of changes that were declared otherwise: move "
+            "these tables and the recovery directory away, and start: they are filled again, of "
+            "silver or of the topic; or take the old declaration back"
+        )
+    for table in sorted(changed.keys() - {*anew, *merged}):
         kinds = {name.partition(" ")[0] for name in changed[table]} - {LATENESS, WITHIN}
         kind = max(kinds)
         lines.append(

@@ -112,10 +112,16 @@ def flow() -> Dataflow:
     Ends the process with status 2 for settings or files that cannot be used and 1 where Kafka, the
     registry or the tables' storage are not there in time.
     """
-    return start(FLOW, load, _connect)
+    return start(FLOW, _load, _connect)
 
 
-def _connect(loaded: EnforceLoaded) -> Dataflow:
+def _load() -> tuple[FlowSettings, EnforceLoaded]:
+    loaded = load()
+    return loaded.settings, loaded
+
+
+def _connect(both: tuple[FlowSettings, EnforceLoaded]) -> Dataflow:
+    _, loaded = both
     settings, topics, group = loaded.settings, loaded.topics, loaded.own.consumer_group
     watchdog.start(settings.stall_timeout)
     timeout = settings.start_timeout.total_seconds()

@@ -1,8 +1,7 @@
 """What goes out to Kafka: alerts and decisions as JSON, rejects as the bytes that came in."""
 
 import struct
-from datetime import datetime, timedelta
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -10,10 +9,14 @@ import polars as pl
 
 import schemas
 from operators.avro.bulk_encode import encode
-from operators.columns.times import in_micros
-from operators.connectors.kafka.outgoing import Outgoing
+from operators.columns.times import in_micros, in_python
+from operators.connectors.kafka.outgoing import HeaderPairs, Outgoing
+from operators.control.changes import Change
+from operators.records.batches import Progress
 from operators.records.quarantine import ATTEMPTS_HEADER, TIMESTAMP_HEADER
 from operators.records.rejects import Refusal, Stage
+from operators.records.tables import COORDINATES
+from operators.rules.rule import Rule
 from operators.steps.settled import WATERMARK
 
 _CONNECT: Final = "__connect.errors."
@@ -30,8 +33,11 @@ _STAGES: Final[dict[Stage, tuple[str, str]]] = {
 }
 # No exception is thrown, so there is no stack trace: a refusal is a value, and this its class.
 _REFUSAL: Final = f"{Refusal.__module__}.{Refusal.__qualname__}"
-_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-_MILLISECOND: Final = timedelta(milliseconds=1)
+_KIND: Final = ("stage", "code", "fingerprint", "attempts", "schema_id", "message")
+_CONNECT_OFFSET: Final = f"{_CONNECT}offset"
+_STREAMS_OFFSET: Final = f"{_STREAMS}offset"
+_SPRING_OFFSET: Final = f"{_SPRING}original-offset"
+_SPRING_TIMESTAMP: Final = f"{_SPRING}original-timestamp"
 
 
 def alert_messages(alerts: pl.DataFrame, key: str) -> list[Outgoing]:
@@ -43,8 +49,52 @@ def alert_messages(alerts: pl.DataFrame, key: str) -> list[Outgoing]:
             row[key].encode(),
             orjson.dumps(row, option=orjson.OPT_UTC_Z),
         )
-        for row in alerts.iter_rows(named=True)
+        for row in _rows(alerts)
     ]
+
+
+def pause_alerts(
+    changes: Iterable[Change], topic: str, columns: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """Return alerts about rules that have paused themselves, with the columns that alerts have.
+
+    They are made of the changes of a control topic, and of no event: its texts are empty, and
+    `rule_status` is `paused`, as of no other alert. `event_time` is from when on the rule is.
+    """
+    rows = []
+    for change in changes:
+        rule = change.content
+        if not isinstance(rule, Rule):
+            continue
+        place = dict(zip(COORDINATES, (topic, 0, change.offset), strict=True))
+        rows.append(
+            {name: "" for name, kind in columns.items() if kind == pl.String()}
+            | place
+            | {
+                "alert_id": f"{rule.id}@{rule.version}/{topic}/0/{change.offset}",
+                "rule_id": rule.id,
+                "rule_version": rule.version,
+                "rule_status": rule.status,
+                "event_time": change.begins,
+                "severity": rule.severity,
+                "action": "review",
+                "score": 0.0,
+                "reason": f"the rule has paused itself: it {change.why}",
+            }
+        )
+    return pl.DataFrame(rows, schema=dict(columns))
+
+
+def pause_messages(
+    progress: Progress, changes: Iterable[Change], columns: Mapping[str, pl.DataType]
+) -> list[Outgoing]:
+    """Return a message per alert of `pause_alerts`, keyed by the rule; of a control topic's."""
+    return alert_messages(pause_alerts(changes, progress.topic, columns), "rule_id")
+
+
+def _rows(frame: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    values = (in_python(column) for column in frame.get_columns())
+    return (dict(zip(frame.columns, row, strict=True)) for row in zip(*values, strict=True))
 
 
 def label_messages(labels: pl.DataFrame) -> list[Outgoing]:
@@ -66,7 +116,7 @@ def label_messages(labels: pl.DataFrame) -> list[Outgoing]:
 def decision_messages(decisions: pl.DataFrame, key: str) -> list[Outgoing]:
     """Return a message per decision, as of an alert; what a hit's rule has read is an object."""
     found = []
-    for row in decisions.iter_rows(named=True):
+    for row in _rows(decisions):
         hits = [{**hit, "values": orjson.Fragment(hit["values"])} for hit in row["hits"] or ()]
         found.append(
             Outgoing(
@@ -92,61 +142,51 @@ def reject_messages(rejects: pl.DataFrame) -> list[Outgoing]:
       as 8, the highest first;
     - Kafka Streams (KIP-1034, ExceptionHandlerUtils): texts.
     """
-    return [_reject_message(row) for row in rejects.iter_rows(named=True)]
+    kinds: dict[tuple[Any, ...], HeaderPairs] = {}
+    places: dict[tuple[str, int], HeaderPairs] = {}
+    found = []
+    for kind, place, offset, text, micros, key, value, headers in zip(
+        rejects.select(_KIND).rows(),
+        rejects.select("source_topic", "source_partition").rows(),
+        rejects["source_offset"].to_list(),
+        _texts(rejects["kafka_timestamp"]),
+        rejects["kafka_timestamp"].to_physical().to_list(),
+        *(rejects[name].to_list() for name in ("key", "value", "headers")),
+        strict=True,
+    ):
+        # What many rejects have in common is written once: half of a topic may be refused.
+        if kind not in kinds:
+            kinds[kind] = _what(*kind)
+        if place not in places:
+            places[place] = _where(*place)
+        found.append(
+            Outgoing(
+                f"{kind[1]}/{place[0]}/{place[1]}/{offset}",
+                (*place, offset),
+                key,
+                value,
+                (*kinds[kind], *places[place], *_which(offset, text, micros)),
+                tuple((header["key"], header["value"]) for header in headers or ()),
+            )
+        )
+    return found
 
 
-def _reject_message(row: dict[str, Any]) -> Outgoing:
-    source = row["source_topic"], row["source_partition"], row["source_offset"]
-    code = row["code"]
-    return Outgoing(
-        f"{code}/{'/'.join(map(str, source))}",
-        source,
-        row["key"],
-        row["value"],
-        tuple(_why(row).items()),
-        tuple((header["key"], header["value"]) for header in row["headers"] or ()),
-    )
-
-
-def _why(row: dict[str, Any]) -> dict[str, bytes]:
-    topic, partition, offset = (
-        row[f"source_{name}"] for name in ("topic", "partition", "offset")
-    )
-    timestamp = row["kafka_timestamp"]
-    headers = dict(_of_kind(topic, *(row[name] for name in _KIND)))
-    headers[f"{_CONNECT}partition"] = headers[f"{_STREAMS}partition"] = b"%d" % partition
-    headers[f"{_CONNECT}offset"] = headers[f"{_STREAMS}offset"] = b"%d" % offset
-    headers[TIMESTAMP_HEADER] = timestamp.isoformat().encode() if timestamp else b""
-    headers[f"{_SPRING}original-partition"] = struct.pack(">i", partition)
-    headers[f"{_SPRING}original-offset"] = struct.pack(">q", offset)
-    if timestamp:
-        milliseconds = (timestamp - _EPOCH) // _MILLISECOND
-        headers[f"{_SPRING}original-timestamp"] = struct.pack(">q", milliseconds)
-    return headers
-
-
-_KIND: Final = ("stage", "code", "fingerprint", "attempts", "schema_id", "message")
-
-
-@lru_cache(maxsize=4096)
-def _of_kind(
-    topic: str,
+def _what(
     stage: Stage,
     code: str,
     fingerprint: str,
     attempts: int,
     schema_id: str | None,
     message: str,
-) -> dict[str, bytes]:
-    """Return what rejects of one kind have in common: bad records come by the thousand."""
+) -> HeaderPairs:
     doing, by = _STAGES[stage]
     texts = {
         "millstream.stage": stage,
         "millstream.code": code,
         "millstream.fingerprint": fingerprint,
-        ATTEMPTS_HEADER: attempts,
+        ATTEMPTS_HEADER: str(attempts),
         "millstream.schema_id": schema_id or "",
-        f"{_CONNECT}topic": topic,
         f"{_CONNECT}connector.name": "millstream",
         f"{_CONNECT}stage": doing,
         f"{_CONNECT}class.name": by,
@@ -154,9 +194,42 @@ def _of_kind(
         f"{_CONNECT}exception.message": message,
         f"{_STREAMS}exception": _REFUSAL,
         f"{_STREAMS}message": message,
-        f"{_STREAMS}topic": topic,
         f"{_SPRING}exception-fqcn": _REFUSAL,
         f"{_SPRING}exception-message": message,
-        f"{_SPRING}original-topic": topic,
     }
-    return {name: str(value).encode() for name, value in texts.items()}
+    return tuple((name, text.encode()) for name, text in texts.items())
+
+
+def _where(topic: str, partition: int) -> HeaderPairs:
+    name, number = topic.encode(), b"%d" % partition
+    return (
+        (f"{_CONNECT}topic", name),
+        (f"{_CONNECT}partition", number),
+        (f"{_STREAMS}topic", name),
+        (f"{_STREAMS}partition", number),
+        (f"{_SPRING}original-topic", name),
+        (f"{_SPRING}original-partition", struct.pack(">i", partition)),
+    )
+
+
+def _which(offset: int, text: str | None, micros: int | None) -> HeaderPairs:
+    number = b"%d" % offset
+    found = (
+        (_CONNECT_OFFSET, number),
+        (_STREAMS_OFFSET, number),
+        (_SPRING_OFFSET, struct.pack(">q", offset)),
+    )
+    if text is None or micros is None:
+        return (*found, (TIMESTAMP_HEADER, b""))
+    return (
+        *found,
+        (TIMESTAMP_HEADER, text.encode()),
+        (_SPRING_TIMESTAMP, struct.pack(">q", micros // 1_000)),
+    )
+
+
+def _texts(times: pl.Series) -> list[str | None]:
+    """Return times in ISO 8601, as `datetime.isoformat` writes them."""
+    whole = times.to_physical() % 1_000_000 == 0
+    texts = times.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00")
+    return texts.zip_with(~whole, times.dt.strftime("%Y-%m-%dT%H:%M:%S+00:00")).to_list()

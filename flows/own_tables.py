@@ -1,12 +1,16 @@
 """The tables of a flow: what writes them, and what its state may be made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from flows.settings import FlowSettings, Settings
 from flows.streams import Stream
+from operators.avro.drift import ONE_DRIFT
 from operators.connectors.delta.accounts import has_rows
+from operators.connectors.delta.counting import counting
+from operators.connectors.delta.once import once
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.delta.warming import warming
 from operators.connectors.kafka import topic_ids
@@ -19,10 +23,14 @@ def sink_of(
     topics: Mapping[str, Sequence[int]],
     identities: Mapping[str, str],
     tables: Sequence[Table],
+    counted: Iterable[Stream] = (),
     *,
     timed: bool = True,
 ) -> DeltaSink:
-    """Return the sink of a flow's tables; `timed` is as of `DeltaSink`."""
+    """Return the sink of a flow's tables; those of some streams that have a writer of their own.
+
+    `timed` is as of `DeltaSink`.
+    """
     return DeltaSink(
         settings.delta_root,
         tables,
@@ -31,8 +39,19 @@ def sink_of(
         partitions=[(topic, p) for topic, found in topics.items() for p in found],
         identities=identities,
         unchanged=topic_ids.Unchanged(settings.kafka, identities),
+        writers=writers_of(settings.delta_root, counted),
         timed=timed,
     )
+
+
+def writers_of(root: str, streams: Iterable[Stream]) -> dict[str, Any]:
+    """Return how those of the streams' tables are written that have a writer of their own."""
+    found: dict[str, Any] = {}
+    for each in streams:
+        if each.alone:
+            found |= counting(root, each.ledger, each.data_quality)
+            found |= once(each.schema_drift, ONE_DRIFT)
+    return found
 
 
 @dataclass(frozen=True)

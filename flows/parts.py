@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import bytewax.operators as op
 import polars as pl
+from bytewax.dataflow import Dataflow
 from bytewax.dataflow import Stream as Flowing
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
@@ -13,6 +15,8 @@ from bytewax.outputs import Sink
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.avro import Decoder
+from operators.changes import ChangeDecoder
+from operators.connectors.kafka.pause_source import Paused
 from operators.decisions.decider import Decider
 from operators.event_time.watermarks import Bounds
 from operators.features.by_another import Known
@@ -31,12 +35,13 @@ class Parts:
     `bounds` are the topic's out-of-orderness, if that has ever been another than the settings'.
     Of records up to the offsets in `since`, by rule and partition, alerts are there already: those
     of the rule as it was; so are decisions of those up to `decided`, by partition. `control` knows
-    what changes of rules and lists, if that may. `breaker` is that of the stream's source.
+    what changes of rules and lists, if that may, and `pauses` has what rules paused themselves by.
+    `breaker` is that of the stream's source. Changes need nobody who has `seen` them before.
     """
 
-    decoder: Decoder
+    decoder: Decoder | ChangeDecoder
     contract: Contract
-    seen: DedupStore
+    seen: DedupStore | None
     rules: Rules | None
     bounds: Bounds | None = None
     since: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
@@ -44,6 +49,11 @@ class Parts:
     breaker: Breaker = field(default_factory=partial(Breaker, 1.0))
     decider: Decider | None = None
     decided: Mapping[int, int] = field(default_factory=dict)
+    pauses: Source[Paused] | None = None
+
+    def paused(self, flow: Dataflow) -> Flowing[Paused] | None:
+        """Return what a flow hears of rules that have paused themselves, None if they may not."""
+        return None if self.pauses is None else op.input("pauses", flow, self.pauses)
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,8 @@ class Records:
     """What `read` makes of a topic: the good records, and frames of the tables' columns.
 
     `all` are the good ones with those before them that only make state, as tables have them.
-    `bronze` are rows of the raw ones, if they had to be held as well. `labels` are what was made of
+    `bronze` are rows of the raw ones, if they had to be held as well, `drifts` what was found of
+    their schemas. `labels` are what was made of
     the topic of labels, judged, if that was read too.
     """
 
@@ -74,8 +85,9 @@ class Records:
     bronze: Flowing[pl.DataFrame] | None
     all: Flowing[Batch]
     good: Flowing[Batch]
-    duplicates: Flowing[pl.DataFrame]
+    duplicates: Flowing[pl.DataFrame] | None
     rejects: Flowing[pl.DataFrame]
     alerts: Flowing[pl.DataFrame] | None
     labels: "Records | None" = None
     decisions: Flowing[pl.DataFrame] | None = None
+    drifts: Flowing[pl.DataFrame] | None = None

@@ -1,7 +1,8 @@
 """Pausing: a live rule that alerts more often than its bounds allow pauses itself.
 
 When that is only the clock can say, and how events are shared among processes; so the pause is a
-change in the control topic, as any other: it holds from its time on, in a replay as well.
+change in the control topic, as any other: it holds from its time on, in a replay as well. Whoever
+sends alerts reads it there, and sends one that says so.
 """
 
 import logging
@@ -19,6 +20,7 @@ from operators.connectors.kafka import control_topic
 from operators.connectors.kafka.control_reader import ControlReader
 from operators.control.changes import written
 from operators.control.hit_rates import HitRates
+from operators.control.pauses import AUTHOR, LEFT
 from operators.errors import KnownError
 from operators.rules.rule import Rule
 
@@ -57,10 +59,10 @@ class Pausing:
 
     def _pause(self, rule: Rule, why: str) -> None:
         paused = rule.model_copy(update={"status": "paused"})
-        who = f"millstream, process {told().process}"
+        who = f"{AUTHOR}{told().process}"
         metrics.RULES_PAUSED.labels(rule.id).inc()
         LOG.error("rule %s is paused, as its alerts are %s", rule.id, why)
-        record = written("rule", rule.id, paused, who, f"left its bounds: {why}")
+        record = written("rule", rule.id, paused, who, f"{LEFT}{why}")
         timeout = self._settings.start_timeout.total_seconds()
         try:
             control_topic.send(self._settings.kafka, self._topic, [record], timeout)

@@ -13,16 +13,24 @@ from bytewax.dataflow import Stream as Flowing
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows.messages import alert_messages, decision_messages, reject_messages
+from flows.messages import (
+    alert_messages,
+    decision_messages,
+    pause_messages,
+    reject_messages,
+)
 from flows.parts import LabelledBy as LabelledBy
 from flows.parts import Parts as Parts
 from flows.parts import Records as Records
-from flows.rows import alerts_behind, bronze_rows, decisions_behind, silver_rows
+from flows.rows import alerts_behind, bronze_rows, change_rows, decisions_behind, silver_rows
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
+from flows.writing import counted
+from flows.writing import write_tables as write_tables
+from operators.connectors.kafka.pause_source import Paused
 from operators.event_time.watermarks import Bounds
-from operators.records.batches import Batch, RawBatch
+from operators.records.batches import RawBatch
 from operators.records.quarantine import quarantined
 from operators.rules.status import live
 from operators.steps.by_another import Labels, hold
@@ -67,8 +75,12 @@ def read(
     raw: Flowing[Any] = sides.trues
     past: Flowing[Any] = sides.falses
     decoded = decode(f"{prefix}decode", raw, parts.decoder, parts.contract, parts.breaker)
-    unique = dedup(f"{prefix}dedup", decoded.oks, parts.seen, stream.id)
-    records = op.merge(f"{prefix}records", unique.firsts, past)
+    asides = {"rejects": decoded.rejects}
+    firsts = decoded.oks
+    if parts.seen is not None:
+        unique = dedup(f"{prefix}dedup", decoded.oks, parts.seen, stream.id)
+        firsts, asides["duplicates"] = unique.firsts, unique.duplicates
+    records = op.merge(f"{prefix}records", firsts, past)
     idle = own.idle_timeout.total_seconds()
     bound = parts.bounds or Bounds(micros(own.out_of_orderness))
     if not stream.features.of_partitions:
@@ -76,7 +88,6 @@ def read(
     else:
         make = partial(stream.features.make, bound)
         every = features(f"{prefix}features", records, make, idle)
-    asides = {"rejects": decoded.rejects, "duplicates": unique.duplicates}
     labels = None
     if stream.features.questions:
         if bronze:
@@ -112,8 +123,8 @@ def read(
             decisions = op.map(f"{prefix}decided", detected.decisions, behind)
         rejects = op.merge(f"{prefix}rejects", rejects, detected.rejects)
     kept = op.map(f"{prefix}quarantined", rejects, partial(quarantined, stream.name))
-    found = asides.get("bronze"), every, good, asides["duplicates"], kept, alerts
-    return Records(raw, *found, labels, decisions)
+    found = asides.get("bronze"), every, good, asides.get("duplicates"), kept, alerts
+    return Records(raw, *found, labels, decisions, decoded.drifts)
 
 
 def send(
@@ -125,10 +136,11 @@ def send(
     alerts: str | None,
     decisions: str | None,
     labels_dlq: str | None = None,
+    pauses: Flowing[Paused] | None = None,
 ) -> None:
     """Send a stream's rejects, alerts of what is live, and decisions, to the topics named.
 
-    So are the rejects among its labels.
+    So are the rejects among its labels, and alerts about rules that have paused themselves.
     """
     messages: list[Flowing[Any]] = []
     if labels_dlq is not None and records.labels is not None:
@@ -148,6 +160,12 @@ def send(
         messages.append(
             op.map("alert_messages", records.alerts, lambda rows: (alerts, keyed(live(rows))))
         )
+    if alerts is not None and pauses is not None:
+        said = partial(pause_messages, columns=stream.alerts.columns)
+        messages += [
+            op.map("pause_messages", pauses, lambda item: (alerts, said(*item))),
+            op.map("pauses_progress", pauses, lambda item: (alerts, item[0])),
+        ]
     if decisions is not None and records.decisions is not None:
         decided = partial(decision_messages, key=stream.key)
         messages.append(
@@ -184,8 +202,12 @@ def build(
         flow, source, stream, parts, own, settings.key_groups, bronze=True, labelled=labelled
     )
     # Steps run in the order in which they are made: alerts go out before windows are worked on.
-    refused = None if labelled is None else labelled.own.dlq_topic
-    send(records, stream, topic_sink, **topics(stream, own), labels_dlq=refused)
+    refused = None
+    if labelled is not None and not settings.backfill_from:
+        refused = labelled.own.dlq_topic
+    names = topics(stream, settings)
+    told = parts.paused(flow) if names["alerts"] is not None else None
+    send(records, stream, topic_sink, **names, labels_dlq=refused, pauses=told)
     if labelled is not None and labelled.sink is not None and records.labels is not None:
         of = kept(records.labels, labelled.stream, "labels_")
         write_tables(of, records.labels.all, labelled.sink, "labels_")
@@ -201,15 +223,20 @@ def build(
     if windows:
         rows[stream.late.name] = op.merge("late", *(each.late for each in windows.values()))
     rows |= {stream.window_table(name).name: each.panes for name, each in windows.items()}
+    rows |= counted(stream, bronze, rows)
+    if records.drifts is not None:
+        rows[stream.schema_drift.name] = records.drifts
     write_tables(rows, records.all, table_sink)
     return flow
 
 
-def topics(stream: Stream, own: StreamSettings) -> dict[str, str | None]:
+def topics(stream: Stream, settings: Settings) -> dict[str, str | None]:
     """Return the topics that a stream's own flow sends to, by what; None for what it does not."""
-    sends = own.send_alerts
+    own = settings.of(stream)
+    tells = not settings.backfill_from
+    sends = own.send_alerts and tells
     return {
-        "dlq": own.dlq_topic,
+        "dlq": own.dlq_topic if tells else None,
         "alerts": own.alerts_topic if stream.rules and sends else None,
         "decisions": own.decisions_topic if stream.decides and sends else None,
     }
@@ -229,35 +256,15 @@ def kept(
         stream.silver.name: op.flat_map_batch(
             silver, records.good, partial(silver_rows, stream)
         ),
-        stream.duplicates.name: records.duplicates,
         stream.quarantine.name: records.rejects,
     }
+    if records.duplicates is not None:
+        rows[stream.duplicates.name] = records.duplicates
+    if stream.changes is not None:
+        changes = partial(change_rows, stream)
+        rows[stream.merged.name] = op.flat_map_batch(f"{prefix}changes", records.all, changes)
     if records.alerts is not None:
         rows[stream.alerts.name] = records.alerts
     if records.decisions is not None:
         rows[stream.decisions.name] = records.decisions
     return rows
-
-
-def write_tables(
-    rows: Mapping[str, Flowing[pl.DataFrame]],
-    batches: Flowing[Batch],
-    sink: Sink[Any],
-    prefix: str = "",
-) -> None:
-    """Write each table's rows, by its name, and tell every table the progress of `batches`."""
-    names = list(rows)
-    progress = op.flat_map(
-        f"{prefix}tables_progress",
-        batches,
-        lambda batch: [(name, batch.progress) for name in names],
-    )
-    tagged = [
-        op.map(f"to_{name.replace('/', '_')}", stream, partial(_tag, name))
-        for name, stream in rows.items()
-    ]
-    op.output(f"{prefix}tables", op.merge(f"{prefix}tables_rows", progress, *tagged), sink)
-
-
-def _tag(name: str, rows: pl.DataFrame) -> tuple[str, pl.DataFrame]:
-    return name, rows

@@ -8,9 +8,11 @@ import numpy as np
 import polars as pl
 
 from flows.streams import Stream
+from operators.changes import SEQUENCE
 from operators.columns.frames import filtered
 from operators.records.batches import Batch, RawBatch, merge
 from operators.records.raw import ingested
+from operators.records.tables import COORDINATES
 
 ALL_RULES: Final = "*"
 """What stands for all rules where a rule's id may."""
@@ -34,6 +36,20 @@ def silver_rows(stream: Stream, batches: list[Batch]) -> list[pl.DataFrame]:
     """Return the rows of good records."""
     rows = merge(batches)[list(stream.columns)]
     return [rows.hstack([rows["event_time"].cast(pl.Date).alias("event_date")])]
+
+
+def change_rows(stream: Stream, batches: list[Batch]) -> list[pl.DataFrame]:
+    """Return the changes of good records, as a table takes them that they merge into."""
+    assert stream.changes is not None  # noqa: S101 # a stream of changes
+    columns = (*stream.changes.columns(stream.fields), *COORDINATES)
+    return [merge(batches)[list(columns)]]
+
+
+def without_tombstones(batch: Batch) -> Batch:
+    """Return a batch of changes without those whose time is only when Kafka had them."""
+    if not batch.frame[SEQUENCE].null_count():
+        return batch
+    return Batch(batch.progress, filtered(batch.frame, batch.frame[SEQUENCE].is_not_null()))
 
 
 def alerts_behind(since: Mapping[str, Mapping[int, int]], alerts: pl.DataFrame) -> pl.DataFrame:

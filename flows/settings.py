@@ -132,6 +132,12 @@ class Settings(FlowSettings, StreamSettings):
         "+set +pexpire +hget +hmget +hset ~millstream:*`, and `+select` for a database other "
         "than 0"
     )
+    backfill_from: str | None = Field(
+        None,
+        min_length=1,
+        description="the root of tables whose bronze is read before the topic: the flow makes "
+        "its tables anew under another root, and sends nothing ([Backfill](backfill.md))",
+    )
     key_groups: int = Field(
         16, ge=1, le=256, description="with another number state is made anew from the tables"
     )
@@ -142,11 +148,20 @@ class Settings(FlowSettings, StreamSettings):
         return self if stream.name == PAYMENTS.name else self.streams[stream.name]
 
     def stream(self, declared: Stream) -> Stream:
-        """Return a stream with what is added to it beside its rules."""
+        """Return a stream with what is added to it beside its rules, and its model."""
         own = self.of(declared)
         if own.control_topic is not None:
             declared = replace(declared, controlled=True)
         return with_model(declared.with_rules(own.rules), own.model)
+
+    @field_validator("backfill_from")
+    @classmethod
+    def _backfill_from(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            check_root(value)
+            if value == info.data.get("delta_root"):
+                raise ValueError("is MILLSTREAM_DELTA_ROOT too: tables are made anew elsewhere")
+        return value
 
     @field_validator("redis_url")
     @classmethod
@@ -185,11 +200,9 @@ def load(environ: Mapping[str, str] | None = None, recovery: Path | None = None)
         found = parsed(each.settings, prefix, values, problems, own)
         if found is not None:
             streams[each.name] = found
-    problems += kafka_problems(environ)
-    problems += _not_apart(environ, recovery)
-    if problems:
+    problems += [*kafka_problems(environ), *_not_apart(environ, recovery)]
+    if problems or settings is None:
         raise SettingsError("\n".join(problems))
-    assert settings is not None  # noqa: S101 # or there is a problem
     return settings.model_copy(update={"streams": streams})
 
 

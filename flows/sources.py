@@ -15,7 +15,7 @@ from operators.connectors import file_limit, recovery
 from operators.connectors.delta import table as delta
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.delta.table_history import TableHistory
-from operators.connectors.delta.warming import Warming
+from operators.connectors.delta.warming import Warming, recorded
 from operators.connectors.delta.warming import warming as find_warming
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka.reader import READERS
@@ -24,8 +24,10 @@ from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON
 from operators.connectors.shutdown import SHUTDOWN
 from operators.connectors.warm_source import WarmSource
 from operators.connectors.watched import WatchedSource
+from operators.errors import KnownError
 from operators.event_time.frontier import Frontier, joining_floors
 from operators.records.breaker import Breaker
+from operators.records.raw import RAW_COLUMNS, as_consumed
 
 # With few records a batch costs as much as with many, and the cores are others' too.
 _UNHURRIED_SECONDS: Final = 0.5
@@ -86,7 +88,11 @@ def open_source(
             start = "earliest"
             ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
             refuse_shorter(topic, ends, held)
-        if stream is not None and not known:
+        if settings.backfill_from and stream is not None:
+            if not known:
+                refuse_half_a_backfill(settings.delta_root, held)
+            warming = recorded(settings.backfill_from, stream.bronze, tables.fence, topic)
+        elif stream is not None and not known:
             warming = find_warming(
                 settings.delta_root,
                 stream.ledger,
@@ -121,6 +127,9 @@ def open_source(
     at_good_end(lambda: source.group_offsets.finish(_FINISH_SECONDS))
     if stream is None:
         return WatchedSource(source)
+    if settings.backfill_from:
+        history = TableHistory(settings.backfill_from, stream.bronze.name, topic, RAW_COLUMNS)
+        return WatchedSource(WarmSource(source, history, warming, as_consumed))
     history = TableHistory(settings.delta_root, stream.silver.name, topic, stream.past)
     return WatchedSource(WarmSource(source, history, warming))
 
@@ -160,6 +169,15 @@ def _report(
         waiting = sum(end - {**begins, **known}[p] for p, end in ends.items())
     whose = "recovery store's" if warming is None else "tables'"
     reporting.reads(topic, sorted(ends), positions, start=start, waiting=waiting, whose=whose)
+
+
+def refuse_half_a_backfill(root: str, frontiers: Iterable[Frontier]) -> None:
+    """Refuse tables of a backfill whose recovery store is gone: nobody knows where it was."""
+    if any(frontier.offsets for frontier in frontiers):
+        raise KnownError(
+            f"the tables under {root} are of a backfill whose recovery directory is gone: name "
+            "that one with -r, or delete them and begin again"
+        )
 
 
 def refuse_shorter(topic: str, ends: Mapping[int, int], frontiers: Iterable[Frontier]) -> None:

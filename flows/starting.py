@@ -5,11 +5,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bytewax.dataflow import Dataflow
 
-from flows import ending, log_lines, reporting
+from flows import ending, log_lines, reporting, telemetry
 from flows.settings import FlowSettings, SettingsError, refuse
 from flows.told import check_endpoint, told
 from operators.connectors import memory, recovery, recovery_owner
@@ -25,7 +25,7 @@ from operators.features import FeatureError
 from operators.records.tables import Table
 from operators.rules.rules import RuleError
 
-_Loaded = TypeVar("_Loaded")
+_Loaded = TypeVar("_Loaded", bound=tuple[FlowSettings, Any])
 
 
 def start(
@@ -50,6 +50,7 @@ def start(
     reporting.begin(name, version("millstream"))
     try:
         built = connect(loaded)
+        telemetry.begin(name, loaded[0])
     except (ContractError, SettingsError) as error:
         refuse(error, 2)
     SHUTDOWN.install()

@@ -10,9 +10,11 @@ from flows.rows import ALL_RULES
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from operators.connectors.delta.definitions import History, Told
+from operators.connectors.delta.parts import LATENESS as LATENESS
 from operators.decisions.columns import MODEL
 from operators.decisions.thresholds import Thresholds, load_thresholds
 from operators.event_time.watermarks import Bounds
+from operators.model import SCORE
 from operators.records.tables import Table
 from operators.rules.lists import LISTED
 from operators.rules.rule import OWN_COLUMNS, Rule
@@ -20,9 +22,9 @@ from operators.rules.rules import RuleSet
 from operators.rules.status import LIVE
 from operators.windows import Windows
 
-LATENESS: Final = "lateness"
 WINDOW: Final = "window"
 WITHIN: Final = "within"
+CHANGES: Final = "changes"
 BY_MODEL: Final = "decided by model"
 """Told of decisions for which there was a model."""
 
@@ -76,13 +78,15 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
 
     What a feature is made by may change from one row to the next, and so may a rule, that of the
     features that it reads included, and its status. Of a window all rows are by one lateness, one
-    definition, and one of each aggregate that they have.
+    definition, and one of each aggregate that they have; of changes all are of one declaration.
     """
     late = {LATENESS: str(micros(own.allowed_lateness))}
     features = columns_of_features(stream)
     silver = {feature(name): text for name, text in features.items()}
     if stream.listing:
         silver[own_column(LISTED)] = " ".join(stream.lists)
+    if stream.model is not None:
+        silver[own_column(SCORE)] = stream.model.card.definition
     silver[out_of_orderness(own.topic)] = str(micros(own.out_of_orderness))
     of_rules = _of_rules(rules.rules if rules else (), features)
     definitions = {stream.silver.name: silver, stream.alerts.name: of_rules}
@@ -99,10 +103,16 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
     fixed = {stream.late.name: late}
     for name, windows in stream.windows.items():
         fixed[stream.window_table(name).name] = late | of_windows(windows)
+    if stream.changes is not None:
+        fixed[stream.merged.name] = {CHANGES: repr(stream.changes)}
+        # What is kept of them, and how, is no matter of silver.
+        fixed[stream.silver.name] = {
+            CHANGES: repr(replace(stream.changes, keeps="current", buckets=1))
+        }
     return [
         replace(
             each,
-            definitions=definitions.get(each.name, {}),
+            definitions=definitions.get(each.name, each.definitions),
             fixed=fixed.get(each.name, {}),
         )
         for each in stream.all_tables

@@ -33,6 +33,11 @@ REPAIRED: Final = Counter(
     "millstream_contract_repairs", "Fields of good records that a contract's repair has mended.",
     ["topic", "field", "repair"],
 )  # fmt: skip
+LINEAGE_EVENTS: Final = Counter(
+    "millstream_lineage_events",
+    "OpenLineage events by what became of them: sent, failed, or dropped as too many waited.",
+    ["outcome"],
+)
 DUPLICATES: Final = Counter("millstream_duplicates", "Records seen before.")
 DEDUP_REFILLED: Final = Counter(
     "millstream_dedup_refilled_ids", "Ids given back to a Redis that had lost them."

@@ -25,6 +25,10 @@ COMMANDS: Final = {
     "query": ("ops.query", "run SQL on the tables"),
     "bi": ("ops.bi.cli", "views for BI, a shell with them, a report with pictures"),
     "streams": ("ops.streams_cli", "list the streams that are declared"),
+    "lineage": (
+        "ops.lineage",
+        "of what tables and columns are made, and what comes of a field",
+    ),
     "rules": ("ops.rules_cli", "check rules, run them on history, change them"),
     "lists": ("ops.control.lists_cli", "block, allow and watch lists"),
     "thresholds": ("ops.control.thresholds_cli", "numbers that decisions are made by"),
@@ -32,6 +36,7 @@ COMMANDS: Final = {
     "decisions": ("ops.decisions.cli", "why a payment was blocked, or was not"),
     "schemas": ("ops.schemas.cli", "check schemas, compare them, publish them"),
     "dlq": ("ops.dlq.cli", "look into what was refused"),
+    "backfill": ("ops.backfill", "make a stream's tables anew under another root, from bronze"),
     "tables": ("ops.tables_cli", "look at tables, and maintain them beside their flows"),
 }
 """Each command's module, which has `add_parser`, and what it says there that the command is."""

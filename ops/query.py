@@ -19,6 +19,7 @@ from operators.connectors.delta.control_history import CONTROL
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
 from operators.records.tables import Table as Declared
+from operators.windows import Session
 from ops.dlq.tables import ACTS
 from ops.newest import newest_rows
 from ops.quality.count import QUALITY
@@ -59,7 +60,7 @@ def query(root: str, sql: str) -> pl.DataFrame:
         each.window_table(name).name
         for each in STREAMS
         for name in each.windows
-        if each.is_session(name)
+        if isinstance(each.windows[name].window, Session)
     }
     found = False
     for table in (*_TABLES, *(each for each, _ in enforced_tables().values())):

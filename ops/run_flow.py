@@ -1,4 +1,4 @@
-"""Running the payments flow to its end, as a process whose progress its metrics tell."""
+"""Running a flow to its end, as a process whose progress its metrics tell."""
 
 import os
 import subprocess
@@ -8,17 +8,24 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from flows.settings import PREFIX
 from ops.processes import free_port
 
+_READ: Final = ("millstream_records", "millstream_history_rows")
+
 
 def run_flow(
-    environ: Mapping[str, str], folder: Path, total: int, progress: Callable[[int], None]
+    environ: Mapping[str, str],
+    folder: Path,
+    total: int,
+    progress: Callable[[int], None],
+    flow: str = "payments",
 ) -> int:
-    """Run the flow as a process of its own, with settings `environ`; return its exit status.
+    """Run a flow as a process of its own, with settings `environ`; return its exit status.
 
     `folder` gets its log and its recovery store. `progress` is told, five times a second, how
     many records it has read, and `total` at the end if it ended well.
@@ -41,14 +48,14 @@ def run_flow(
         sys.executable,
         "-m",
         "bytewax.run",
-        "flows.payments",
+        f"flows.{flow}",
         "-r",
         str(folder / "state"),
     ]
     with (folder / "flow.log").open("wb") as log:
         # From an empty folder: bytewax.run looks for the flow in the working directory first.
         work = folder / "work"
-        work.mkdir()
+        work.mkdir(exist_ok=True)
         process = subprocess.Popen(command, env=environ, cwd=work, stdout=log, stderr=log)
         try:
             read = 0
@@ -67,7 +74,10 @@ def run_flow(
 
 
 def _consumed(port: int) -> int:
-    """Return the records that the flow's metrics say it has read, 0 while it says nothing."""
+    """Return the records that the flow's metrics say it has read, 0 while it says nothing.
+
+    Of a topic, and of a table that has its past.
+    """
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
             text = page.read().decode()
@@ -76,7 +86,7 @@ def _consumed(port: int) -> int:
     return sum(
         int(sample.value)
         for family in text_string_to_metric_families(text)
-        if family.name == "millstream_records"
+        if family.name in _READ
         for sample in family.samples
-        if sample.name == "millstream_records_total"
+        if sample.name.endswith("_total")
     )

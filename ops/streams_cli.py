@@ -11,6 +11,7 @@ from rich.table import Table
 import schemas
 from flows import settings as settings_
 from flows.streams import STREAMS, Stream
+from operators.changes import Changes
 from operators.features import FeatureError
 from operators.rules.rules import RuleError, load_rules
 from operators.rules.status import said
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
             ("id, key", f"{each['id']}, {each['key']}"),
             ("features", ", ".join(each["features"])),
             ("windows", ", ".join(each["windows"])),
+            ("changes", each["changes"]),
             ("rules", ", ".join(rules)),
             ("tables", "\n".join(each["tables"])),
         ):
@@ -75,7 +77,18 @@ def _told(stream: Stream) -> dict[str, Any]:
         "key": stream.key,
         "features": stream.features.definitions,
         "windows": list(stream.windows),
+        "changes": _said_of(stream.changes),
         "rules": {each.id: each.version for each in rules},
         "rule_details": {each.id: each.details for each in rules},
         "tables": [table.name for table in stream.all_tables],
     }
+
+
+def _said_of(changes: Changes | None) -> str:
+    if changes is None:
+        return ""
+    form = "in Debezium's envelope" if changes.enveloped else "plain"
+    return (
+        f"of {', '.join(changes.by)} by {changes.sequence}, {form}; {changes.keeps} is kept, in "
+        f"{changes.buckets} buckets"
+    )

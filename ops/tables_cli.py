@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from operators.connectors.delta.commits import newest_commits
 from operators.connectors.delta.look import look
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.restoring import restore
+from operators.connectors.delta.switching import switch
 from operators.connectors.delta.table import reaching
 from operators.errors import KnownError
 from operators.records.tables import Table
@@ -46,6 +47,7 @@ def add_parser(subparsers: Any) -> None:
         ("checkpoint", _checkpoint, "sum its log up"),
         ("history", _history, "its newest commits"),
         ("restore", _restore, "bring it back to an earlier version"),
+        ("switch", _switch, "replace its rows by those that a backfill has made anew"),
     ):
         command = commands.add_parser(
             name, help=text, description=text[0].upper() + text[1:] + "."
@@ -78,6 +80,12 @@ def add_parser(subparsers: Any) -> None:
             )
         if name == "history":
             command.add_argument("--limit", type=int, default=20, metavar="N")
+        if name == "switch":
+            command.add_argument("--to", required=True, metavar="ROOT", help="where they are")
+            command.add_argument(
+                "--days", nargs=2, type=date.fromisoformat, metavar=("FIRST", "LAST"),
+                help="of event time in UTC, both included; all by default",
+            )  # fmt: skip
         if name == "restore":
             to = command.add_mutually_exclusive_group(required=True)
             to.add_argument("--version", type=int, metavar="N")
@@ -242,6 +250,35 @@ def _history(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> in
             for each in found
         ],
     )  # fmt: skip
+
+
+def _switch(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
+    span = None
+    if args.days is not None:
+        first, last = (datetime(d.year, d.month, d.day, tzinfo=UTC) for d in args.days)
+        if last < first:
+            settings_.refuse("--days: the last day is before the first", 2)
+        span = first, last + timedelta(days=1)
+    flows = {name: flow for name, (_, flow) in writers().items()}
+    if not args.tables:
+        # Those with rows there, but for bronze, which the others were made anew of.
+        of = [each for each in tables if not each.name.startswith("bronze/")]
+        found = {each.name: look(args.to, each, flows[each.name], []) for each in of}
+        tables = [each for each in of if (one := found[each.name]) and one.rows]
+
+    def done(table: Table) -> dict[str, Any]:
+        flow = flows[table.name]
+        made = switch(root, table, flow, args.to, version("millstream"), span)
+        return {"flow": flow, "version": made}
+
+    if not tables:
+        settings_.refuse(f"none of the tables under {root} is under {args.to}", 1)
+    status = _each(args, tables, done)
+    if not args.json:
+        print(
+            "Start their flows with empty recovery directories: they add what the tables lack"
+        )
+    return status
 
 
 def _restore(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:

@@ -1,7 +1,8 @@
 """Whole tables and topics, compared row by row."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import polars as pl
 from deltalake import DeltaTable
@@ -22,6 +23,16 @@ class Difference:
     rows: int = 0
     differences: int = 0
     examples: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, expected: Mapping[str, pl.DataFrame], actual: Mapping[str, pl.DataFrame]
+    ) -> Self:
+        """Compare what is expected, by name, with what there is."""
+        made = cls()
+        for name, rows in expected.items():
+            made.add(name, rows, actual[name])
+        return made
 
     def add(self, name: str, expected: pl.DataFrame, actual: pl.DataFrame) -> None:
         """Compare two frames as bags of rows."""
@@ -54,13 +65,14 @@ def read_tables(
 
     `but` are those that are left out.
     """
-    found = {}
-    for table in (each for each in _tables(flow) if each.name not in but):
-        frame = pl.scan_delta(DeltaTable(table_uri(settings.delta_root, table.name))).drop(
-            _NOT_COMPARED
-        )
-        found[table.name] = _flat(frame.collect())
-    return found
+    tables = (each for each in _tables(flow) if each.name not in but)
+    return {each.name: read_table(settings, each) for each in tables}
+
+
+def read_table(settings: Settings, table: Table) -> pl.DataFrame:
+    """Return a table, its rows in an order of their own."""
+    rows = pl.scan_delta(DeltaTable(table_uri(settings.delta_root, table.name)))
+    return _flat(rows.drop(_NOT_COMPARED).collect())
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:

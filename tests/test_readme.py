@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import bytewax.operators as op
 import polars as pl
@@ -14,13 +15,14 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource
 
 from flows.settings import PREFIX, Settings
-from flows.streams import PAYMENTS, STREAMS
+from flows.streams import CUSTOMERS, PAYMENTS, STREAMS
 from operators.steps.windows import WindowOut, aggregate
 from operators.windows import agg, sliding
 from ops import cli
 from ops.demo import PARTITIONS
 from ops.dlq.tables import AUDIT, REPLAYS
 from ops.simulate import Params, simulate
+from tests.flows.joined import payments_have_their_customers_as_of_then
 from tests.pages import PAGES, README, ROOT, blocks
 
 SHELL = blocks("README.md", "sh")
@@ -158,6 +160,13 @@ def test_the_files_that_it_names_are_there() -> None:
     assert [path for path in named if not (ROOT / path.rstrip("/")).exists()] == []
 
 
+def test_changes_are_declared_joined_and_asked_as_it_shows(tmp_path: Path) -> None:
+    named: dict[str, Any] = {}
+    exec(blocks("docs/changes.md", "python")[0], named)
+    assert named["CUSTOMERS"] == CUSTOMERS
+    payments_have_their_customers_as_of_then(tmp_path)
+
+
 TRIED = {
     "flowchart LR": "test_the_drawing_has_every_table_and_topic",
     "make demo": "test_the_first_two_commands_are_make_targets_and_ci_runs_the_second",
@@ -182,6 +191,10 @@ TRIED = {
     "from pathlib": "test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared",
     "checks:": "test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared",
     "flows/    ": "test_the_folders_that_it_draws_are_there",
+    "from flows.streams.stream": "test_changes_are_declared_joined_and_asked_as_it_shows",
+    "from flows.streams import": "test_changes_are_declared_joined_and_asked_as_it_shows",
+    "SELECT customer_id": "test_changes_are_declared_joined_and_asked_as_it_shows",
+    "SELECT p.payment_id": "test_changes_are_declared_joined_and_asked_as_it_shows",
     "hourly = ": "test_the_aggregate_that_it_shows_is_a_step",
     "flows/streams/<name>/": "test_the_folders_that_it_draws_are_there",
 }

@@ -29,6 +29,10 @@ def names(topic: str) -> dict[str, str]:
         f"{PREFIX}CLICKS_TOPIC": f"{topic}.clicks",
         f"{PREFIX}CLICKS_ALERTS_TOPIC": f"{topic}.clicks.alerts",
         f"{PREFIX}CLICKS_DLQ_TOPIC": f"{topic}.clicks.dlq",
+        f"{PREFIX}CUSTOMERS_TOPIC": f"{topic}.customers",
+        f"{PREFIX}CUSTOMERS_DLQ_TOPIC": f"{topic}.customers.dlq",
+        f"{PREFIX}TERMINALS_TOPIC": f"{topic}.terminals",
+        f"{PREFIX}TERMINALS_DLQ_TOPIC": f"{topic}.terminals.dlq",
     }
 
 

@@ -10,14 +10,14 @@ import polars as pl
 from flows.streams.settings import StreamSettings, named_settings
 from flows.streams.stream import Stream
 from operators.avro import CODES as AVRO_CODES
-from operators.avro import Lookup
+from operators.avro import REST, Lookup
 from operators.contracts import REPAIRS
 from operators.contracts.contract import Contract
 from operators.json_schema import CODES as JSON_CODES
 from operators.records.tables import COORDINATES, STAMPS, TIME, Table
 from operators.steps.decode import Decodes
 
-RESERVED = frozenset({*COORDINATES, "kafka_timestamp", REPAIRS, "ingest_date", *STAMPS})
+RESERVED = frozenset({*COORDINATES, "kafka_timestamp", REST, REPAIRS, "ingest_date", *STAMPS})
 """The columns of silver that no field may have the name of."""
 
 
@@ -28,9 +28,9 @@ class Enforced(Stream):
     It is a stream without an identity of its events: nothing is deduplicated, and nothing is made
     of the records. `topic` is read, `validated` gets what is good, if anything does, and `dlq` what
     is not. `schemas` are the versions' by number, as their files have them, in one of two formats;
-    records are `written` as Avro or as JSON, with ids of the schemas if those are `registered`. `of`
-    are the fields' columns, and `decoder` makes what decodes a batch, given how schemas are found
-    by their ids.
+    records are `written` as Avro or as JSON, with ids of the schemas if those are `registered`.
+    `of` are the fields' columns, and `decoder` makes what decodes a batch, given how schemas are
+    found by their ids.
     """
 
     topic: str = ""
@@ -55,16 +55,22 @@ class Enforced(Stream):
         return dict(self.of)
 
     @cached_property
+    def noted(self) -> dict[str, pl.DataType]:
+        """The columns of what was left over of Avro, and of what was repaired."""
+        names = [REST] if self.written == "avro" else []
+        names += [REPAIRS] if self.contract.repairs else []
+        return dict.fromkeys(names, pl.String())
+
+    @cached_property
     def silver(self) -> Table:
         """The good records."""
-        noted = {REPAIRS: pl.String()} if self.contract.repairs else {}
         return Table(
             f"silver/{self.name}",
             {
                 **COORDINATES,
                 "kafka_timestamp": TIME,
                 **self.fields,
-                **noted,
+                **self.noted,
                 "ingest_date": pl.Date(),
             },
             partition_by=("ingest_date",),

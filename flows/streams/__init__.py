@@ -2,17 +2,24 @@
 
 from flows.streams.chargebacks import CHARGEBACKS, outcome_tables
 from flows.streams.clicks import CLICKS
+from flows.streams.customers import CUSTOMERS
 from flows.streams.labels import LABELS
 from flows.streams.payments import PAYMENTS
 from flows.streams.stream import Stream
-from flows.streams.upkeep import Upkeep
+from flows.streams.terminals import TERMINALS
+from flows.streams.upkeep import OF_MERGED, Upkeep
 from operators.records.tables import Table
 
-STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS, LABELS)
+STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS, LABELS, CUSTOMERS, TERMINALS)
 """Every stream; what the settings of payments say, the others have too."""
 
 _READ_BY = {LABELS.name: PAYMENTS.name}
 """The flow that writes the tables of a stream whose name it does not have."""
+
+
+def as_published() -> list[Stream]:
+    """Return the streams whose topics have records of their schemas as they are, in no envelope."""
+    return [each for each in STREAMS if each.changes is None or not each.changes.enveloped]
 
 
 def all_tables() -> list[Table]:
@@ -33,17 +40,21 @@ def writers() -> dict[str, tuple[Table, str]]:
 def upkeep_of(table: str) -> Upkeep:
     """Return how a table is maintained."""
     own = (each.upkeep[table] for each in STREAMS if table in each.upkeep)
-    return next(own, Upkeep())
+    merged = {each.merged.name for each in STREAMS if each.changes}
+    return next(own, OF_MERGED if table in merged else Upkeep())
 
 
 __all__ = [
     "CHARGEBACKS",
     "CLICKS",
+    "CUSTOMERS",
     "LABELS",
     "PAYMENTS",
     "STREAMS",
+    "TERMINALS",
     "Stream",
     "all_tables",
+    "as_published",
     "upkeep_of",
     "writers",
 ]

@@ -30,7 +30,7 @@ def fixture_of(stream: "Stream") -> Fixture:
         stream.key,
         example | dict(stream.example),
         partial(_scored, stream),
-        unknown=stream.repairs,
+        unknown=stream.noted,
         lists=bool(stream.listing),
         labelled=stream.labelled is not None,
     )

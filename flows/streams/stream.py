@@ -11,9 +11,12 @@ import polars as pl
 import schemas
 from flows.streams.columns import record_columns
 from flows.streams.fixtures import fixture_of
+from flows.streams.more_tables import Watched, bronze_table, merged_table
 from flows.streams.settings import StreamSettings, named_settings
 from flows.streams.upkeep import Upkeep
 from flows.streams.window_tables import table_of_windows
+from operators.avro import REST
+from operators.changes import Changes
 from operators.contracts import REPAIRS, load_contract
 from operators.decisions.columns import decision_table
 from operators.features import (
@@ -27,18 +30,17 @@ from operators.features import (
 )
 from operators.model import SCORE, Model
 from operators.records.quarantine import QUARANTINE_COLUMNS
-from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
 from operators.rules.cases import Fixture
 from operators.rules.lists import LISTED
 from operators.rules.rule import alert_columns
 from operators.steps.dedup import duplicate_columns
 from operators.steps.windows import MISSED
-from operators.windows import Session, Windows
+from operators.windows import Windows
 
 
 @dataclass(frozen=True)
-class Stream:
+class Stream(Watched):
     """A topic of records of one schema, and the tables and messages that come of it.
 
     An event is known by its `id` column and its hour; alerts are keyed by the `key` column, as
@@ -50,8 +52,10 @@ class Stream:
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
     they are. `amount` is the column with the money at stake, in minor units. `labelled` is the
     stream of labels of its events, which is `judged`: silver tells from when each counts. `model`
-    scores events. One that `decides` makes decisions of its rules' hits, by thresholds beside
-    them. A stream that is not `alone` is read by a flow of several, and has no bronze.
+    scores events; what is `scored` has scores of one that is not at hand. One that `decides` makes
+    decisions of its rules' hits, by thresholds beside them. A stream that is not `alone` is read by
+    a flow of several, and has no bronze. One of `changes` has rows of these fields, and a table of
+    what they come to; its id is its key.
     """
 
     name: str
@@ -74,9 +78,11 @@ class Stream:
     controlled: bool = False
     judged: bool = False
     model: Model | None = None
+    scored: bool = False
     decides: bool = False
     settings: type[StreamSettings] = StreamSettings
     alone: bool = True
+    changes: Changes | None = None
 
     def own_settings(self) -> dict[str, Any]:
         """Return the settings that are as its name is, unless something else is said."""
@@ -90,15 +96,15 @@ class Stream:
         without |= set() if self.decides else {"decisions_topic"}
         without |= set() if self.alone else {"consumer_group"}
         without |= set() if self.windows or not self.alone else {"allowed_lateness"}
+        without |= {"dedup_ttl"} if self.changes else set()
         return [name for name in self.settings.model_fields if name not in without]
 
     @cached_property
-    def repairs(self) -> dict[str, pl.DataType]:
-        """The column of what was repaired, if the contract has repairs; raises ContractError."""
-        return {REPAIRS: pl.String()} if load_contract(self.record).repairs else {}
-
-    def _table(self, what: str, name: str) -> str:
-        return self.tables.get(what, name)
+    def noted(self) -> dict[str, pl.DataType]:
+        """The columns of what was left over and, by its contract, repaired; ContractError."""
+        names = [] if self.changes else [REST]
+        names += [REPAIRS] if load_contract(self.record).repairs else []
+        return dict.fromkeys(names, pl.String())
 
     @cached_property
     def fields(self) -> dict[str, pl.DataType]:
@@ -130,7 +136,7 @@ class Stream:
     def taken(self) -> set[str]:
         """The columns of silver that no feature as data may be: neither a field's nor one's."""
         coded = {name for code in self.coded for name in code.columns}
-        return {"watermark", WOKEN, SCORE, "event_date", REPAIRS, LISTED, *STAMPS, *coded}
+        return {"watermark", WOKEN, SCORE, "event_date", REST, REPAIRS, LISTED, *STAMPS, *coded}
 
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is that of the stream's own rules."""
@@ -167,12 +173,12 @@ class Stream:
         return {
             **COORDINATES,
             "kafka_timestamp": TIME,
-            **self.fields,
-            **self.repairs,
+            **(self.changes.columns(self.fields) if self.changes else self.fields),
+            **self.noted,
             "watermark": TIME,
             **(self.features.marks or ({WOKEN: TIME} if self.judged else {})),
             **self.features.columns,
-            **({SCORE: pl.Float64()} if self.model else {}),
+            **({SCORE: pl.Float64()} if self.model or self.scored else {}),
             **self.listing,
         }
 
@@ -190,12 +196,7 @@ class Stream:
     @cached_property
     def bronze(self) -> Table:
         """Every record as ingested."""
-        return Table(
-            self._table("bronze", f"bronze/{self.name}"),
-            {**RAW_COLUMNS, "ingest_date": pl.Date()},
-            partition_by=("ingest_date",),
-            scattered=("value",),
-        )
+        return bronze_table(self._table("bronze", f"bronze/{self.name}"))
 
     @cached_property
     def silver(self) -> Table:
@@ -218,8 +219,13 @@ class Stream:
     @cached_property
     def quarantine(self) -> Table:
         """The records that were refused."""
-        name = self._table("quarantine", f"quarantine/{self.name}")
-        return Table(name, QUARANTINE_COLUMNS)
+        return Table(self._table("quarantine", f"quarantine/{self.name}"), QUARANTINE_COLUMNS)
+
+    @cached_property
+    def merged(self) -> Table:
+        """What its changes come to."""
+        name = self._table("merged", f"gold/{self.name}")
+        return merged_table(name, self.changes, self.fields)
 
     @cached_property
     def alerts(self) -> Table:
@@ -242,9 +248,8 @@ class Stream:
     def late(self) -> Table:
         """The records that were late for a window."""
         name = self._table("late", f"gold/late_{self.name}")
-        columns = late_columns(self.late_by, MISSED)
-        compared = (*COORDINATES, "step", "window_start")
-        return Table(name, columns, compared=compared, scattered=(self.id,))
+        told, key = late_columns(self.late_by, MISSED), (*COORDINATES, "step", "window_start")
+        return Table(name, told, compared=key, scattered=(self.id,))
 
     def windowed(self, lateness: int) -> dict[str, Windows]:
         """Return the windows by name, with their lateness in µs."""
@@ -256,17 +261,14 @@ class Stream:
             self._table(name, f"gold/{name}"), self.windows[name], self.columns
         )
 
-    def is_session(self, name: str) -> bool:
-        """Tell whether the windows of this name are sessions."""
-        return isinstance(self.windows[name].window, Session)
-
     @cached_property
     def all_tables(self) -> list[Table]:
         """Every table of the stream."""
-        found = [self.bronze] if self.alone else []
+        found = [self.bronze, self.data_quality, self.schema_drift] if self.alone else []
+        if self.changes:
+            return [*found, self.silver, self.quarantine, self.merged]
         found += [self.silver, self.duplicates, self.quarantine]
-        if self.rules:
-            found.append(self.alerts)
+        found += [self.alerts] if self.rules else []
         if self.decides:
             found.append(self.decisions)
         if self.windows:
@@ -276,7 +278,8 @@ class Stream:
     @cached_property
     def ledger(self) -> Ledger:
         """The tables that have each record of the topic once, by what they are."""
-        found = (self.bronze, self.silver, self.duplicates, self.quarantine)
+        repeated = None if self.changes else self.duplicates
+        found = (self.bronze, self.silver, repeated, self.quarantine)
         return Ledger(*found, others=(self.alerts,) if self.rules else ())
 
     @property

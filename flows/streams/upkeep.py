@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -15,3 +16,7 @@ class Upkeep:
     target: int = 128 * 2**20
     keep: timedelta = timedelta(days=7)
     z_order: tuple[str, ...] = ()
+
+
+OF_MERGED: Final = Upkeep(keep=timedelta(days=1))
+"""Of a table that changes merge into: each commit of it puts files in the place of others."""

@@ -8,9 +8,11 @@ at the speed of columns.
 from operators.avro.decode import CODES, Decoded, Decoder
 from operators.avro.framing import Lookup, SchemaId
 from operators.avro.resolve import columns_of, values_of_fields
+from operators.avro.rest import REST
 
 __all__ = [
     "CODES",
+    "REST",
     "Decoded",
     "Decoder",
     "Lookup",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from operators.avro.framing import Headers, Lookup, SchemaId
 from operators.avro.payloads import Group, Payloads
 from operators.avro.plan import Plan
 from operators.avro.resolve import Reader
+from operators.avro.rest import REST, no_rest
 from operators.avro.wire import SchemaError
 from operators.columns.arrays import Int64s
 from operators.columns.frames import stacked, taken
@@ -40,10 +41,10 @@ Of `incompatible_schema` the writer's schema, or a record of it, cannot be read 
 
 
 class Drifted(NamedTuple):
-    """A drift, how many records of a batch have it, and whether it is met for the first time."""
+    """A drift, which records of a batch have it, and whether it is met for the first time."""
 
     drift: Drift
-    records: int
+    rows: Int64s
     first: bool
 
 
@@ -51,10 +52,10 @@ class Drifted(NamedTuple):
 class Decoded:
     """A batch, decoded.
 
-    `frame` has a column for each of the reader's fields, in its order; `rows` (int64) says
-    where in the batch each of its rows was, which are in no order. Every value of the batch is
-    either in `rows` or in `refusals` (stage "decode", by row). `drifted` are the schemas among
-    them that are no version of the reader's.
+    `frame` has a column for each of the reader's fields, in its order, and maybe `REST`; `rows`
+    (int64) says where in the batch each of its rows was, which are in no order. Every value of the
+    batch is either in `rows` or in `refusals` (stage "decode", by row). `drifted` are the schemas
+    among them that are no version of the reader's.
     """
 
     frame: pl.DataFrame
@@ -81,7 +82,8 @@ class Decoder:
     `lookup` returns the schema of an id, or raises KeyError if there is none; any other
     error of it passes through `decode`. Found schemas are kept; an id without a schema is
     looked up once in each batch that holds it. A schema that is none of `versions`, of which
-    `reader` is the last, is a drift; without them none is.
+    `reader` is the last, is a drift; without them none is. With them frames have a last column,
+    `REST`, for what records have beside the reader's fields that drift.
     """
 
     by_columns = True
@@ -90,7 +92,8 @@ class Decoder:
         self, reader: AvroSchema, lookup: Lookup, versions: Sequence[AvroSchema] = ()
     ) -> None:
         self._reader = Reader(reader)
-        self._empty = pl.DataFrame(schema=self._reader.dtypes)
+        columns = self._reader.dtypes | ({REST: pl.String()} if versions else {})
+        self._empty = pl.DataFrame(schema=columns)
         self._lookup = lookup
         self._plans: dict[SchemaId, Plan | str] = {}
         self._by_schema: dict[str, Plan | str] = {}
@@ -117,14 +120,20 @@ class Decoder:
             if isinstance(plan, Plan):
                 frame, good, refused = plan.decode(payloads, [group for _, group in several])
                 if frame.height:
+                    if self._versions and REST not in frame.columns:
+                        frame = frame.hstack([no_rest(frame.height)])
                     rows.append(good)
                     frames.append(frame)
             else:
                 refused = [(row, *plan) for _, group in several for row in group.rows.tolist()]
-            refusals += [
-                Refusal(row, "decode", code, message, _id_of(row, several))
-                for row, code, message in refused
-            ]
+            if refused:
+                ids, owner = [str(each) for each, _ in several], np.zeros(len(values), np.int64)
+                for number, (_, group) in enumerate(several):
+                    owner[group.rows] = number
+                refusals += [
+                    Refusal(row, "decode", code, message, ids[owner[row]])
+                    for row, code, message in refused
+                ]
         refusals.sort(key=lambda refusal: refusal.row)
         drifted = self._drifted(groups) if self._drifts else ()
         if not frames:
@@ -134,7 +143,9 @@ class Decoder:
     def _drifted(self, groups: dict[SchemaId, list[Group]]) -> list[Drifted]:
         found = [
             Drifted(
-                self._drifts[each], sum(len(group.rows) for group in several), each in self._new
+                self._drifts[each],
+                np.concatenate([group.rows for group in several]),
+                each in self._new,
             )
             for each, several in groups.items()
             if each in self._drifts
@@ -179,6 +190,8 @@ class Decoder:
                 why = plan if isinstance(plan, str) else ""
                 drift = drift_of(schema_id, schema, self._versions, why)
                 if drift is not None:
+                    if isinstance(plan, Plan):
+                        drift = replace(drift, lost=tuple(plan.keep_rest().lost))
                     self._drifts[schema_id] = drift
                     self._new.add(schema_id)
         return plan
@@ -193,11 +206,3 @@ class Decoder:
                 plan = str(error)
             self._by_schema[text] = plan
         return plan
-
-
-def _id_of(row: int, several: list[tuple[SchemaId, Group]]) -> str:
-    for schema_id, group in several:
-        at = int(np.searchsorted(group.rows, row))
-        if at < len(group.rows) and group.rows[at] == row:
-            return str(schema_id)
-    raise LookupError(f"row {row} is in no group")

@@ -114,3 +114,8 @@ def arrow_of(wire: Wire) -> Any:
     if wire.kind == "map":
         return pa.list_(pa.struct(parts))
     return pa.struct(parts)
+
+
+def arrow_type(dtype: pl.DataType) -> Any:
+    """Return the Arrow type of a column's values."""
+    return pl.Series(dtype=dtype).to_arrow(compat_level=pl.CompatLevel.oldest()).type

@@ -8,12 +8,35 @@ import polars as pl
 import pyarrow as pa
 
 from operators.avro.kinds import logical_of
-from operators.avro.wire import Wire
+from operators.avro.wire import SchemaError, Wire
 from operators.columns.arrays import Bools, Int64s
 
 _WIDE: Final = 16
 _US_OF_MS: Final = 1_000
 _MOST_MS: Final = (2**63 - 1) // _US_OF_MS
+
+
+def same_logical(written: Wire, read: Wire, name: str) -> None:
+    """Raise SchemaError for numbers that do not mean the same."""
+    if written.logical and read.logical and written.logical != read.logical:
+        raise SchemaError(f"field {name}: written as {written.logical}, read as {read.logical}")
+    if written.digits and read.digits and written.digits != read.digits:
+        was, now = (f"decimal({p}, {s})" for p, s in (written.digits, read.digits))
+        raise SchemaError(f"field {name}: written as {was}, read as {now}")
+
+
+def symbols_of(written: Wire, read: Wire, name: str, lacks: list[str]) -> pl.Series | None:
+    """Return the writer's symbols as the reader has them, None for what is no enum."""
+    if read.kind != "enum":
+        return None
+    known, other = set(read.symbols), read.default
+    if other is None and (gone := [s for s in written.symbols if s not in known]):
+        lacks.append(
+            f"field {name}: written as {', '.join(gone)}, of which the reader knows "
+            "nothing, and it has no default symbol"
+        )
+    found = [symbol if symbol in known else other for symbol in written.symbols]
+    return pl.Series(found, dtype=pl.String)
 
 
 def values_of(array: Any, wire: Wire, symbols: pl.Series | None, dtype: pl.DataType) -> Any:

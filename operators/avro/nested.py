@@ -2,14 +2,14 @@
 
 As in `bulk`, pyruhvro is given a schema of the wire's types only. Bytes are told as strings, whose
 UTF-8 it does not look at, fixed as records of floats of four bytes, maps as arrays of entries,
-and each type of a union as a record of its own: all lie the same. What comes back is checked; a
-call that a bad body spoils is made again without those that `scan_nested` finds.
+and each type of a union as a record of its own: all lie the same. What comes back is checked value
+by value; a call that a bad body spoils is made again without those that `scan` finds.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -20,20 +20,19 @@ from operators.avro.bulk import BEFORE, WORDS, pieces
 from operators.avro.kinds import MOST_SWELL, arrow_of
 from operators.avro.payloads import Group, Payloads
 from operators.avro.resolve import FLAT, WireColumn
-from operators.avro.scan_nested import well_formed
+from operators.avro.scan import well_formed
+from operators.avro.utf8 import bad_texts
 from operators.avro.wire import INT_MAX, INT_MIN, Field, Wire
-from operators.columns.arrays import Int64s
+from operators.columns.arrays import Bools, Int64s
 
 _MOST_LEAVES: Final = 2_000
 _MOST_DEPTH: Final = 40
 _MOST_FIXED: Final = 256
 _AT_ONCE: Final = 256
-"""Records that are read strictly together where one of them is bad and was not found to be."""
+"""Records that are read strictly together where one of them is bad and the scan missed it."""
 _TYPES: Final = {**WORDS, "null": "null", "bytes": "string"}
-
-
-class _UnfitError(ValueError):
-    """An array has a value that its type does not."""
+_Checked: TypeAlias = tuple[Any, Bools | None]
+"""An array, and which of its values are bad; None for none."""
 
 
 class NestedBulk:
@@ -84,7 +83,7 @@ class NestedBulk:
             some = rows[good]
             if self._made(payloads, some, group.skip, made):
                 continue
-            # Text that is no UTF-8, mostly.
+            # The scan missed one: that costs time, nothing else.
             for part in np.array_split(some, -(-len(some) // _AT_ONCE)):
                 self._made(payloads, part, group.skip, made)
 
@@ -93,20 +92,20 @@ class NestedBulk:
     ) -> bool:
         if not len(rows):
             return True
-        arrays = self._attempt([payloads.values[row] for row in rows.tolist()], skip)
-        if arrays is not None:
-            made.append((rows, arrays))
-        return arrays is not None
+        found = self._attempt([payloads.values[row] for row in rows.tolist()], skip)
+        if found is None:
+            return False
+        arrays, bad = found
+        if bad is not None:
+            good = pa.array(~bad)
+            arrays, rows = [array.filter(good) for array in arrays], rows[~bad]
+        made.append((rows, arrays))
+        return True
 
-    def _attempt(self, values: list[Any], skip: int) -> list[Any] | None:
-        """Return an array per field, or None if any body is bad."""
+    def _attempt(self, values: list[Any], skip: int) -> tuple[list[Any], Bools | None] | None:
+        """Return an array per field and which values are bad, None if that spoils the call."""
         try:
             batch = pyruhvro.deserialize_array(values, self._schemas[skip])
-            arrays = batch.columns[len(BEFORE[skip]) :]
-            pairs = zip(arrays, self._wires, strict=True)
-            arrays = [_normal(array, wire) for array, wire in pairs]
-            for array in arrays:
-                array.validate(full=True)  # UTF-8
         except ValueError:
             return None
         except BaseException as error:
@@ -114,7 +113,9 @@ class NestedBulk:
             if type(error).__name__ != "PanicException":
                 raise
             return None
-        return arrays
+        arrays = batch.columns[len(BEFORE[skip]) :]
+        pairs = [_normal(*each) for each in zip(arrays, self._wires, strict=True)]
+        return [array for array, _ in pairs], _either(bad for _, bad in pairs)
 
 
 def _record(name: str, types: Sequence[Any]) -> dict[str, Any]:
@@ -151,37 +152,56 @@ def _told(wire: Wire, names: Any) -> Any:
     return ["null", kind] if wire.null_first else [kind, "null"]
 
 
-def _normal(array: Any, wire: Wire) -> Any:
-    """Return what came back as `arrow_of` says; raises _UnfitError for what is none of its type."""
+def _normal(array: Any, wire: Wire) -> _Checked:
+    """Return what came back as `arrow_of` says, and which values have what none of it has."""
     if wire.kind in ("int", "enum"):
         low, high = (INT_MIN, INT_MAX) if wire.kind == "int" else (0, len(wire.symbols) - 1)
-        values = pl.Series(array)
-        if not values.is_between(low, high).all():
-            raise _UnfitError
-        return array
+        inside = pl.Series(array).is_between(low, high)
+        return array, None if inside.all() else ~inside.fill_null(value=True).to_numpy()
+    if wire.kind == "string":
+        return array, _flags(bad_texts(array), len(array))
     if wire.kind in _TYPES:
-        return array.view(pa.binary()) if wire.kind == "bytes" else array
+        return array.view(pa.binary()) if wire.kind == "bytes" else array, None
     if wire.kind == "union":
         return _choices(array, wire)
     missing = array.is_null()
     if wire.kind == "fixed":
-        return _fixed(array, wire.size, missing)
+        return _fixed(array, wire.size, missing), None
     if wire.kind == "record":
         return _struct(array, wire, missing)
     items = array.values
-    inner = (
+    inner, bad = (
         _normal(items, wire.parts[0].wire)
         if wire.kind == "array"
         else _struct(items, wire, items.is_null())
     )
-    offsets = pa.array(np.asarray(array.offsets))
-    return pa.ListArray.from_arrays(offsets, inner, mask=missing)
+    cuts = np.asarray(array.offsets)
+    made = pa.ListArray.from_arrays(pa.array(cuts), inner, mask=missing)
+    if bad is None:
+        return made, None
+    before = np.concatenate([[0], np.cumsum(bad)])
+    return made, before[cuts[1:]] > before[cuts[:-1]]
 
 
-def _struct(array: Any, wire: Wire, missing: Any) -> Any:
-    children = [_normal(array.field(i), part.wire) for i, part in enumerate(wire.parts)]
+def _flags(rows: Int64s, size: int) -> Bools | None:
+    if not len(rows):
+        return None
+    found = np.zeros(size, np.bool_)
+    found[rows] = True
+    return found
+
+
+def _either(flags: Iterable[Bools | None]) -> Bools | None:
+    found = [each for each in flags if each is not None]
+    return np.logical_or.reduce(found) if found else None
+
+
+def _struct(array: Any, wire: Wire, missing: Any) -> _Checked:
+    pairs = [_normal(array.field(i), part.wire) for i, part in enumerate(wire.parts)]
     names = [part.name for part in wire.parts]
-    return pa.StructArray.from_arrays(children, names=names, mask=missing)
+    children = [child for child, _ in pairs]
+    made = pa.StructArray.from_arrays(children, names=names, mask=missing)
+    return made, _either(bad for _, bad in pairs)
 
 
 def _fixed(array: Any, size: int, missing: Any) -> Any:
@@ -201,20 +221,23 @@ def _fixed(array: Any, size: int, missing: Any) -> Any:
     return pa.Array.from_buffers(pa.binary(), len(array), buffers)
 
 
-def _choices(array: Any, wire: Wire) -> Any:
+def _choices(array: Any, wire: Wire) -> _Checked:
     """Return a union's values as a struct in which the one that was written is set."""
     # Making its functions takes as long as all else that PyArrow does at a start.
     import pyarrow.compute as pc
 
     codes = np.asarray(array.type_codes)
     children, missing = [], np.zeros(len(array), np.bool_)
+    flags: list[Bools | None] = []
     for number, part in enumerate(wire.parts):
         chosen = codes == number
         if part.wire.kind == "null":
             missing |= chosen
             children.append(pa.nulls(len(array)))
             continue
-        child = _normal(array.field(number).field(0), part.wire)
+        child, bad = _normal(array.field(number).field(0), part.wire)
+        flags.append(bad)
         children.append(pc.if_else(pa.array(chosen), child, pa.scalar(None, child.type)))
     names = [part.name for part in wire.parts]
-    return pa.StructArray.from_arrays(children, names=names, mask=pa.array(missing))
+    made = pa.StructArray.from_arrays(children, names=names, mask=pa.array(missing))
+    return made, _either(flags)

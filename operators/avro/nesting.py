@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
-from operators.avro.kinds import arrow_of, branches, dtype_of, refuse_vast
-from operators.avro.leaves import present, values_of
+from operators.avro.kinds import arrow_of, arrow_type, branches, dtype_of, refuse_vast
+from operators.avro.leaves import present, same_logical, symbols_of, values_of
 from operators.avro.wire import Field, SchemaError, Wire
 from operators.columns.arrays import Bools
 
@@ -47,6 +46,8 @@ def reading(
     """
     refuse_vast(written, name)
     nullable = optional or read.null_first is not None
+    if written.kind == "null" and nullable:
+        return _Null(read, name)
     if written.null_first is not None and not nullable:
         lacks.append(f"field {name}: may be written as null, read as never null")
     if read.kind == "union":
@@ -68,27 +69,12 @@ def reading(
     return _List(items, nullable)
 
 
-def same_logical(written: Wire, read: Wire, name: str) -> None:
-    """Raise SchemaError for numbers that do not mean the same."""
-    if written.logical and read.logical and written.logical != read.logical:
-        raise SchemaError(f"field {name}: written as {written.logical}, read as {read.logical}")
-    if written.digits and read.digits and written.digits != read.digits:
-        was, now = (f"decimal({p}, {s})" for p, s in (written.digits, read.digits))
-        raise SchemaError(f"field {name}: written as {was}, read as {now}")
+class _Null:
+    def __init__(self, read: Wire, name: str) -> None:
+        self._type = arrow_type(dtype_of(read, name))
 
-
-def symbols_of(written: Wire, read: Wire, name: str, lacks: list[str]) -> pl.Series | None:
-    """Return the writer's symbols as the reader has them, None for what is no enum."""
-    if read.kind != "enum":
-        return None
-    known, other = set(read.symbols), read.default
-    if other is None and (gone := [s for s in written.symbols if s not in known]):
-        lacks.append(
-            f"field {name}: written as {', '.join(gone)}, of which the reader knows "
-            "nothing, and it has no default symbol"
-        )
-    found = [symbol if symbol in known else other for symbol in written.symbols]
-    return pl.Series(found, dtype=pl.String)
+    def read(self, array: Any) -> tuple[Any, Bools]:
+        return pa.nulls(len(array), self._type), np.zeros(len(array), np.bool_)
 
 
 class _Leaf:
@@ -170,9 +156,7 @@ class _Union:
     ) -> None:
         self._nullable, self._several = nullable, written.kind == "union"
         wanted = branches(read)
-        self._types = {each: pl.Series(dtype=dtype_of(w, name)).to_arrow(
-            compat_level=pl.CompatLevel.oldest()
-        ).type for each, w in wanted.items()}  # fmt: skip
+        self._types = {each: arrow_type(dtype_of(w, name)) for each, w in wanted.items()}
         parts = [p.wire for p in written.parts] if self._several else [written]
         self._sources: dict[str, tuple[int, Reading]] = {}
         self._gone: list[int] = []

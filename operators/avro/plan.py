@@ -13,6 +13,7 @@ from operators.avro.kinds import arrow_of
 from operators.avro.nested import NestedBulk
 from operators.avro.payloads import Group, Payloads
 from operators.avro.resolve import FLAT, WIRE_TYPES, Reader, Resolver, WireColumn
+from operators.avro.rest import Rest
 from operators.avro.wire import MalformedError, Wire
 from operators.columns.arrays import Int64s
 
@@ -28,6 +29,7 @@ class Plan:
         self._writer = writer
         self._resolver = Resolver(writer, reader)
         self._needed = self._resolver.needed
+        self._rest: Rest | None = None
         self._bulk: Bulk | NestedBulk | None = None
         for bulk in (Bulk, NestedBulk):
             try:
@@ -36,10 +38,20 @@ class Plan:
             except ValueError:
                 continue
 
+    def keep_rest(self) -> Rest:
+        """From now on keep what the reader does not have, in the column `REST`; return what is."""
+        if self._rest is None:
+            self._rest = Rest(self._writer, self._needed)
+            self._needed |= self._rest.needed
+        return self._rest
+
     def decode(
         self, payloads: Payloads, groups: list[Group]
     ) -> tuple[pl.DataFrame, Int64s, list[Refused]]:
-        """Return the good rows' frame, which values they are, and the others."""
+        """Return the good rows' frame, which values they are, and the others.
+
+        The frame has what is read, and `REST` where that is kept.
+        """
         rows = np.zeros(0, np.int64)
         columns: list[WireColumn] | None = None
         if self._bulk is not None:
@@ -52,6 +64,8 @@ class Plan:
                 columns = read if columns is None else self._concat(columns, read)
                 rows = np.concatenate([rows, np.array(good, np.int64)])
         frame, unreadable = self._resolver.resolve(columns, len(rows))
+        if self._rest is not None:
+            frame = frame.hstack([self._rest.texts(columns, len(rows))])
         if unreadable:
             refused += [
                 (int(rows[at]), "incompatible_schema", f"Not a record for the reader: {why}.")

@@ -16,15 +16,14 @@ import pyarrow as pa
 
 from operators.avro.compile import Record, compile_record
 from operators.avro.kinds import dtype_of, logical_of
+from operators.avro.leaves import same_logical, symbols_of
 from operators.avro.nesting import (
     PROMOTIONS,
     Reading,
     default_of,
     plain,
     reading,
-    same_logical,
     source_of,
-    symbols_of,
 )
 from operators.avro.wire import Field, SchemaError, Wire
 from schemas import AvroSchema

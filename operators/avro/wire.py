@@ -69,6 +69,9 @@ class Field:
 
 def read_long(data: bytes, at: int) -> tuple[int, int]:
     """Read a zigzag varint."""
+    byte = data[at]
+    if byte < 0x80:  # most are of one byte
+        return (byte >> 1) ^ -(byte & 1), at + 1
     bits = shift = 0
     while True:
         byte = data[at]

@@ -158,8 +158,12 @@ def can_be_key(dtype: pl.DataType) -> bool:
     return whole or dtype in (pl.String(), pl.Boolean())
 
 
-def hash_columns(frame: pl.DataFrame, columns: Sequence[str]) -> UInt64s:
+def hash_columns(
+    frame: pl.DataFrame, columns: Sequence[str], known: dict[str, UInt64s] | None = None
+) -> UInt64s:
     """Return a 64-bit hash of each row's values of `columns`, shape (n,).
+
+    `known` are hashes of single columns of the frame, to which those are added that are made.
 
     Strings are hashed as `hash_strings` does, so one string column gives the same key groups;
     integers, Booleans, dates and times by their physical value. A null hashes as an empty or
@@ -167,16 +171,21 @@ def hash_columns(frame: pl.DataFrame, columns: Sequence[str]) -> UInt64s:
     such as floats, that make no keys.
     """
     result: UInt64s | None = None
+    known = {} if known is None else known
     for name in columns:
-        values = frame[name]
-        if not can_be_key(values.dtype):
-            raise ValueError(f"column {name!r} of type {values.dtype} can be no key")
-        if values.dtype == pl.String:
-            hashes = hash_strings(values.fill_null("") if values.null_count() else values)
-        else:
-            whole = values.to_physical().cast(pl.Int64).fill_null(0)
-            hashes = _mix(whole.to_numpy().view(np.uint64) + _MULTIPLY)
+        if name not in known:
+            known[name] = _hash(frame[name])
+        hashes = known[name]
         result = hashes if result is None else _mix(result * _MULTIPLY ^ hashes)
     if result is None:
         raise ValueError("a key needs at least one column")
     return result
+
+
+def _hash(values: pl.Series) -> UInt64s:
+    if not can_be_key(values.dtype):
+        raise ValueError(f"column {values.name!r} of type {values.dtype} can be no key")
+    if values.dtype == pl.String:
+        return hash_strings(values.fill_null("") if values.null_count() else values)
+    whole = values.to_physical().cast(pl.Int64).fill_null(0)
+    return _mix(whole.to_numpy().view(np.uint64) + _MULTIPLY)

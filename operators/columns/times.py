@@ -1,6 +1,6 @@
 """Times: columns of times as numbers."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,8 @@ from operators.columns.arrays import Int64s
 NO_TIME: Final = -(2**62)
 """Stands for a time that is not known, in µs."""
 
+_CALENDAR: Final = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""The years 1 to 9999, in µs since 1970."""
 _NOT_A_TIME = np.iinfo(np.int64).min
 
 
@@ -22,3 +24,21 @@ def in_micros(times: pl.Series, null: int = NO_TIME) -> Int64s:
     if times.null_count():
         return np.where(micros == _NOT_A_TIME, null, micros)
     return micros
+
+
+def in_python(column: pl.Series) -> list[Any]:
+    """Return a column's values; a time (µs, UTC) that Python has no datetime for as µs since 1970.
+
+    A producer may send any 64-bit number, and only years 1 to 9999 have one.
+    """
+    if column.dtype != pl.Datetime("us", "UTC"):
+        return column.to_list()
+    micros = column.to_physical()
+    known = micros.is_between(*_CALENDAR).fill_null(value=True)
+    if known.all():
+        return column.to_list()
+    times = column.set(~known, None).to_list()
+    return [
+        time if fine else number
+        for time, fine, number in zip(times, known.to_list(), micros.to_list(), strict=True)
+    ]

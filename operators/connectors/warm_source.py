@@ -1,8 +1,11 @@
-"""Warm source: what a table has of a topic's past first, then the topic."""
+"""Warm source: what a table has of a topic's past first, then the topic.
+
+The past is silver's, which makes state, or bronze's, which is read as the topic was.
+"""
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -121,7 +124,7 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
             behind=source.left(self._partition),
             past=self._past,
         )
-        return [Batch(progress, rows)]
+        return [source.item(progress, rows)]
 
     def next_awake(self) -> datetime | None:
         """Return when to be asked next: at once, but for a topic that is read now and then."""
@@ -159,15 +162,21 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
 class WarmSource(FixedPartitionedSource[Item, dict[str, Any]]):
     """Reads a topic as `kafka` does, but first what a table has of the partitions' past.
 
-    The past comes as batches that are decoded and told apart already, each row with its
-    partition's `watermark` before it. A partition that has state goes on where that is; one that
-    has none has a past, up to where `warming` says, if there is one.
+    The past comes as `item` makes it of rows: unless stated, as batches that are decoded and told
+    apart already, each row with its partition's `watermark` before it. A partition that has state
+    goes on where that is; one that has none has a past, up to where `warming` says, if there is
+    one.
     """
 
     def __init__(
-        self, kafka: KafkaSource, history: TableHistory, warming: Warming | None
+        self,
+        kafka: KafkaSource,
+        history: TableHistory,
+        warming: Warming | None,
+        item: Callable[[Progress, pl.DataFrame], Item] = Batch,
     ) -> None:
         self.kafka, self._history, self._warming = kafka, history, warming
+        self.item = item
         self.empty = history.empty
         self._left: dict[int, int] = {}
         self._told = 0
@@ -211,7 +220,7 @@ class WarmSource(FixedPartitionedSource[Item, dict[str, Any]]):
         asked = {p: self._asked.pop(p) for p in list(self._asked)}
         found = self._history.begin(asked)
         LOG.info(
-            "topic %s: %d rows of %s bring the state of partitions %s to where the tables are",
+            "topic %s: %d rows of %s are read first, of partitions %s",
             self.kafka.topic, sum(found.values()), self._history.name,
             ", ".join(map(str, sorted(asked))),
         )  # fmt: skip
@@ -239,6 +248,6 @@ class WarmSource(FixedPartitionedSource[Item, dict[str, Any]]):
             if self._left or self._asked:
                 return
         LOG.info(
-            "topic %s: state is made of %d rows of %s, and what follows is read from the topic",
+            "topic %s: %d rows of %s have been read, and what follows is read from the topic",
             self.kafka.topic, self._told, self._history.name,
         )  # fmt: skip

@@ -9,6 +9,7 @@ from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 
 from operators import metrics
+from operators.connectors.observers import OBSERVERS
 from operators.connectors.pulse import PULSE, Pulse
 
 _Item = TypeVar("_Item")
@@ -33,7 +34,9 @@ class _Source(StatefulSourcePartition[_Item, _State]):
             # The engine has come back after a snapshot, so that is durable everywhere.
             self._pulse.settled = True
             if self._timed:
-                metrics.EPOCH_END_SECONDS.observe(time.monotonic() - self._snapshot_taken)
+                took = time.monotonic() - self._snapshot_taken
+                metrics.EPOCH_END_SECONDS.observe(took)
+                OBSERVERS.tell_settled(took)
             self._snapshot_taken = None
         return self._part.next_batch()
 

@@ -9,6 +9,8 @@ import polars as pl
 KAFKA_TIME: Final = "__kafka_timestamp_ms"
 """The column of the records' Kafka times beside their fields, ms."""
 
+_FIRST: Final = -62_135_596_800_000_000  # of the year 1
+_LAST: Final = 253_402_300_799_999_999  # of the year 9999
 _MOST_KNOWN: Final = 30_000
 
 Holds: TypeAlias = pl.Expr | Callable[[int], pl.Expr]
@@ -80,14 +82,28 @@ def pattern(name: str, text: str) -> Matches:
     return Matches(name, text, set())
 
 
-def time_in(name: str, begin: int, end: int) -> Callable[[int], pl.Expr]:
-    """Return that a time is between two in µs, and at most the bound past the Kafka time."""
+def time_in(
+    name: str,
+    begin: int | None,
+    end: int | None,
+    ahead: int | None = None,
+    *,
+    clock: bool = True,
+) -> Holds:
+    """Return that a time is between two in µs, and so far past the Kafka time at the most.
+
+    That is `ahead` µs, or the bound if it is None; without a `clock` Kafka's time has no say.
+    """
+    least = _FIRST if begin is None else begin
+    most = _LAST if end is None else end
+    time = pl.col(name).to_physical()
 
     def holds(future_bound_us: int) -> pl.Expr:
+        bound = future_bound_us if ahead is None else ahead
         # Clipped before it is scaled: a producer may send any 64-bit number.
-        kafka_us = pl.col(KAFKA_TIME).clip(upper_bound=end // 1000) * 1000
+        kafka_us = pl.col(KAFKA_TIME).clip(upper_bound=most // 1000) * 1000
         known = (kafka_us >= 0).fill_null(value=False)
-        latest = pl.when(known).then(kafka_us + future_bound_us).otherwise(end)
-        return pl.col(name).to_physical().is_between(begin, pl.min_horizontal(latest, end))
+        latest = pl.when(known).then(kafka_us + bound).otherwise(most)
+        return time.is_between(least, pl.min_horizontal(latest, most))
 
-    return holds
+    return holds if clock else time.is_between(least, most)

@@ -153,10 +153,16 @@ def _refusals(timed: pl.DataFrame, good: pl.Series, holds: _Held) -> list[Refusa
     results = timed[bad].select_seq(
         each.fill_null(value=False).alias(str(i)) for i, (_, each) in enumerate(holds)
     )
-    return [
-        _refusal(row, [c for (c, _), held in zip(holds, held_all, strict=True) if not held])
-        for row, held_all in zip(bad.to_list(), results.rows(), strict=True)
-    ]
+    # Few of what can be broken together ever are.
+    found: dict[tuple[bool, ...], Refusal] = {}
+    refusals = []
+    for row, held in zip(bad.to_list(), results.rows(), strict=True):
+        if held not in found:
+            found[held] = _refusal(
+                row, [c for (c, _), each in zip(holds, held, strict=True) if not each]
+            )
+        refusals.append(found[held].at(row))
+    return refusals
 
 
 def _broken(rows: pl.DataFrame, holds: _Held) -> Counter[str]:

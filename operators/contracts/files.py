@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 import schemas
 from operators import yaml_text
 from operators.avro.compatibility import DEFAULT, Level
+from operators.columns.durations import micros
 from operators.columns.expressions import one_row
 from operators.contracts.checks import (
     Check,
+    Holds,
     Severity,
     bytes_of,
     one_of,
@@ -22,12 +24,15 @@ from operators.contracts.checks import (
     time_in,
 )
 from operators.contracts.contract import Contract
+from operators.contracts.kinds import field_kinds as field_kinds
 from operators.contracts.repairs import Kind, Repair
 from schemas import AvroSchema
 
 _TEXT: Final = {"string", "enum"}
 _NUMBER: Final = {"int", "long", "float", "double"}
 _NONE: Final = "checks: []"
+ANY: Final = "any"
+"""How far ahead of Kafka's time a time may be that no clock bounds."""
 _KINDS: Final = ("bytes", "range", "pattern", "one_of", "time", "where")
 
 
@@ -44,10 +49,12 @@ def _one_field(given: Any) -> Any:
 class Stated(BaseModel):
     """One entry of ``checks``: a stable code, the fields, and one thing that must hold of each.
 
-    `bytes` and `range` are [least, most], inclusive; `time` is [from, to]; `pattern` has to match
-    the whole text; `where` is SQL over the record. A null holds where the schema allows it, but
-    for `where`, which must be true. `says` are other words for it. `severity` is what becomes of
-    records that break it: a warn lets them pass and counts them, a stop ends the flow.
+    `bytes` and `range` are [least, most], inclusive; `time` is [from, to], null for no bound, and
+    such a time is at most `ahead` of the record's Kafka time: a duration, or "any"; the stream's
+    setting unless stated. `pattern` has to match the whole text; `where` is SQL over the record. A
+    null holds where the schema allows it, but for `where`, which must be true. `says` are other
+    words for it. `severity` is what becomes of records that break it: a warn lets them pass and
+    counts them, a stop ends the flow.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -58,7 +65,8 @@ class Stated(BaseModel):
     range: tuple[float | int, float | int] | None = None
     pattern: str | None = None
     one_of: Annotated[list[Any] | None, Field(alias="in")] = None
-    time: tuple[date, date] | None = None
+    time: tuple[date | None, date | None] | None = None
+    ahead: str | None = None
     where: str | None = None
     says: str | None = None
     severity: Severity = "quarantine"
@@ -70,6 +78,10 @@ class Stated(BaseModel):
         stated = [name for name in _KINDS if getattr(self, name) is not None]
         if len(stated) != 1:
             raise ValueError("needs one of bytes, range, pattern, in, time and where")
+        if self.ahead is not None and self.time is None:
+            raise ValueError("ahead is for a time")
+        if self.ahead not in (None, ANY):
+            micros(str(self.ahead))
         if bool(self.fields) == (self.where is not None):
             raise ValueError("needs a field, or where without one")
         return self
@@ -139,10 +151,7 @@ def read_contract(text: str, schema: AvroSchema, name: str) -> Contract:
 
 
 def contract_of(given: Any, fields: Mapping[str, tuple[str, bool]], name: str) -> Contract:
-    """Return the contract that is stated, as YAML has it, of fields; see `field_kinds`.
-
-    Raises ContractError, whose lines begin with `name`.
-    """
+    """Return the contract that is stated, as YAML has it, of fields as of `field_kinds`."""
     return _contract(_validated(given, name), fields, name)
 
 
@@ -204,21 +213,6 @@ def _validated(given: Any, name: str) -> _File:
         ) from None
 
 
-def field_kinds(schema: AvroSchema) -> dict[str, tuple[str, bool]]:
-    """Return of each field its type, the logical one where it has one, and if it may be null."""
-    return {field["name"]: _kind(field["type"]) for field in schema["fields"]}
-
-
-def _kind(avro: Any) -> tuple[str, bool]:
-    if isinstance(avro, list):
-        kinds = [branch for branch in avro if branch != "null"]
-        return _kind(kinds[0])[0] if len(kinds) == 1 else "union", "null" in avro
-    if isinstance(avro, dict):
-        kind = avro.get("logicalType") or avro["type"]
-        return (str(kind), False) if isinstance(kind, str) else _kind(kind)
-    return str(avro), False
-
-
 def _checks(stated: Stated, fields: Mapping[str, tuple[str, bool]]) -> Iterator[Check]:
     if stated.where is not None:
         condition = one_row(stated.where)
@@ -275,9 +269,28 @@ def _made(stated: Stated, name: str, kind: str) -> tuple[str, Any]:
     if stated.one_of is not None:
         return f"one of {', '.join(map(str, stated.one_of))}", one_of(name, stated.one_of)
     _need(kind, {"timestamp-micros"}, "time")
-    begin, end = (datetime(d.year, d.month, d.day, tzinfo=UTC) for d in stated.time or ())
-    words = f"from {begin:%Y-%m-%d} to {end:%Y-%m-%d}, and not far past the record's Kafka time"
-    return words, time_in(name, *(int(t.timestamp()) * 1_000_000 for t in (begin, end)))
+    return _time(stated, name)
+
+
+def _time(stated: Stated, name: str) -> tuple[str, Holds]:
+    begin, end = stated.time or (None, None)
+    span = [f"from {begin}"] if begin else []
+    span += [f"to {end}"] if end else []
+    words = [" ".join(span)] if span else []
+    ahead: int | None = None
+    if stated.ahead is None:
+        words.append("not far past the record's Kafka time")
+    elif stated.ahead != ANY:
+        ahead = micros(stated.ahead)
+        words.append(f"at most {stated.ahead} past the record's Kafka time")
+    said = ", and ".join(words) or "any time"
+    return said, time_in(name, _us(begin), _us(end), ahead, clock=stated.ahead != ANY)
+
+
+def _us(day: date | None) -> int | None:
+    if day is None:
+        return None
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
 
 
 def _need(kind: str, kinds: set[str], what: str) -> None:

@@ -27,6 +27,7 @@ import orjson
 import polars as pl
 
 from operators.columns.frames import alike
+from operators.columns.times import in_python
 from operators.records.tables import TIME
 
 REPAIRS: Final = "repairs"
@@ -139,15 +140,16 @@ def mend(
 def noted(before: pl.DataFrame, after: pl.DataFrame, done: Done) -> pl.Series:
     """Return of each record what was repaired, as `REPAIRS` has it: fields with what they were.
 
-    So a repair can be seen, and undone: a time is there in ISO 8601, all else as JSON has it.
+    So a repair can be seen, and undone: a time is there in ISO 8601, one that is in no calendar as
+    µs since 1970, all else as JSON has it.
     """
     by: dict[int, dict[str, list[str]]] = {}
     for repair, rows in done:
         for row in rows.arg_true().to_list():
             by.setdefault(row, {}).setdefault(repair.field, []).append(repair.does)
     texts: list[str | None] = [None] * after.height
+    was = {repair.field: in_python(before[repair.field]) for repair, _ in done}
     for row, fields in by.items():
-        was = before.row(row, named=True)
-        entries = [{"field": f, "was": was[f], "by": does} for f, does in fields.items()]
+        entries = [{"field": f, "was": was[f][row], "by": does} for f, does in fields.items()]
         texts[row] = orjson.dumps(entries).decode()
     return pl.Series(REPAIRS, texts, pl.String)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import polars as pl
 
@@ -44,6 +45,32 @@ class _Marks:
     failed: Bools | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What events come to that are not plainly approved, and why; shape (n,) each.
+
+    `rows` are their places among all events, `frame` has their columns that decisions need;
+    `level` is the place of the decision in LEVELS, and `by` what was enough for it. Of the alerts
+    that are `live` each adds `points` to the score of the event `of_alert`, shape (alerts,).
+    """
+
+    rows: Indices
+    frame: pl.DataFrame
+    level: Int64s
+    by: npt.NDArray[np.str_]
+    total: Floats
+    share: Floats
+    at: dict[str, Floats]
+    model: Floats
+    says: Bools
+    failed: Bools
+    blocked: Bools
+    actions: Int64s
+    live: pl.DataFrame
+    of_alert: Indices
+    points: Floats
+
+
 class Decider:
     """Makes decisions: whole frames of events at a time, each by its own row and alerts alone.
 
@@ -71,6 +98,11 @@ class Decider:
         `alerts` are those that the rules found on these events, in any order. An event is approved
         plainly if no live rule hits it, no block list has it, and the model is content.
         """
+        judged = self.judge(events, alerts)
+        return self._nothing if judged is None else self._decided(events, judged)
+
+    def judge(self, events: pl.DataFrame, alerts: pl.DataFrame) -> Judged | None:
+        """Return what those of `events` come to that are not plainly approved, None if all are."""
         live = alerts
         if alerts.height:
             status = alerts["rule_status"]
@@ -80,13 +112,13 @@ class Decider:
         marks = self._marks(events)
         wanted = [m for m in (marks.blocked, marks.says, marks.failed) if m is not None]
         if not live.height and not wanted:
-            return self._nothing
+            return None
         of_alert = _rows_of(events, live)
         rows = of_alert
         if wanted:
             rows = np.append(rows, np.flatnonzero(np.logical_or.reduce(wanted)))
         rows = np.unique(rows)
-        return self._decided(events, live, marks, rows, np.searchsorted(rows, of_alert))
+        return self._judged(events, live, marks, rows, np.searchsorted(rows, of_alert))
 
     def _marks(self, events: pl.DataFrame) -> _Marks:
         found: dict[str, Any] = {}
@@ -114,14 +146,14 @@ class Decider:
                 found["failed"] = ~ok
         return _Marks(**found)
 
-    def _decided(
+    def _judged(
         self,
         events: pl.DataFrame,
         live: pl.DataFrame,
         marks: _Marks,
         rows: Indices,
         of_alert: Indices,
-    ) -> pl.DataFrame:
+    ) -> Judged:
         wanted = (*self.columns, "kafka_timestamp")
         mine = taken(events[[name for name in wanted if name in events.columns]], rows)
         n = len(rows)
@@ -146,15 +178,27 @@ class Decider:
         allowed = _of(marks.overriding, rows) | (_of(marks.allowed, rows) & ~blocked)
         by = np.where(allowed, ALLOW_LIST, np.where(blocked, BLOCK_LIST, by))
         level = np.where(allowed, 0, np.where(blocked, 2, level))
+        return Judged(
+            rows, mine, level, by, total, share, at, model, says, failed, blocked, actions,
+            live, of_alert, points,
+        )  # fmt: skip
 
-        hits = self._hits(events, rows, live, points, total, of_alert)
+    def _decided(self, events: pl.DataFrame, judged: Judged) -> pl.DataFrame:
+        mine, at, n = judged.frame, judged.at, len(judged.rows)
+        total, share, model, failed = judged.total, judged.share, judged.model, judged.failed
+        hits = self._hits(
+            events, judged.rows, judged.live, judged.points, total, judged.of_alert
+        )
         listed = mine[LISTED] if LISTED in mine.columns else pl.Series([None], dtype=pl.String)
-        decision = [LEVELS[each] for each in level.tolist()]
+        decision = [LEVELS[each] for each in judged.level.tolist()]
+        by = judged.by.tolist()
         said = Said(
-            decision, by.tolist(), listed.to_list(), total, share, at, model, failed, actions
+            decision, by, listed.to_list(), total, share, at, model, failed, judged.actions
         )
         sentences = [WITHOUT_MODEL] * n
-        for row in np.flatnonzero(hit | says | blocked).tolist():
+        plain = ~(judged.says | judged.blocked)
+        plain[judged.of_alert] = False
+        for row in np.flatnonzero(~plain).tolist():
             sentences[row] = sentence(said, row, hits.get(row, ()))
         topic, partition, offset = (mine[name].cast(pl.String) for name in COORDINATES)
         made = {
@@ -193,13 +237,16 @@ class Decider:
         found: dict[int, list[dict[str, Any]]] = {}
         columns: dict[str, list[Any]] = {}
         places = pl.Series(rows.astype(np.uint32))
-        known = [name for name in ("kafka_timestamp",) if name in events.columns]
-        times = [events[name][places].to_list() for name in known] or [[None] * len(rows)]
+        # Asked for once: a frame makes the list of its columns anew each time.
+        there = frozenset(events.columns)
+        times = [None] * len(rows)
+        if "kafka_timestamp" in there:
+            times = events["kafka_timestamp"][places].to_list()
         each = zip(live.iter_rows(named=True), points.tolist(), of_alert.tolist(), strict=True)
         for alert, point, row in each:
             values = {}
-            for name in sorted(self._reads({**alert, "kafka_timestamp": times[0][row]})):
-                if name in events.columns:
+            for name in sorted(self._reads({**alert, "kafka_timestamp": times[row]})):
+                if name in there:
                     if name not in columns:
                         columns[name] = events[name][places].to_list()
                     values[name] = columns[name][row]

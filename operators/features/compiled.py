@@ -10,8 +10,9 @@ import polars as pl
 from operators.columns.arrays import Int64s
 from operators.features.feature import Feature, Source
 from operators.features.lanes import TIMES, Lane, nullable, restored
-from operators.state.folds import NONE, Ask, Fold, turned
+from operators.state.folds import NONE, Ask, Fold, is_sum, summands, turned
 from operators.state.sliding_history import Horizon
+from operators.state.squares import DIGITS, deviations
 
 _SECOND: Final = 1_000_000
 _EACH: Final = Lane("count", "", "")
@@ -36,7 +37,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A feature and its parts: the one that it is, and for a mean how many values there are."""
+    """A feature and its parts: the one that it is, and for a mean how many values there are.
+
+    For a standard deviation also the sums of digits that `deviations` takes.
+    """
 
     feature: Feature
     dtype: pl.DataType
@@ -84,6 +88,10 @@ class Compiled:
                 parts = (Part("sum", Lane("sum", of, where, given), span),)
             case "mean":
                 parts = (Part("sum", Lane("sum", of, where, given), span), number)
+            case "stddev":
+                lane = Lane("sum", of, where, given)
+                of_digits = (Part(digit, lane, span) for digit in DIGITS)
+                parts = (Part("sum", lane, span), number, *of_digits)
             case "share":
                 # Of how many there are all count.
                 every = Lane("count", "", "")
@@ -114,6 +122,9 @@ class Compiled:
             with np.errstate(invalid="ignore", divide="ignore"):
                 mean = np.where(number > 0, first / number, np.nan)
             return nullable(name, mean, number == 0)
+        if aggregate == "stddev":
+            found_ = deviations(values[1], first, values[2], values[3:])
+            return nullable(name, found_, values[1] < 2)
         unknown = first == NONE
         if self.parts[0].fold == "min":
             first = turned(first)
@@ -129,8 +140,8 @@ class Compiled:
         if part.fold == "count":
             return found + 1
         mine = own[part.lane]
-        if part.fold == "sum":
-            return found + mine
+        if is_sum(part.fold):
+            return found + summands(mine, part.fold)
         return np.maximum(found, turned(mine) if part.fold == "min" else mine)
 
 

@@ -13,13 +13,13 @@ from operators.columns.hashing import can_be_key
 from operators.records.tables import TIME
 
 Aggregate = Literal[
-    "count", "sum", "mean", "share", "min", "max", "distinct", "first_time", "last_time",
+    "count", "sum", "mean", "stddev", "share", "min", "max", "distinct", "first_time", "last_time",
     "seconds_since", "seconds_since_first",
 ]  # fmt: skip
 
 TIMES: Final = ("first_time", "last_time", "seconds_since", "seconds_since_first")
 _COLUMNLESS: Final = ("count", "share", *TIMES)
-_OF_LABELS: Final = ("count", "sum", "mean", "share", *TIMES)
+_OF_LABELS: Final = ("count", "sum", "mean", "stddev", "share", *TIMES)
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _LONGEST: Final = 100_000 * _UNITS["d"]
@@ -189,7 +189,7 @@ class Feature(BaseModel):
         """Return its column's type."""
         if self.aggregate in ("first_time", "last_time"):
             return TIME
-        if self.aggregate in ("mean", "share"):
+        if self.aggregate in ("mean", "stddev", "share"):
             return pl.Float64()
         if self.aggregate in ("min", "max"):
             return columns[str(self.of)]
@@ -281,7 +281,7 @@ class Feature(BaseModel):
     def _problem_of(self, dtype: pl.DataType | None) -> str | None:
         if dtype is None:
             return f"the events have no {self.of}"
-        if self.aggregate in ("sum", "mean") and not dtype.is_integer():
+        if self.aggregate in ("sum", "mean", "stddev") and not dtype.is_integer():
             return (
                 f"{self.of} is of type {dtype}, and only the {self.aggregate} of integers is the "
                 "same whatever the batches: give whole numbers of a smaller unit"

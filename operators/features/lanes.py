@@ -107,6 +107,7 @@ class Conditions:
 
     def __init__(self, conditions: Sequence[str]) -> None:
         self._expressions = {text: one_row(text).fill_null(value=False) for text in conditions}
+        self._reads = {n for each in self._expressions.values() for n in each.meta.root_names()}
         self._told: set[str] = set()
 
     def masks(self, frame: pl.DataFrame) -> dict[str, Bools]:
@@ -117,6 +118,9 @@ class Conditions:
         if not self._expressions:
             return {}
         named = [each.alias(text) for text, each in self._expressions.items()]
+        # What is not read need not be put into one chunk.
+        read = [name for name in frame.columns if name in self._reads]
+        frame = frame[read or frame.columns[:1]]
         try:
             masks = select_rows(frame, named)
             return {text: masks[text].to_numpy() for text in self._expressions}

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 import polars as pl
 
-from operators.columns.arrays import Bools, Int64s
+from operators.columns.arrays import Bools, Int64s, UInt64s
 from operators.columns.grouping import Sorted
 from operators.columns.hashing import hash_columns
 from operators.columns.times import in_micros
@@ -18,7 +18,7 @@ from operators.features.past import Array, Past
 from operators.features.totals import Totals
 from operators.records.batches import NO_WATERMARK
 from operators.records.tables import TIME
-from operators.state.folds import NONE, turned
+from operators.state.folds import NONE, is_sum, summands, turned
 from operators.state.shards import Composite, Rows, Sharded
 from operators.state.sliding_history import SlidingHistory
 
@@ -77,8 +77,9 @@ class _Group:
             for part in self.layout.before:
                 if part.fold == "count":
                     found[part] = past.count(part.column)
-                elif part.fold == "sum":
-                    found[part] = past.sum(part.column, lanes[part.lane])
+                elif is_sum(part.fold):
+                    values = summands(lanes[part.lane], part.fold)
+                    found[part] = past.sum(part.column, values)
                 else:
                     values = lanes[part.lane]
                     values = turned(values) if part.fold == "min" else values
@@ -186,6 +187,7 @@ class PartitionFeatures(Composite):
             self.watermark.retrace(times, watermarks, frame)
         made: dict[str, pl.Series] = {}
         rows: dict[tuple[str, ...], Sorted] = {}
+        hashes: dict[str, UInt64s] = {}
         for level, groups in self._levels.items():
             # What reads features finds those of the levels before it.
             seen = frame.hstack(list(made.values())) if level else frame
@@ -193,7 +195,7 @@ class PartitionFeatures(Composite):
             for group in groups:
                 by = group.layout.by
                 if by not in rows:
-                    rows[by] = Sorted.by(hash_columns(frame, by))
+                    rows[by] = Sorted.by(hash_columns(frame, by, hashes))
                 found, own, coded = group.advance(
                     seen, rows[by], times, watermarks, self.watermark, masks
                 )

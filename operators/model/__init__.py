@@ -7,6 +7,7 @@ from operators.model.card import (
     ModelError,
     ModelSpec,
     card_of,
+    file_of,
     read_card,
     read_spec,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "card_of",
+    "file_of",
     "load_model",
     "matrix",
     "read_card",

@@ -16,6 +16,14 @@ SCORE: Final = "model_score"
 """The column that a model adds: from 0 to 1, null where it has no answer."""
 
 
+_OF: Final = ", of "
+
+
+def file_of(definition: str) -> str:
+    """Return which file a `ModelCard.definition` is of, in words."""
+    return definition.partition(_OF)[0]
+
+
 class ModelError(ValueError):
     """A model cannot be used; the message names every problem."""
 
@@ -74,6 +82,16 @@ class ModelCard(ModelSpec):
     threshold: float = Field(ge=0, le=1)
     trained: dict[str, Any]
     scores: dict[str, dict[str, Any]]
+
+    @property
+    def file(self) -> str:
+        """Which file it is of, in words."""
+        return f"{self.name}@{self.version}, sha256 {self.sha256}"
+
+    @property
+    def definition(self) -> str:
+        """What scores are a function of, in one line: two of the same give the same."""
+        return f"{self.file}{_OF}{json.dumps(self.inputs)}"
 
     def problems_with(
         self, stream: str, columns: Mapping[str, pl.DataType], definitions: Mapping[str, str]

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from operators.columns.arrays import Int64s
 from operators.columns.frames import stacked
-from operators.records.batches import Headers, RawBatch
+from operators.records.batches import Headers, Progress, RawBatch
 from operators.records.rejects import Refusal
 from operators.records.tables import COORDINATES, TIME
 
@@ -34,6 +34,24 @@ REJECT_COLUMNS: Final[dict[str, pl.DataType]] = {
     "schema_id": pl.String(),
     **{name: RAW_COLUMNS[name] for name in ("kafka_timestamp", "key", "value", "headers")},
 }
+
+
+def as_consumed(progress: Progress, rows: pl.DataFrame) -> RawBatch:
+    """Return a partition's rows of `RAW_COLUMNS` as the records that they were made of."""
+    headers: Sequence[Headers | None] = [None] * rows.height
+    if rows["headers"].null_count() < rows.height:
+        headers = [
+            None if each is None else [(pair["key"], pair["value"]) for pair in each]
+            for each in rows["headers"].to_list()
+        ]
+    return RawBatch(
+        progress,
+        rows["source_offset"].to_numpy(),
+        (rows["kafka_timestamp"].dt.epoch("ms").fill_null(-1)).to_numpy(),
+        rows["key"].to_list(),
+        rows["value"].to_list(),
+        headers,
+    )
 
 
 def coordinates(raws: Sequence[RawBatch]) -> list[pl.Series]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, Protocol
 
 import polars as pl
 
@@ -45,6 +45,25 @@ STAMPS: Final[dict[str, pl.DataType]] = {"flow_version": pl.String(), "written_a
 """What the writer adds to every row; `written_at` alone may differ between reruns."""
 
 
+BUCKET: Final = "bucket"
+"""The column by which a table is cut whose rows change."""
+
+
+class Merging(Protocol):
+    """How the rows of a table change: what is written are changes, what is there their result.
+
+    That must be a function of the set of changes, whatever their order and however often each came.
+    """
+
+    def bucket_of(self, rows: pl.DataFrame) -> pl.Series:
+        """Return the `BUCKET` of each row or change; one with a row that it changes."""
+        ...
+
+    def merged(self, there: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
+        """Return all rows of some buckets, of those that are there and changes, with stamps."""
+        ...
+
+
 @dataclass(frozen=True)
 class Table:
     """A table: its name under the root, its columns in order, and how rows are fenced.
@@ -56,7 +75,8 @@ class Table:
     `scattered` columns hold texts or fractions that hardly repeat: a dictionary of them costs
     the writer a third of its time and saves nothing.
     `definitions` say by name what the rows that are to come are made by, and those in `fixed` what
-    all rows of the table must be made by.
+    all rows of the table must be made by. Where there is a `merging`, rows are not added but change
+    those that are there; such a table is cut by `BUCKET`.
     """
 
     name: str
@@ -69,6 +89,7 @@ class Table:
     scattered: tuple[str, ...] = ("payment_id",)
     definitions: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, str] = field(default_factory=dict)
+    merging: Merging | None = None
 
     @property
     def schema(self) -> dict[str, pl.DataType]:
@@ -89,11 +110,16 @@ class Ledger:
     """The tables of a stream in which each of its records is, and others by offset.
 
     `records` has each record as it came, and `good`, `repeated` and `refused` have it once among
-    them.
+    them; of some no record is ever `repeated`.
     """
 
     records: Table
     good: Table
-    repeated: Table
+    repeated: Table | None
     refused: Table
     others: Sequence[Table] = ()
+
+    @property
+    def counted(self) -> list[Table]:
+        """Those that have each record once among them."""
+        return [each for each in (self.good, self.repeated, self.refused) if each is not None]

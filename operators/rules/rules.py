@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import numpy as np
 import polars as pl
 from polars.exceptions import PolarsError
 from pydantic import ValidationError
@@ -13,7 +14,8 @@ from pydantic_core import ErrorDetails
 
 from operators import yaml_text
 from operators.columns.expressions import select_rows
-from operators.columns.frames import filtered, in_one_chunk, stacked
+from operators.columns.frames import filtered, in_one_chunk, stacked, taken
+from operators.records.tables import COORDINATES
 from operators.rules.lists import LISTED
 from operators.rules.rule import Case, Rule, alert_columns
 
@@ -89,6 +91,9 @@ class RuleSet:
         ]
         if problems:
             raise RuleError("\n".join(problems))
+        own = {*COORDINATES, id_column, key_column, "event_time"}
+        self._reads = [[n for n in columns if n in own | rule.reads] for rule in self.rules]
+        self._read = [n for n in columns if any(n in reads for reads in self._reads)]
 
     def evaluate(self, events: pl.DataFrame) -> Verdict:
         """Return the alerts that `events` (schema fields, features, coordinates) raise."""
@@ -96,16 +101,14 @@ class RuleSet:
         failures: list[Failure] = []
         if events.height and self.rules:
             try:
-                masks = select_rows(events, [rule.condition for rule in self.rules])
-                hits = [rule for rule in self.rules if masks[rule.id].any()]
-                # In one chunk: Polars 2.1 with several threads panics in format() on the
-                # filtered rows of a frame of many chunks.
-                alerts = [
-                    r.alerts(
-                        in_one_chunk(filtered(events, masks[r.id])), self.columns, self.key
-                    )
-                    for r in hits
-                ]
+                # What no rule reads need not be put into one chunk.
+                read = in_one_chunk(events[self._read])
+                masks = select_rows(read, [rule.condition for rule in self.rules])
+                for rule, reads in zip(self.rules, self._reads, strict=True):
+                    rows = np.flatnonzero(masks[rule.id].to_numpy())
+                    if len(rows):
+                        hits = taken(read[reads], rows)
+                        alerts.append(rule.alerts(hits, self.columns, self.key))
             except PolarsError:
                 # Some rule fails on some event: find which, so that all others count.
                 alerts = []

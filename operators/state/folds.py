@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,13 @@ import numpy.typing as npt
 from operators.columns.arrays import Indices, Int64s
 from operators.columns.grouping import distinct
 from operators.columns.ranges import repeats
+from operators.state.squares import DIGITS, Digit, digits
 
 NONE: Final = np.iinfo(np.int64).min
 """A value that is not there, in columns of which the largest, the smallest or how many differ
 is asked for; also the answer where there is none."""
 
-Fold = Literal["count", "sum", "max", "min", "distinct"]
+Fold = Literal["count", "sum", "max", "min", "distinct"] | Digit
 
 _PAIRS_AT_ONCE: Final = 4_000_000
 
@@ -46,6 +47,16 @@ def exclusive(values: npt.NDArray[np.integer]) -> Int64s:
     return totals
 
 
+def is_sum(fold: Fold) -> TypeGuard[Literal["sum"] | Digit]:
+    """Tell whether a fold adds up what `summands` are of the values."""
+    return fold == "sum" or fold in DIGITS
+
+
+def summands(values: Int64s, fold: Literal["sum"] | Digit) -> Int64s:
+    """Return what a fold adds up: the values, or a digit of each."""
+    return values if fold == "sum" else digits(values, fold)
+
+
 def turned(values: Int64s) -> Int64s:
     """Return values in the order turned round, so that the smallest is the largest; and back."""
     return np.where(values == NONE, NONE, ~values)
@@ -57,14 +68,20 @@ class Ranges:
     def __init__(self, columns: Mapping[str, Int64s]) -> None:
         """`columns` are the events' values by name, each of shape (m,)."""
         self._columns = columns
-        self._sums: dict[str, Int64s] = {}
+        self._sums: dict[tuple[str, str], Int64s] = {}
         self._tables: dict[tuple[str, str], list[Int64s]] = {}
 
-    def sums(self, column: str) -> Int64s:
-        """Return the running totals of a column."""
-        if column not in self._sums:
-            self._sums[column] = exclusive(self._columns[column])
-        return self._sums[column]
+    def sums(self, column: str, fold: Literal["sum"] | Digit = "sum") -> Int64s:
+        """Return the running totals of a column, or of a digit of its numbers."""
+        if (fold, column) not in self._sums:
+            values = summands(self._columns[column], fold)
+            # Of most digits there is nothing: no need to add them up.
+            none = fold != "sum" and not values.any()
+            totals = (
+                np.broadcast_to(np.int64(0), len(values) + 1) if none else exclusive(values)
+            )
+            self._sums[fold, column] = totals
+        return self._sums[fold, column]
 
     def largest(self, ask: Ask, begin: Int64s, high: Int64s) -> Int64s:
         """Return the largest value of each range, NONE of an empty one; of a min, turned."""
@@ -120,8 +137,8 @@ class Answers:
             begin = begins[ask.horizon]
             if ask.fold == "count":
                 found[rows] += high - begin
-            elif ask.fold == "sum":
-                sums = ranges.sums(ask.column)
+            elif is_sum(ask.fold):
+                sums = ranges.sums(ask.column, ask.fold)
                 found[rows] += sums[high] - sums[begin]
             elif ask.fold == "distinct":
                 places = np.arange(self._size)[rows]

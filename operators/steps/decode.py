@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
-from typing import Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import bytewax.operators as op
 import numpy as np
@@ -14,6 +14,8 @@ from bytewax.dataflow import Stream, operator
 
 from operators import metrics
 from operators.avro.decode import Decoded
+from operators.avro.drift import drift_rows
+from operators.changes import ChangeDecoder
 from operators.columns.frames import taken
 from operators.contracts.contract import Checked
 from operators.records.batches import Batch, Headers, RawBatch
@@ -43,33 +45,50 @@ class Decodes(Protocol):
 
 @dataclass(frozen=True)
 class DecodeOut:
-    """Streams of `decode`: batches of good records, and frames of `REJECT_COLUMNS`."""
+    """Streams of `decode`: batches of good records, `REJECT_COLUMNS`, and `DRIFT_COLUMNS`."""
 
     oks: Stream[Batch]
     rejects: Stream[pl.DataFrame]
+    drifts: Stream[pl.DataFrame]
+
+
+class _Drifts(NamedTuple):
+    """What drifts of a batch, with `DRIFT_COLUMNS`."""
+
+    rows: pl.DataFrame
 
 
 def decode_batches(
-    raws: list[RawBatch], decoder: Decodes, contract: Contract
+    raws: list[RawBatch],
+    decoder: Decodes | ChangeDecoder,
+    contract: Contract,
+    drifts: list[pl.DataFrame] | None = None,
 ) -> list[Batch | pl.DataFrame]:
     """Return a batch for each raw batch, and a frame of rejects if there are any.
 
-    Raises BrokenContractError for a record that breaks a check of severity stop.
+    `drifts` are added to: frames of `DRIFT_COLUMNS`. Raises BrokenContractError for a record that
+    breaks a check of severity stop.
     """
     # One call each for all partitions that this activation brings.
-    decoded = decoder.decode(
-        list(chain.from_iterable(raw.values for raw in raws)),
-        list(chain.from_iterable(raw.headers for raw in raws)),
-        pl.concat(raw.columns["value"] for raw in raws) if decoder.by_columns else None,
-    )
-    stamps = np.concatenate([raw.timestamps for raw in raws])[decoded.rows]
-    checked = contract(decoded.frame, pl.Series(stamps))
+    stamps = np.concatenate([raw.timestamps for raw in raws])
+    values = list(chain.from_iterable(raw.values for raw in raws))
+    headers = list(chain.from_iterable(raw.headers for raw in raws))
+    if isinstance(decoder, ChangeDecoder):
+        keys = list(chain.from_iterable(raw.keys for raw in raws))
+        offsets = np.concatenate([raw.offsets for raw in raws])
+        decoded = decoder.decode(values, headers, keys, offsets, stamps)
+    else:
+        column = None
+        if decoder.by_columns:
+            column = pl.concat(raw.columns["value"] for raw in raws)
+        decoded = decoder.decode(values, headers, column)
+    checked = contract(decoded.frame, pl.Series(stamps[decoded.rows]))
     for code, count in checked.warned.items():
         metrics.WARNED.labels(raws[0].progress.topic, code).inc(count)
     for (field, kind), count in checked.repaired.items():
         metrics.REPAIRED.labels(raws[0].progress.topic, field, kind).inc(count)
-    for drift, records, first in decoded.drifted:
-        metrics.DRIFTED.labels(raws[0].progress.topic, drift.outcome).inc(records)
+    for drift, drifting, first in decoded.drifted:
+        metrics.DRIFTED.labels(raws[0].progress.topic, drift.outcome).inc(len(drifting))
         if first:
             _LOG.warning("topic %s: %s", raws[0].progress.topic, drift)
     broken = checked.refusals
@@ -87,12 +106,15 @@ def decode_batches(
     ]
     refusals = [
         *decoded.refusals,
-        *(replace(each, row=int(decoded.rows[each.row])) for each in broken),
+        *(each.at(int(decoded.rows[each.row])) for each in broken),
     ]
     if refusals:
         _stop(raws, refusals)
         refusals.sort(key=lambda refusal: refusal.row)
         result.append(refused(raws, refusals))
+    if decoded.drifted and drifts is not None:
+        found = [(each.drift, each.rows) for each in decoded.drifted]
+        drifts.append(drift_rows(coordinates(raws)[:3], found))
     return result
 
 
@@ -120,10 +142,14 @@ def _observe(breaker: Breaker, raws: list[RawBatch], rejects: list[pl.DataFrame]
 
 
 def decode_observed(
-    raws: list[RawBatch], decoder: Decodes, contract: Contract, breaker: Breaker
+    raws: list[RawBatch],
+    decoder: Decodes | ChangeDecoder,
+    contract: Contract,
+    breaker: Breaker,
+    drifts: list[pl.DataFrame] | None = None,
 ) -> list[Batch | pl.DataFrame]:
     """Return what `decode_batches` does, counted, and heard of by the breaker."""
-    result = decode_batches(raws, decoder, contract)
+    result = decode_batches(raws, decoder, contract, drifts)
     rejects = [item for item in result if isinstance(item, pl.DataFrame)]
     for frame in rejects:
         for reason, count in Counter(frame[["stage", "code"]].iter_rows()).items():
@@ -134,17 +160,27 @@ def decode_observed(
 
 @operator
 def decode(
-    step_id: str, up: Stream[RawBatch], decoder: Decodes, contract: Contract, breaker: Breaker
+    step_id: str,
+    up: Stream[RawBatch],
+    decoder: Decodes | ChangeDecoder,
+    contract: Contract,
+    breaker: Breaker,
 ) -> DecodeOut:
     """Decode and check the contract; the breaker hears of each partition how much is refused.
 
-    Every record is in exactly one of the two streams. Raises TooManyRejectsError,
+    Every record is either good or a reject. Raises TooManyRejectsError,
     BrokenContractError, and whatever the decoder's schema look-up raises when its registry is away.
     """
 
-    def shim(raws: list[RawBatch]) -> list[Batch | pl.DataFrame]:
-        return decode_observed(raws, decoder, contract, breaker)
+    def shim(raws: list[RawBatch]) -> list[Batch | pl.DataFrame | _Drifts]:
+        drifts: list[pl.DataFrame] = []
+        result = decode_observed(raws, decoder, contract, breaker, drifts)
+        return [*result, *map(_Drifts, drifts)] if drifts else [*result]
 
     both = op.flat_map_batch("decode", up, shim)
     sides = op.branch("good", both, lambda item: isinstance(item, Batch))
-    return DecodeOut(sides.trues, sides.falses)  # type: ignore[arg-type] # branch does not narrow
+    others: Any = op.branch(
+        "refused", sides.falses, lambda item: isinstance(item, pl.DataFrame)
+    )
+    drifts = op.map("drifts", others.falses, lambda item: item.rows)
+    return DecodeOut(sides.trues, others.trues, drifts)  # type: ignore[arg-type] # branch does not narrow

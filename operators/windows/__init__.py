@@ -1,10 +1,10 @@
 """Windows: keyed aggregates over spans of event time, emitted when the watermark passes."""
 
+from operators.columns.durations import Duration, micros
 from operators.windows import agg
 from operators.windows.accumulators import KEY_HASH
 from operators.windows.agg import Aggregate, InexactError
 from operators.windows.assigners import Session, Sliding, session, sliding, tumbling
-from operators.windows.durations import Duration, micros
 from operators.windows.emission import Due, Emission
 from operators.windows.intake import Intake, Work
 from operators.windows.open_windows import (

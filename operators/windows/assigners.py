@@ -9,7 +9,7 @@ aggregation with general stream slicing", EDBT 2019).
 from dataclasses import dataclass
 from math import gcd
 
-from operators.windows.durations import Duration, micros
+from operators.columns.durations import Duration, micros
 
 
 @dataclass(frozen=True, slots=True)

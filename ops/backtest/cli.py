@@ -19,6 +19,7 @@ from flows.pipeline import micros
 from flows.streams import PAYMENTS, STREAMS, Stream
 from flows.streams.models import drafts_of, with_model
 from flows.streams.settings import StreamSettings
+from operators.decisions.thresholds import load_thresholds
 from operators.features import FeatureError
 from operators.rules.rule import Rule
 from operators.rules.rules import RuleError, RuleSet, load_rules
@@ -185,23 +186,24 @@ def _refuse(args: argparse.Namespace) -> None:
 def _sides(stream: Stream, args: argparse.Namespace, own: StreamSettings) -> tuple[Side, Side]:
     """Return the candidates, or all rules of the live folder, and the live rules.
 
-    Both are one where all of that are live for all, and there is no model beside. Recorded events
+    Both are one where all of that are live for all, and there is no model. Recorded events
     are for trying out what no flow has to work out yet, so that drafts count on these.
     """
     folder = own.rules
     assert folder is not None  # noqa: S101 # of a stream with rules
     rules = load_rules(folder)
-    live = _side(stream, folder, [each for each in rules if each.status == LIVE], live=True)
+    those = [each for each in rules if each.status == LIVE]
+    live = _side(stream, folder, those, own, live=True, model=own.model)
     drafts = drafts_of(stream) if args.input and stream.owns(folder) else None
     model = _model(args, own, drafts)
     if args.rules is not None:
-        return _side(stream, args.rules, load_rules(args.rules), model=model), live
+        return _side(stream, args.rules, load_rules(args.rules), own, model=model), live
     if drafts is not None:
         rules = [*rules, *load_rules(drafts)]
-        return _side(stream, drafts, rules, model=model, drafts=True), live
-    if all(each.standing == LIVE for each in rules) and model is None:
+        return _side(stream, drafts, rules, own, model=model, drafts=True), live
+    if all(each.standing == LIVE for each in rules) and model is own.model is None:
         return live, live
-    return _side(stream, folder, rules, model=model), live
+    return _side(stream, folder, rules, own, model=model), live
 
 
 def _model(args: argparse.Namespace, own: StreamSettings, drafts: Path | None) -> Path | None:
@@ -217,13 +219,17 @@ def _side(
     stream: Stream,
     folder: Path,
     rules: list[Rule],
+    own: StreamSettings,
     *,
     live: bool = False,
     model: Path | None = None,
     drafts: bool = False,
 ) -> Side:
     found = with_model(stream.with_rules(folder), model)
-    return Side(found, RuleSet(rules, found.columns, found.id, found.key), live, drafts)
+    held = RuleSet(rules, found.columns, found.id, found.key)
+    # Those of the candidates, if they have their own.
+    thresholds = load_thresholds(folder, own.rules, stream.rules) if stream.decides else None
+    return Side(found, held, live, drafts, thresholds)
 
 
 def _past(args: argparse.Namespace, stream: Stream, topic: str) -> Past:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 import polars as pl
 
 from flows.streams import Stream
-from operators.columns.arrays import Bools, Floats, Int64s, UInt64s
+from operators.columns.arrays import Bools, Floats, Indices, Int64s, UInt64s
 from operators.columns.hashing import hash_strings
 from operators.columns.times import in_micros
 from ops.backtest.labels import DAY, Labels
@@ -64,6 +65,11 @@ class Hits:
         return cls(np.empty(0, np.int64), np.empty(0, np.float64))
 
 
+Made: TypeAlias = tuple[Int64s, Int64s]
+"""The decisions on n events, as places in `decisions.LEVELS`, and what they are by, in
+`decisions.BY`; shape (n,) each."""
+
+
 @dataclass
 class Collected:
     """Events as they come, in batches, and the alerts on them by side and rule."""
@@ -81,6 +87,7 @@ class Collected:
     _frauds: list[tuple[UInt64s, Int64s]] = field(default_factory=list)
     _alerts: dict[tuple[int, str], list[Hits]] = field(default_factory=dict)
     _currencies: dict[str, int] = field(default_factory=dict)
+    _decisions: dict[int, list[Made]] = field(default_factory=dict)
 
     def add(self, rows: pl.DataFrame, begin: int, end: int) -> Bools:
         """Take rows; return which are wanted, as their time is in [begin, end) in µs."""
@@ -124,6 +131,25 @@ class Collected:
         """Take a model's scores of the wanted rows that were added last."""
         self._scores.append(scores.fill_null(np.nan).to_numpy())
 
+    def add_decisions(self, side: int, made: Made) -> None:
+        """Take the decisions of a side on the wanted rows that were added last."""
+        self._decisions.setdefault(side, []).append(made)
+
+    def decisions(self) -> dict[int, Made]:
+        """Return the decisions on all wanted events by time, by side."""
+        order = self._order
+        return {
+            side: (
+                np.concatenate([level for level, _ in made])[order],
+                np.concatenate([by for _, by in made])[order],
+            )
+            for side, made in self._decisions.items()
+        }
+
+    @property
+    def _order(self) -> Indices:
+        return np.argsort(np.concatenate(self._columns["time"]), kind="stable")
+
     def add_alerts(self, side: int, wanted: pl.DataFrame, alerts: pl.DataFrame) -> None:
         """Take the alerts of a side on the wanted rows that were added last, by offset."""
         offsets = wanted["source_offset"].to_numpy()
@@ -136,7 +162,7 @@ class Collected:
     def events(self) -> tuple[Events, dict[tuple[int, str], Hits]]:
         """Return all wanted events by time, and the hits by side and rule."""
         found = {name: np.concatenate(each) for name, each in self._columns.items()}
-        order = np.argsort(found["time"], kind="stable")
+        order = self._order
         found = {name: values[order] for name, values in found.items()}
         place = np.empty_like(order)
         place[order] = np.arange(len(order))

@@ -36,6 +36,11 @@ def _sections(report: Report) -> list[str]:
         picture = pictures.precision_recall(drawn)
         colours = key(these, *([others] if live else []))
         found.append(section("Precision by recall", picture + colours))
+    made, changed = words.decided(report), words.decisions_changed(report)
+    if made is not None:
+        found.append(section("What is decided", table(made)))
+    if changed is not None:
+        found.append(section("What decisions change against the live ones", table(changed)))
     picture = pictures.alerts_by_day(report.days, report.labelled, live)
     bars = [("these", "on frauds"), ("wrong", "on others")] if report.labelled else [these]
     colours = key(*bars, *([others] if live else []))

@@ -121,7 +121,10 @@ def past_of_file(path: Path) -> Past:
         pl.int_range(pl.len(), dtype=pl.Int64()).alias("source_offset"),
         pl.col("event_time").alias("kafka_timestamp"),
         *stream.fields,
-        *stream.repairs,
+        *(
+            name if name in payments.columns else pl.lit(None, kind).alias(name)
+            for name, kind in stream.noted.items()
+        ),
     )
     frames = ((0, rows) for rows in payments.iter_slices(MOST))
     known = partial(known_late, stream, payments)

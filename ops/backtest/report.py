@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from operators.columns.arrays import Floats
+from ops.backtest.decisions import compared
 from ops.backtest.events import Events
 from ops.backtest.figures import (
     by_day,
@@ -47,7 +48,8 @@ class Report:
 
     `about` says what they were run over. `live` is None where they are the live rules themselves;
     what needs labels is not in it if there are none. Where there is a model, `model` is what that
-    is worth alone, and `rules_alone` what the total is without it.
+    is worth alone, and `rules_alone` what the total is without it. `decisions`, of a stream that
+    makes any, are as `decisions.compared` says.
     """
 
     about: dict[str, Any]
@@ -59,6 +61,7 @@ class Report:
     pictures: Pictures | None = None
     model: dict[str, Any] | None = None
     rules_alone: dict[str, Any] | None = None
+    decisions: dict[str, Any] | None = None
 
     @property
     def labelled(self) -> bool:
@@ -70,6 +73,8 @@ class Report:
         found = {**self.about, "rules": self.rules, "total": self.total, "live": self.live}
         if self.model is not None:
             found |= {"model": self.model, "rules_alone": self.rules_alone}
+        if self.decisions is not None:
+            found["decisions"] = self.decisions
         if self.labelled:
             found |= {"weeks": self.weeks, "weekly_mean": mean_of(self.weeks)}
         return found | {"daily": self.days}
@@ -149,6 +154,8 @@ def report(
         rules_alone = {"rules": counted} | figures(alone_)
         if labelled:
             rules_alone["weekly_mean"] = mean_of(weeks(alone_.judged, days))
+    made = outcome.decisions.get(0)
+    theirs = outcome.decisions.get(1) if live else None
     return Report(
         {**about, **_counts(events, outcome, days, labelled)},
         rules,
@@ -159,6 +166,7 @@ def report(
         pictures,
         model,
         rules_alone,
+        None if made is None else compared(made, theirs, days, labelled=labelled),
     )
 
 

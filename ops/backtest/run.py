@@ -9,9 +9,11 @@ import polars as pl
 
 from flows.streams import Stream
 from operators.columns.frames import filtered
+from operators.decisions.thresholds import Thresholds
 from operators.features import WholeFeatures
 from operators.rules.rules import RuleSet
 from operators.rules.status import DRAFT, LIVE, live
+from ops.backtest.decisions import Deciding, Decisions
 from ops.backtest.events import Collected, Events, Hits
 from ops.backtest.labels import Labels
 from ops.backtest.past import Past
@@ -23,13 +25,22 @@ class Side:
     """Rules, and the stream with the features that they may use.
 
     Candidates count whatever their status is; of `live` rules what they are live for. Of those with
-    `drafts` these count as if they were live.
+    `drafts` these count as if they were live. Decisions, if the stream makes any, are by
+    `thresholds`.
     """
 
     stream: Stream
     rules: RuleSet
     live: bool = False
     drafts: bool = False
+    thresholds: Thresholds | None = None
+
+    @property
+    def deciding(self) -> Deciding | None:
+        """What makes its decisions."""
+        if self.thresholds is None:
+            return None
+        return Deciding(self.thresholds, self.stream.id, self.stream.key, self.counted)
 
     @property
     def counted(self) -> list[str]:
@@ -49,13 +60,15 @@ class Side:
 class Outcome:
     """What came of it: the events, and by side the hits of each rule and how often each failed.
 
-    `unlabelled` counts the events without a label; `first` and `last` are the days since 1970 of
+    `decisions` are those of the sides that make any. `unlabelled` counts the events without a
+    label; `first` and `last` are the days since 1970 of
     all the past.
     """
 
     events: Events
     hits: list[dict[str, Hits]]
     failures: list[Counter[str]]
+    decisions: dict[int, Decisions]
     unlabelled: int
     first: int
     last: int
@@ -149,23 +162,31 @@ def run(
     """
     collected = Collected(sides[0].stream, labels)
     failures: list[Counter[str]] = [Counter() for _ in sides]
+    deciding = [side.deciding for side in sides]
     done = 0
     for rows, made in worked_out(past, sides, labels, bound):
         wanted = pl.Series(collected.add(rows, begin, end))
         if wanted.any():
             some: dict[int, pl.DataFrame] = {}
+            scored: dict[tuple[int, str], pl.Series] = {}
             for at, side in enumerate(sides):
                 # Sides that have their features in common have one frame.
                 frame = some.setdefault(id(made[at]), filtered(made[at], wanted))
                 model = side.stream.model
                 if model is not None:
-                    scores, _ = model.answer(frame)
+                    of = id(made[at]), model.card.definition
+                    if of not in scored:
+                        scored[of], _ = model.answer(frame)
+                    scores = scored[of]
                     frame = frame.hstack([scores])
                     if at == 0:
                         collected.add_scores(scores)
                 verdict = side.rules.evaluate(frame)
                 found = live(verdict.alerts) if side.live else verdict.alerts
                 collected.add_alerts(at, frame, found)
+                decides = deciding[at]
+                if decides is not None:
+                    collected.add_decisions(at, decides.decide(frame, found))
                 failures[at] += Counter(each.rule.id for each in verdict.failures)
         done += rows.height
         told(done)
@@ -174,6 +195,17 @@ def run(
         {rule.id: hits.get((at, rule.id), Hits.none()) for rule in side.rules.rules}
         for at, side in enumerate(sides)
     ]
+    decisions = {
+        at: Decisions(events, *made, each.thresholds)
+        for at, made in collected.decisions().items()
+        if (each := deciding[at]) is not None
+    }
     return Outcome(
-        events, by_rule, failures, collected.unlabelled, collected.first, collected.last
+        events,
+        by_rule,
+        failures,
+        decisions,
+        collected.unlabelled,
+        collected.first,
+        collected.last,
     )

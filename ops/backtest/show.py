@@ -16,6 +16,7 @@ def show(report: Report, console: Console) -> None:
         grids.append(words.worth(report))
         if report.live is not None:
             grids.append(words.changes(report))
+    grids += [each for each in (words.decided(report), words.decisions_changed(report)) if each]
     for grid in grids:
         table = Table(*grid.columns, box=None, pad_edge=False)
         table.columns[0].no_wrap = True

@@ -16,6 +16,11 @@ BUCKETS: Final = {
 }
 """The four buckets of events, and what they are called."""
 
+_STOPPED: Final = {"block": "block", "review": "review and block"}
+DECISIONS: Final = {"approve": "approved", "review": "reviewed", "block": "blocked"}
+
+_CHANGED: Final = ("live", "these", "more", "fewer", "amount, live", "these")
+
 
 def in_words(amounts: Mapping[str, int]) -> str:
     """Return amounts of minor units by currency as texts; those of nothing are left out."""
@@ -99,14 +104,62 @@ def worth(report: Report) -> Grid:
 
 def changes(report: Report) -> Grid:
     """Return the four buckets, with the live rules and with these."""
-    columns = ["", "live", "these", "more", "fewer", "amount, live", "these"]
+    return Grid(["", *_CHANGED], _buckets(report.total["changes"]))
+
+
+def _buckets(found: Mapping[str, Any]) -> list[list[str]]:
     rows = []
     for key, name in BUCKETS.items():
-        each = report.total["changes"][key]
+        each = found[key]
         counts = (f"{each[n]['count']:,}" for n in ("before", "after", "more", "fewer"))
         amounts = (in_words(each[n]["money"]) for n in ("before", "after"))
         rows.append([name, *counts, *amounts])
+    return rows
+
+
+def decided(report: Report) -> Grid | None:
+    """Return how many are approved, reviewed and blocked, and by what; None if nothing decides."""
+    made = report.decisions
+    if made is None:
+        return None
+    live = made["live"]
+    columns = ["decisions", "a day"]
+    if report.labelled:
+        columns += ["frauds", "good"]
+    if live is not None:
+        columns += ["live, a day", *(["frauds", "good"] if report.labelled else [])]
+    rows = []
+    for level, name in DECISIONS.items():
+        each = made[level]
+        cells = [name, figure(each["per_day"], 1)]
+        if report.labelled:
+            cells += [f"{each[what]:,}" for what in ("frauds", "good")]
+        if live is not None:
+            cells.append(figure(live[level]["per_day"], 1))
+            if report.labelled:
+                cells += [f"{live[level][what]:,}" for what in ("frauds", "good")]
+        rows.append(cells)
+    days = report.about["days"]
+    for name, count in made["decided_by"].items():
+        theirs = 0 if live is None else live["decided_by"][name]
+        if count or theirs:
+            cells = [f"by {name}", figure(count / days, 1), *[""] * (len(columns) - 2)]
+            if live is not None:
+                cells[columns.index("live, a day")] = figure(theirs / days, 1)
+            rows.append(cells)
     return Grid(columns, rows)
+
+
+def decisions_changed(report: Report) -> Grid | None:
+    """Return the four buckets by decisions, with the live ones and with these; None without."""
+    made = report.decisions
+    if made is None or "changes" not in made:
+        return None
+    rows = []
+    for least, stopped in _STOPPED.items():
+        rows.append([stopped, *[""] * len(_CHANGED)])
+        rows += _buckets(made["changes"][least])
+    return Grid(["if these stop", *_CHANGED], rows)
 
 
 def failures(report: Report) -> list[str]:

@@ -83,7 +83,7 @@ def _sections(found: Figures, abouts: dict[str, str]) -> Iterator[str]:
         rows = found["data_quality"]
         keys = key(("these", "late"), ("live", "duplicate"), ("wrong", "refused"))
         worst = (
-            rows.filter(pl.col("outcome") != "counted")
+            rows.filter(pl.col("outcome") != "in time")
             .group_by("outcome", "stage", "code")
             .agg(pl.col("records").sum())
             .sort("records", "outcome", "stage", "code", descending=[True, False, False, False])

@@ -50,9 +50,7 @@ SOURCES: Final = {
         Source(PAYMENTS.window_table("terminal_day"), "window_start"),
         Source(PAYMENTS.window_table("customer_day"), "window_start"),
         Source(PAYMENTS.alerts, "event_time"),
-        Source(PAYMENTS.late, "event_time"),
-        Source(PAYMENTS.duplicates, "event_time", ("event_time",)),
-        Source(PAYMENTS.quarantine, "kafka_timestamp", ("kafka_timestamp", "stage", "code")),
+        Source(PAYMENTS.data_quality, "minute"),
     )
 }
 """The tables that views read, by the names that they call them; no key, no raw bytes among it."""

@@ -1,10 +1,11 @@
 """What became of rejects that were sent again: where they are now, and in which table."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import polars as pl
-from deltalake import DeltaTable
+import pyarrow as pa
+from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
 from flows.streams import Stream
@@ -12,6 +13,8 @@ from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
 from operators.records.tables import COORDINATES, Table
 from ops.dlq.quarantine import PLACE, Place, QuarantineError, quoted
+from ops.dlq.records import headers_of
+from ops.dlq.sending import REPLAY_HEADER, origin_of
 from ops.dlq.streams import known_streams
 from ops.dlq.tables import SENT
 
@@ -59,13 +62,47 @@ def became(root: str, stream: Stream, places: Collection[Place]) -> pl.DataFrame
     frames = [
         refused.select(*PLACE, outcome=told),
         _rows(root, stream.silver, sent).with_columns(outcome=pl.lit("silver")),
-        _rows(root, stream.duplicates, sent).with_columns(outcome=pl.lit("duplicate")),
     ]
+    if (repeated := stream.ledger.repeated) is not None:
+        duplicates = _rows(root, repeated, sent)
+        frames.append(duplicates.with_columns(outcome=pl.lit("duplicate")))
     # Refused stands first: that a rule failed on it is what there is to tell.
     first = pl.concat(frames).unique(PLACE, keep="first", maintain_order=True)
     return sent.join(first, on=PLACE, how="left", maintain_order="left").with_columns(
         pl.col("outcome").fill_null(NOWHERE)
     )
+
+
+def read_and_gone(
+    root: str, stream: Stream, replay: str, spans: Mapping[tuple[str, int], tuple[int, int]]
+) -> dict[Place, Place]:
+    """Return where records were that a replay has sent, by where they came from, as bronze has it.
+
+    Looked at are offsets from and up to, by topic and partition, which the topic has no more. A
+    stream that has no bronze tells of none. Raises QuarantineError.
+    """
+    uri, found = table_uri(root, stream.bronze.name), dict[Place, Place]()
+    if not (spans and stream.alone and DeltaTable.is_deltatable(uri)):
+        return found
+    engine = QueryBuilder().register("rows", DeltaTable(uri))
+    mine = pl.element().struct.field("key") == REPLAY_HEADER
+    for (topic, partition), (first, last) in spans.items():
+        sql = (
+            "SELECT source_offset, headers FROM rows "  # noqa: S608 # quoted
+            f"WHERE source_topic = {quoted(topic)} AND source_partition = {partition} "
+            f"AND source_offset >= {first} AND source_offset < {last}"
+        )
+        try:
+            for batch in engine.execute(sql):
+                rows = pl.DataFrame(pl.from_arrow(pa.record_batch(batch)))
+                rows = rows.filter(pl.col("headers").list.eval(mine).list.any())
+                for row in rows.iter_rows(named=True):
+                    headers = {n: value for n, value in headers_of(row) if value is not None}
+                    if (origin := origin_of(headers, replay)) is not None:
+                        found[origin] = topic, partition, row["source_offset"]
+        except Exception as error:  # the engine's are plain ones, whatever is wrong
+            raise QuarantineError(f"{stream.bronze.name}: {error}") from error
+    return found
 
 
 def _rows(

@@ -13,16 +13,17 @@ import schemas
 from flows import settings as settings_
 from flows.enforced.topic import Enforced
 from flows.streams import Stream
-from operators.avro import Lookup, SchemaId
+from operators.avro import Decoder, Lookup, SchemaId
 from operators.avro.encode import NotOfSchemaError, encode, framed
 from operators.avro.explain import Explained
 from operators.connectors.registry import schema_source as registry
+from operators.steps.decode import Decodes
 from ops.dlq.changes import Assignments, ChangeError, changes
 from ops.dlq.edits import edited
 from ops.dlq.judge import judge_of
 from ops.dlq.quarantine import PLACE, QuarantineError, with_fingerprints
 from ops.dlq.records import explained, headers_of
-from ops.dlq.streams import decoder_of, explainer_of, newest_of, topic_of
+from ops.dlq.streams import explainer_of, newest_of, topic_of
 from schemas import AvroSchema
 
 GOOD: Final = "silver"
@@ -86,7 +87,11 @@ def _avro(schema: AvroSchema, schema_id: SchemaId, record: Any) -> bytes:
 def assigned(texts: Sequence[str], stream: Stream, lookup: Lookup) -> Edit:
     """Return the edit that assigns to fields of all records at once; raises ChangeError."""
     assignments = Assignments(texts, stream.fields)
-    decoder = decoder_of(stream, lookup)
+    decoder: Decodes
+    if isinstance(stream, Enforced):
+        decoder = stream.decoder(lookup)
+    else:
+        decoder = Decoder(schemas.latest(stream.record), lookup)
 
     def edit(rows: pl.DataFrame, found: Sequence[Explained]) -> list[Wanted]:
         headers = rows.select("headers").to_dicts()

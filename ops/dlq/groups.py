@@ -9,27 +9,27 @@ from operators.records.fingerprints import KIND, VERSION, kind_of, version_of
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError, with_fingerprints
 
-# By fingerprint where there is one. Of rows from before there was, by what it is made of.
-_GROUPS: Final = """
-SELECT fingerprint, stage, code, {what}
-    first_value(schema_id) AS schema_id, first_value(message) AS message, count(*) AS count
+_WHAT: Final = """source_topic, source_partition, max(source_offset) AS source_offset,
+    min(time) AS first, max(time) AS last, max(attempts) AS attempts, count(*) AS count"""
+# No text but the fingerprint is looked at: the others are the same for all that have it.
+_GROUPS: Final = """SELECT fingerprint, {what} FROM rows WHERE {where}
+GROUP BY fingerprint, source_topic, source_partition"""
+# Of rows from before there were fingerprints, by what these are made of.
+_OLD: Final = """
+SELECT fingerprint, stage, code, first_value(schema_id) AS schema_id, old_message AS message, {what}
 FROM (
-    SELECT *,
-        CASE WHEN fingerprint IS NULL THEN message END AS old_message,
-        CASE WHEN fingerprint IS NULL AND code <> 'unknown_schema' THEN schema_id END AS old_schema
-    FROM rows WHERE {where}
+    SELECT *, message AS old_message,
+        CASE WHEN code <> 'unknown_schema' THEN schema_id END AS old_schema
+    FROM rows WHERE fingerprint IS NULL AND ({where})
 )
-GROUP BY fingerprint, stage, code, old_schema, old_message{by}
+GROUP BY fingerprint, stage, code, old_schema, old_message, source_topic, source_partition
 """
-_PLACES: Final = ", source_topic, source_partition"
 # As `state` says it, so that only what was done is looked up.
 _DONE: Final = {
     "replayed": "replay IS NOT NULL AND discard IS NULL",
     "edited": "edit IS NOT NULL AND replay IS NULL AND discard IS NULL",
     "discarded": "discard IS NOT NULL",
 }
-_WHAT: Final = """source_topic, source_partition, max(source_offset) AS source_offset,
-    min(time) AS first, max(time) AS last, max(attempts) AS attempts,"""
 
 
 def groups(quarantines: list[Quarantine], filters: Filters) -> list[dict[str, Any]]:
@@ -37,18 +37,45 @@ def groups(quarantines: list[Quarantine], filters: Filters) -> list[dict[str, An
     found = []
     for each in quarantines:
         where = filters.condition(each)
-        rows = each.query(_GROUPS.format(what=_WHAT, by=_PLACES, where=where))
+        rows = _rows(each, where)
         if rows.height:
-            done = {state: _count(each, f"({where}) AND {is_}") for state, is_ in _DONE.items()}
+            # What was done tells of which fingerprint it was, but for discards.
+            if filters or "discard" in each.acts:
+                done = {
+                    state: _count(each, f"({where}) AND {is_}") for state, is_ in _DONE.items()
+                }
+            else:
+                done = each.done()
             found += [_line(each.stream.name, group, done) for group in _grouped(each, rows)]
     return sorted(found, key=lambda line: (-line["count"], line["fingerprint"]))
+
+
+def _rows(quarantine: Quarantine, where: str) -> pl.DataFrame:
+    """Return a row per fingerprint and partition, with what makes rows of it one kind."""
+    rows = quarantine.query(_GROUPS.format(what=_WHAT, where=where))
+    if not rows.height:
+        return rows
+    frames = []
+    known = rows.filter(pl.col("fingerprint").is_not_null())
+    if known.height:
+        newest = known.sort("last").unique("fingerprint", keep="last")
+        offsets = ", ".join(map(str, newest["source_offset"].unique()))
+        few = quarantine.query(
+            f"SELECT DISTINCT fingerprint, {', '.join(KIND)} FROM rows "  # noqa: S608 # our own
+            f"WHERE source_offset IN ({offsets}) AND ({where})"
+        )
+        few = few.unique("fingerprint", keep="any")
+        frames.append(known.join(few, on="fingerprint", how="left"))
+    if known.height < rows.height:
+        frames.append(quarantine.query(_OLD.format(what=_WHAT, where=where)))
+    return pl.concat(frames, how="diagonal_relaxed")
 
 
 def _count(quarantine: Quarantine, where: str) -> dict[str, int]:
     """Return by fingerprint how many rows are meant, of which something was done."""
     if not quarantine.acts:
         return {}
-    rows = quarantine.query(_GROUPS.format(what="", by="", where=where))
+    rows = _rows(quarantine, where)
     counts: dict[str, int] = {}
     if rows.height:
         rows = with_fingerprints(quarantine.stream, rows)

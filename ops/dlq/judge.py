@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -35,8 +34,7 @@ JUDGED: Final[dict[str, pl.DataType]] = {
 def judge_of(stream: Stream, lookup: Lookup) -> Judge:
     """Return what judges a stream's rejects as its flow would today."""
     decoder = decoder_of(stream, lookup)
-    bound = micros(future_bound_of(stream))
-    check = partial(contract_of(stream).check, future_bound_us=bound)
+    check = contract_of(stream, micros(future_bound_of(stream)))
 
     def contract(frame: pl.DataFrame, timestamps: pl.Series) -> Checked:
         found = check(frame, timestamps)
@@ -47,7 +45,7 @@ def judge_of(stream: Stream, lookup: Lookup) -> Judge:
         judged = [pl.DataFrame(schema=JUDGED)]
         for _, mine in rows.group_by("source_topic"):
             parts = mine.sort(PLACE).partition_by("source_partition", maintain_order=True)
-            for item in decode_batches(list(map(_raw, parts)), decoder, contract):
+            for item in decode_batches(list(map(raw_batch, parts)), decoder, contract):
                 judged.append(
                     _good(item.frame, stream) if isinstance(item, Batch) else _bad(item)
                 )
@@ -56,13 +54,16 @@ def judge_of(stream: Stream, lookup: Lookup) -> Judge:
     return judge
 
 
-def _raw(rows: pl.DataFrame) -> RawBatch:
+def raw_batch(rows: pl.DataFrame, partitions: int = 1) -> RawBatch:
+    """Return rejects of a partition, with their records, as the batch that they would come as."""
     last = rows.row(-1, named=True)
     # By its first time, though it will have another: what was too far ahead of that stays so.
     times = rows["kafka_timestamp"].fill_null(datetime.now(UTC)).to_physical() // 1000
     records: list[dict[str, Any]] = rows.select("headers").to_dicts()
     return RawBatch(
-        Progress(last["source_topic"], last["source_partition"], 1, last["source_offset"]),
+        Progress(
+            last["source_topic"], last["source_partition"], partitions, last["source_offset"]
+        ),
         rows["source_offset"].to_numpy(),
         times.to_numpy().astype(np.int64),
         rows["key"].to_list(),
@@ -73,10 +74,13 @@ def _raw(rows: pl.DataFrame) -> RawBatch:
 
 def _good(frame: pl.DataFrame, stream: Stream) -> pl.DataFrame:
     nothing = pl.lit(None, pl.String)
-    # Of a topic without an identity of its events each record is one.
-    event, hour = pl.format("{}/{}/{}", *PLACE), pl.lit(0, pl.Int64)
+    # Two changes of a row are no repetition, whatever they are of, nor are records without an id.
+    event = pl.concat_str([pl.col(name).cast(pl.String) for name in PLACE], separator="/")
+    hour = pl.lit(0, pl.Int64)
     if stream.id:
-        event, hour = pl.col(stream.id), pl.col("event_time").to_physical() // _HOUR
+        hour = pl.col("event_time").to_physical() // _HOUR
+        if stream.changes is None:
+            event = pl.col(stream.id)
     return frame.select(
         *PLACE,
         nothing.alias("stage"),

@@ -13,6 +13,7 @@ from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query
 from operators.records.fingerprints import KIND, fingerprint, kind_of
+from operators.records.tables import COORDINATES
 from ops.dlq.streams import known_streams
 from ops.dlq.tables import DISCARDS, EDITS, REPLAYS
 
@@ -151,6 +152,46 @@ class Quarantine:
                     pl.when(pl.col("stage") != "rule").then(name).alias(name)
                 )
         return rows.with_columns(pl.sql_expr(_STATES).alias(STATE))
+
+    def done(self) -> dict[str, dict[str, int]]:
+        """Return by state and fingerprint how many rejects it is of, where none is discarded."""
+        found = {}
+        for name in ("edit", "replay"):
+            found[name] = pl.DataFrame(schema={**dict(COORDINATES), "fingerprint": pl.String()})
+            if name in self.acts:
+                columns = ", ".join((*PLACE, "fingerprint"))
+                mine = f"stream = {quoted(self.stream.name)}"
+                sql = f"SELECT {columns} FROM rows WHERE {mine}"  # noqa: S608 # our own
+                if name == "edit":
+                    sql = (
+                        f"SELECT {columns} FROM (SELECT {columns}, value, row_number() OVER ("  # noqa: S608
+                        f"PARTITION BY {', '.join(PLACE)} ORDER BY number DESC) AS turn "
+                        f"FROM rows WHERE {mine}) WHERE turn = 1 AND value IS NOT NULL"
+                    )
+                found[name] = query(self.acts[name], sql)
+        edited = found["edit"].join(found["replay"], on=PLACE, how="anti")
+        states = {"replayed": found["replay"], "edited": edited, "discarded": edited.clear()}
+        return {
+            state: dict(rows["fingerprint"].value_counts().iter_rows())
+            for state, rows in states.items()
+        }
+
+    def since(self, rows: int) -> str:
+        """Return what holds of at least so many rows, the newest, as SQL; "true" of all.
+
+        By statistics of the files alone, where each has them and each row has Kafka's time.
+        """
+        files = pl.DataFrame(self.handle.get_add_actions(flatten=True))
+        least, lacking = "min.kafka_timestamp", "null_count.kafka_timestamp"
+        if not {least, lacking} <= set(files.columns) or files[least].null_count():
+            return "true"
+        if files[lacking].null_count() or files[lacking].sum():
+            return "true"
+        newest = files.sort(least, descending=True)
+        enough = newest.filter(pl.col("num_records").cum_sum() >= rows)
+        if not enough.height:
+            return "true"
+        return f"kafka_timestamp >= TIMESTAMP {quoted(enough[least][0].isoformat())}"
 
     def lacking(self, where: str) -> pl.DataFrame:
         """Return the kinds of rows that have no fingerprint yet, each once, with theirs."""

@@ -17,7 +17,8 @@ from operators.avro import Lookup
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query
 from operators.connectors.delta.table import open_table
-from operators.connectors.kafka.client import end_offsets
+from operators.connectors.kafka.client import end_offsets, first_offsets
+from ops.dlq.became import read_and_gone
 from ops.dlq.edits import Edits, edited, unapproved
 from ops.dlq.filters import Filters
 from ops.dlq.judge import JUDGED, judge_of
@@ -199,19 +200,38 @@ def finish(
     """
     sender = Sender(config, str(open_table(root, REPLAYS).metadata().id), rate)
     mine = Replays(root).claimed().filter(replay=replay)
-    already = sender.already(replay, _ends(mine))
+    quarantine, ends = quarantines[mine["stream"][0]], _ends(mine)
+    already = sender.already(replay, ends)
+    # Looked at last: what is deleted meanwhile has been read, or is in bronze.
+    already |= read_and_gone(root, quarantine.stream, replay, _deleted(config, ends))
     done = pl.DataFrame(list(already), schema={n: JUDGED[n] for n in PLACE}, orient="row")
     left = mine.join(done, on=PLACE, how="anti")
-    quarantine = quarantines[mine["stream"][0]]
     records = _records(quarantine, left, Edits(root).all())
     sender.send(replay, records, told)
     return already | sender.sent, mine.height
+
+
+def chosen_records(root: str, plan_: Plan) -> Iterator[pl.DataFrame]:
+    """Yield what a plan has chosen with its records, partition by partition in order."""
+    return _records(plan_.quarantine, plan_.chosen, Edits(root).all())
 
 
 def _ends(mine: pl.DataFrame) -> dict[tuple[str, int], int]:
     """Return by partition behind what a replay's records were sent."""
     ends = mine.group_by("source_topic", "source_partition").agg(pl.col("sent_behind").min())
     return {(topic, p): end for topic, p, end in ends.iter_rows()}
+
+
+def _deleted(
+    config: Mapping[str, str], ends: Mapping[tuple[str, int], int]
+) -> dict[tuple[str, int], tuple[int, int]]:
+    """Return what topics have deleted behind ends: from and up to which offset, by partition."""
+    found: dict[tuple[str, int], tuple[int, int]] = {}
+    for topic in {topic for topic, _ in ends}:
+        mine = {p: end for (t, p), end in ends.items() if t == topic}
+        firsts = first_offsets(config, topic, mine, _TIMEOUT)
+        found |= {(topic, p): (end, firsts[p]) for p, end in mine.items() if firsts[p] > end}
+    return found
 
 
 def _records(

@@ -3,6 +3,7 @@
 import argparse
 import os
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -27,13 +28,17 @@ DESCRIPTION = (
     "Say what would become of rejects by today's schemas and contract, and with --send send those "
     "that would be good to their topic again, each once, with its key, value and headers: a "
     "running flow then takes them as any other record. Needs MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS. "
-    "A replay that was ended on its way is gone on with first."
+    "A replay that was ended on its way is gone on with first. With --sandbox they go through the "
+    "flow's steps here and to tables in a folder, and nothing is sent."
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what replay has beside filters."""
-    parser.add_argument("--send", action="store_true", help="do it; without, this is a dry run")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--send", action="store_true", help="do it; without, this is a dry run")
+    how.add_argument("--sandbox", type=Path, metavar="DIR", help="let the flow's own steps make "
+                     "tables of them in an empty folder, and touch nothing else")  # fmt: skip
     parser.add_argument("--canary", type=positive, metavar="N", help="send N of each "
                         "stream first, and the others once silver has these")  # fmt: skip
     parser.add_argument("--wait", type=_duration, default="5m", metavar="TIME",
@@ -77,12 +82,24 @@ def replay(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> dict[str
                               attempts=args.attempts))  # fmt: skip
             left = None if left is None else max(left - plans[-1].chosen.height, 0)
     told["outcomes"] = [line for each in plans for line in each.histogram()]
+    if args.sandbox is not None:
+        told["sandbox"] = _try_out(root, args.sandbox, plans, lookup)
     told["versions"] = {each.quarantine.stream.name: each.version for each in plans}
     if args.send:
         for plan_ in plans:
             if plan_.chosen.height and told["stopped"] is None:
                 _send(root, args, plan_, config, told, vars(filters) | vars(sought))
     return told
+
+
+def _try_out(root: str, sandbox: Path, plans: list[Plan], lookup: Lookup) -> dict[str, int]:
+    from ops.dlq.sandbox import try_out  # all of a flow, which nothing else here needs
+
+    found: dict[str, int] = {}
+    for each in plans:
+        if each.chosen.height and each.quarantine.stream.alone:
+            found |= try_out(root, sandbox, each, lookup)
+    return found
 
 
 def _send(
@@ -147,6 +164,9 @@ def show(told: dict[str, Any]) -> None:
         table.add_row(each["stream"], each["outcome"], f"{each['count']:,}")
     console = Console(highlight=False)
     console.print(table)
+    for name, rows in told.get("sandbox", {}).items():
+        if rows:
+            print(f"sandbox: {rows:,} rows in {name}")
     for each in told["unfinished"]:
         print(f"replay {each} was ended on its way: --send goes on with it")
     for each in told["canary"]:

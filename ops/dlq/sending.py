@@ -55,9 +55,8 @@ class Sender:
         for topic in {topic for topic, _ in behind}:
             starts = {p: offset for (t, p), offset in behind.items() if t == topic}
             for message in read_to_end(self._config, topic, starts):
-                headers = dict(headers_of(message))
-                if headers.get(REPLAY_HEADER) == replay.encode():
-                    origin = _place((headers[ORIGIN_HEADER] or b"").decode())
+                origin = origin_of(headers_of(message), replay)
+                if origin is not None:
                     found[origin] = topic, message.partition(), message.offset()
         return found
 
@@ -138,6 +137,9 @@ class Sender:
         return f"Kafka at {self._config.get('bootstrap.servers')}: {error.str()}"
 
 
-def _place(text: str) -> Place:
-    topic, partition, offset = text.rsplit("/", 2)
+def origin_of(headers: Mapping[str, bytes], replay: str) -> Place | None:
+    """Return where the record came from that a replay has sent with these headers, else None."""
+    if headers.get(REPLAY_HEADER) != replay.encode():
+        return None
+    topic, partition, offset = headers[ORIGIN_HEADER].decode().rsplit("/", 2)
     return topic, int(partition), int(offset)

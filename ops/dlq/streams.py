@@ -5,20 +5,22 @@ What is asked of either is asked here, so that the commands need not know which 
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Protocol
 
 import schemas
+from flows import decoding
 from flows import settings as settings_
 from flows.enforced.loading import enforce_settings, enforced, enforced_names, own_schemas
 from flows.enforced.topic import Enforced
 from flows.streams import STREAMS, Stream
-from operators.avro import Decoder, Lookup, SchemaId
+from operators.avro import Lookup, SchemaId
 from operators.avro.explain import Explained, Explainer
 from operators.avro.framing import Headers
-from operators.contracts import files, load_contract
-from operators.contracts.contract import Contract
+from operators.changes import ChangeDecoder
+from operators.contracts import files
 from operators.json_schema import JsonDecoder, JsonExplainer
-from operators.steps.decode import Decodes
+from operators.steps.decode import Contract, Decodes
 
 
 class Explains(Protocol):
@@ -60,11 +62,11 @@ def future_bound_of(stream: Stream) -> timedelta:
     return settings_.declared(stream).future_bound
 
 
-def contract_of(stream: Stream) -> Contract:
-    """Return the contract of its records."""
+def contract_of(stream: Stream, future_bound_us: int) -> Contract:
+    """Return what checks its records."""
     if isinstance(stream, Enforced):
-        return stream.contract
-    return load_contract(stream.record)
+        return partial(stream.contract.check, future_bound_us=future_bound_us)
+    return decoding.contract_of(stream, future_bound_us)
 
 
 def needs_approval(stream: Stream) -> bool:
@@ -74,11 +76,11 @@ def needs_approval(stream: Stream) -> bool:
     return files.needs_approval(stream.record)
 
 
-def decoder_of(stream: Stream, lookup: Lookup) -> Decodes:
+def decoder_of(stream: Stream, lookup: Lookup) -> Decodes | ChangeDecoder:
     """Return what decodes its records."""
     if isinstance(stream, Enforced):
         return stream.decoder(lookup)
-    return Decoder(schemas.latest(stream.record), lookup)
+    return decoding.decoder_of(stream, lookup)
 
 
 def explainer_of(stream: Stream, lookup: Lookup) -> Explains:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 import schemas
 from flows import settings as settings_
-from flows.streams import STREAMS
+from flows.streams import as_published
 from operators.avro import changes
 from operators.avro.compatibility import invalid
 from operators.connectors.registry import schema_source as registry
@@ -207,13 +207,19 @@ def register(args: argparse.Namespace) -> int:
     if unknown:
         known = ", ".join(schemas.records())
         settings_.refuse(f"no record {', '.join(sorted(unknown))}: there are {known}", 2)
+    own = {each.record for each in as_published()}
+    if enveloped := set(args.records) - own:
+        settings_.refuse(
+            f"{', '.join(sorted(enveloped))}: their topics have them in Debezium's envelope, which "
+            "its connector publishes", 2
+        )  # fmt: skip
     found = _read(Path(schemas.__file__).parent)
     if found.problems:
         return _say(found, found.problems, args.json)
     url, settings = _asking(published.where)
     ids: dict[str, dict[int, int]] = {}
     for record, topic in _asking(published.topics).items():
-        if not args.records or record in args.records:
+        if record in (args.records or own):
             ids[record] = _asking(
                 partial(registry.register, url, settings.registry_config, record, topic)
             )
@@ -227,7 +233,7 @@ def register(args: argparse.Namespace) -> int:
 
 def drifted(args: argparse.Namespace) -> int:
     """Print what drifts; returns 0, 1 (some of it is refused, or no registry) or 2 (settings)."""
-    known = [each.name for each in STREAMS if each.alone]
+    known = [each.name for each in as_published() if each.alone]
     if unknown := sorted(set(args.streams) - set(known)):
         settings_.refuse(f"no stream {', '.join(unknown)}: there are {', '.join(known)}", 2)
     return _asking(partial(drift.drift, args))

@@ -15,7 +15,7 @@ from deltalake import DeltaTable, QueryBuilder
 
 import schemas
 from flows import settings as settings_
-from flows.streams import STREAMS, Stream
+from flows.streams import Stream, as_published
 from operators.avro import Decoder, Lookup, SchemaId
 from operators.avro.drift import Drift
 from operators.avro.framing import Headers, split
@@ -66,7 +66,7 @@ def drift(args: argparse.Namespace) -> int:
     lookup = registry_lookup()
     there = [
         each
-        for each in STREAMS
+        for each in as_published()
         if each.alone
         and (not args.streams or each.name in args.streams)
         and DeltaTable.is_deltatable(table_uri(root, each.bronze.name))

@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
         "MILLSTREAM_KAFKA_* are passed to the producer.",
     )
     parser.add_argument(
-        "--stream", choices=[each.name for each in STREAMS if each.alone],
+        "--stream", choices=[each.name for each in STREAMS if each.alone and not each.changes],
         default=PAYMENTS.name, help="whose events (default: %(default)s)",
     )  # fmt: skip
     size = parser.add_argument_group("what to write")

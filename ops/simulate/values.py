@@ -115,8 +115,9 @@ class Field:
             least, most = check.bytes
             return ["x" * (least - 1)] * (least > 0) + ["x" * (most + 1)]
         if check.time is not None:
-            begin, end = map(_micros, check.time)
-            return [begin - SECOND_US, end + 86_400 * SECOND_US]
+            begin, end = check.time
+            before = [] if begin is None else [_micros(begin) - SECOND_US]
+            return before + ([] if end is None else [_micros(end) + 86_400 * SECOND_US])
         if check.range is not None:
             beyond = [math.floor(check.range[0]) - 1, math.ceil(check.range[1]) + 1]
             largest = _WHOLE.get(self.kind)

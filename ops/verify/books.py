@@ -12,25 +12,29 @@ from flows.connecting import rules_of
 from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import PAYMENTS, STREAMS, Stream
-from flows.tables import bounds, columns_of_features, feature
+from flows.tables import bounds
 from operators.connectors.delta.accounts import recorded
-from operators.connectors.delta.definitions import history
+from operators.connectors.delta.definitions import History, history
 from operators.connectors.delta.table import Fence
 from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
 from operators.control.state import State
 from operators.event_time.watermarks import Bounds
+from operators.model import SCORE
 from operators.rules.rules import Rules
 from operators.rules.status import LIVE
 from ops.verify.alerts import check_alerts
+from ops.verify.changes import check_changes
 from ops.verify.chargebacks import check_chargebacks
-from ops.verify.control import Changed, check_listed
+from ops.verify.control import Changed, check_listed, pause_ids
+from ops.verify.data_quality import check_data_quality
 from ops.verify.decisions import Decided, as_were, check_decisions, inputs
 from ops.verify.features import check_features
-from ops.verify.labels import check_labels
+from ops.verify.labels import check_labels, labels_topic
 from ops.verify.quality import check_quality
 from ops.verify.report import Check, Report, only_once
-from ops.verify.since import since, since_aggregates, since_rules
+from ops.verify.scores import as_scored, check_scores
+from ops.verify.since import since_aggregates, since_features, since_rules
 from ops.verify.statuses import Statuses, behind, sent
 from ops.verify.tables import Tables
 from ops.verify.topics import reject_ids, sent_once, source_records, still_there
@@ -56,7 +60,7 @@ def verify(
     expected = read_truth(truth) if truth else pl.DataFrame({"stream": []})
     tables = Tables(settings.delta_root)
     found = [
-        settings.stream(each)
+        as_scored(settings, each, tables)
         for each in STREAMS
         if each.alone and tables.there(each.bronze.name)
     ]
@@ -68,12 +72,12 @@ def verify(
     checks: list[Check] = []
     counts: Counter[str] = Counter()
     alerts: Counter[str] = Counter()
-    for stream in found:
-        books = _Books(settings, stream, tables, told)
+    for stream, unasked in found:
+        books = _Books(settings, stream, tables, told, unasked)
         checks += books.check(expected.filter(stream=stream.name))
         counts += books.counts
         alerts += books.alerts_by_rule
-    if any(stream.name == PAYMENTS.name for stream in found):
+    if any(stream.name == PAYMENTS.name for stream, _ in found):
         checks += check_chargebacks(settings, tables.handle(PAYMENTS.silver.name), told)
         checks += check_quality(settings.delta_root)
     named = ("events", "unique", "duplicates", "rejected", "late", "windows", "alerts")
@@ -84,10 +88,16 @@ class _Books:
     """The books of one stream."""
 
     def __init__(
-        self, settings: Settings, stream: Stream, tables: Tables, told: Callable[[str], None]
+        self,
+        settings: Settings,
+        stream: Stream,
+        tables: Tables,
+        told: Callable[[str], None],
+        unasked: str,
     ) -> None:
+        """`unasked` is why the stream's model cannot be asked."""
         self._settings, self._own, self._stream = settings, settings.of(stream), stream
-        self._tables, self._told = tables, told
+        self._tables, self._told, self._unasked = tables, told, unasked
         self.counts: Counter[str] = Counter()
         self.alerts_by_rule: Counter[str] = Counter()
 
@@ -95,6 +105,7 @@ class _Books:
         """Return every check; `truth` is what a simulation says of the topic, empty for none."""
         rejects = self._tables.read(self._stream.quarantine.name, [*_PLACE, "stage", "code"])
         checks = self._check_places(rejects, truth)
+        checks += check_data_quality(self._stream, self._tables, self._settings)
         if self._stream.features:
             checks.append(
                 check_features(
@@ -102,12 +113,14 @@ class _Books:
                     self._settings.delta_root,
                     self._own.topic,
                     self._bounds(),
-                    self._since_features(),
+                    since_features(self._silver_told, self._stream, self._own.topic),
                     self._told,
-                    self._labels(),
+                    labels_topic(self._settings, self._stream),
                 )
             )
             checks += check_labels(self._settings, self._stream, self._told)
+        if self._stream.changes:
+            checks.append(check_changes(self._stream, self._tables.handle))
         if self._stream.windows:
             self._told(f"working out the windows of {self._stream.name} anew")
             checks += self._check_windows()
@@ -133,16 +146,17 @@ class _Books:
         refused = rejects.filter(pl.col("stage").is_in(_STAGES)).select(_PLACE)
         places = {
             "silver": tables.read(stream.silver.name, [*_PLACE]),
-            "duplicates": tables.read(stream.duplicates.name, [*_PLACE]),
             "quarantine": refused,
         }
+        if (repeated := stream.ledger.repeated) is not None:
+            places["duplicates"] = tables.read(repeated.name, [*_PLACE])
         placed = pl.concat(
             [rows.with_columns(place=pl.lit(place)) for place, rows in places.items()]
         )
         self.counts += Counter(
             events=source.height,
             unique=places["silver"].height,
-            duplicates=places["duplicates"].height,
+            duplicates=places["duplicates"].height if repeated else 0,
             rejected=refused.height,
         )
         checks = [
@@ -153,8 +167,8 @@ class _Books:
                 deleted=bronze.height - still.height,
             ),
             only_once(
-                f"{stream.bronze.name} = silver + duplicates + quarantine, each record in one "
-                "place",
+                f"{stream.bronze.name} = silver + {'duplicates + ' if repeated else ''}"
+                "quarantine, each record in one place",
                 bronze.select(_PLACE),
                 placed,
             ),
@@ -168,7 +182,7 @@ class _Books:
         windows = stream.windowed(micros(own.allowed_lateness))
         partitions = wait_for_partitions(self._settings.kafka, own.topic, 10)
         panes = {name: stream.window_table(name).name for name in windows}
-        fence = Fence(stream.name, [(own.topic, partition) for partition in partitions])
+        fence = Fence(stream.name, [(own.topic, p) for p in partitions])
         self.counts["late"] += tables.height(stream.late.name)
         self.counts["windows"] += sum(map(tables.height, panes.values()))
         return check_windows(
@@ -177,8 +191,7 @@ class _Books:
             windows,
             bounds=self._bounds(),
             watermarks={
-                name: recorded(tables.handle(table), fence).watermark
-                for name, table in panes.items()
+                n: recorded(tables.handle(t), fence).watermark for n, t in panes.items()
             },
             since={
                 name: since_aggregates(history(tables.handle(table)) or {})
@@ -186,22 +199,13 @@ class _Books:
             },
         )
 
-    def _labels(self) -> str | None:
-        labels = self._stream.labelled
-        return None if labels is None else self._settings.of(labels).topic
+    @cached_property
+    def _silver_told(self) -> History:
+        return history(self._tables.handle(self._stream.silver.name)) or {}
 
     def _bounds(self) -> Bounds:
-        told = history(self._tables.handle(self._stream.silver.name))
-        return bounds(told, self._own.topic, micros(self._own.out_of_orderness))
-
-    def _since_features(self) -> dict[str, dict[int, int] | None]:
-        told = history(self._tables.handle(self._stream.silver.name)) or {}
-        texts = columns_of_features(self._stream)
-        return {
-            name: since(told[feature(name)], text, self._own.topic)
-            for name, text in texts.items()
-            if told.get(feature(name))
-        }
+        bound = micros(self._own.out_of_orderness)
+        return bounds(self._silver_told, self._own.topic, bound)
 
     def _check_alerts(self, rejects: pl.DataFrame) -> list[Check]:
         stream = self._stream
@@ -221,9 +225,11 @@ class _Books:
         state = self._state
         checks: list[Check] = []
         held: Rules = rules
+        told = self._silver_told
+        if SCORE in own.columns:
+            checks.append(check_scores(stream, self._unasked, told, self._own.topic, silver))
         if state is not None:
             held = Changed(stream, rules, state, history(handle) or {}, self._own.topic)
-            told = history(self._tables.handle(stream.silver.name)) or {}
             if stream.listing:
                 checks.append(check_listed(stream, state, told, self._own.topic, silver))
         checks = [*check_alerts(stream, held, *common), *checks]
@@ -261,11 +267,12 @@ class _Books:
             alerts = tables.read(stream.alerts.name, stream.alerts.columns)
             live = sent(alerts)
             those = " that is live" if live.height < alerts.height else ""
-            expected[own.alerts_topic] = stream.alerts.name + those, live.select(id="alert_id")
+            pauses = pause_ids(stream, self._state, own.control_topic)
+            ids = pl.concat([live.select(id="alert_id"), pauses])
+            expected[own.alerts_topic] = stream.alerts.name + those, ids
+            changes = self._state.changes if self._state else ()
             declared = {f"{each.id}@{each.version}" for each in rules.rules}
-            for each in self._state.changes if self._state else ():
-                if each.version is not None:
-                    declared.add(f"{each.name}@{each.version}")
+            declared |= {f"{each.name}@{each.version}" for each in changes if each.version}
             were = self._statuses()
             # What was sent in an epoch that a crash ended, before its rules were others.
             today[own.alerts_topic] = lambda name: (

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import settings as settings_
-from operators.connectors.kafka.client import KafkaUnavailableError
+from operators.errors import KnownError
 from operators.features import FeatureError
 from operators.rules.rules import RuleError
+from ops.verify.against import against
 from ops.verify.books import verify
 from ops.verify.report import Report
+from ops.verify.scores import without_lost_models
 from ops.verify.tables import MissingTableError
 from ops.verify.truth import TruthError
 
@@ -33,6 +36,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--truth", type=Path, metavar="PATH", help="compare with what simulate --truth wrote"
     )
+    parser.add_argument(
+        "--against",
+        metavar="ROOT",
+        help="compare the tables with those under another root instead",
+    )
     parser.set_defaults(func=run)
 
 
@@ -40,14 +48,17 @@ def run(args: argparse.Namespace) -> int:
     """Verify with the settings of the environment; returns 0, 1 (wrong) or 2 (settings)."""
     console = Console(stderr=True)
     try:
-        settings = settings_.load()
+        settings = settings_.load(without_lost_models(os.environ))
         if args.truth and not args.truth.is_file():
             settings_.refuse(f"--truth: no file {args.truth}", 2)
         with console.status("verifying") as status:
-            report = verify(settings, args.truth, lambda text: status.update(text))
+            if args.against:
+                report = against(settings.delta_root, args.against, status.update)
+            else:
+                report = verify(settings, args.truth, lambda text: status.update(text))
     except (settings_.SettingsError, FeatureError, RuleError, TruthError) as error:
         settings_.refuse(error, 2)
-    except (MissingTableError, KafkaUnavailableError, OSError) as error:
+    except (KnownError, MissingTableError, OSError) as error:
         settings_.refuse(error, 1)
     if args.json:
         json.dump(report.to_json(), sys.stdout, indent=2, default=str)

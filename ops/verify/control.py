@@ -7,9 +7,11 @@ import polars as pl
 
 from flows import control
 from flows.decisions import reads_of
+from flows.messages import pause_alerts
 from flows.streams import Stream
 from flows.tables import CONTROL, own_column
 from operators.connectors.delta.definitions import History
+from operators.control.pauses import Pauses
 from operators.control.state import State, times_of
 from operators.rules.lists import LISTED
 from operators.rules.rules import RuleSet, Verdict
@@ -38,6 +40,13 @@ def check_listed(
         rows.select(*_PLACE, LISTED),
         deleted=silver.height - rows.height,
     )
+
+
+def pause_ids(stream: Stream, state: State | None, topic: str | None) -> pl.DataFrame:
+    """Return the `id` of each alert that a rule has paused itself, by a stream's control topic."""
+    pauses = Pauses()
+    found = [each for each in state.changes if pauses.add(each)] if state else []
+    return pause_alerts(found, topic or "", stream.alerts.columns).select(id="alert_id")
 
 
 class Changed:

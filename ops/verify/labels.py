@@ -17,6 +17,11 @@ from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, stil
 _PLACE: Final = list(PLACE)
 
 
+def labels_topic(settings: Settings, stream: Stream) -> str | None:
+    """Return the topic of a stream's labels, None if it has none."""
+    return None if stream.labelled is None else settings.of(stream.labelled).topic
+
+
 def check_labels(
     settings: Settings, stream: Stream, told: Callable[[str], None] = lambda _: None
 ) -> list[Check]:

@@ -29,10 +29,17 @@ class Check:
         return self.offending == 0
 
     @classmethod
-    def of(cls, name: str, compared: int, offending: pl.DataFrame, deleted: int = 0) -> "Check":
+    def of(
+        cls,
+        name: str,
+        compared: int,
+        offending: pl.DataFrame,
+        deleted: int = 0,
+        because: str = "deleted by retention",
+    ) -> "Check":
         """Make a check from its offending rows."""
         examples = offending.head(SHOWN).to_dicts()
-        return cls(name, compared, offending.height, examples, deleted)
+        return cls(name, compared, offending.height, examples, deleted, because)
 
 
 @dataclass(frozen=True, slots=True)

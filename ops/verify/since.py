@@ -7,7 +7,7 @@ import polars as pl
 
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
-from flows.tables import aggregate, defined, rule
+from flows.tables import aggregate, columns_of_features, defined, feature, rule
 from operators.connectors.delta.definitions import History, Told
 from operators.records.batches import NO_WATERMARK
 from operators.rules.rules import RuleSet
@@ -21,6 +21,18 @@ def since(told: Sequence[Told] | None, text: str, topic: str) -> dict[int, int] 
     if not told:
         return {}
     return told[-1].of(topic) if told[-1].text == text else None
+
+
+def since_features(
+    told: History, stream: Stream, topic: str
+) -> dict[str, dict[int, int] | None]:
+    """Return what `since` says of each feature that a stream's silver tells of."""
+    texts = columns_of_features(stream)
+    return {
+        name: since(told[feature(name)], text, topic)
+        for name, text in texts.items()
+        if told.get(feature(name))
+    }
 
 
 def since_aggregates(told: History) -> dict[str, int]:

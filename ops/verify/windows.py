@@ -20,7 +20,8 @@ from ops.verify import statements
 from ops.verify.report import Check, only_once
 
 
-def _frame(query: Any) -> pl.DataFrame:
+def frame_of(query: Any) -> pl.DataFrame:
+    """Return what a query has found, its times as tables have them."""
     frame = pl.DataFrame(pl.from_arrow(pa.table(query.read_all())))
     times = pl.selectors.datetime().cast(pl.Datetime("us"))
     return frame.with_columns(times.dt.replace_time_zone("UTC"))
@@ -45,7 +46,7 @@ def check_windows(
     engine = engine.register("late", handle(stream.late.name))
     read = {name for each in windows.values() for name in each.reads}
     seen = statements.seen(sorted(read), bounds)
-    rows = _frame(
+    rows = frame_of(
         engine.execute(
             f"WITH {seen} SELECT source_partition, source_offset, watermark, derived FROM seen"  # noqa: S608 # our own words
         )
@@ -74,8 +75,8 @@ def _check_late(
     engine: QueryBuilder, name: str, told: str, judged: str, windows: Windows
 ) -> Check:
     place = [*statements.PLACE, "window_start", "window_end"]
-    expected = _frame(engine.execute(f"WITH {judged} {statements.late_records()}"))
-    recorded = _frame(
+    expected = frame_of(engine.execute(f"WITH {judged} {statements.late_records()}"))
+    recorded = frame_of(
         engine.execute(
             f"SELECT {', '.join(place)}, event_time, watermark FROM late WHERE step = '{name}'"  # noqa: S608 # our own words
         )
@@ -106,7 +107,7 @@ def _check_panes(
     counted = statements.counted(name)
     keys = [*windows.by, "window_start", "window_end"]
     made, *more = [
-        _frame(engine.execute(f"WITH {judged}, {counted} {query}"))
+        frame_of(engine.execute(f"WITH {judged}, {counted} {query}"))
         for query in statements.panes(windows)
     ]
     for each in more:
@@ -119,7 +120,7 @@ def _check_panes(
     grain = f"{windows.session.step}us" if session else "1us"
     ends = pl.col("window_end").dt.offset_by("-1us").dt.truncate(grain).dt.offset_by(grain)
     due = ends.dt.epoch("us") + windows.lateness <= watermark
-    actual = _frame(engine.execute(newest_rows(name, columns, sessions=session)))
+    actual = frame_of(engine.execute(newest_rows(name, columns, sessions=session)))
     # What waits for its last revision is not what it will be yet.
     actual = actual.drop("revision").filter(due)
     if session and windows.lateness:

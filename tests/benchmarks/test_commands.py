@@ -11,7 +11,17 @@ import pytest
 from benchmarks.__main__ import parser
 
 ROOT = Path(__file__).parents[2]
-NAMES = ("roofline", "against", "latency", "dedup", "windows", "joins", "model", "nexmark")
+NAMES = (
+    "roofline",
+    "against",
+    "latency",
+    "rejects",
+    "dedup",
+    "windows",
+    "joins",
+    "model",
+    "nexmark",
+)
 
 
 def run(*arguments: str) -> str:

@@ -10,14 +10,19 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from flows.streams import Stream
+from operators.connectors.delta.control_history import CONTROL
 from operators.connectors.delta.table import table_uri
 
 
 class Maintenance:
-    """The one owner of maintenance of a stream's tables under a root, on a thread of its own."""
+    """The one owner of maintenance of a stream's tables under a root, on a thread of its own.
+
+    Those of its labels and its changes are among them.
+    """
 
     def __init__(self, stream: Stream, root: str, seed: int, pause: float = 0.2) -> None:
-        self._tables = [table.name for table in stream.all_tables]
+        labels = stream.labelled.all_tables if stream.labelled else []
+        self._tables = [table.name for table in (*stream.all_tables, *labels, CONTROL)]
         self.done: Counter[str] = Counter()
         self._root, self._luck, self._pause = root, random.Random(seed), pause
         self._stop = threading.Event()

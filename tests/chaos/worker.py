@@ -6,17 +6,14 @@ the product has no test hooks. The environment says what:
 CHAOS_STREAM    whose flow it is
 CHAOS_EPOCH     the epoch's length in seconds, fractions allowed
 CHAOS_WORKERS   threads
-CHAOS_POINT     name:count, die by SIGKILL when the named point is passed for the count-th time
+CHAOS_POINT, CHAOS_NOTES   as in `points`
 CHAOS_OSERROR   errno:rate:seed, the share of Delta writes that fail with it
 CHAOS_PACE      seconds to wait before each batch
-CHAOS_NOTES     a file to which one line is added for each thing worth counting
 """
 
 import argparse
 import os
 import random
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -24,6 +21,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from importlib import import_module
 from typing import Any, Final
+
+from tests.chaos.points import Point, around, note, passed, soon
 
 POINTS: Final = (
     "before the commit",
@@ -36,57 +35,23 @@ POINTS: Final = (
 )
 
 
-def note(text: str) -> None:
-    """Add a line to the notes; one write, so it is whole whatever happens next."""
-    if path := os.environ.get("CHAOS_NOTES"):
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(descriptor, f"{text}\n".encode())
-        os.close(descriptor)
-
-
-def die() -> None:
-    """End this process as `kill -9` does."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)
-
-
-def soon() -> None:
-    """Be killed from outside within milliseconds, whatever this process does meanwhile."""
-    wait = random.uniform(0, 0.015)
-    subprocess.Popen(["/bin/sh", "-c", f"sleep {wait:.4f}; kill -9 {os.getpid()}"])
-
-
-class _Point:
-    """Kills at the count-th passage of its name."""
-
-    def __init__(self) -> None:
-        name, _, count = os.environ.get("CHAOS_POINT", "").rpartition(":")
-        self.name, self._left = name, int(count or 0)
-        self._lock = threading.Lock()
-
-    def __call__(self, name: str, how: Callable[[], None] = die) -> None:
-        if name != self.name:
-            return
-        with self._lock:
-            self._left -= 1
-            if self._left == 0:
-                note(f"point {name}")
-                how()
-
-
-def _around(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
-    setattr(owner, name, make(getattr(owner, name)))
+CONTROL_POINTS: Final = (
+    "before a change is written",
+    "after a change is written, before it holds",
+)
+"""Those of a flow that follows a control topic, beside `POINTS`."""
 
 
 def install() -> None:
     """Put the failpoints over the connectors."""
     from operators import metrics
-    from operators.connectors.delta import sink as delta_sink
+    from operators.connectors.delta import control_history
+    from operators.connectors.delta import writer as delta_writer
     from operators.connectors.kafka import producer as kafka_producer
     from operators.connectors.kafka import source as kafka_source
     from operators.connectors.redis import dedup_store as first_seen
 
-    point = _Point()
+    point = Point()
     in_order = threading.Lock()
     refuse = _refusals()
 
@@ -107,7 +72,7 @@ def install() -> None:
 
         return wrapped
 
-    _around(delta_sink, "write_deltalake", write)
+    around(delta_writer, "write", write)
 
     def snapshot(original: Any) -> Any:
         def wrapped(self: Any) -> Any:
@@ -118,7 +83,9 @@ def install() -> None:
 
         return wrapped
 
-    _around(delta_sink._Writer, "snapshot", snapshot)
+    around(delta_writer.Writer, "snapshot", snapshot)
+
+    around(control_history.ControlHistory, "add", passed(point, *CONTROL_POINTS))
 
     class Producer(kafka_producer.Producer):
         def flush(self, *args: Any) -> Any:
@@ -139,7 +106,7 @@ def install() -> None:
 
         return wrapped
 
-    _around(first_seen.RedisDedupStore, "first", first)
+    around(first_seen.RedisDedupStore, "first", first)
 
     pace = float(os.environ.get("CHAOS_PACE", "0"))
     started = False
@@ -156,7 +123,7 @@ def install() -> None:
 
         return wrapped
 
-    _around(kafka_source._Partition, "next_batch", next_batch)
+    around(kafka_source._Partition, "next_batch", next_batch)
 
     fenced = metrics.FENCED.labels
 

@@ -5,7 +5,7 @@ import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,11 @@ from confluent_kafka.admin import AdminClient
 from redis import Redis as Client
 
 from flows import settings as settings_
+from flows.label_ends import labels_of
+from flows.pipeline import named, topics
 from flows.settings import Settings, prefix_of
-from flows.streams import PAYMENTS, Stream
+from flows.streams import LABELS, PAYMENTS, Stream
+from operators.connectors.delta.control_history import CONTROL
 from operators.connectors.registry import schema_source as registry
 from ops.simulate import (
     DeclaredParams,
@@ -30,7 +33,7 @@ from ops.simulate import (
 )
 from ops.verify import Report, verify
 from tests.chaos.flow import Flow, Shape
-from tests.compare import Difference, read_tables, read_topic
+from tests.compare import Difference, read_table, read_tables, read_topic
 from tests.servers import kafka as kafka_server
 from tests.servers import redis as redis_server
 from tests.topics import TO_THE_END
@@ -139,6 +142,7 @@ class World:
             self.variable("topic"): self.topic,
             self.variable("consumer_group"): f"{self.topic}.{name}",
             **{self.variable(each): f"{self.topic}.{name}.{each}" for each in self._outputs},
+            f"{prefix_of(LABELS)}DLQ_TOPIC": f"{self.topic}.{name}.labels_dlq",
             **TO_THE_END,
         }
 
@@ -163,7 +167,14 @@ class World:
     @cached_property
     def reference(self) -> dict[str, pl.DataFrame]:
         """The tables and topics of an undisturbed run, proven by `verify`."""
-        flow = self.flow("reference")
+        return self.undisturbed()
+
+    def undisturbed(self, **more: str) -> dict[str, pl.DataFrame]:
+        """Return the tables and topics of an undisturbed run, proven by `verify`.
+
+        `more` are settings; of other topics than the world's own no truth is known.
+        """
+        flow = self.flow("reference", **more)
         flow.start(Shape(batch=20_000, epoch=10))
         codes = flow.wait(120)
         if codes != [0]:
@@ -171,32 +182,42 @@ class World:
         report = self.verify(flow)
         if not report.ok:
             raise ChaosError(f"the undisturbed run is wrong: {report.to_json()}")
-        return self._read(flow)
+        return self.read(flow)
 
     def verify(self, flow: Flow) -> Report:
         """Run `millstream verify` on a flow's tables and topics."""
-        return verify(self.settings(flow), self.folder / "truth.parquet")
+        own = flow.environ[self.variable("topic")] == self.topic
+        return verify(self.settings(flow), self.folder / "truth.parquet" if own else None)
 
     def settings(self, flow: Flow) -> Settings:
         """Return a flow's settings."""
         return settings_.load(flow.environ)
 
-    def _read(self, flow: Flow) -> dict[str, pl.DataFrame]:
+    def _sent_to(self, flow: Flow) -> list[str]:
+        """Return the topics that a flow sends to."""
         settings = self.settings(flow)
-        return read_tables(settings, self.stream.name) | {
-            each: read_topic(settings, flow.environ[self.variable(each)])
-            for each in self._outputs
-        }
+        labels = labels_of(settings.stream(self.stream))
+        own = named(topics(self.stream, settings.of(self.stream)))
+        return [*own, *(settings.of(each).dlq_topic for each in labels)]
+
+    def read(self, flow: Flow) -> dict[str, pl.DataFrame]:
+        """Return the tables and topics that a flow wrote, by name."""
+        settings = self.settings(flow)
+        found = read_tables(settings, self.stream.name)
+        for each in labels_of(settings.stream(self.stream)):
+            found |= read_tables(settings, each.name)
+            found[each.silver.name] = _from_when(found[each.silver.name])
+        if settings.of(self.stream).control_topic is not None:
+            found[CONTROL.name] = read_table(settings, CONTROL)
+        # By what it is: each flow has topics of its own.
+        sent = self._sent_to(flow)
+        return found | {each.rpartition(".")[2]: read_topic(settings, each) for each in sent}
 
     def compare(self, flow: Flow, result: Result, *, topics: bool = True) -> None:
         """Compare a flow's tables and topics with the reference."""
-        difference = Difference()
-        actual = self._read(flow)
-        for name, expected in self.reference.items():
-            if topics or name not in self._outputs:
-                difference.add(name, expected, actual[name])
+        expected = {n: each for n, each in self.reference.items() if topics or "/" in n}
         result.count(flow)
-        result.compared(difference)
+        result.compared(Difference.of(expected, self.read(flow)))
 
     def finish(
         self, flow: Flow, result: Result, shape: Shape | None = None, **chaos: str
@@ -211,29 +232,40 @@ class World:
             return False
         return True
 
-    def drop(self, flow: Flow, result: Result) -> None:
-        """Remove what a flow wrote, unless something was wrong with it."""
+    def drop(self, flow: Flow, result: Result, read: Iterable[str] = ()) -> None:
+        """Remove what a flow wrote, and topics that it read, unless something was wrong."""
         if result.problems:
             return
         shutil.rmtree(flow.folder, ignore_errors=True)
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
-        names = [flow.environ[self.variable(each)] for each in self._outputs]
-        for future in admin.delete_topics(names).values():
+        for future in admin.delete_topics([*self._sent_to(flow), *read]).values():
             with contextlib.suppress(Exception):
                 future.result(10)
 
 
-def make(stream: Stream, seed: int, records: int, partitions: int = PARTITIONS) -> Simulation:
-    """Return the records of a topic with every trouble."""
+def _from_when(labels: pl.DataFrame) -> pl.DataFrame:
+    """Return labels with from when each counts, in place of what the flow had come to by then."""
+    since = pl.max_horizontal("event_time", "watermark", "woken_at").alias("since")
+    return labels.with_columns(since).drop("woken_at")
+
+
+def make(
+    stream: Stream,
+    seed: int,
+    records: int,
+    partitions: int = PARTITIONS,
+    troubles: Troubles = TROUBLES,
+) -> Simulation:
+    """Return the records of a topic, with every trouble unless others are given."""
     if stream is not PAYMENTS:
         params = DeclaredParams(
-            records=records, seed=seed, partitions=partitions, keys=800, troubles=TROUBLES
+            records=records, seed=seed, partitions=partitions, keys=800, troubles=troubles
         )
         return simulate_declared(stream, params)
     return simulate(
         Params(
             payments=records, seed=seed, partitions=partitions, customers=800, terminals=400,
-            radius=10, troubles=TROUBLES,
+            radius=10, troubles=troubles,
         )
     )  # fmt: skip
 

@@ -16,6 +16,7 @@ from flows import settings as settings_
 from flows.connecting import rules_of
 from flows.control import follow
 from flows.streams import PAYMENTS
+from operators.connectors.kafka.client import read_to_end, wait_for_partitions
 from operators.connectors.kafka.control_reader import ControlError
 from ops import cli
 from ops.verify import verify
@@ -117,6 +118,17 @@ def decisions(field: Field, root: str = "tables") -> pl.DataFrame:
     return found.sort("decision_id")
 
 
+def its_own_pauses(field: Field, topic: str) -> list[dict[str, Any]]:
+    """Return the alerts of a topic that a rule has paused itself, which have what others have."""
+    config = {"bootstrap.servers": field.bootstrap, "log_level": 0}
+    partitions = wait_for_partitions(config, topic, 30)
+    read = read_to_end(config, topic, dict.fromkeys(partitions, 0))
+    found = [json.loads(message.value() or b"") for message in read]
+    (like,) = {tuple((n, type(value)) for n, value in each.items()) for each in found}
+    assert len(like) > 10
+    return [each for each in found if each["rule_status"] == "paused"]
+
+
 def start(said: str) -> datetime:
     """Return from when on a change holds, as the command has said it."""
     return datetime.fromisoformat(
@@ -208,6 +220,7 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
         ("block", 1)
     }
     assert broken(verify(settings_.load(field.settings))) == []
+    (paused,) = its_own_pauses(field, f"{field.topic}.alerts")
 
     # A replay, in other batches and by one process, into tables that know nothing.
     own = {"ALERTS_TOPIC": f"{field.topic}.again", "DELTA_ROOT": str(field.folder / "again")}
@@ -217,6 +230,18 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
     assert run.wait() == 0, run.said()
     assert alerts(field, "again").equals(found)
     assert decisions(field, "again").equals(made)
+    assert its_own_pauses(field, own["ALERTS_TOPIC"]) == [paused]
+    change = field.table("ops/control").filter(pl.col("who").str.starts_with("millstream"))
+    first = change.sort("offset").row(0, named=True)
+    place = {"source_topic": f"{field.topic}.control", "source_partition": 0}
+    assert paused == {
+        **place, "source_offset": first["offset"], "rule_id": "noisy", "rule_version": 1,
+        "alert_id": f"noisy@1/{field.topic}.control/0/{first['offset']}",
+        "rule_status": "paused", "severity": "low", "action": "review", "score": 0.0,
+        "reason": f"the rule has paused itself: it {first['why']}",
+        "event_time": first["effective_from"].isoformat().replace("+00:00", "Z"),
+        "payment_id": "", "card_id": "",
+    }  # fmt: skip
     silver = "silver/payments"
     assert field.table(silver, "again")["listed"].equals(field.table(silver)["listed"])
 
@@ -227,6 +252,8 @@ def test_all_processes_apply_changes_at_one_point_and_a_replay_alerts_alike(
     )
     there = field.table(silver)["listed"].str.contains("block:stolen:card_id", literal=True)
     assert tried["rules"]["twice"]["alerts_per_day"] == there.sum() > 0
+    assert tried["decisions"]["decided_by"]["block list"] == there.sum()
+    assert tried["decisions"]["live"]["block"]["count"] >= there.sum()
 
     # Without the topic the changes would be forgotten.
     del field.settings["MILLSTREAM_CONTROL_TOPIC"]

@@ -215,7 +215,7 @@ def test_one_that_is_added_and_taken_away_and_a_state_that_is_lost(
     local.create(PARTITIONS)
 
     def run(*, crash: bool = False) -> str:
-        at = "operators.connectors.delta.sink.sync_commit:kill" if crash else ""
+        at = "operators.connectors.delta.writer.sync_commit:kill" if crash else ""
         flow = Flow("payments", local.settings, local.folder / "state", at=at)
         assert (flow.wait() != 0) == crash, flow.said()
         assert "Traceback" not in flow.said()

@@ -5,12 +5,15 @@ import shutil
 from pathlib import Path
 
 import polars as pl
+import pytest
+from deltalake import DeltaTable
 from onnx import TensorProto, helper
 
 from flows import settings as settings_
 from flows.streams import PAYMENTS
 from operators.model import SCORE, card_of, load_model
-from ops.verify import verify
+from ops import cli
+from ops.verify import Report, verify
 from tests.field.topic import Field, payments
 from tests.operators.model.made import write
 from tests.ops.reports import broken
@@ -58,8 +61,17 @@ def out_of_range() -> bytes:
     return content
 
 
+def compared(report: Report) -> tuple[int, int, str]:
+    """Return of the scores how many were compared, how many were not, and why."""
+    (scores,) = (each for each in report.checks if "' scores are what" in each.name)
+    return scores.compared, scores.deleted, scores.because
+
+
 def test_scores_are_kept_and_a_model_that_fails_leaves_all_to_rules(
-    local: Field, tmp_path: Path
+    local: Field,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder, path = tmp_path / "rules", tmp_path / "made.onnx"
     folder.mkdir()
@@ -101,7 +113,19 @@ def test_scores_are_kept_and_a_model_that_fails_leaves_all_to_rules(
     alerts = local.table("gold/alerts")
     found = alerts.filter(pl.col("rule_id") == "likely")
     assert found["source_offset"].to_list() == likely["source_offset"].to_list()
-    assert broken(verify(settings_.load(local.settings))) == []
+    report = verify(settings_.load(local.settings))
+    assert broken(report) == []
+    assert compared(report) == (600, 0, "")
+    # A backtest decides as the flow has, by rules and model.
+    monkeypatch.setattr("os.environ", local.settings)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["rules", "backtest", "--json"])
+    tried = json.loads(capsys.readouterr().out)["decisions"]
+    decisions = local.table("gold/decisions")
+    for name in ("review", "block"):
+        made = (decisions["decision"] == name).sum()
+        assert tried[name]["count"] == tried["live"][name]["count"] == made
+    assert tried["decided_by"]["model"] == (decisions["decided_by"] == "model").sum() > 0
 
     # One that answers with what is no score.
     good, wrong = path, tmp_path / "wrong.onnx"
@@ -130,7 +154,34 @@ def test_scores_are_kept_and_a_model_that_fails_leaves_all_to_rules(
     assert blocked.any()
     assert (scored["decision"] == "block").equals(blocked)
     assert {*scored.filter(blocked)["decided_by"]} == {"model"}
-    assert broken(verify(settings_.load(local.settings))) == []
+    report = verify(settings_.load(local.settings))
+    assert broken(report) == []
+    unanswered = "400 without a score, as the model had no answer"
+    assert compared(report) == (600, 400, unanswered)
+    # By another file than silver says nothing can be told of its scores, nor by none.
+    named = load_model(good).card.file
+    by_other = verify(settings_.load(local.settings | {"MILLSTREAM_MODEL": str(wrong)}))
+    assert broken(by_other) == []
+    told = f"600 scored by {named}, not by {load_model(wrong).card.file}; {unanswered}"
+    assert compared(by_other) == (0, 1_000, told)
+    monkeypatch.setattr("os.environ", local.settings | {"MILLSTREAM_MODEL": "/gone.onnx"})
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["verify", "--json"])
+    printed = capsys.readouterr().out
+    assert ended.value.code == 0, printed
+    assert f"{named}: MILLSTREAM_MODEL names no file that is there; {unanswered}" in printed
+    # A score that the model did not give.
+    silver = DeltaTable(str(local.folder / "tables" / "silver" / "payments"))
+    unlikely = int(scores.arg_min() or 0)
+    silver.update(predicate=f"source_offset = {unlikely}", updates={SCORE: "0.25"})
+    (wrong_score,) = (
+        each for each in verify(settings_.load(local.settings)).checks if not each.ok
+    )
+    (example,) = wrong_score.examples
+    assert example == {
+        "source_partition": 0, "source_offset": unlikely, "stored": 0.25,
+        "made": scores[unlikely],
+    }  # fmt: skip
 
     # One that was trained on other features than there are.
     other = tmp_path / "other.onnx"

@@ -145,6 +145,27 @@ def test_what_is_good_by_now_is_in_silver_once_whatever_kills_the_replay(
         ("silver", 18), ("duplicate", 2), ("refused: contract currency_format", 1),
         ("refused: decode bad_magic", 1),
     ]  # fmt: skip
+    sandbox = field.folder / "sandbox"
+    live = {name: field.table(name) for name in ("silver/payments", "quarantine/payments")}
+    made = told("replay", "--sandbox", str(sandbox))["sandbox"]
+    assert {name: made[name] for name in (*live, "silver/duplicates", "bronze/payments")} == {
+        "silver/payments": 18, "quarantine/payments": 0, "silver/duplicates": 0,
+        "bronze/payments": 18,
+    }  # fmt: skip
+    assert made["gold/card_sessions"] > 0
+    tried = field.table("silver/payments", "sandbox")
+    assert set(tried["_rest"]) == {'{"note":"new"}'}
+    places = tried.select("source_partition", "source_offset")
+    assert places.join(live["quarantine/payments"], on=places.columns, how="anti").is_empty()
+    for name, rows in live.items():
+        assert field.table(name).equals(rows)
+    assert not (field.folder / "tables" / "ops").exists(), "nor does a sandbox"
+    assert sent(field) == []
+    for folder in (sandbox, field.folder / "tables"):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["dlq", "replay", "--sandbox", str(folder)])
+        assert ended.value.code == 1
+        assert "already: name an empty folder" in capsys.readouterr().err
     kills = [
         ("ops.dlq.sending.Sender._produce", 3),
         ("ops.dlq.sending.Sender._transact", 1),

@@ -19,7 +19,7 @@ from tests.running import Flow
 from tests.servers.ports import lasting_port
 
 # One table has the epoch then, others perhaps not, and the recovery store never.
-KILLED = "operators.connectors.delta.sink.sync_commit:kill"
+KILLED = "operators.connectors.delta.writer.sync_commit:kill"
 STOP = {"MILLSTREAM_STOP_AT_END": "true"}
 ALERTS = "gold/alerts equals the rules on silver, row for row"
 DECISIONS = "gold/decisions is what lists, alerts and model make of silver/payments"

@@ -30,7 +30,7 @@ by: user_id
 aggregate: count
 """
 # One table has the epoch then, others perhaps not, and the recovery store never.
-KILLED = "operators.connectors.delta.sink.sync_commit:kill"
+KILLED = "operators.connectors.delta.writer.sync_commit:kill"
 
 
 class Clicks:

@@ -131,22 +131,31 @@ def alert_funnel(rows: pl.DataFrame, alerts: pl.DataFrame) -> pl.DataFrame:
     return found.with_columns(pl.col(pl.UInt32).fill_null(0).cast(pl.Int64))
 
 
-def data_quality(rows: pl.DataFrame, tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
-    late = tables["gold/late"].filter(pl.col("step") == "terminal_day")
-    refused = tables["quarantine/payments"].with_columns(
-        pl.col("kafka_timestamp").dt.date().alias("day")
-    )
+def data_quality(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """Told of the tables of records, each on the day of the newest Kafka time before it."""
+    place = ["source_partition", "source_offset"]
+    newest = pl.col("kafka_timestamp").cum_max().over("source_partition")
+    days = tables["bronze/payments"].sort(place).select(*place, newest.dt.date().alias("day"))
+    late = pl.col("event_time") < pl.col("watermark")
     none = (pl.lit("").alias("stage"), pl.lit("").alias("code"))
     every = pl.concat(
         [
-            rows.select("day", pl.lit("counted").alias("outcome"), *none),
-            late.select(DAY, pl.lit("late").alias("outcome"), *none),
-            tables["silver/duplicates"].select(
-                DAY, pl.lit("duplicate").alias("outcome"), *none
+            tables["silver/payments"].select(
+                *place,
+                pl.when(late)
+                .then(pl.lit("late"))
+                .otherwise(pl.lit("in time"))
+                .alias("outcome"),
+                *none,
             ),
-            refused.select("day", pl.lit("refused").alias("outcome"), "stage", "code"),
+            tables["silver/duplicates"].select(
+                *place, pl.lit("duplicate").alias("outcome"), *none
+            ),
+            tables["quarantine/payments"].select(
+                *place, pl.lit("refused").alias("outcome"), "stage", "code"
+            ),
         ]
-    )
+    ).join(days, on=place)
     return every.group_by("day", "outcome", "stage", "code").agg(
         pl.len().cast(pl.Int64).alias("records")
     )

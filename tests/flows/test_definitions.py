@@ -19,7 +19,8 @@ from flows.definitions import (
     refuse_or_set_aside,
     refuse_two_kinds_of_rows,
 )
-from flows.streams import CLICKS, PAYMENTS
+from flows.streams import CLICKS, CUSTOMERS, PAYMENTS
+from flows.tables import defined
 from operators.connectors.delta.table import open_table
 from operators.records.tables import Table
 from operators.windows import Intake
@@ -114,6 +115,34 @@ def test_a_join_of_another_time_to_wait_is_refused_with_what_is_to_be_moved_away
         "the within of the tables gold/o was another: move these tables and the recovery directory "
         "away, and start: they are filled again from the topics; or take the old one back"
     )
+
+
+def test_changes_that_are_declared_otherwise_are_refused(tmp_path):
+    root, own = str(tmp_path), settings_.load(SETTINGS).of(CUSTOMERS)
+    silver, gold = (
+        {each.name: each for each in defined(CUSTOMERS, own, None)}[name]
+        for name in ("silver/customers", "gold/customers")
+    )
+    for table in (silver, gold):
+        rows = pl.DataFrame(schema=table.schema).clear(1)
+        if table is gold:
+            rows = rows.with_columns(bucket=pl.lit(0, pl.Int64))
+        write_deltalake(open_table(root, table), rows, mode="append")
+    refuse_two_kinds_of_rows(root, [silver, gold])
+    assert CUSTOMERS.changes is not None
+    for other, named in (
+        (replace(CUSTOMERS.changes, buckets=8), "gold/customers"),
+        (
+            replace(CUSTOMERS.changes, sequence="source.pos"),
+            "gold/customers and silver/customers",
+        ),
+    ):
+        changed = defined(replace(CUSTOMERS, changes=other), own, None)
+        with pytest.raises(StateChangedError) as refused:
+            refuse_two_kinds_of_rows(root, changed)
+        assert str(refused.value).startswith(
+            f"the rows of {named} are of changes that were decl"
+        )
 
 
 SETTINGS = {

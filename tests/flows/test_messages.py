@@ -45,6 +45,13 @@ def test_a_score_that_json_has_no_number_for_is_null():
         )
 
 
+def test_a_time_that_is_in_no_calendar_goes_out_as_its_number():
+    """Of a stream whose contract lets any time pass."""
+    far = alerts().with_columns(event_time=pl.Series([2**62]).cast(pl.Datetime("us", "UTC")))
+    (message,) = alert_messages(far, "card_id")
+    assert json.loads(message.value) == ALERT | {"event_time": 2**62}
+
+
 def test_no_alerts_and_no_rejects_are_no_messages():
     assert alert_messages(alerts().clear(), "card_id") == []
     assert reject_messages(pl.DataFrame(schema=QUARANTINE_COLUMNS)) == []

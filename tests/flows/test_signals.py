@@ -18,6 +18,7 @@ from tests.servers.ports import lasting_port
 
 SOURCE = "operators.connectors.kafka.source"
 SINK = "operators.connectors.delta.sink"
+WRITER = "operators.connectors.delta.writer"
 BEGIN = 1_600_000_000_000
 TO_THE_END = {"MILLSTREAM_STOP_AT_END": "true"}
 IN_SMALL_BATCHES = {"MILLSTREAM_BATCH_SIZE": "20"}
@@ -60,7 +61,7 @@ def read(root: Path) -> list[int]:
         (f"{SOURCE}._Partition._check_place", 3),  # no record has come
         (f"{SOURCE}._Partition._wait", 1),  # held back by another partition
         (f"{SOURCE}._Partition.snapshot", 3),  # one worker's epoch is over, the others' not
-        (f"{SINK}._Writer._write", 3),
+        (f"{WRITER}.Writer._write", 3),
     ],
 )
 def test_sigterm_ends_it_wherever_it_is_and_no_record_is_lost(

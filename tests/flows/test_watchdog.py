@@ -20,7 +20,7 @@ from tests.servers.ports import lasting_port
 SECONDS = 6
 SUSPENDED = SECONDS + 3
 STALL = {"MILLSTREAM_STALL_TIMEOUT": f"{SECONDS}s", "MILLSTREAM_BATCH_SIZE": "100"}
-SINK = "operators.connectors.delta.sink._Writer._write"
+SINK = "operators.connectors.delta.writer.Writer._write"
 STEP = "operators.connectors.redis.dedup_store.RedisDedupStore.first"
 
 
@@ -61,7 +61,7 @@ def test_a_commit_a_step_or_a_peer_that_never_comes_back_ends_it_and_no_row_is_a
     *log, last = flow.said().splitlines()
     assert any("in stick" in line for line in log), "the stack of the thread that hangs"
     assert last.startswith("millstream: the flow stood still"), last
-    assert "operators/connectors/delta/sink.py" in last
+    assert "operators/connectors/delta/writer.py" in last
     assert "MILLSTREAM_STALL_TIMEOUT" in last
 
     # A step that keeps the interpreter's lock: no thread of Python's can run any more.

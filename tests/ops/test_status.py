@@ -36,11 +36,14 @@ def test_a_flow_that_has_read_all_and_stopped(read: Field) -> None:
     assert sum(each.rows for each in flow.commits if each.table == "silver/payments") == 50
     (problem,) = flow.problems
     assert problem.problem == "9% of the last hour's records were refused (5 of 55)"
-    assert [each.state for each in status.flows if each.flow != "payments"] == ["never run"] * 3
+    assert [each.state for each in status.flows if each.flow != "payments"] == ["never run"] * 5
     shown = text(status)
     for part in ("payments  stopped", "; 0 to read", "bad_magic 5 (5)", "epoch 1", "✗ 9% of"):
         assert part in shown
-    assert "never run with these settings: alerts, clicks, chargebacks" in shown
+    assert (
+        "never run with these settings: alerts, clicks, customers, terminals, chargebacks"
+        in shown
+    )
 
 
 def test_its_advice_on_refused_records_shows_them(read: Field, capsys, monkeypatch) -> None:
@@ -80,8 +83,9 @@ def test_the_command(read: Field, monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["status", "payment"])
     assert ended.value.code == 2
-    assert "there is no flow payment: payments, alerts, clicks, chargebacks" in (
-        capsys.readouterr().err
+    assert (
+        "there is no flow payment: payments, alerts, clicks, customers, terminals, chargebacks"
+        in (capsys.readouterr().err)
     )
     with pytest.raises(SystemExit) as ended:
         cli.main(["status", "payments", "--json", "-r", str(read.folder / "state/payments")])

@@ -15,9 +15,16 @@ def test_streams_are_listed_with_what_they_are_of(capsys):
         cli.main(["streams", "--json"])
     assert ended.value.code == 0
     found = {each["stream"]: each for each in json.loads(capsys.readouterr().out)}
-    assert found.keys() == {"payments", "chargebacks", "clicks", "labels"}
+    assert found.keys() == {stream.name for stream in STREAMS}
     assert found["clicks"]["rules"] == {"costly_click": 1}
     assert "gold/campaign_5m" in found["clicks"]["tables"]
+    assert found["customers"]["changes"] == (
+        "of customer_id by source.lsn, in Debezium's envelope; history is kept, in 64 buckets"
+    )
+    assert found["clicks"]["changes"] == ""
+    assert found["terminals"]["tables"] == [
+        "bronze/terminals", "silver/terminals", "quarantine/terminals", "gold/terminals"
+    ]  # fmt: skip
     with pytest.raises(SystemExit):
         cli.main(["streams"])
     text = capsys.readouterr().out

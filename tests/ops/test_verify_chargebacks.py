@@ -16,6 +16,7 @@ from flows import settings as settings_
 from flows.catalog import flows
 from flows.settings import Settings
 from flows.streams import CHARGEBACKS
+from operators.decisions.words import LEVELS
 from ops import cli
 from ops.local import Stack
 from ops.status.flow_status import END
@@ -188,6 +189,26 @@ def test_the_live_rules_on_silver_are_the_alerts_that_there_were(
     assert found["total"]["alerts_per_day"] == found["total"]["alerts"] / found["days"]
     assert found["labels"].startswith("silver/chargebacks at version ")
     assert found["live"] is None
+    # So are the decisions: as many of each kind as the flow has made, by the same.
+    made, decisions = found["decisions"], pl.read_delta(f"{done.delta_root}/gold/decisions")
+    there = Counter(decisions["decision"].to_list())
+    assert there["review"] > 0 < there["block"]
+    for name in ("review", "block"):
+        assert made[name]["count"] == there[name]
+        assert made[name]["per_day"] == there[name] / found["days"]
+    assert made["approve"]["count"] == silver.height - there["review"] - there["block"]
+    were_by = Counter(decisions["decided_by"].to_list())
+    assert made["decided_by"] == {
+        name: were_by[name] for name in ("allow list", "block list", "rules", "model")
+    }
+    assert made["thresholds"]["review"] == decisions["review_at"][0]
+    fraudulent = decisions.filter(pl.col("payment_id").is_in(frauds["payment_id"].implode()))
+    for name in ("review", "block"):
+        assert made[name]["frauds"] <= (fraudulent["decision"] == name).sum()
+    assert made["review"]["frauds"] > 0
+    judged = sum(made[name][of] for name in LEVELS for of in ("frauds", "good"))
+    assert judged == found["judged"]
+    assert made["live"] is None
     # A card is known from the day after its first chargeback of fraud on.
     known = back.join(silver.select("payment_id", card="card_id"), on="payment_id")
     known = known.group_by("card").agg(pl.col("event_time").dt.date().min().alias("since"))
@@ -203,6 +224,8 @@ def test_a_candidate_on_a_new_feature_is_compared_with_the_live_rules(
     (rules / "features").mkdir(parents=True)
     (rules / "features" / "spent_3d.yaml").write_text(FEATURE)
     (rules / "spender.yaml").write_text(RULE)
+    (rules / "decisions").mkdir()
+    (rules / "decisions" / "thresholds.yaml").write_text("review: 10\nblock: 70\n")
     page = tmp_path / "page.html"
     days = ("--from", "2018-04-05", "--to", "2018-04-11")
     arguments = ("--rules", rules, "--labels", truth, "--html", page, *days)
@@ -235,6 +258,30 @@ def test_a_candidate_on_a_new_feature_is_compared_with_the_live_rules(
     buckets = found["total"]["changes"]
     for which in ("before", "after"):
         assert sum(each[which]["count"] for each in buckets.values()) == found["judged"]
+    # What the candidate decides by thresholds of its own, against what the live rules do.
+    decided = found["decisions"]
+    assert decided["thresholds"]["block"] == 70
+    scores = (hit["spent"] / 1_000).clip(0, 1_000).round(2)
+    assert decided["block"]["count"] == (scores >= 70).sum()
+    # What an alert advises is a review, however low its score is.
+    assert decided["review"]["count"] == (scores < 70).sum()
+    assert decided["decided_by"]["rules"] == hit.height
+    made = pl.read_delta(f"{done.delta_root}/gold/decisions")
+    made = made.filter(
+        pl.col("payment_id").is_in(silver.filter(inside)["payment_id"].implode())
+    )
+    for name in ("review", "block"):
+        assert decided["live"][name]["count"] == (made["decision"] == name).sum()
+    for least in ("review", "block"):
+        four = decided["changes"][least]
+        for which, of in (("before", decided["live"]), ("after", decided)):
+            stops = ["block"] if least == "block" else ["block", "review"]
+            caught = sum(of[name]["frauds"] for name in stops)
+            assert four["fraud_caught"][which]["count"] == caught
+            blocked = sum(of[name]["good"] for name in stops)
+            assert four["good_blocked"][which]["count"] == blocked
+            passed = sum(of[name]["good"] for name in LEVELS if name not in stops)
+            assert four["good_passed"][which]["count"] == passed
     # Beside the live ones it takes nothing away.
     beside = found["rules"]["spender"]["changes"]
     assert beside["fraud_caught"]["fewer"]["count"] == 0
@@ -248,6 +295,9 @@ def test_a_candidate_on_a_new_feature_is_compared_with_the_live_rules(
     shown = backtest(done.delta_root, *arguments)
     assert re.search(r"^spender +[\d.]+ +0\.\d{3} ", shown, re.MULTILINE)
     assert "good blocked" in shown
+    for line in ("approved", "reviewed", "blocked", "by rules", "review and block"):
+        assert re.search(rf"^{line}  ", shown, re.MULTILINE)
+        assert f">{line}<" in text
 
 
 def test_it_is_of_the_version_that_is_named_and_without_labels_of_volumes(
@@ -263,6 +313,7 @@ def test_it_is_of_the_version_that_is_named_and_without_labels_of_volumes(
     assert less["events"] <= 1_000 < whole["events"]
     assert less["source"] == f"silver/payments at version {newest + 1}"
     assert whole["labels"] is None
+    assert set(whole["decisions"]["block"]) == {"count", "per_day"}
     assert "frauds" not in whole
     assert "precision" not in whole["total"]
     page = tmp_path / "page.html"

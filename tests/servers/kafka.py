@@ -57,28 +57,52 @@ def jars() -> Path:
 
     Raises ServerError if that fails.
     """
-    pom = (_HERE / "pom.xml").read_text()
-    version = re.search(r"<kafka\.version>(.*)</kafka\.version>", pom)
-    assert version
+    return _brought(_HERE / "pom.xml", "kafka", "kafka.version")
+
+
+def tool_jars() -> Path:
+    """Return the folder with what reads dead letters of others' making, as `jars` does."""
+    return _brought(_HERE / "tools.xml", "tools", "tools.version")
+
+
+def _brought(pom: Path, name: str, version: str) -> Path:
+    found = re.search(rf"<{version}>(.*)</{version}>", pom.read_text())
+    assert found
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "millstream"
-    folder = cache / f"kafka-{version[1]}"
+    folder = cache / f"{name}-{found[1]}"
     if folder.is_dir():
         return folder
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as temporary:
         made = Path(temporary) / "jars"
         done = subprocess.run(
-            ["mvn", "-q", "-B", "-f", str(_HERE / "pom.xml"), "dependency:copy-dependencies",
+            ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies",
              f"-DoutputDirectory={made}"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode:
             raise ServerError(
-                f"mvn could not bring Kafka's jars: {(done.stdout + done.stderr)[-2000:]}"
+                f"mvn could not bring {name}'s jars: {(done.stdout + done.stderr)[-2000:]}"
             )
         with contextlib.suppress(OSError):  # another process was faster
             made.rename(folder)
     return folder
+
+
+def consumed(servers: str, topic: str, messages: int) -> bytes:
+    """Return what Kafka's own console consumer prints of a topic, headers and all."""
+    done = subprocess.run(
+        [shutil.which("java") or "java", *_JAVA,
+         f"-Dlog4j2.configurationFile={_HERE / 'log4j2.xml'}", "-cp", f"{jars()}/*:{tool_jars()}/*",
+         "org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", servers,
+         "--topic", topic, "--from-beginning", "--max-messages", str(messages),
+         "--timeout-ms", "60000",
+         *(f"--formatter-property=print.{each}=true" for each in ("key", "headers", "offset"))],
+        capture_output=True, check=False, timeout=180,
+    )  # fmt: skip
+    if done.returncode:
+        raise ServerError(f"the console consumer failed: {done.stderr.decode()[-2000:]}")
+    return done.stdout
 
 
 class Kafka:

@@ -61,6 +61,8 @@ PAYMENTS = Stream(
         "duplicates": "silver/duplicates",
         "alerts": "gold/alerts",
         "decisions": "gold/decisions",
+        "data_quality": "gold/data_quality",
+        "schema_drift": "gold/schema_drift",
         "late": "gold/late",
     },
     # Who looks into a case asks for a card.

@@ -46,4 +46,4 @@ def lacking(root: str, table: Table, frames: Sequence[pl.DataFrame]) -> list[pl.
 def _lacking(table: DeltaTable, rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     offsets = rows["source_offset"].to_numpy()
     there = read(table, keys, f"source_offset BETWEEN {offsets.min()} AND {offsets.max()}")
-    return rows.join(there, on=list(keys), how="anti")
+    return rows.join(there, on=list(keys), how="anti", nulls_equal=True)

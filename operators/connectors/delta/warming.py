@@ -7,10 +7,11 @@ from typing import Final
 
 from deltalake import DeltaTable
 
-from operators.connectors.delta.accounts import Told, accounted, tables_there
+from operators.connectors.delta.accounts import Told, accounted, fenced, tables_there
 from operators.connectors.delta.commits import fences
 from operators.connectors.delta.reading import query
 from operators.connectors.delta.table import Fence, reaching
+from operators.errors import KnownError
 from operators.event_time.frontier import Frontier
 from operators.records.batches import NO_WATERMARK
 from operators.records.tables import Ledger, Table
@@ -54,7 +55,7 @@ def warming(
     came in it went to one of the three.
     """
     handles = {table.name: handle for table, handle in tables_there(root, tables)}
-    counted = (ledger.good, ledger.repeated, ledger.refused)
+    counted = ledger.counted
     if any(t.name not in handles for t in (ledger.records, *counted, *ledger.others)):
         return None
     found = {}
@@ -76,8 +77,9 @@ def warming(
             before = {p: min(offset, good.get(p, -1)) for p, offset in before.items()}
         if not _accounts(ledger, handles, topic, begin, before):
             LOG.warning(
-                "%s, %s and %s lack records that %s has: state is made of what the topic has",
-                *(table.name for table in (*counted, ledger.records)),
+                "%s lack records that %s has: state is made of what the topic has",
+                " and ".join(", ".join(each.name for each in counted).rsplit(", ", 1)),
+                ledger.records.name,
             )
             return None
         until = before
@@ -93,6 +95,24 @@ def warming(
     return Warming(until, before, max(closed, default=NO_WATERMARK))
 
 
+def recorded(root: str, records: Table, fence: Fence, topic: str) -> Warming:
+    """Return how far a table of records as ingested accounts for a topic, to read all of it.
+
+    Raises KnownError if it is not under the root, or of another topic of that name.
+    """
+    there = tables_there(root, [records])
+    if not there:
+        raise KnownError(
+            f"there is no {records.name} under {root}: name the root of the tables that are to be "
+            "made anew"
+        )
+    ((_, handle),) = there
+    fence.refuse_others(fenced(handle, fence))
+    with reaching(handle.table_uri):
+        found = accounted(handle, records, fence)[0]
+    return Warming(_of(found, topic), {}, NO_WATERMARK)
+
+
 def _accounts(
     ledger: Ledger,
     handles: Mapping[str, DeltaTable],
@@ -105,7 +125,9 @@ def _accounts(
     def count(table: Table, where: str = "") -> int:
         return _count(handles[table.name], topic, begin, end, where)
 
-    went = count(ledger.good) + count(ledger.repeated) + count(ledger.refused, _REFUSED)
+    went = count(ledger.good) + count(ledger.refused, _REFUSED)
+    if ledger.repeated is not None:
+        went += count(ledger.repeated)
     return count(ledger.records) <= went
 
 

@@ -15,7 +15,8 @@ from operators.connectors.kafka.brokers import brokers_of
 from operators.connectors.outage import PATIENCE, Outage, wait_for
 from operators.connectors.pulse import PULSE
 from operators.connectors.shutdown import SHUTDOWN
-from operators.control.changes import SLACK
+from operators.control.changes import SLACK, Change
+from operators.control.pauses import Pauses
 from operators.control.records import ControlRecord, Unfit
 from operators.control.state import State
 from operators.errors import KnownError
@@ -53,7 +54,8 @@ class ControlReader:
 
         They hold from when they are kept.
         """
-        self._config, self._topic, self._identity = config, topic, identity
+        self._config, self.topic, self.identity = config, topic, identity
+        self._pauses, self._paused = Pauses(), list[Change]()
         self._unfit, self._keep = unfit, keep
         self._offset = max((r.offset + 1 for r in history if r.topic_id == identity), default=0)
         self._position: int | None = None
@@ -75,7 +77,7 @@ class ControlReader:
             # Changes are sent without transactions.
             **{"isolation.level": "read_uncommitted", "auto.offset.reset": "earliest"},
         )
-        consumer.assign([TopicPartition(self._topic, 0, 0)])
+        consumer.assign([TopicPartition(self.topic, 0, 0)])
         self._look(consumer, timeout)
         follow = threading.Thread(
             target=self._follow, args=(consumer,), name="control", daemon=True
@@ -93,7 +95,7 @@ class ControlReader:
                 raise self._failed
             if SHUTDOWN.left <= 0:
                 raise ControlError(
-                    f"told to end while waiting for control topic {self._topic}: the next start "
+                    f"told to end while waiting for control topic {self.topic}: the next start "
                     "reads the records again, nothing is lost"
                 )
             PULSE.got_on()
@@ -103,10 +105,14 @@ class ControlReader:
                 LOG.warning(
                     "a record is %.0f s ahead of this machine's clock, by its Kafka time: it "
                     "waits so long for changes in topic %s; set its producer's clock",
-                    ahead / 1e6, self._topic,
+                    ahead / 1e6, self.topic,
                 )  # fmt: skip
             time.sleep(_LOOK)
         self._judged = max(self._judged, until)
+
+    def pauses_from(self, offset: int) -> list[Change]:
+        """Return the changes from an offset on by which rules have paused themselves."""
+        return [each for each in self._paused if each.offset >= offset]
 
     def _follow(self, consumer: Consumer) -> None:
         outage = Outage(
@@ -127,27 +133,27 @@ class ControlReader:
         now = _now()
         if self._position is not None:
             # So that the end is told once more, by what is fetched from now on.
-            consumer.seek(TopicPartition(self._topic, 0, self._position))
+            consumer.seek(TopicPartition(self.topic, 0, self._position))
         brokers, began = brokers_of(self._config), time.monotonic()
         found: list[ControlRecord] = []
         while True:
             message = consumer.poll(_EVERY)
             if message is None:
-                brokers.bear(consumer, self._topic, began)
+                brokers.bear(consumer, self.topic, began)
                 if time.monotonic() - began > timeout and not brokers.outage.seconds:
-                    raise brokers.given_up(timeout, f"no answer reading topic {self._topic!r}")
+                    raise brokers.given_up(timeout, f"no answer reading topic {self.topic!r}")
                 continue
             error = message.error()
             if error is None:
-                found.append(record_of(message, self._identity))
+                found.append(record_of(message, self.identity))
             elif error.code() == KafkaError._PARTITION_EOF:
                 end = int(message.offset())
                 break
             elif not kafka.of_group(error):
-                raise kafka.failure(self._config, self._topic, error)
+                raise kafka.failure(self._config, self.topic, error)
         if end < self._offset:
             raise ControlError(
-                f"control topic {self._topic} ends at {end}, but {self._offset - 1} was read "
+                f"control topic {self.topic} ends at {end}, but {self._offset - 1} was read "
                 "before: it was made anew; start the flow again, which goes on with the new one "
                 "behind what the tables have of the old"
             )
@@ -163,20 +169,22 @@ class ControlReader:
         for record in records:
             change, refused = record.usable(self._unfit)
             if change is None:
-                metrics.CHANGES.labels(self._topic, "refused").inc()
+                metrics.CHANGES.labels(self.topic, "refused").inc()
                 LOG.error(
                     "control topic %s: the record at offset %d changes nothing: %s",
-                    self._topic, record.offset, refused,
+                    self.topic, record.offset, refused,
                 )  # fmt: skip
                 continue
             changes.append(change)
+            if self._pauses.add(change) and record.topic_id == self.identity:
+                self._paused.append(change)
             late = change.begins <= self._judged
-            metrics.CHANGES.labels(self._topic, "late" if late else "taken").inc()
+            metrics.CHANGES.labels(self.topic, "late" if late else "taken").inc()
             if late:
                 LOG.error(
                     "control topic %s: the change at offset %d came after records that it is for "
                     "had been judged: the brokers' clock and this machine's differ by seconds",
-                    self._topic, record.offset,
+                    self.topic, record.offset,
                 )  # fmt: skip
         # Here, where nobody waits for it as long as others have time.
         self.state = self.state.with_changes(changes).made()

@@ -1,9 +1,11 @@
 """Ids that the release before kept in Redis, for flows that have no table of them."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from redis import Redis
 
+from operators.connectors.redis.client import executed
 from operators.connectors.redis.dedup_ids import Packed, Seen
 from operators.connectors.redis.scripts import script
 
@@ -24,12 +26,21 @@ class KeptBefore:
 
     def adopt(self, seen: Seen, packed: Packed) -> None:
         """Take over what was known of these ids; to be called before they are asked for."""
-        for hour in packed.distinct_hours():
-            if hour not in self._is_there:
-                mark = self._client.hget(f"{self._prefix}first:{hour}", "")
-                self._is_there[hour] = mark is not None
+        hours = packed.distinct_hours()
+        self._look_for([hour for hour in hours if hour not in self._is_there])
+        for hour in hours:
             if self._is_there[hour]:
                 self._adopt(hour, seen.where(seen.hours == hour))
+
+    def _look_for(self, hours: Sequence[int]) -> None:
+        """Find out which buckets of hours are there, in one round trip: a topic of old has many."""
+        if not hours:
+            return
+        pipeline = self._client.pipeline(transaction=False)
+        for hour in hours:
+            pipeline.hget(f"{self._prefix}first:{hour}", "")
+        for hour, mark in zip(hours, executed(pipeline), strict=True):
+            self._is_there[hour] = mark is not None
 
     def _adopt(self, hour: int, seen: Seen) -> None:
         keys = f"{self._prefix}firsts:{hour}", f"{self._prefix}first:{hour}"

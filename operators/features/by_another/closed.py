@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
-from operators.columns.grouping import differs
+from operators.columns.grouping import differs, distinct, order_by
 from operators.columns.ranges import repeats
 from operators.records.batches import NO_WATERMARK
 from operators.state.folds import Ask, Ranges, exclusive
@@ -98,7 +98,7 @@ class Closed:
         """Return in which pane each row's value was before; note that it is there now."""
         values = rows.columns[str(self._value)].view(np.uint64)
         pairs = (rows.keys * _MULTIPLY) ^ (values + (rows.keys >> np.uint64(29)))
-        order = np.lexsort((rows.starts, pairs))
+        order = order_by(pairs, rows.starts // self._pane)
         pairs, starts = pairs[order], rows.starts[order]
         first = differs(pairs)
         before = np.full(len(pairs), NO_WATERMARK)
@@ -145,8 +145,8 @@ class Closed:
     def _first(self, begin: Int64s, low: Int64s, high: Int64s) -> Int64s:
         """Return how many rows in [low, high) have a value that was last there before `begin`."""
         sizes = high - low
-        begins = np.unique(begin).tolist()
-        lacking = sum(one not in self._counts for one in begins)
+        begins = distinct(begin).tolist()
+        lacking = len({*begins} - self._counts.keys())
         if int(sizes.sum()) < lacking * len(self.run):
             at, step = repeats(sizes)
             first = self._previous[low[at] + step] < begin[at]

@@ -14,11 +14,19 @@ from operators.features.by_another.label_log import LabelLog
 from operators.features.by_another.label_rows import LABELLED, places
 from operators.features.by_another.panes import VALUE, Panes
 from operators.features.by_another.requests import ASKED, ASKS, BASE, EVENT, FRESH, LAG, MARK
-from operators.features.by_another.spec import Kept, Question, as_stated, ask, ask_labels
+from operators.features.by_another.spec import (
+    Kept,
+    Question,
+    Span,
+    as_stated,
+    ask,
+    ask_labels,
+)
+from operators.features.compiled import Part
 from operators.features.keeps import StateLacksFeaturesError
 from operators.records.batches import NO_WATERMARK, Progress
 from operators.state.event_time_buffer import HASH, OFFSET, PARTITION, TIME_US, EventTimeBuffer
-from operators.state.folds import NONE, turned
+from operators.state.folds import NONE, is_sum, summands, turned
 from operators.state.shards import Composite, Rows, Sharded
 
 
@@ -168,6 +176,8 @@ class KeyGroup(Composite):
                 columns = {}
                 for name, part in parts.items():
                     values = rows[part.lane.name].to_numpy()
+                    if is_sum(part.fold):
+                        values = summands(values, part.fold)
                     columns[name] = turned(values) if part.fold == "min" else values
             else:
                 columns = {VALUE: rows[kept.values.name].to_numpy()}
@@ -199,20 +209,26 @@ class KeyGroup(Composite):
         order = np.argsort(asked[HASH].to_numpy())
         keys, base, lags, marks = (asked[n].to_numpy()[order] for n in (HASH, BASE, LAG, MARK))
         names = question.answers
-        found = []
-        for span, kept in question.spans.items():
-            begin, end = span.range(base, lags, marks)
-            for each, parts in kept.items():
-                if question.of_labels:
-                    log = self._logs[number]
-                    made = log.ask([*map(ask_labels, parts)], keys, begin, end)
-                else:
+        ends = question.ends(base, lags)
+        begins = {span: span.begin(ends[span], lags, marks) for span in question.spans}
+        made: dict[tuple[Span, Part], Int64s] = {}
+        if question.of_labels:
+            asks = [
+                ask_labels(part, at)
+                for at, kept in enumerate(question.spans.values())
+                for parts in kept.values()
+                for part in parts
+            ]
+            log, spans = self._logs[number], [*question.spans]
+            every = log.ask(asks, keys, [begins[s] for s in spans], [ends[s] for s in spans])
+            made = dict(zip(names, every, strict=True))
+        else:
+            for span, kept in question.spans.items():
+                for each, parts in kept.items():
                     panes = self._panes[number][each]
-                    made = panes.ask([*map(ask, parts)], keys, begin, end)
-                found += [
-                    pl.Series(names[span, part], values)
-                    for part, values in zip(parts, made, strict=True)
-                ]
+                    some = panes.ask([*map(ask, parts)], keys, begins[span], ends[span])
+                    made |= {(span, p): v for p, v in zip(parts, some, strict=True)}
+        found = [pl.Series(name, made[pair]) for pair, name in names.items()]
         marked = [pl.Series(n, asked[n].to_numpy()[order]) for n in (PARTITION, OFFSET, MARK)]
         return pl.DataFrame([*marked, *found])
 

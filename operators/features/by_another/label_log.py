@@ -9,7 +9,7 @@ from operators.columns.arrays import Int64s, UInt64s
 from operators.columns.grouping import differs, distinct
 from operators.features.by_another.label_runs import STANDS, Labels, Run
 from operators.records.batches import NO_WATERMARK
-from operators.state.folds import NONE, Ask
+from operators.state.folds import NONE, Ask, is_sum
 from operators.state.shards import Rows, gather, of_shard, span_of_shard
 
 _FEW: Final = 16_384
@@ -97,12 +97,17 @@ class LabelLog:
             run.until[at] = mine
 
     def ask(
-        self, asks: Sequence[Ask], keys: UInt64s, begin: Int64s, end: Int64s
+        self,
+        asks: Sequence[Ask],
+        keys: UInt64s,
+        begins: Sequence[Int64s],
+        ends: Sequence[Int64s],
     ) -> list[Int64s]:
-        """Return what is asked as of `end` of the labels of n keys that count since `begin`.
+        """Return what is asked as of an end of the labels of n keys that count since its begin.
 
-        Shape (n,) each. Of a column "sum" is the sum; "max" and "min" are the last and the first
-        time of those in which it is not 0, of a min turned, NONE where there is none.
+        Shape (n,) each; both are by the asks' horizons. Of a column "sum" and a digit are sums;
+        "max" and "min" are the last and the first time of those in which it is not 0, of a min
+        turned, NONE where there is none.
         """
         self._index()
         some = np.zeros(len(keys), bool)
@@ -114,17 +119,19 @@ class LabelLog:
         for run in (self._main, self._recent):
             if not len(run.labels):
                 continue
-            low, high = run.range(keys, begin, end)
-            parts = [run.fold(ask, low, high) for ask in asks]
+            ranges = run.ranges(keys, begins, ends)
+            parts = [run.fold(ask, *ranges[ask.horizon]) for ask in asks]
             if len(at):
                 for ask, part in zip(asks, parts, strict=True):
+                    low, high = ranges[ask.horizon]
+                    end = ends[ask.horizon]
                     part[at] = run.fold_each(ask, low[at], high[at], end[at])
             found = (
                 [_both(*each) for each in zip(asks, found, parts, strict=True)]
                 if found
                 else parts
             )
-        return found or [np.full(len(keys), 0 if a.fold == "sum" else NONE) for a in asks]
+        return found or [np.full(len(keys), 0 if is_sum(a.fold) else NONE) for a in asks]
 
     @property
     def _all(self) -> list[Labels]:
@@ -177,4 +184,4 @@ class LabelLog:
 
 
 def _both(ask: Ask, one: Int64s, other: Int64s) -> Int64s:
-    return one + other if ask.fold == "sum" else np.maximum(one, other)
+    return one + other if is_sum(ask.fold) else np.maximum(one, other)

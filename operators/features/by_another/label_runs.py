@@ -7,9 +7,9 @@ from typing import Final
 import numpy as np
 
 from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
-from operators.columns.grouping import differs, distinct
+from operators.columns.grouping import differs, distinct, order_by
 from operators.columns.ranges import repeats
-from operators.state.folds import NONE, Ask, exclusive, turned
+from operators.state.folds import NONE, Ask, exclusive, is_sum, summands, turned
 
 STANDS: Final = 2**62
 """Until when a label counts that no other has replaced, in µs."""
@@ -63,7 +63,8 @@ class Run:
     """Labels in the order of (key, since), so that a range of time is a range of them."""
 
     def __init__(self, labels: Labels) -> None:
-        order = np.lexsort((labels.since, labels.keys))
+        by_time = np.argsort(labels.since)
+        order = by_time[order_by(labels.keys[by_time])]
         self.labels = labels = labels.pick(order)
         self.until = np.full(len(labels), STANDS)
         new = differs(labels.keys)
@@ -74,50 +75,55 @@ class Run:
         self._most = int(seconds.max(initial=0)) + 1
         self._bits = (self._most + 1).bit_length()
         self._joined = ((np.cumsum(new) - 1) << self._bits) + seconds
-        self._sums: dict[str, Int64s] = {}
-        pairs = labels.keys * _MULTIPLY ^ labels.events
-        self._by_pair = np.argsort(pairs)
-        self._pairs = pairs[self._by_pair]
+        self._starts = np.flatnonzero(new)
+        self._sums: dict[tuple[str, str], Int64s] = {}
+        self._pairs: UInt64s = labels.keys * _MULTIPLY ^ labels.events
+        self.pairs = np.sort(self._pairs)
+        """The pairs of key and event, in order."""
 
     @property
     def repeated(self) -> UInt64s:
         """The pairs of key and event that are there more than once."""
-        return distinct(self._pairs[~differs(self._pairs)])
-
-    @property
-    def pairs(self) -> UInt64s:
-        """All pairs, in order."""
-        return self._pairs
+        return distinct(self.pairs[~differs(self.pairs)])
 
     def rows_of(self, pairs: UInt64s) -> Indices:
         """Return the positions of labels of these pairs, which are in order."""
-        low = np.searchsorted(self._pairs, pairs)
-        at, step = repeats(np.searchsorted(self._pairs, pairs, "right") - low)
-        rows: Indices = self._by_pair[low[at] + step]
-        return rows
+        near = np.minimum(np.searchsorted(pairs, self._pairs), len(pairs) - 1)
+        return np.flatnonzero(pairs[near] == self._pairs)
 
-    def range(self, keys: UInt64s, begin: Int64s, end: Int64s) -> tuple[Int64s, Int64s]:
+    def ranges(
+        self, keys: UInt64s, begins: Sequence[Int64s], ends: Sequence[Int64s]
+    ) -> list[tuple[Int64s, Int64s]]:
         """Return where the labels of n keys are that count since a time in [begin, end).
 
-        Both are of whole seconds, shape (n,).
+        Of each begin, with its end; both are of whole seconds, shape (n,). What is the same array
+        for several is looked for once.
         """
-        code = np.searchsorted(self._keys, keys)
-        there = np.zeros(len(keys), bool)
-        if len(self._keys):
-            there = self._keys[np.minimum(code, len(self._keys) - 1)] == keys
-        low = np.where(there, self._place(code, begin), 0)
-        return low, np.where(there, self._place(code, np.maximum(begin, end)), 0)
+        code = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        there = self._keys[code] == keys
+        places = {
+            id(times): np.where(there, self._place(code, times), 0)
+            for times in (*begins, *ends)
+        }
+        pairs = zip(begins, ends, strict=True)
+        found = [(places[id(begin)], places[id(end)]) for begin, end in pairs]
+        return [(low, np.maximum(low, high)) for low, high in found]
 
     def _place(self, code: Int64s, time: Int64s) -> Int64s:
         seconds = np.minimum(np.maximum(time // _SECOND - self._base, 0), self._most)
+        if not seconds.any():
+            # No label is as old: nothing to look for.
+            return self._starts[code]
         return np.searchsorted(self._joined, (code << self._bits) + seconds)
 
     def fold(self, ask: Ask, low: Int64s, high: Int64s) -> Int64s:
         """Return what is asked of all labels in ranges of positions; of a min, turned."""
-        if ask.column not in self._sums:
-            self._sums[ask.column] = exclusive(self.labels.columns[ask.column])
-        sums = self._sums[ask.column]
-        if ask.fold == "sum":
+        fold = ask.fold if is_sum(ask.fold) else "sum"
+        if (fold, ask.column) not in self._sums:
+            values = summands(self.labels.columns[ask.column], fold)
+            self._sums[fold, ask.column] = exclusive(values)
+        sums = self._sums[fold, ask.column]
+        if is_sum(ask.fold):
             return sums[high] - sums[low]
         found = np.full(len(low), NONE)
         some = np.flatnonzero(sums[high] > sums[low])
@@ -135,9 +141,9 @@ class Run:
         rows = low[at] + step
         values = self.labels.columns[ask.column][rows]
         stands = self.until[rows] >= end[at]
-        if ask.fold == "sum":
+        if is_sum(ask.fold):
             found = np.zeros(len(low), np.int64)
-            np.add.at(found, at, np.where(stands, values, 0))
+            np.add.at(found, at, np.where(stands, summands(values, ask.fold), 0))
             return found
         found = np.full(len(low), NONE)
         since = self.labels.since[rows]

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from operators.columns.arrays import Int64s, UInt64s
-from operators.columns.grouping import differs
+from operators.columns.grouping import differs, order_by
 from operators.features.by_another.closed import Closed, Run
 from operators.records.batches import NO_WATERMARK
 from operators.state.folds import Ask
@@ -80,9 +80,12 @@ class Panes:
 
     def _combined(self, run: Run) -> Run:
         """Return rows by (key, start): one for those of a pane that no snapshot tells apart."""
-        by = [run.new, run.starts, run.keys]
-        by = [run.new, run.columns[VALUE], *by[1:]] if self._apart else by
-        run = run.pick(np.lexsort(by))
+        panes = run.starts // self._pane
+        if self._apart:
+            order = order_by(run.keys, panes, run.columns[VALUE].view(np.uint64))
+        else:
+            order = order_by(run.keys, 2 * panes + run.new)
+        run = run.pick(order)
         first = differs(run.keys) | differs(run.starts)
         # A value that is there already brings nothing.
         first |= differs(run.columns[VALUE] if self._apart else run.new.view(np.int8))

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from operators.columns.arrays import Int64s
+from operators.columns.arrays import Int64s, UInt64s
 from operators.columns.hashing import hash_columns
 from operators.columns.times import in_micros
 from operators.event_time.watermarks import Bounds
@@ -89,13 +89,16 @@ class Requests:
             pl.Series(ASKS, np.full(frame.height, not batch.progress.past)),
         ]
         masks = self._conditions.masks(frame)
-        found = []
+        found, hashes = [], dict[str, UInt64s]()
         for question in self._questions:
-            due = np.max([span.range(base, lags, marks)[1] for span in question.spans], axis=0)
+            due = np.max([*question.ends(base, lags).values()], axis=0)
             lanes = [
                 pl.Series(lane.name, lane.numbers(frame, times, masks))
                 for lane in ([] if question.of_labels else question.lanes)
             ]
-            keys = [pl.Series(HASH, hash_columns(frame, question.by)), pl.Series(TIME_US, due)]
+            keys = [
+                pl.Series(HASH, hash_columns(frame, question.by, hashes)),
+                pl.Series(TIME_US, due),
+            ]
             found.append(pl.DataFrame([*keys, *common, *lanes]))
         return found

@@ -26,16 +26,21 @@ class Span:
     kept: int
     lag: int | None
 
-    def range(self, base: Int64s, lags: Int64s, marks: Int64s) -> tuple[Int64s, Int64s]:
-        """Return from which pane's start until before which it asks, shape (n,) each.
+    def end(self, base: Int64s, lags: Int64s) -> Int64s:
+        """Return before which pane's start it asks, shape (n,).
 
-        `base` are the times that are asked for, `lags` the default ones, `marks` what the events'
-        partitions had come to.
+        `base` are the times that are asked for, `lags` the default ones.
         """
-        lags = lags if self.lag is None else np.full(len(base), self.lag)
-        end = (base - lags) // self.pane * self.pane
+        return (base - (lags if self.lag is None else self.lag)) // self.pane * self.pane
+
+    def begin(self, end: Int64s, lags: Int64s, marks: Int64s) -> Int64s:
+        """Return from which pane's start it asks that asks before `end`, shape (n,).
+
+        `marks` are what the events' partitions had come to.
+        """
+        lags = lags if self.lag is None else np.full(len(end), self.lag)
         oldest = (marks - lags) // self.pane * self.pane - self.kept
-        return np.maximum(end - self.before, oldest), end
+        return np.maximum(end - self.before, oldest)
 
     def oldest(self, mark: int, lag: int) -> int:
         """Return the start before which no event asks whose partition has come to `mark`."""
@@ -79,7 +84,7 @@ def column(part: Part) -> str:
     """Return what panes call what they keep for a part."""
     if part.fold == "distinct":
         return VALUE
-    return f"{part.fold} {part.lane.name}" if part.fold in ("min", "max") else part.lane.name
+    return part.lane.name if part.fold in ("count", "sum") else f"{part.fold} {part.lane.name}"
 
 
 @dataclass(frozen=True)
@@ -136,6 +141,14 @@ class Question:
         ]
         return {pair: f"a{number}" for number, pair in enumerate(pairs)}
 
+    def ends(self, base: Int64s, lags: Int64s) -> dict[Span, Int64s]:
+        """Return each span's end, see `Span.end`: one array for all with the same."""
+        found: dict[tuple[int, int | None], Int64s] = {}
+        for span in self.spans:
+            if (span.pane, span.lag) not in found:
+                found[span.pane, span.lag] = span.end(base, lags)
+        return {span: found[span.pane, span.lag] for span in self.spans}
+
     @property
     def keeps(self) -> dict[Kept, dict[str, Part]]:
         """What is kept, by column."""
@@ -172,6 +185,6 @@ def questions(
     return tuple(Question.of(each, compiled, of_labels=labels) for each, labels in by)
 
 
-def ask_labels(part: Part) -> Ask:
-    """Return what a log of labels is asked for a part."""
-    return Ask(0, "sum" if part.fold == "count" else part.fold, part.lane.name)
+def ask_labels(part: Part, horizon: int) -> Ask:
+    """Return what a log of labels is asked for a part of a span, `horizon` in their order."""
+    return Ask(horizon, "sum" if part.fold == "count" else part.fold, part.lane.name)

@@ -13,6 +13,9 @@ from tests.chaos.world import Result, World
 
 _PACES: Final = ("0.01", "0.03")
 
+NOT_PASSED: Final = "not passed"
+"""How a flow ended that has not come to its point in the time that it had."""
+
 
 def kill(world: World, result: Result, times: int) -> None:
     """`kill -9` at random times and at every named point; each restart has another shape."""
@@ -32,9 +35,9 @@ def kill(world: World, result: Result, times: int) -> None:
                     # Each point in turn, so that none is left to chance.
                     points = points or luck.sample(POINTS, len(POINTS))
                     name = points.pop()
-                    how, ended = f"at: {name}", _kill_at(flow, shape, name, luck)
+                    how, ended = f"at: {name}", kill_at(flow, shape, name, luck)
                 else:
-                    how, ended = "at a random time", _kill_some_time(flow, shape, luck)
+                    how, ended = "at a random time", kill_some_time(flow, shape, luck)
                 if ended == "finished":
                     break
                 if ended != "killed":
@@ -74,16 +77,25 @@ def starts(world: World, result: Result, times: int) -> None:
         world.drop(flow, result)
 
 
-def _kill_at(flow: Flow, shape: Shape, point: str, luck: random.Random) -> str:
-    flow.start(shape, point=f"{point}:{luck.randint(1, 12)}", pace=luck.choice(_PACES))
-    codes = flow.wait(GIVE_UP)
+def kill_at(
+    flow: Flow, shape: Shape, point: str, luck: random.Random, *,
+    most: int = 12, patience: float = GIVE_UP,
+) -> str:  # fmt: skip
+    """Start a flow that is killed when it passes a point, for the `most`-th time or earlier.
+
+    Tells how it ended; `patience` is in seconds from when it has begun to read.
+    """
+    flow.start(shape, point=f"{point}:{luck.randint(1, most)}", pace=luck.choice(_PACES))
+    flow.wait_started()
+    codes = flow.wait(patience)
     if codes is None:
         flow.kill()
-        return f"still running after {GIVE_UP:.0f} s: {flow.said()}"
+        return NOT_PASSED if patience < GIVE_UP else f"still running: {flow.said()}"
     return _ended(flow, codes)
 
 
-def _kill_some_time(flow: Flow, shape: Shape, luck: random.Random) -> str:
+def kill_some_time(flow: Flow, shape: Shape, luck: random.Random) -> str:
+    """Start a flow and kill it, or one of its processes; tells how it ended."""
     flow.start(shape, pace=luck.choice(_PACES))
     if luck.random() < 0.1:
         time.sleep(luck.uniform(0.2, 2.0))  # while it starts

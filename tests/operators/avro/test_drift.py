@@ -39,7 +39,7 @@ def test_what_differs_is_told_field_by_field() -> None:
     amount = {"name": "amount_minor", "type": "int"}
     assert told(changed(points)) == (
         "schema id 7 is no version here: + points (null | long, default null); "
-        "its records are read, new fields left out"
+        "its records are read, new fields kept in _rest"
     )
     assert told(changed(amount, without="amount_minor")) == (
         "schema id 7 is no version here: ~ amount_minor (type long → int); its records are read"

@@ -20,7 +20,8 @@ from operators.avro.compatibility import invalid
 from operators.avro.compile import Record, compile_record
 from operators.avro.kinds import arrow_of
 from operators.avro.nested import NestedBulk
-from operators.avro.scan_nested import well_formed
+from operators.avro.scan import well_formed
+from operators.avro.utf8 import bad_texts
 from operators.avro.wire import MalformedError, SchemaError
 from operators.connectors.delta.layout import missing_columns
 from operators.records.tables import STAMPS, Table
@@ -259,3 +260,50 @@ def test_a_bad_record_of_many_costs_its_neighbours_nothing_but_time() -> None:
     refused = dict.fromkeys(range(0, 2000, 301), "malformed") | {8: "bad_utf8"}
     assert {r.row: r.code for r in decoded.refusals} == refused
     assert decoded.in_order()[0]["f"].to_list() == [texts[row] for row in sorted(decoded.rows)]
+
+
+def test_only_bad_records_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many whose arrays are long; one that is longer than all others is read so as well."""
+    schema = record(("f", array("string")), ("g", array(array("int"))), ("e", STATE))
+    longest = {"f": ["a"] * 400, "g": [], "e": "B"}
+    rows = [{"f": [str(n)] * 300, "g": [[n], []], "e": "A"} for n in range(200)] + [longest]
+    bodies = [nested.write(schema, each) for each in rows]
+    bodies[3] = bodies[3][:-1]
+    bodies[5] = bodies[5].replace(b"\x025", b"\x02\xff", 1)
+    bodies[7] = bodies[7][:-1] + b"\x04"  # no symbol
+    bodies[9] = b"\xfe\xff\xff\xff\x0f" + bodies[9]
+    strictly: list[bytes] = []
+    monkeypatch.setattr(Record, "read", _noted(Record.read, strictly))
+    for _ in range(2):  # bad ones come again
+        strictly.clear()
+        decoded = Decoder(schema, lambda _: schema).decode(
+            [HEAD + body for body in bodies], [None] * len(bodies)
+        )
+        assert [each.row for each in decoded.refusals] == [3, 5, 7, 9]
+        assert strictly == [bodies[row] for row in (3, 5, 7, 9, 200)]
+    assert decoded.in_order()[0]["f"].to_list()[-1] == longest["f"]
+
+
+STATE = {"type": "enum", "name": "State", "symbols": ["A", "B"]}
+
+
+def _noted(read: Any, bodies: list[bytes]) -> Any:
+    def noted(self: Record, body: bytes) -> Any:
+        bodies.append(body)
+        return read(self, body)
+
+    return noted
+
+
+def test_texts_that_are_no_utf8_are_found_among_many() -> None:
+    texts = [b"a", "ä".encode(), b"", b"\xe2\x82", "\U0001f600".encode(), b"\xed\xa0\x80"] * 700
+    texts[4_000] = b"\xff"
+    strings = pa.array(texts, pa.binary()).view(pa.string())
+    bad = [
+        at for at, text in enumerate(texts) if text in (b"\xe2\x82", b"\xed\xa0\x80", b"\xff")
+    ]
+    assert bad_texts(strings).tolist() == bad
+    assert bad_texts(strings.slice(1_999, 2_100)).tolist() == [
+        at - 1_999 for at in bad if 1_999 <= at < 4_099
+    ]
+    assert bad_texts(strings.slice(0, 3)).tolist() == []

@@ -48,6 +48,11 @@ def enum(*symbols: str, **more: Any) -> dict[str, Any]:
         (["long", "string"], ["null", "string", "long"], 5, {"string": None, "long": 5}),
         (["string", "long", "null"], ["null", "string", "long"], None, None),
         ("int", logical("int", "date"), 1, date(1970, 1, 2)),
+        ("null", ["string", "null"], None, None),
+        ("null", ["null", PRICE, INNER], None, None),
+        (record(("x", "null"), ("y", "int"), name="X"),
+         record(("x", [array("int"), "null"]), ("y", "long"), name="X"), {"x": None, "y": 1},
+         {"x": None, "y": 1}),
     ],
 )  # fmt: skip
 def test_what_is_inside_is_resolved_as_avro_says(

@@ -1,6 +1,6 @@
 """Contract files, on a schema of their own."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -29,6 +29,7 @@ COLUMNS = {
     "kind": pl.String, "country": pl.String,
 }  # fmt: skip
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
 GOOD = {"click_id": "1", "event_time": NOW, "cost_minor": 5, "kind": "CLICK", "country": None}
 
 
@@ -63,6 +64,39 @@ def test_what_is_fine_and_what_is_not(check, fine, wrong, message):
     told = codes(text, *({field: value} for value in [*fine, *wrong]))
     assert told == [(len(fine) + i, "it", message) for i in range(len(wrong))]
     assert codes(text, {field: wrong[0]}) == [(0, "it", message)], "a second time too"
+
+
+def day(year: int) -> datetime:
+    return datetime(year, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "fine", "wrong", "message"),
+    [
+        ("time: [2020-01-01, null]", [day(2020), NOW + 5 * MINUTE], [day(2019), NOW + 6 * MINUTE],
+         "from 2020-01-01, and not far past the record's Kafka time"),
+        ("time: [null, 2026-01-01]", [day(1970), day(2026)], [day(2027)],
+         "to 2026-01-01, and not far past the record's Kafka time"),
+        ("time: [2020-01-01, 2030-01-01], ahead: 1h", [NOW + 60 * MINUTE], [NOW + 61 * MINUTE],
+         "from 2020-01-01 to 2030-01-01, and at most 1h past the record's Kafka time"),
+        # No clock has a say, not even the broker's.
+        ("time: [2020-01-01, 2030-01-01], ahead: any", [day(2029)], [day(2031)],
+         "from 2020-01-01 to 2030-01-01"),
+        ("time: [null, null], ahead: any", [day(1), day(9998)], [], ""),
+        ("time: [null, null], ahead: 0s", [NOW], [NOW + MINUTE],
+         "at most 0s past the record's Kafka time"),
+    ],
+)  # fmt: skip
+def test_event_times_have_the_bounds_that_are_stated(bounds, fine, wrong, message):
+    text = f"checks: [{{code: when, field: event_time, {bounds}}}]"
+    clicks = [{"event_time": each} for each in [*fine, *wrong]]
+    expected = [(len(fine) + n, "when", f"event_time: {message}") for n in range(len(wrong))]
+    assert codes(text, *clicks) == expected
+    # It may also be counted, and let pass.
+    frame = pl.DataFrame([GOOD | click for click in clicks], schema=COLUMNS)
+    contract = read_contract(text.replace("{code", "{severity: warn, code"), SCHEMA, "click")
+    checked = contract.check(frame, pl.Series([int(NOW.timestamp() * 1000)] * frame.height))
+    assert (checked.refusals, checked.warned.total()) == ([], len(wrong))
 
 
 def test_the_first_check_that_is_broken_gives_the_code():
@@ -113,6 +147,14 @@ def test_every_problem_of_a_file_is_named_with_its_place():
         (
             "checks: [{code: a, field: kind, where: 'true'}]",
             "needs a field, or where without one",
+        ),
+        (
+            "checks: [{code: a, field: cost_minor, range: [0, 1], ahead: 5m}]",
+            "ahead is for a time",
+        ),
+        (
+            "checks: [{code: a, field: event_time, time: [null, null], ahead: soon}]",
+            "'soon' is no duration",
         ),
         ("check: []", "check"),
         ("checks: [", "click"),

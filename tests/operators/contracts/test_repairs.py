@@ -136,6 +136,30 @@ def test_records_are_repaired_as_one_by_one(rows):
     assert checked.repaired == counts
 
 
+def test_a_time_that_is_in_no_calendar_is_noted_as_its_number():
+    text = """
+checks:
+  - {code: id, field: click_id, pattern: "[a-z]{1,3}"}
+  - {code: both, where: "kind = 'CLICK' OR extract(year FROM event_time) < 9999"}
+repairs:
+  - {does: trim, field: click_id}
+  - {does: unit, field: event_time, divided_by: 1_000}
+"""
+    contract = read_contract(text, SCHEMA, "click")
+    far = pl.Series([2**62, -(2**63), 2**62, 0]).cast(COLUMNS["event_time"])
+    rows = [GOOD | {"click_id": each} for each in (" a", "b ", "c", "d ")]
+    frame = pl.DataFrame(rows, schema=COLUMNS).with_columns(event_time=far)
+    frame = frame.with_columns(kind=pl.Series(["CLICK", "CLICK", "VIEW", "CLICK"]))
+    checked = contract.check(frame, pl.Series([0] * 4))
+    assert checked.good.all()
+    assert [json.loads(each) for each in checked.frame[REPAIRS]] == [
+        [{"field": "click_id", "was": " a", "by": ["trim"]}],
+        [{"field": "click_id", "was": "b ", "by": ["trim"]}],
+        [{"field": "event_time", "was": 2**62, "by": ["unit"]}],
+        [{"field": "click_id", "was": "d ", "by": ["trim"]}],
+    ]
+
+
 def test_what_is_refused_says_what_was_wrong_as_it_came():
     checked = check([GOOD | {"country": "be", "click_id": "abcd"}])
     assert checked.refusals[0].message.startswith("click_id: matches [a-z]{1,3}; country: ")

@@ -45,7 +45,7 @@ def test_a_schema_that_is_no_version_is_told_once_and_each_record_of_it_counted(
         assert [run(1, 2, 2), run(2, 3)] == [3, 1]
     assert [record.getMessage() for record in caplog.records] == [
         "topic clicks: schema id 2 is no version here: + page (string); its records are read, new "
-        "fields left out",
+        "fields kept in _rest",
         "topic clicks: schema id 3 is no version here: - click_id (string); its records are "
         "refused: field click_id: not written, and has no default",
     ]

@@ -3,11 +3,12 @@ from typing import Any
 
 import polars as pl
 
-from flows.streams import PAYMENTS
+from flows.streams import CUSTOMERS, PAYMENTS
 from operators.connectors.registry.schema_source import open_registry
 from operators.records.raw import RAW_COLUMNS
 from ops.dlq.judge import JUDGED, judge_of
 from tests.field.topic import payment
+from tests.flows.changes import customer
 
 NOW = datetime.now(UTC)
 
@@ -40,3 +41,17 @@ def test_rejects_are_judged_as_of_their_own_time_by_what_is_known_today():
     ]  # fmt: skip
     assert set(found["event_hour"].drop_nulls()) == {hour}
     assert judge(pl.DataFrame(schema=RAW_COLUMNS)).is_empty()
+
+
+def test_changes_of_one_row_are_no_repetition_of_each_other():
+    sent = [customer(1, 1, 0), customer(1, 2, 1), customer(1, 3, 2, country="Belgium")]
+    sent.append((sent[0][0], None))
+    rows = [
+        reject(n, value, NOW) | {"key": key, "source_topic": "customers"}
+        for n, (key, value) in enumerate(sent)
+    ]
+    found = judge_of(CUSTOMERS, open_registry("", {}))(pl.DataFrame(rows, schema=RAW_COLUMNS))
+    assert found.sort("source_offset").select("code", "event_id").rows() == [
+        (None, "customers/0/0"), (None, "customers/0/1"), ("country_code", None),
+        (None, "customers/0/3"),
+    ]  # fmt: skip

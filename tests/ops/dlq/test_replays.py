@@ -2,10 +2,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from deltalake import write_deltalake
 
+from flows.streams import LABELS, PAYMENTS
+from ops.dlq.became import read_and_gone
 from ops.dlq.judge import JUDGED
 from ops.dlq.quarantine import PLACE, QuarantineError
 from ops.dlq.replays import Replays
+from ops.dlq.sending import ORIGIN_HEADER, REPLAY_HEADER
 
 
 def chosen(*offsets: int) -> pl.DataFrame:
@@ -48,3 +52,31 @@ def test_of_two_that_claim_at_once_one_does(tmp_path: Path, monkeypatch) -> None
     with pytest.raises(QuarantineError, match="began at the same time: run it again"):
         claim(replays, 1)
     assert sorted(replays.claimed()["source_offset"]) == [0, 1, 2]
+
+
+def test_what_the_topic_has_deleted_of_a_replay_bronze_knows(tmp_path: Path) -> None:
+    def sent(origin: str, replay: str = "one") -> list[dict[str, object]]:
+        headers = {"own": b"1", ORIGIN_HEADER: origin.encode(), REPLAY_HEADER: replay.encode()}
+        return [{"key": name, "value": value} for name, value in headers.items()]
+
+    there = {
+        3: sent("payments/0/1"),
+        7: sent("payments/0/1"),
+        8: None,
+        9: [{"key": "own", "value": None}],
+        # Of a record that was refused again once more: the last of each name counts.
+        10: [*sent("payments/0/0", "before"), *sent("payments/0/2")],
+        11: sent("payments/0/5", "another"),
+        12: sent("payments/0/4"),
+    }
+    rows = [("payments", 0, offset, headers) for offset, headers in there.items()]
+    kinds = {name: PAYMENTS.bronze.columns[name] for name in (*PLACE, "headers")}
+    bronze = pl.DataFrame(rows, schema=kinds, orient="row")
+    spans = {("payments", 0): (5, 12), ("payments", 1): (0, 99)}
+    root = str(tmp_path)
+    assert read_and_gone(root, PAYMENTS, "one", spans) == {}
+    write_deltalake(f"{root}/bronze/payments", bronze)
+    assert read_and_gone(root, PAYMENTS, "one", spans) == {
+        ("payments", 0, 1): ("payments", 0, 7), ("payments", 0, 2): ("payments", 0, 10),
+    }  # fmt: skip
+    assert read_and_gone(root, LABELS, "one", spans) == {}

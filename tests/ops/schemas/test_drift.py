@@ -67,8 +67,8 @@ def test_what_was_written_by_a_schema_that_is_not_here_is_found_in_bronze(
         assert status == 1
         assert sorted(lines) == [
             "payments: schema id 2 is no version here: + points (array of long, default []); its "
-            "records are read, new fields left out (2 records from payments/0/2 on, 2026-03-01 "
-            "02:00 to 2026-03-01 03:00)",
+            "records are read, new fields kept in _rest (2 records from payments/0/2 on, "
+            "2026-03-01 02:00 to 2026-03-01 03:00)",
             "payments: schema id 3 is no version here: - country (string); its records are "
             "refused: field country: not written, and has no default (1 record from "
             "payments/0/1 on, 2026-03-01 01:00 to 2026-03-01 01:00)",

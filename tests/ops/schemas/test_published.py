@@ -76,7 +76,7 @@ def test_what_is_missing_is_published_and_what_is_there_besides_is_listed(
     rows = json.loads("\n".join(run(capsys, "list", "--json")[1]))
     payments = [(each["version"], each["registry_version"], each["registry_id"])
                 for each in rows if each["record"] == "payment"]  # fmt: skip
-    assert payments == [(1, 1, 2), (2, 2, 3), (None, 3, 6)]
+    assert payments == [(1, 1, 2), (2, 2, 3), (None, 3, 7)]
 
 
 def test_what_is_no_schema_of_ours_is_listed_and_not_compared(capsys, registry):
@@ -100,8 +100,13 @@ def test_it_says_what_is_wrong_in_a_line(capsys, registry, monkeypatch):
     assert run(capsys, "diff", "payment", "1", "7")[2] == [
         "millstream: payment has no version 7: there are 1, 2, and registry"
     ]
+    assert run(capsys, "register", "customer")[2] == [
+        "millstream: customer: their topics have them in Debezium's envelope, which its connector "
+        "publishes"
+    ]
     assert run(capsys, "register", "paiment")[2] == [
-        "millstream: no record paiment: there are chargeback, click, label, payment"
+        "millstream: no record paiment: there are chargeback, click, customer, label, payment, "
+        "terminal"
     ]
     registry.authorization = "Bearer token"
     status, _, (said,) = run(capsys, "list")

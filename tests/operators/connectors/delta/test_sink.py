@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.connectors.delta import sink as delta_sink
+from operators.connectors.delta import writer as delta_writer
 from operators.connectors.delta.table import FencedError, table_uri
 from operators.event_time.frontier import Frontier
 from operators.records.batches import END_OF_INPUT
@@ -154,7 +154,7 @@ def test_a_table_behind_its_recovery_store_is_refused(tmp_path):
 
 
 def test_handles_are_renewed_and_the_fence_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr(delta_sink, "_REOPEN_AFTER", 2)
+    monkeypatch.setattr(delta_writer, "_REOPEN_AFTER", 2)
     flow = Flow(tmp_path)
     for offset in range(7):
         flow.rows(0, offset)

@@ -1,9 +1,9 @@
 """Commits of the Delta sink that fail, that landed all the same, or that met another's."""
 
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 
-from operators.connectors.delta import sink as delta_sink
+from operators.connectors.delta import writer as delta_writer
 from operators.connectors.delta.table import (
     Fence,
     FencedError,
@@ -17,17 +17,18 @@ from tests.operators.connectors.delta_flow import ROWS, Flow, held, versions
 def failing(monkeypatch):
     """Make the next commits fail, "before" or "after" they land."""
     plan: list[str] = []
+    original = delta_writer.write
 
     def write(*args, **kwargs):
         how = plan.pop(0) if plan else "never"
         if how == "before":
             raise OSError("disk on fire")
-        write_deltalake(*args, **kwargs)
+        original(*args, **kwargs)
         if how == "after":
             raise Exception("post-commit hook failed")  # as deltalake does
 
-    monkeypatch.setattr(delta_sink, "write_deltalake", write)
-    monkeypatch.setattr(delta_sink.time, "sleep", lambda _: None)
+    monkeypatch.setattr(delta_writer, "write", write)
+    monkeypatch.setattr(delta_writer.time, "sleep", lambda _: None)
     return plan
 
 

@@ -10,9 +10,11 @@ from operators.event_time.watermarks import PartitionWatermark
 from operators.features import Feature, Source
 from operators.records.tables import COORDINATES, TIME
 from tests.operators.durable import End
+from tests.operators.features.aggregates import deviation
 from tests.operators.features.by_another.test_against_the_model import (
     BOUND,
     EPOCH,
+    HOUR,
     MINUTE,
     SECOND,
     micros,
@@ -38,10 +40,12 @@ WHERES = {
     "verdict = 'GENUINE'": lambda row: row["verdict"] == "GENUINE",
 }
 KINDS = (
-    "count", "sum", "mean", "share", "first_time", "last_time", "seconds_since",
+    "count", "sum", "mean", "stddev", "share", "first_time", "last_time", "seconds_since",
     "seconds_since_first",
 )  # fmt: skip
-PANES = {"10s": SECOND, "10m": MINUTE, "1h": 5 * MINUTE}
+PANES = {
+    "10s": SECOND, "10m": MINUTE, "1h": 5 * MINUTE, "1d": HOUR, "7d": 6 * HOUR, "30d": 6 * HOUR,
+}  # fmt: skip
 
 
 @st.composite
@@ -50,7 +54,7 @@ def features(draw):
     for number in range(draw(st.integers(1, 4))):
         aggregate = draw(st.sampled_from(KINDS))
         horizon, kept = draw(
-            st.sampled_from([("10s", None), ("10m", None), ("10m", "1h"), ("1h", None)])
+            st.sampled_from([(each, None) for each in PANES] + [("10m", "1h"), ("1d", "7d")])
         )
         wheres = sorted(WHERES, key=str)
         stated = {
@@ -60,7 +64,7 @@ def features(draw):
             "from": "labels",
             "by": draw(st.sampled_from(["shop", "shop", "card", ["shop", "card"]])),
             "aggregate": aggregate,
-            "of": "amount" if aggregate in ("sum", "mean") else None,
+            "of": "amount" if aggregate in ("sum", "mean", "stddev") else None,
             "where": draw(st.sampled_from(wheres[1:] if aggregate == "share" else wheres)),
             "horizon": horizon,
             "kept": kept,
@@ -73,6 +77,7 @@ def features(draw):
 moves = st.one_of(
     st.integers(-2 * MINUTE, 3 * MINUTE),
     st.sampled_from([0, 0, 1, SECOND, 20 * SECOND, MINUTE, 10 * MINUTE, -10 * MINUTE]),
+    st.sampled_from([HOUR, 24 * HOUR, 7 * 24 * HOUR, -HOUR]),
 )
 
 
@@ -184,6 +189,8 @@ def value_of(feature, known, row):
             return len(picked)
         case "sum":
             return sum(amounts)
+        case "stddev":
+            return deviation(amounts)
         case "mean":
             return sum(amounts) / len(amounts) if amounts else None
         case "share":

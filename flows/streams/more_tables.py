@@ -1,0 +1,63 @@
+"""Tables of what came, of what became of it, and of what changes come to."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import polars as pl
+
+from operators.avro.drift import drift_table
+from operators.changes import CHANGED, Changes, merging
+from operators.records.data_quality import quality_table
+from operators.records.raw import RAW_COLUMNS
+from operators.records.tables import BUCKET, Table
+
+
+class Watched:
+    """What tells of a stream's records as a whole; `tables` are names of some, by what they are."""
+
+    record: str
+    tables: Mapping[str, str]
+
+    def _table(self, what: str, name: str) -> str:
+        return self.tables.get(what, name)
+
+    @cached_property
+    def data_quality(self) -> Table:
+        """What became of its records, minute by minute."""
+        return quality_table(self._table("data_quality", f"gold/{self.record}_data_quality"))
+
+    @cached_property
+    def schema_drift(self) -> Table:
+        """What differs in schemas of its records that are no version here."""
+        return drift_table(self._table("schema_drift", f"gold/{self.record}_schema_drift"))
+
+
+def bronze_table(name: str) -> Table:
+    """Return a table of records as ingested."""
+    return Table(
+        name,
+        {**RAW_COLUMNS, "ingest_date": pl.Date()},
+        partition_by=("ingest_date",),
+        scattered=("value",),
+    )
+
+
+def merged_table(
+    name: str, changes: Changes | None, fields: Mapping[str, pl.DataType]
+) -> Table:
+    """Return the table of what changes of rows of these fields come to.
+
+    Raises ValueError where there are no changes, or none that could be of such rows.
+    """
+    if changes is None:
+        raise ValueError(f"{name}: the stream has no changes")
+    changes.check(fields)
+    kept = merging(changes, fields)
+    return Table(
+        name,
+        kept.columns,
+        partition_by=(BUCKET,),
+        closes=CHANGED,
+        scattered=changes.by,
+        merging=kept,
+    )

@@ -1,0 +1,113 @@
+"""Counting: the writer of a table of data quality, which makes an epoch's rows at its end."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from deltalake import DeltaTable
+
+from operators.connectors.delta.definitions import history
+from operators.connectors.delta.paths import table_uri
+from operators.connectors.delta.reading import query, read
+from operators.connectors.delta.table import reaching
+from operators.connectors.delta.writer import Owner, Writer
+from operators.records.batches import Progress
+from operators.records.data_quality import COUNTED, DataQuality
+from operators.records.stretches import KINDS, Part
+from operators.records.tables import Ledger, Table
+
+_BEHIND: Final = (
+    "SELECT max(first_offset + records + missing) FROM rows WHERE source_partition = "
+)
+
+
+def counting(root: str, ledger: Ledger, quality: Table) -> dict[str, Any]:
+    """Return, by its name, how the writer of a stream's table is made, as `DeltaSink` wants it."""
+    return {quality.name: partial(_CountingWriter, root, ledger)}
+
+
+class _CountingWriter(Writer):
+    """Takes parts of a stream's records; what of these has ended are the table's rows."""
+
+    def __init__(
+        self,
+        root: str,
+        ledger: Ledger,
+        sink: Owner,
+        table: Table,
+        state: dict[str, Any] | None,
+    ) -> None:
+        super().__init__(sink, table, state)
+        known = _Known(root, ledger, self._handle)
+        self._quality = DataQuality(known.begin, known.past, state and state["counted"])
+
+    def write_batch(self, values: list[Any]) -> None:
+        super().write_batch([each for each in values if isinstance(each, Progress)])
+        for each in values:
+            if isinstance(each, Progress):
+                self._quality.observe(each)
+            else:
+                self._quality.take(each)
+
+    def settle(self) -> None:
+        super().write_batch([self._quality.settle()])
+
+    def snapshot(self) -> dict[str, Any]:
+        return {**super().snapshot(), "counted": self._quality.dump()}
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What tables know of records whose state is lost, or was never there."""
+
+    root: str
+    ledger: Ledger
+    handle: DeltaTable
+
+    def begin(self, partition: int) -> int:
+        """Return from where on records are counted that no row of the table has."""
+        with reaching(self.handle.table_uri):
+            found = query(self.handle, _BEHIND + str(partition)).item()
+            if found is not None:
+                return int(found)
+            told = (history(self.handle) or {}).get(COUNTED, ())
+        before = [
+            offset for e in told[-1:] for (_, p), offset in e.offsets.items() if p == partition
+        ]
+        return max(before, default=-1) + 1
+
+    def past(self, begun: Mapping[int, tuple[int, int]]) -> Iterator[Part]:
+        """Return what the ledger has of partitions from an offset on, and before another."""
+        asked = [(p, first, end) for p, (first, end) in begun.items() if first < end]
+        if not asked:
+            return
+        where = " OR ".join(
+            f"source_partition = {p} AND source_offset >= {first} AND source_offset < {end}"
+            for p, first, end in asked
+        )
+        yield from ledger_parts(self.ledger, self._open, where)
+
+    def _open(self, name: str) -> DeltaTable | None:
+        uri = table_uri(self.root, name)
+        with reaching(uri):
+            # Another worker may be about to make it.
+            return DeltaTable(uri) if DeltaTable.is_deltatable(uri) else None
+
+
+def ledger_parts(
+    ledger: Ledger, handle: Callable[[str], DeltaTable | None], where: str = ""
+) -> Iterator[Part]:
+    """Return what the tables of a ledger have, as far as the SQL `where` holds.
+
+    `handle` opens a table by its name, None if it is not there. Raises StorageUnavailableError.
+    """
+    found = (ledger.records, ledger.good, ledger.repeated, ledger.refused)
+    place = ["source_partition", "source_offset"]
+    for kind, table in zip(KINDS, found, strict=True):
+        opened = None if table is None else handle(table.name)
+        if opened is None:
+            continue
+        with reaching(opened.table_uri):
+            rows = read(opened, [*place, *KINDS[kind]], where)
+        yield from Part.of(kind, rows.sort(place))

@@ -1,0 +1,222 @@
+"""The writer of a table: one commit per epoch, its rows and its frontier together."""
+
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol, TypeAlias
+
+import polars as pl
+from bytewax.outputs import StatefulSinkPartition
+from deltalake import CommitProperties
+from deltalake.exceptions import DeltaError
+
+from operators import metrics
+from operators.connectors.delta import commits
+from operators.connectors.delta.accounts import (
+    RETENTION,
+    accounted,
+    recorded,
+    refuse_behind,
+    refuse_restored,
+)
+from operators.connectors.delta.durability import sync_commit, sync_table
+from operators.connectors.delta.errors import (
+    FencedError,
+    StorageUnavailableError,
+    never_fits,
+    reason,
+)
+from operators.connectors.delta.layout import columns_of
+from operators.connectors.delta.lookup import lacking
+from operators.connectors.delta.parquet import writer_properties
+from operators.connectors.delta.table import Fence, open_table, reaching, table_uri, unavailable
+from operators.connectors.delta.writing import write
+from operators.connectors.observers import OBSERVERS
+from operators.event_time.frontier import Frontier, Tracker
+from operators.event_time.holdup import HoldUp, watch
+from operators.records.batches import Progress
+from operators.records.tables import STAMPS, Table, newest_of
+
+LOG: Final = logging.getLogger("millstream.delta")
+
+TableItem: TypeAlias = pl.DataFrame | Progress
+
+STATE_VERSION: Final = 1
+_ATTEMPTS: Final = 6
+_REOPEN_AFTER: Final = 50
+
+
+class Owner(Protocol):
+    """The sink that a writer is of; `told` goes into each commit."""
+
+    root: str
+    flow_version: str
+    fence: Fence
+    told: dict[str, str]
+    partitions: Mapping[str, int]
+    timed: bool
+
+    def list_parts(self) -> list[str]:
+        """Return the names of all its tables."""
+        ...
+
+    def commit_all(self) -> None:
+        """Start the commits of all this worker's tables."""
+        ...
+
+
+class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
+    """The one writer of a table: buffers an epoch's rows, commits them in `snapshot`."""
+
+    def __init__(self, sink: Owner, table: Table, state: dict[str, Any] | None) -> None:
+        self._sink, self._table = sink, table
+        self._parquet = writer_properties(table)
+        self._epoch = 1
+        self._rows: list[pl.DataFrame] = []
+        self._again: list[pl.DataFrame] = []
+        self._commit: Future[None] | None = None
+        self._reopen()
+        with reaching(self._handle.table_uri):
+            sync_table(self._handle)
+            self._frontier, unrecorded = accounted(self._handle, table, sink.fence)
+            refuse_restored(self._handle, table, sink.fence)
+        self._tracker = Tracker(sink.partitions)
+        if state is not None:
+            refuse_behind(table, self._frontier, state["offsets"])
+            self._tracker.resume(state["flow"])
+        self._began_at = dict(self._tracker.offsets)
+        if unrecorded:
+            LOG.warning(
+                "%s: what it accounts for is gone from its transactions (is its property %s "
+                "set?); found in its commits or rows, and written again",
+                table.name,
+                RETENTION,
+            )
+            self._append(pl.DataFrame(schema=table.schema), self._frontier)
+        self._shown = metrics.TableWritten(table.name)
+        # All tables see the same progress: one of them speaks of it, wherever it is written.
+        speaks = sink.timed and table.name == sink.list_parts()[0]
+        self._hold_up = HoldUp(time.monotonic()) if speaks else None
+
+    def write_batch(self, values: list[TableItem]) -> None:
+        """Take rows, and how far partitions have come."""
+        for item in values:
+            if isinstance(item, Progress):
+                self._tracker.observe(item)
+                continue
+            rows = self._frontier.beyond(self._table, item)
+            if rows.height < item.height and self._table.compared:
+                self._again.append(item)
+                continue
+            self._shown.fenced.inc(item.height - rows.height)
+            if rows.height:
+                self._rows.append(rows)
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are rows whose commit has not begun."""
+        return bool(self._rows or self._again) and self._commit is None
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything has been read in this epoch."""
+        return self._tracker.offsets != self._began_at
+
+    def settle(self) -> None:
+        """Take note that all of the epoch's items are there."""
+
+    def begin_commit(self, pool: ThreadPoolExecutor) -> None:
+        """Start the epoch's commit."""
+        self._commit = pool.submit(self._write)
+
+    def _write(self) -> None:
+        began, since = time.perf_counter(), time.time()
+        stamps = {
+            "flow_version": pl.lit(self._sink.flow_version),
+            "written_at": pl.lit(datetime.now(UTC)).cast(STAMPS["written_at"]),
+        }
+        again = lacking(self._sink.root, self._table, self._again)
+        rows = pl.concat([*self._rows, *again]).with_columns(**stamps)
+        if not rows.height:
+            return
+        self._append(rows, self._frontier.joined(self._tracker.frontier))
+        OBSERVERS.tell(self._table.name, self._handle, rows.height, since)
+        if self._age >= _REOPEN_AFTER:
+            self._reopen()
+        newest, frontier = newest_of(self._table, rows), self._frontier
+        self._shown.committed(began, rows.height, newest, frontier.offsets)
+
+    def _append(self, rows: pl.DataFrame, target: Frontier) -> None:
+        """Commit rows and the frontier that they bring the table to, on disk on return."""
+        properties = self._properties(rows.height, target)
+        for attempt in range(_ATTEMPTS):
+            try:
+                # Through the handle whose fence was read: together an atomic compare-and-set.
+                write(self._handle, self._table, rows, self._columns, properties, self._parquet)
+                break
+            except Exception as error:  # deltalake raises plain ones for many storage faults
+                # Some come after the commit landed: only the table knows.
+                if self._landed(error, target, attempt):
+                    break
+        sync_commit(self._handle)
+        self._frontier = target
+        self._age += 1
+
+    def _properties(self, rows: int, target: Frontier) -> CommitProperties:
+        fence = self._sink.fence
+        told = self._sink.told | {"epoch": self._epoch, "rows": rows}
+        return commits.properties(
+            told, fence.transactions(target), fence.transactions(self._frontier)
+        )
+
+    def _reopen(self) -> None:
+        """Take a fresh handle: commits grow slow with a handle's age."""
+        self._handle = open_table(self._sink.root, self._table)
+        self._columns = columns_of(self._handle)
+        self._age = 0
+
+    def _landed(self, error: Exception, target: Frontier, attempt: int) -> bool:
+        """Tell from the table's fence whether a failed commit landed; wait where it did not."""
+        self._shown.failures.inc()
+        name = self._table.name
+        uri = table_uri(self._sink.root, name)
+        LOG.warning("%s: commit failed (attempt %d): %s", name, attempt + 1, reason(error))
+        try:
+            self._reopen()
+            found = recorded(self._handle, self._sink.fence)
+        except (DeltaError, OSError, StorageUnavailableError) as again:
+            if attempt + 1 == _ATTEMPTS:
+                raise unavailable(uri, again) from again
+            time.sleep(0.2 * 2**attempt)
+            return False
+        if found == target:
+            return True
+        if found != self._frontier:
+            raise FencedError(
+                f"table {name} moved from {self._frontier} to {found} under this "
+                "flow: another copy of it writes to the same tables. Stop one of them"
+            ) from error
+        if hopeless := never_fits(name, error):
+            raise hopeless from error
+        if attempt + 1 == _ATTEMPTS:
+            raise unavailable(uri, error) from error
+        time.sleep(0.2 * 2**attempt)
+        return False
+
+    def snapshot(self) -> dict[str, Any]:
+        """End the epoch: return the state once its rows are on disk."""
+        self._sink.commit_all()
+        if self._commit is not None:
+            self._commit.result()
+            self._commit, self._rows, self._again = None, [], []
+        self._epoch += 1
+        self._began_at = dict(self._tracker.offsets)
+        if self._hold_up is not None:
+            watch(self._hold_up, self._tracker.flow, LOG)
+        return {
+            "version": STATE_VERSION,
+            "offsets": [(t, p, offset) for (t, p), offset in self._frontier.offsets.items()],
+            "flow": self._tracker.flow.freeze(),
+        }

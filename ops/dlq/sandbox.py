@@ -1,0 +1,123 @@
+"""A sandbox: what a replay would send goes through the flow's own steps, to tables of its own.
+
+No topic, no Redis and no table of a flow is touched. Each record keeps its coordinates and Kafka's
+time; features and windows are of these records alone, and all windows close at the end.
+"""
+
+import os
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from bytewax.testing import TestingSource, run_main
+from deltalake import DeltaTable
+
+from flows import settings as settings_
+from flows.decisions import deciding
+from flows.decoding import contract_of, decoder_of
+from flows.loading import rules_of
+from flows.own_tables import writers_of
+from flows.parts import Parts
+from flows.pipeline import build, micros
+from flows.tables import defined
+from operators.avro import Lookup
+from operators.columns.arrays import Int64s
+from operators.connectors.delta.paths import table_uri
+from operators.connectors.delta.reading import query
+from operators.connectors.delta.sink import DeltaSink
+from operators.records.batches import END_OF_INPUT, Progress, RawBatch
+from ops.dlq.judge import raw_batch
+from ops.dlq.quarantine import QuarantineError
+from ops.dlq.replay import Plan, chosen_records
+
+_BATCH: Final = 20_000
+
+
+class _Seen:
+    """The first record of each event, in memory."""
+
+    def __init__(self) -> None:
+        self._first: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def first(
+        self, ids: pl.Series, hours: Int64s, partitions: Int64s, offsets: Int64s
+    ) -> tuple[Int64s, Int64s]:
+        """Return each id's first (partition, offset), its own where it is new."""
+        keys = zip(ids.to_list(), hours.tolist(), strict=True)
+        places = zip(partitions.tolist(), offsets.tolist(), strict=True)
+        found = [self._first.setdefault(k, p) for k, p in zip(keys, places, strict=True)]
+        first = np.array(found, np.int64).reshape(-1, 2)
+        return first[:, 0], first[:, 1]
+
+
+class _NowherePart(StatelessSinkPartition[Any]):
+    def write_batch(self, items: list[Any]) -> None:
+        """Drop what would be sent."""
+
+
+class _Nowhere(DynamicSink[Any]):
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> _NowherePart:
+        return _NowherePart()
+
+
+def try_out(root: str, sandbox: Path, plan: Plan, lookup: Lookup) -> dict[str, int]:
+    """Write what would become of a plan's records to tables under `sandbox`.
+
+    Return how many rows each has. Raises QuarantineError if any of them is there already.
+    """
+    environ = {
+        f"{settings_.PREFIX}REDIS_URL": "redis://localhost",
+        f"{settings_.PREFIX}KAFKA_BOOTSTRAP_SERVERS": "localhost",
+        **os.environ,
+        f"{settings_.PREFIX}DELTA_ROOT": str(sandbox),
+    }
+    settings = settings_.load(environ)
+    stream = settings.stream(plan.quarantine.stream).unlabelled
+    there = [each.name for each in stream.all_tables if _there(sandbox, each.name)]
+    if there:
+        raise QuarantineError(f"{sandbox} has {there[0]} already: name an empty folder")
+    own = settings.of(stream)
+    rules = rules_of(stream, settings)
+    contract = contract_of(stream, micros(own.future_bound))
+    seen = None if stream.changes else _Seen()
+    parts = Parts(decoder_of(stream, lookup), contract, seen, rules)
+    parts = deciding(parts, stream, settings)
+    partitions = int(plan.chosen["source_partition"].max() or 0) + 1  # type: ignore[arg-type]
+    tables = defined(stream, own, rules)
+    sink = DeltaSink(
+        str(sandbox),
+        tables,
+        flow=stream.name,
+        flow_version=version("millstream"),
+        partitions=[(own.topic, partition) for partition in range(partitions)],
+        writers=writers_of(str(sandbox), [stream]),
+    )
+    source = TestingSource(_batches(root, plan, own.topic, partitions))
+    run_main(build(stream, source, sink, _Nowhere(), parts, settings))
+    return {each.name: _height(sandbox, each.name) for each in tables}
+
+
+def _batches(root: str, plan: Plan, topic: str, partitions: int) -> Iterator[RawBatch]:
+    last = dict.fromkeys(range(partitions), -1)
+    for rows in chosen_records(root, plan):
+        for each in rows.iter_slices(_BATCH):
+            batch = raw_batch(each, partitions)
+            last[batch.progress.partition] = batch.progress.offset
+            yield batch
+    for partition, offset in last.items():
+        progress = Progress(topic, partition, partitions, offset)
+        yield RawBatch(progress.at(END_OF_INPUT))
+
+
+def _there(root: Path, name: str) -> bool:
+    return DeltaTable.is_deltatable(table_uri(str(root), name))
+
+
+def _height(root: Path, name: str) -> int:
+    return int(
+        query(DeltaTable(table_uri(str(root), name)), "SELECT count(*) FROM rows").item()
+    )
