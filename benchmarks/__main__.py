@@ -4,7 +4,18 @@ import argparse
 import signal
 import sys
 
-from benchmarks import against, alerts, dedup, dlq, joins, latency, rejects, roofline, windows
+from benchmarks import (
+    against,
+    alerts,
+    dedup,
+    dlq,
+    enforce,
+    joins,
+    latency,
+    rejects,
+    roofline,
+    windows,
+)
 from benchmarks.nexmark import rates
 from flows.settings import refuse
 from operators.errors import KnownError
@@ -26,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
         windows,
         joins,
         rates,
+        enforce,
     ):
         module.add_parser(commands)
     return top

@@ -97,36 +97,48 @@ def run_flow(
     it has ended. Raises BenchmarkError if the flow fails, with what it said last.
     """
     with own_ends(STREAMS[flow], bootstrap, topic) as ends:
-        environ = {
-            **ends.environ,
-            "PYTHONPATH": str(code.folder),
-            **_to_the_end(code),
-            "BYTEWAX_SNAPSHOT_INTERVAL": str(epoch),
-            "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
-            **(more or {}),
-        }
-        state, log = ends.folder / "state", ends.folder / "log"
-        command = [code.python, "-m", "bytewax.run", f"flows.{flow}", "-r", str(state)]
-        # From an empty folder: bytewax.run looks for the flow in the working directory first.
-        (ends.folder / "work").mkdir()
         before = _cpu_of(ends.redis)
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command, env=environ, cwd=ends.folder / "work", stdout=output, stderr=output
-            )
-            try:
-                wall, used, peak = _watched(process)
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                    process.wait()
-        if process.returncode:
-            said = log.read_text("utf-8", "replace").strip().splitlines()
-            raise BenchmarkError(
-                f"flows.{flow} ended with {process.returncode}: {said[-1] if said else 'no word'}"
-            )
+        environ = ends.environ | _to_the_end(code) | dict(more or {})
+        wall, used, peak = run_alone(code, flow, environ, ends.folder, epoch)
         look(ends.folder / "tables")
         return Used(used, wall, peak, _cpu_of(ends.redis) - before)
+
+
+def run_alone(
+    code: Code, flow: str, environ: Mapping[str, str], folder: Path, epoch: int
+) -> tuple[float, float, float]:
+    """Run a flow to the end of what it reads; return seconds, CPU seconds and its peak MB.
+
+    Its log, its recovery store and its working directory are in `folder`. Raises BenchmarkError.
+    """
+    every = {
+        **ENVIRON,
+        f"{PREFIX}STOP_AT_END": "true",
+        **environ,
+        "PYTHONPATH": str(code.folder),
+        "BYTEWAX_SNAPSHOT_INTERVAL": str(epoch),
+        "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
+    }
+    state, log = folder / "state", folder / "log"
+    command = [code.python, "-m", "bytewax.run", f"flows.{flow}", "-r", str(state)]
+    # From an empty folder: bytewax.run looks for the flow in the working directory first.
+    (folder / "work").mkdir(parents=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, env=every, cwd=folder / "work", stdout=output, stderr=output
+        )
+        try:
+            found = _watched(process)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+    if process.returncode:
+        said = log.read_text("utf-8", "replace").strip().splitlines()
+        raise BenchmarkError(
+            f"flows.{flow} ended with {process.returncode}: {said[-1] if said else 'no word'}"
+        )
+    return found
 
 
 def _to_the_end(code: Code) -> dict[str, str]:

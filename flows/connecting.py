@@ -154,8 +154,8 @@ class Ends:
 
         In a flow without `tables` it looks before an epoch ends whether topics were made anew.
         """
-        partitions, same = len(self.topics[own.topic]), self.identities
-        common = self.settings, topics, partitions, self.group, same
+        made, same = dict.fromkeys(topics, len(self.topics[own.topic])), self.identities
+        common = self.settings, made, self.group, same
         if tables:
             return open_outputs(*common)
         return open_outputs(*common, topic_ids.Unchanged(self.settings.kafka, same))

@@ -1,21 +1,20 @@
 """Outputs: the topics that a flow sends to, made where they are missing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from flows.settings import Settings
+from flows.settings import FlowSettings
 from operators.connectors.kafka import output_topics, topic_ids
 from operators.connectors.kafka.sink import KafkaSink
 
 
 def open_outputs(
-    settings: Settings,
-    topics: Sequence[str],
-    partitions: int,
+    settings: FlowSettings,
+    topics: Mapping[str, int],
     group: str,
     sources: Mapping[str, str],
     unchanged: Callable[[], None] = lambda: None,
 ) -> KafkaSink:
-    """Return the sink of topics, each made with so many partitions if it is not there.
+    """Return the sink of topics, each made with its number of partitions if it is not there.
 
     They are read back as of a consumer `group`; `sources` are the topics that the flow reads, with
     their identities. A flow without tables, whose commits look themselves, gives what looks
@@ -26,7 +25,7 @@ def open_outputs(
     timeout = settings.start_timeout.total_seconds()
     outputs = {
         topic: output_topics.ensure(settings.kafka, topic, partitions, timeout)
-        for topic in topics
+        for topic, partitions in topics.items()
     }
     identities = topic_ids.identify(settings.kafka, outputs, timeout)
     return KafkaSink(settings.kafka, outputs, identities, group, sources, unchanged)

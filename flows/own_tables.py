@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from flows.settings import Settings
+from flows.settings import FlowSettings, Settings
 from flows.streams import Stream
 from operators.avro.drift import ONE_DRIFT
 from operators.connectors.delta.accounts import has_rows
@@ -19,13 +19,18 @@ from operators.records.tables import Table
 
 def sink_of(
     flow: str,
-    settings: Settings,
+    settings: FlowSettings,
     topics: Mapping[str, Sequence[int]],
     identities: Mapping[str, str],
     tables: Sequence[Table],
     counted: Iterable[Stream] = (),
+    *,
+    timed: bool = True,
 ) -> DeltaSink:
-    """Return the sink of a flow's tables; those of some streams that have a writer of their own."""
+    """Return the sink of a flow's tables; those of some streams that have a writer of their own.
+
+    `timed` is as of `DeltaSink`.
+    """
     return DeltaSink(
         settings.delta_root,
         tables,
@@ -35,6 +40,7 @@ def sink_of(
         identities=identities,
         unchanged=topic_ids.Unchanged(settings.kafka, identities),
         writers=writers_of(settings.delta_root, counted),
+        timed=timed,
     )
 
 

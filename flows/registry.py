@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from flows.settings import PREFIX, Settings, SettingsError
+from flows.settings import PREFIX, FlowSettings, SettingsError
 from flows.starting import recovery_directory
 from operators.avro import Lookup
 from operators.connectors.registry import schema_source as registry
@@ -10,7 +10,7 @@ from operators.connectors.registry import schema_source as registry
 _KEPT: Final = "schemas"
 
 
-def open_registry(settings: Settings) -> Lookup:
+def open_registry(settings: FlowSettings) -> Lookup:
     """Return the function that finds schemas by their ids.
 
     What it finds is kept beside the recovery store. Raises SettingsError, and

@@ -32,12 +32,12 @@ def begin(name: str, version: str) -> None:
     LOG.info("%s: flow of Millstream %s, %s%s", name, version, among, workers)
 
 
-def expect(topic: str, contract: Contract) -> None:
+def expect(topic: str, contract: Contract, decoding: Sequence[str] = CODES) -> None:
     """Have counters at 0 of what decoding and the contract of a topic's records may refuse."""
     codes: dict[str, list[str]] = defaultdict(list)
     for each in contract.checks:
         codes[each.severity].append(each.code)
-    metrics.expect(topic, {"decode": CODES, "contract": codes["quarantine"]}, codes["warn"])
+    metrics.expect(topic, {"decode": decoding, "contract": codes["quarantine"]}, codes["warn"])
 
 
 def reads(

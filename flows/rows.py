@@ -22,10 +22,14 @@ _EPOCH: Final = date(1970, 1, 1)
 
 def bronze_rows(raws: list[RawBatch]) -> list[pl.DataFrame]:
     """Return the rows of raw records, as ingested."""
-    rows = ingested(raws)
+    return [with_day(ingested(raws))]
+
+
+def with_day(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of records with the day that Kafka had them, by which tables are partitioned."""
     day = rows["kafka_timestamp"].cast(pl.Date).alias("ingest_date")
     # A record without a Kafka timestamp goes to 1970, so that its partition is fixed too.
-    return [rows.hstack([day.fill_null(_EPOCH) if day.null_count() else day])]
+    return rows.hstack([day.fill_null(_EPOCH) if day.null_count() else day])
 
 
 def silver_rows(stream: Stream, batches: list[Batch]) -> list[pl.DataFrame]:

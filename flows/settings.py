@@ -1,23 +1,21 @@
 """Settings: read once from the environment, checked all at once, passed down."""
 
 import os
-import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Final, Literal
 
-from pydantic import (
-    BaseModel,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from flows.apart import same_folders, same_topics
+from flows.enforced.settings import EnforceSettings
+from flows.environment import ENFORCE_PREFIX as ENFORCE_PREFIX
+from flows.environment import PREFIX as PREFIX
+from flows.environment import SettingsError as SettingsError
+from flows.environment import parsed, values_of
+from flows.environment import refuse as refuse
 from flows.kafka_settings import kafka_problems, kafka_settings
 from flows.registry_settings import RegistrySettings
 from flows.roles import granted
@@ -27,38 +25,19 @@ from flows.streams.settings import OWN, Duration, StreamSettings
 from operators.connectors.delta.paths import check_root
 from operators.connectors.redis.url import check_redis_url
 
-PREFIX = "MILLSTREAM_"
-_KAFKA = f"{PREFIX}KAFKA_"
 _ROLE = (
     "what who runs `millstream dlq` may do, with commas between: `viewer`, `operator`, `approver`; "
     "without it, all three; a flow needs none"
 )
 
-_Kind = TypeVar("_Kind", bound=BaseModel)
 
+class FlowSettings(RegistrySettings):
+    """What every flow needs to know; each is MILLSTREAM_ and its name."""
 
-class Settings(RegistrySettings, StreamSettings):
-    """What all flows need to know, and that of payments; each is MILLSTREAM_ and its name.
-
-    `streams` has what is set of the others, by name; see `of`.
-    """
-
-    redis_url: SecretStr = Field(
-        description="redis://, rediss:// or unix:// URL; what is in a password is "
-        "percent-encoded, `?ssl_ca_certs=` names a private CA; its user needs `+eval +info +get "
-        "+set +pexpire +hget +hmget +hset ~millstream:*`, and `+select` for a database other "
-        "than 0"
-    )
     delta_root: str = Field(
         min_length=1,
         description="path or s3://, abfss://, gs:// URL; credentials are the clouds' own "
         "variables",
-    )
-    backfill_from: str | None = Field(
-        None,
-        min_length=1,
-        description="the root of tables whose bronze is read before the topic: the flow makes "
-        "its tables anew under another root, and sends nothing ([Backfill](backfill.md))",
     )
     kafka: dict[str, str] = Field(description="librdkafka settings")
     start: str | datetime = Field(
@@ -79,9 +58,6 @@ class Settings(RegistrySettings, StreamSettings):
     batch_size: int = Field(
         20_000, ge=1, le=1_000_000, description="records per call at the most"
     )
-    key_groups: int = Field(
-        16, ge=1, le=256, description="with another number state is made anew from the tables"
-    )
     start_timeout: Duration = Field(
         timedelta(seconds=60),
         description="how long to wait for Kafka, Redis and the registry at the start; then the "
@@ -101,18 +77,6 @@ class Settings(RegistrySettings, StreamSettings):
         "ten times as long; `0s` never",
     )
     role: str = Field("", description=_ROLE)
-    streams: dict[str, StreamSettings] = Field(default_factory=dict)
-
-    def of(self, stream: Stream) -> StreamSettings:
-        """Return the settings of a stream."""
-        return self if stream.name == PAYMENTS.name else self.streams[stream.name]
-
-    def stream(self, declared: Stream) -> Stream:
-        """Return a stream with what is added to it beside its rules, and its model."""
-        own = self.of(declared)
-        if own.control_topic is not None:
-            declared = replace(declared, controlled=True)
-        return with_model(declared.with_rules(own.rules), own.model)
 
     @field_validator("start")
     @classmethod
@@ -142,9 +106,57 @@ class Settings(RegistrySettings, StreamSettings):
         granted(value)
         return value
 
-    @field_validator("delta_root", "backfill_from")
+    @field_validator("delta_root")
     @classmethod
-    def _root(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _delta_root(cls, value: str) -> str:
+        check_root(value)
+        return value
+
+    @field_validator("kafka")
+    @classmethod
+    def _kafka(cls, value: dict[str, str]) -> dict[str, str]:
+        if not value.get("bootstrap.servers"):
+            raise ValueError("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS is missing")
+        return value
+
+
+class Settings(FlowSettings, StreamSettings):
+    """What all flows of streams need to know, and that of payments.
+
+    `streams` has what is set of the others, by name; see `of`.
+    """
+
+    redis_url: SecretStr = Field(
+        description="redis://, rediss:// or unix:// URL; what is in a password is "
+        "percent-encoded, `?ssl_ca_certs=` names a private CA; its user needs `+eval +info +get "
+        "+set +pexpire +hget +hmget +hset ~millstream:*`, and `+select` for a database other "
+        "than 0"
+    )
+    backfill_from: str | None = Field(
+        None,
+        min_length=1,
+        description="the root of tables whose bronze is read before the topic: the flow makes "
+        "its tables anew under another root, and sends nothing ([Backfill](backfill.md))",
+    )
+    key_groups: int = Field(
+        16, ge=1, le=256, description="with another number state is made anew from the tables"
+    )
+    streams: dict[str, StreamSettings] = Field(default_factory=dict)
+
+    def of(self, stream: Stream) -> StreamSettings:
+        """Return the settings of a stream."""
+        return self if stream.name == PAYMENTS.name else self.streams[stream.name]
+
+    def stream(self, declared: Stream) -> Stream:
+        """Return a stream with what is added to it beside its rules, and its model."""
+        own = self.of(declared)
+        if own.control_topic is not None:
+            declared = replace(declared, controlled=True)
+        return with_model(declared.with_rules(own.rules), own.model)
+
+    @field_validator("backfill_from")
+    @classmethod
+    def _backfill_from(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None:
             check_root(value)
             if value == info.data.get("delta_root"):
@@ -157,16 +169,9 @@ class Settings(RegistrySettings, StreamSettings):
         check_redis_url(value.get_secret_value())
         return value
 
-    @field_validator("kafka")
-    @classmethod
-    def _kafka(cls, value: dict[str, str]) -> dict[str, str]:
-        if not value.get("bootstrap.servers"):
-            raise ValueError("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS is missing")
-        return value
 
-
-class SettingsError(ValueError):
-    """The settings cannot be used; the message names every problem."""
+_COMMON: Final = [n for n in Settings.model_fields if n not in ("kafka", "streams")]
+_KAFKA: Final = f"{PREFIX}KAFKA_"
 
 
 def load(environ: Mapping[str, str] | None = None, recovery: Path | None = None) -> Settings:
@@ -175,16 +180,9 @@ def load(environ: Mapping[str, str] | None = None, recovery: Path | None = None)
     `recovery` is the flow's recovery directory, which may be none of the settings' folders.
     """
     environ = os.environ if environ is None else environ
-    common = [n for n in Settings.model_fields if n not in ("kafka", "streams")]
-    known = {PREFIX + name.upper() for name in common}
-    known |= {prefix_of(each) + n.upper() for each in STREAMS for n in each.setting_names}
-    problems = [
-        f"{name}: there is no such setting"
-        for name in sorted(environ)
-        if name.startswith(PREFIX) and not name.startswith(_KAFKA) and name not in known
-    ]
-    given = PAYMENTS.own_settings() | _values(environ, PREFIX, common)
-    settings = _parsed(Settings, PREFIX, {**given, "kafka": kafka_settings(environ)}, problems)
+    problems = unknown(environ)
+    given = PAYMENTS.own_settings() | values_of(environ, PREFIX, _COMMON)
+    settings = parsed(Settings, PREFIX, {**given, "kafka": kafka_settings(environ)}, problems)
     streams: dict[str, StreamSettings] = {}
     for each in STREAMS[1:]:
         prefix, declared = prefix_of(each), each.settings.model_fields
@@ -196,10 +194,10 @@ def load(environ: Mapping[str, str] | None = None, recovery: Path | None = None)
             # What the stream declares otherwise stays as it declares it.
             and declared[name].default == StreamSettings.model_fields[name].default
         }
-        own = _values(environ, prefix, each.setting_names)
+        own = values_of(environ, prefix, each.setting_names)
         values = inherited | each.own_settings() | own
         # What is wrong with an inherited one was said of payments.
-        found = _parsed(each.settings, prefix, values, problems, own)
+        found = parsed(each.settings, prefix, values, problems, own)
         if found is not None:
             streams[each.name] = found
     problems += [*kafka_problems(environ), *_not_apart(environ, recovery)]
@@ -208,15 +206,27 @@ def load(environ: Mapping[str, str] | None = None, recovery: Path | None = None)
     return settings.model_copy(update={"streams": streams})
 
 
+def unknown(environ: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that is no setting of any flow."""
+    known = {PREFIX + name.upper() for name in _COMMON}
+    known |= {ENFORCE_PREFIX + name.upper() for name in EnforceSettings.model_fields}
+    known |= {prefix_of(each) + n.upper() for each in STREAMS for n in each.setting_names}
+    return [
+        f"{name}: there is no such setting"
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and not name.startswith(_KAFKA) and name not in known
+    ]
+
+
 def declared(stream: Stream, environ: Mapping[str, str] | None = None) -> StreamSettings:
     """Return what is declared of a stream or set in the environment, whatever else is missing.
 
     For tools that need no broker; raises SettingsError.
     """
     environ = os.environ if environ is None else environ
-    own = _values(environ, prefix_of(stream), stream.setting_names)
+    own = values_of(environ, prefix_of(stream), stream.setting_names)
     problems: list[str] = []
-    found = _parsed(
+    found = parsed(
         stream.settings, prefix_of(stream), stream.own_settings() | own, problems, own
     )
     if found is None:
@@ -228,8 +238,8 @@ def registry_settings(environ: Mapping[str, str] | None = None) -> RegistrySetti
     """Return what is set of the schema registry, whatever else is missing; raises SettingsError."""
     environ = os.environ if environ is None else environ
     problems: list[str] = []
-    given = _values(environ, PREFIX, RegistrySettings.model_fields)
-    found = _parsed(RegistrySettings, PREFIX, given, problems)
+    given = values_of(environ, PREFIX, RegistrySettings.model_fields)
+    found = parsed(RegistrySettings, PREFIX, given, problems)
     if found is None:
         raise SettingsError("\n".join(problems))
     return found
@@ -238,33 +248,6 @@ def registry_settings(environ: Mapping[str, str] | None = None) -> RegistrySetti
 def prefix_of(stream: Stream) -> str:
     """Return what the variables of a stream's settings begin with."""
     return PREFIX if stream.name == PAYMENTS.name else f"{PREFIX}{stream.name.upper()}_"
-
-
-def _values(environ: Mapping[str, str], prefix: str, names: Iterable[str]) -> dict[str, str]:
-    return {n: environ[prefix + n.upper()] for n in names if prefix + n.upper() in environ}
-
-
-def _parsed(
-    kind: type[_Kind],
-    prefix: str,
-    values: Mapping[str, Any],
-    problems: list[str],
-    told: Container[str] | None = None,
-) -> _Kind | None:
-    """Return settings, or None with what is wrong added to `problems`; only of `told` if given."""
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        for each in error.errors():
-            field = str(each["loc"][0])
-            if told is not None and field not in told:
-                continue
-            name, text = prefix + field.upper(), each["msg"].removeprefix("Value error, ")
-            if each["type"] == "missing":
-                said = kind.model_fields[field].description or ""
-                text = f"is missing ({said.partition(';')[0]})"
-            problems.append(text if field == "kafka" else f"{name}: {text}")
-        return None
 
 
 def _not_apart(environ: Mapping[str, str], recovery: Path | None) -> list[str]:
@@ -288,13 +271,3 @@ def _not_apart(environ: Mapping[str, str], recovery: Path | None) -> list[str]:
         *same_topics(dict(topics)),
         *same_folders(environ.get(f"{PREFIX}DELTA_ROOT", ""), recovery, folders),
     ]
-
-
-def refuse(problem: Exception | str, status: int) -> NoReturn:
-    """End the process with a message that a person can act on: 2 settings, 1 the world."""
-    text = str(problem)
-    if isinstance(problem, OSError) and problem.filename:
-        text = f"{problem.filename}: {problem.strerror}"
-    for line in text.splitlines():
-        print(f"millstream: {line}", file=sys.stderr)
-    raise SystemExit(status)

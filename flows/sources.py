@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 from flows import reporting
-from flows.settings import Settings
+from flows.settings import FlowSettings
 from flows.starting import at_good_end, known_partitions
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
@@ -49,7 +49,7 @@ def abreast(own: StreamSettings, stream: Stream) -> StreamSettings:
 
 
 def open_source(
-    settings: Settings,
+    settings: FlowSettings,
     own: StreamSettings,
     partitions: Sequence[int],
     tables: DeltaSink | None,
@@ -139,7 +139,7 @@ def files_needed(partitions: int, brokers: int, workers: int = 1) -> int:
     return file_limit.needed(_OTHER_CLIENTS + workers * min(READERS, partitions), brokers)
 
 
-def _has(settings: Settings, topic: str, offsets: Mapping[int, int]) -> bool:
+def _has(settings: FlowSettings, topic: str, offsets: Mapping[int, int]) -> bool:
     """Tell whether a topic still has all records from offsets by partition on."""
     timeout = settings.start_timeout.total_seconds()
     firsts = kafka.first_offsets(settings.kafka, topic, offsets, timeout)
@@ -147,7 +147,7 @@ def _has(settings: Settings, topic: str, offsets: Mapping[int, int]) -> bool:
 
 
 def _report(
-    settings: Settings,
+    settings: FlowSettings,
     topic: str,
     ends: Mapping[int, int],
     warming: Warming | None,

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from bytewax.dataflow import Dataflow
 
 from flows import ending, log_lines, reporting, telemetry
-from flows.settings import Settings, SettingsError, refuse
+from flows.settings import FlowSettings, SettingsError, refuse
 from flows.told import check_endpoint, told
 from operators.connectors import memory, recovery, recovery_owner
 from operators.connectors.delta import defining
@@ -25,7 +25,7 @@ from operators.features import FeatureError
 from operators.records.tables import Table
 from operators.rules.rules import RuleError
 
-_Loaded = TypeVar("_Loaded", bound=tuple[Settings, Any])
+_Loaded = TypeVar("_Loaded", bound=tuple[FlowSettings, Any])
 
 
 def start(
@@ -59,12 +59,18 @@ def start(
 
 
 def prepare_recovery(
-    flow: str, topics: Mapping[str, str], definitions: Mapping[str, str]
+    flow: str,
+    topics: Mapping[str, str],
+    definitions: Mapping[str, str],
+    *,
+    grows: bool = False,
 ) -> None:
     """Make or purge the recovery store that Bytewax was told of, before it opens it.
 
     `topics` are those that the flow reads, with their identities, `definitions` what its states
-    are of. Raises KnownError for a folder that cannot be used, and InUseError, OtherOwnerError
+    are of. One that `grows` may have read others, and is refused here what others are refused by
+    `changed_definitions`.
+    Raises KnownError for a folder that cannot be used, and InUseError, OtherOwnerError
     and TopicChangedError for a store that cannot be gone on with.
     """
     directory = told().recovery
@@ -72,6 +78,8 @@ def prepare_recovery(
     if directory is not None and told().process == 0:
         try:
             recovery.prepare(directory)
+            if grows:
+                recovery_owner.refuse_others(directory, flow, topics, grows=True)
             recovery_owner.claim(directory, flow, topics, definitions)
         except OSError as error:
             raise KnownError(
@@ -108,7 +116,7 @@ def set_aside() -> Path | None:
     return recovery.set_aside(directory)
 
 
-def table_id(settings: Settings, table: Table) -> str:
+def table_id(settings: FlowSettings, table: Table) -> str:
     """Return the id of one of the flow's tables, which its first process makes if need be."""
     timeout = settings.start_timeout.total_seconds()
     make = told().process == 0
@@ -116,7 +124,7 @@ def table_id(settings: Settings, table: Table) -> str:
 
 
 def define(
-    settings: Settings,
+    settings: FlowSettings,
     sink: DeltaSink,
     tables: Sequence[Table],
     topic: str,
@@ -142,12 +150,12 @@ def define(
         defining.define(settings.delta_root, tables, sink.fence, reached, goes_on=goes_on)
 
 
-def told_of(settings: Settings, table: Table) -> History:
+def told_of(settings: FlowSettings, table: Table) -> History:
     """Return what a table tells of its rows, once `define` has been called by a first process."""
     return defining.wait_for(settings.delta_root, table, settings.start_timeout.total_seconds())
 
 
-def told_by(settings: Settings, table: Table) -> History | None:
+def told_by(settings: FlowSettings, table: Table) -> History | None:
     """Return what a table tells as `told_of` does, None if it is not there yet."""
     return told_of(settings, table) if defining.is_there(settings.delta_root, table) else None
 

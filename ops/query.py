@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import settings as settings_
+from flows.enforced.loading import enforced_tables
 from flows.streams import STREAMS, all_tables
 from operators.connectors.delta.control_history import CONTROL
 from operators.connectors.delta.layout import columns_of
@@ -50,7 +51,8 @@ def _name(table: Declared) -> str:
 def query(root: str, sql: str) -> pl.DataFrame:
     """Return the result of `sql` on the tables under `root`.
 
-    Raises FileNotFoundError if there are no tables, and what DataFusion raises for SQL that it
+    Those of topics that are enforced here are among them. Raises FileNotFoundError if there are no
+    tables, and what DataFusion raises for SQL that it
     can't run, as a plain Exception.
     """
     engine = QueryBuilder()
@@ -61,7 +63,7 @@ def query(root: str, sql: str) -> pl.DataFrame:
         if isinstance(each.windows[name].window, Session)
     }
     found = False
-    for table in _TABLES:
+    for table in (*_TABLES, *(each for each, _ in enforced_tables().values())):
         uri = table_uri(root, table.name)
         if not DeltaTable.is_deltatable(uri):
             continue

@@ -13,6 +13,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from flows.enforced.loading import INHERITED
+from flows.enforced.settings import EnforceSettings
+from flows.environment import ENFORCE_PREFIX
 from flows.kafka_settings import NEEDED
 from flows.registry_settings import RegistrySettings
 from flows.settings import PREFIX, Settings, prefix_of
@@ -62,6 +65,19 @@ def settings_page() -> str:
     for stream in STREAMS[1:]:
         parts += [f"## {stream.name.capitalize()}"]
         parts += [_table(["variable", "default", ""], _rows(prefix_of(stream), *_of(stream)))]
+    parts += [
+        "## Enforced topics",
+        "[Topics that are held to schemas](enforce.md) are declared in files; the flow needs no "
+        "Redis. What is\nnot set of these and payments have too is as for payments.",
+        _table(
+            ["variable", "default", ""],
+            _rows(
+                ENFORCE_PREFIX,
+                EnforceSettings.model_fields,
+                dict.fromkeys(INHERITED, _INHERITED),
+            ),
+        ),
+    ]
     needed = [
         [f"`{name}`", ", ".join(f"`{each}`" for each in fine) or "none", why]
         for name, (fine, why) in NEEDED.items()

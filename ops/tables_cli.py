@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 from flows import settings as settings_
+from flows.enforced.loading import enforced_tables
 from flows.streams import upkeep_of, writers
 from flows.streams.settings import parse_duration
 from operators.connectors.delta import maintenance
@@ -95,7 +96,7 @@ def _guarded(args: argparse.Namespace) -> int:
     root = args.root or os.environ.get(f"{settings_.PREFIX}DELTA_ROOT")
     if not root:
         settings_.refuse("no --root, and MILLSTREAM_DELTA_ROOT is not set", 2)
-    known = writers()
+    known = writers() | enforced_tables()
     for name in args.tables:
         if name not in known:
             settings_.refuse(f"there is no table {name}: {', '.join(known)}", 2)
@@ -153,7 +154,7 @@ def _each(
 
 
 def _info(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
-    flows = {name: flow for name, (_, flow) in writers().items()}
+    flows = {name: flow for name, (_, flow) in (writers() | enforced_tables()).items()}
 
     def told(table: Table) -> dict[str, Any]:
         found, upkeep = look(root, table, flows[table.name], []), upkeep_of(table.name)
@@ -282,7 +283,7 @@ def _switch(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
 
 def _restore(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
     (table,) = tables
-    flow = writers()[table.name][1]
+    flow = (writers() | enforced_tables())[table.name][1]
     to = args.version
     if to is None:
         to = args.time if args.time.tzinfo else args.time.replace(tzinfo=UTC)

@@ -5,6 +5,7 @@ import re
 import pytest
 import yaml
 
+from flows.enforced.settings import EnforceSettings
 from flows.settings import Settings
 from flows.streams import STREAMS, all_tables
 from ops import reference
@@ -43,7 +44,7 @@ def test_pages_made_of_the_code_are_as_the_code(name: str) -> None:
 
 
 def test_no_setting_and_no_metric_is_without_its_meaning() -> None:
-    kinds = {Settings, *(stream.settings for stream in STREAMS)}
+    kinds = {Settings, EnforceSettings, *(stream.settings for stream in STREAMS)}
     fields = {name: each for kind in kinds for name, each in kind.model_fields.items()}
     assert [name for name, each in fields.items()
             if not each.description and name != "streams"] == []  # fmt: skip

@@ -7,11 +7,11 @@ where these are not set. Neither ever holds a flow up: what cannot be sent is dr
 import os
 from importlib.util import find_spec
 
-from flows.settings import Settings
+from flows.settings import FlowSettings
 from operators.errors import KnownError
 
 
-def begin(flow: str, settings: Settings) -> None:
+def begin(flow: str, settings: FlowSettings) -> None:
     """Tell from now on of a flow's commits and epochs.
 
     Raises KnownError where what is to be told needs a package that is not there.

@@ -23,8 +23,6 @@ from operators.records.rejects import Refusal
 from schemas import AvroSchema
 
 _MAX_PLANS = 1024
-# Ids of 8 bytes begin with four zeros, which read as this number.
-_ID_OF_8_BYTES = 0
 
 CODES = (
     "null_value",
@@ -87,6 +85,8 @@ class Decoder:
     `reader` is the last, is a drift; without them none is. With them frames have a last column,
     `REST`, for what records have beside the reader's fields that drift.
     """
+
+    by_columns = True
 
     def __init__(
         self, reader: AvroSchema, lookup: Lookup, versions: Sequence[AvroSchema] = ()
@@ -166,7 +166,7 @@ class Decoder:
             try:
                 plan = self._plan(schema_id)
             except KeyError as error:
-                key = "unknown_schema", _unknown(schema_id, error)
+                key = "unknown_schema", framing.unknown(schema_id, error)
             else:
                 if isinstance(plan, str):
                     key = "incompatible_schema", f"The writer's schema cannot be read: {plan}."
@@ -206,14 +206,3 @@ class Decoder:
                 plan = str(error)
             self._by_schema[text] = plan
         return plan
-
-
-def _unknown(schema_id: SchemaId, error: KeyError) -> str:
-    if len(error.args) > 1:
-        return f"The schema of this id {error.args[1]}."
-    if schema_id == _ID_OF_8_BYTES:
-        return (
-            "There is no schema of this id. Apicurio's serializers may write ids of 8 bytes, "
-            "which begin like it: set their ids to 4 bytes, as Confluent's are."
-        )
-    return "There is no schema of this id."

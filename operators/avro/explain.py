@@ -29,7 +29,7 @@ class Explained:
     `parts` are in the order of the bytes and touch each other; behind the last one is what broke,
     or what comes behind the record and is ignored. `record` is what could be decoded, a JSON
     object; None where there is no schema to decode by. `broken` says where it ends and why, None
-    for a whole record.
+    for a whole record. `json_head` is what stands before the JSON of a value that is JSON.
     """
 
     parts: Sequence[Part] = ()
@@ -37,6 +37,7 @@ class Explained:
     broken: Broken | None = None
     schema_id: SchemaId | None = None
     schema: dict[str, Any] | None = field(default=None, repr=False)
+    json_head: bytes | None = None
 
     @property
     def end(self) -> int:

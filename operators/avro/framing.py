@@ -28,6 +28,8 @@ ID_HEADER = "__value_schema_id"
 
 _SIZES = {0: 5, 1: 17}  # of an id, by its magic byte
 _HEADS_BY_COLUMNS = 16
+# Ids of 8 bytes begin with four zeros, which read as this number.
+_ID_OF_8_BYTES = 0
 
 
 def split(
@@ -113,3 +115,15 @@ def _unframed(row: int, where: str, size: int) -> Refusal:
         return Refusal(row, "decode", "truncated_frame", message)
     message = f"The {where} starts with neither magic byte 0 nor 1."
     return Refusal(row, "decode", "bad_magic", message)
+
+
+def unknown(schema_id: SchemaId, error: KeyError) -> str:
+    """Return why records of an id are refused whose look-up has raised `error`."""
+    if len(error.args) > 1:
+        return f"The schema of this id {error.args[1]}."
+    if schema_id == _ID_OF_8_BYTES:
+        return (
+            "There is no schema of this id. Apicurio's serializers may write ids of 8 bytes, "
+            "which begin like it: set their ids to 4 bytes, as Confluent's are."
+        )
+    return "There is no schema of this id."

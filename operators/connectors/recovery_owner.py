@@ -22,8 +22,12 @@ class OtherOwnerError(KnownError):
     """The recovery directory is no store of this flow."""
 
 
-def refuse_others(directory: Path, flow: str, topics: Mapping[str, str]) -> None:
+def refuse_others(
+    directory: Path, flow: str, topics: Mapping[str, str], *, grows: bool = False
+) -> None:
     """Refuse a recovery store of another flow, or of topics that are others by now.
+
+    A flow that `grows` may read more of them from now on, or fewer.
 
     `topics` are the flow's, each with its identity as of `topic_ids.identify`. A store that was
     made before stores knew their topics is told by its steps; which topics they were it takes up
@@ -44,13 +48,13 @@ def refuse_others(directory: Path, flow: str, topics: Mapping[str, str]) -> None
                 "another one with -r"
             )
         before = {n.removeprefix(_TOPIC): v for n, v in known.items() if n.startswith(_TOPIC)}
-        if before and before.keys() != topics.keys():
+        if before and not grows and before.keys() != topics.keys():
             raise TopicChangedError(
                 f"the recovery directory {directory} was made with {_and(before)}, not with "
                 f"{_and(topics)}. " + HOW_TO_GO_ON
             )
         for topic, then in before.items():
-            now = topics[topic]
+            now = topics.get(topic, then)
             if then != now and not (then.endswith("/") or now.endswith("/")):
                 raise TopicChangedError(
                     f"the recovery directory {directory} was made with another topic {topic} (id "

@@ -3,6 +3,8 @@
 from operators.contracts.contract import Contract
 from operators.contracts.files import (
     ContractError,
+    contract_of,
+    field_kinds,
     load_contract,
     read_compatibility,
     read_contract,
@@ -13,6 +15,8 @@ __all__ = [
     "REPAIRS",
     "Contract",
     "ContractError",
+    "contract_of",
+    "field_kinds",
     "load_contract",
     "read_compatibility",
     "read_contract",

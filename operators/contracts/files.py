@@ -24,6 +24,7 @@ from operators.contracts.checks import (
     time_in,
 )
 from operators.contracts.contract import Contract
+from operators.contracts.kinds import field_kinds as field_kinds
 from operators.contracts.repairs import Kind, Repair
 from schemas import AvroSchema
 
@@ -146,11 +147,18 @@ def read_contract(text: str, schema: AvroSchema, name: str) -> Contract:
 
     `name` is what problems begin with.
     """
-    fields = field_kinds(schema)
+    return _contract(_read(text, name), field_kinds(schema), name)
+
+
+def contract_of(given: Any, fields: Mapping[str, tuple[str, bool]], name: str) -> Contract:
+    """Return the contract that is stated, as YAML has it, of fields as of `field_kinds`."""
+    return _contract(_validated(given, name), fields, name)
+
+
+def _contract(stated: _File, fields: Mapping[str, tuple[str, bool]], name: str) -> Contract:
     problems: list[str] = []
     checks: list[Check] = []
     repairs: list[Repair] = []
-    stated = _read(text, name)
     for number, each in enumerate(stated.checks):
         try:
             checks += _checks(each, fields)
@@ -188,7 +196,14 @@ def read_compatibility(text: str, name: str) -> Level:
 
 def _read(text: str, name: str) -> _File:
     try:
-        return _File.model_validate(yaml_text.read(text))
+        return _validated(yaml_text.read(text), name)
+    except yaml_text.YAMLError as error:
+        raise ContractError(f"{name}: {error}") from None
+
+
+def _validated(given: Any, name: str) -> _File:
+    try:
+        return _File.model_validate(given)
     except ValidationError as error:
         raise ContractError(
             "\n".join(
@@ -196,23 +211,6 @@ def _read(text: str, name: str) -> _File:
                 for e in error.errors()
             )
         ) from None
-    except yaml_text.YAMLError as error:
-        raise ContractError(f"{name}: {error}") from None
-
-
-def field_kinds(schema: AvroSchema) -> dict[str, tuple[str, bool]]:
-    """Return of each field its type, the logical one where it has one, and if it may be null."""
-    return {field["name"]: _kind(field["type"]) for field in schema["fields"]}
-
-
-def _kind(avro: Any) -> tuple[str, bool]:
-    if isinstance(avro, list):
-        kinds = [branch for branch in avro if branch != "null"]
-        return _kind(kinds[0])[0] if len(kinds) == 1 else "union", "null" in avro
-    if isinstance(avro, dict):
-        kind = avro.get("logicalType") or avro["type"]
-        return (str(kind), False) if isinstance(kind, str) else _kind(kind)
-    return str(avro), False
 
 
 def _checks(stated: Stated, fields: Mapping[str, tuple[str, bool]]) -> Iterator[Check]:

@@ -123,17 +123,16 @@ def refused(raws: Sequence[RawBatch], refusals: Sequence[Refusal]) -> pl.DataFra
     ends = np.cumsum([len(raw) for raw in raws])
     parts = np.split(rows, np.searchsorted(rows, ends[:-1]))
     starts = ends - [len(raw) for raw in raws]
-    picked = [
-        _picked(raw, at - start) for raw, at, start in zip(raws, parts, starts, strict=True)
-    ]
+    some = [picked(raw, at - start) for raw, at, start in zip(raws, parts, starts, strict=True)]
     why = [
         pl.Series(name, [getattr(refusal, name) for refusal in refusals], dtype=pl.String())
         for name in ("stage", "code", "message", "schema_id")
     ]
-    return ingested(picked).hstack(why)[list(REJECT_COLUMNS)]
+    return ingested(some).hstack(why)[list(REJECT_COLUMNS)]
 
 
-def _picked(raw: RawBatch, rows: Int64s) -> RawBatch:
+def picked(raw: RawBatch, rows: Int64s) -> RawBatch:
+    """Return some of a batch's records, by their rows, with all of its progress."""
     return RawBatch(
         raw.progress,
         raw.offsets[rows],

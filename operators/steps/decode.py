@@ -2,10 +2,10 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import bytewax.operators as op
 import numpy as np
@@ -13,12 +13,12 @@ import polars as pl
 from bytewax.dataflow import Stream, operator
 
 from operators import metrics
-from operators.avro import Decoder
+from operators.avro.decode import Decoded
 from operators.avro.drift import drift_rows
 from operators.changes import ChangeDecoder
 from operators.columns.frames import taken
 from operators.contracts.contract import Checked
-from operators.records.batches import Batch, RawBatch
+from operators.records.batches import Batch, Headers, RawBatch
 from operators.records.breaker import Breaker
 from operators.records.raw import coordinates, refused
 from operators.records.rejects import BrokenContractError, Refusal
@@ -27,6 +27,20 @@ _LOG: Final = logging.getLogger("millstream")
 
 Contract = Callable[[pl.DataFrame, pl.Series], Checked]
 """Checks (decoded rows, their Kafka timestamps in ms)."""
+
+
+class Decodes(Protocol):
+    """Decodes batches, as `Decoder` does; `by_columns` if their values as one column help."""
+
+    by_columns: bool
+
+    def decode(
+        self,
+        values: Sequence[bytes | None],
+        headers: Sequence[Headers | None],
+        column: pl.Series | None = None,
+    ) -> Decoded:
+        """Decode a batch."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,7 @@ class _Drifts(NamedTuple):
 
 def decode_batches(
     raws: list[RawBatch],
-    decoder: Decoder | ChangeDecoder,
+    decoder: Decodes | ChangeDecoder,
     contract: Contract,
     drifts: list[pl.DataFrame] | None = None,
 ) -> list[Batch | pl.DataFrame]:
@@ -64,7 +78,9 @@ def decode_batches(
         offsets = np.concatenate([raw.offsets for raw in raws])
         decoded = decoder.decode(values, headers, keys, offsets, stamps)
     else:
-        column = pl.concat(raw.columns["value"] for raw in raws)
+        column = None
+        if decoder.by_columns:
+            column = pl.concat(raw.columns["value"] for raw in raws)
         decoded = decoder.decode(values, headers, column)
     checked = contract(decoded.frame, pl.Series(stamps[decoded.rows]))
     for code, count in checked.warned.items():
@@ -125,11 +141,28 @@ def _observe(breaker: Breaker, raws: list[RawBatch], rejects: list[pl.DataFrame]
             metrics.PARTITION_PAUSED.labels(topic, partition).set(breaker.paused(partition))
 
 
+def decode_observed(
+    raws: list[RawBatch],
+    decoder: Decodes | ChangeDecoder,
+    contract: Contract,
+    breaker: Breaker,
+    drifts: list[pl.DataFrame] | None = None,
+) -> list[Batch | pl.DataFrame]:
+    """Return what `decode_batches` does, counted, and heard of by the breaker."""
+    result = decode_batches(raws, decoder, contract, drifts)
+    rejects = [item for item in result if isinstance(item, pl.DataFrame)]
+    for frame in rejects:
+        for reason, count in Counter(frame[["stage", "code"]].iter_rows()).items():
+            metrics.REJECTS.labels(*reason).inc(count)
+    _observe(breaker, raws, rejects)
+    return result
+
+
 @operator
 def decode(
     step_id: str,
     up: Stream[RawBatch],
-    decoder: Decoder | ChangeDecoder,
+    decoder: Decodes | ChangeDecoder,
     contract: Contract,
     breaker: Breaker,
 ) -> DecodeOut:
@@ -141,12 +174,7 @@ def decode(
 
     def shim(raws: list[RawBatch]) -> list[Batch | pl.DataFrame | _Drifts]:
         drifts: list[pl.DataFrame] = []
-        result = decode_batches(raws, decoder, contract, drifts)
-        rejects = [item for item in result if isinstance(item, pl.DataFrame)]
-        for frame in rejects:
-            for reason, count in Counter(frame[["stage", "code"]].iter_rows()).items():
-                metrics.REJECTS.labels(*reason).inc(count)
-        _observe(breaker, raws, rejects)
+        result = decode_observed(raws, decoder, contract, breaker, drifts)
         return [*result, *map(_Drifts, drifts)] if drifts else [*result]
 
     both = op.flat_map_batch("decode", up, shim)

@@ -8,13 +8,14 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
-from flows.streams import STREAMS, Stream
+from flows.streams import Stream
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
 from operators.records.tables import COORDINATES, Table
 from ops.dlq.quarantine import PLACE, Place, QuarantineError, quoted
 from ops.dlq.records import headers_of
 from ops.dlq.sending import REPLAY_HEADER, origin_of
+from ops.dlq.streams import known_streams
 from ops.dlq.tables import SENT
 
 NOWHERE: Final = "in no table yet"
@@ -27,7 +28,7 @@ def tell(root: str, rows: list[dict[str, Any]]) -> None:
     """
     for row in rows:
         row |= {"sent_as": None, "became": None}
-    for stream in STREAMS:
+    for stream in known_streams():
         mine = [row for row in rows if row["stream"] == stream.name and row["replay"]]
         now = _now(root, mine)
         if now:

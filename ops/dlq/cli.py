@@ -9,7 +9,7 @@ from typing import Any
 
 from flows import settings as settings_
 from operators.avro import Lookup, SchemaId
-from operators.avro.explain import Explained, explain
+from operators.avro.explain import Explained
 from operators.connectors.registry import schema_source as registry
 from ops.dlq import discard_cli, edit_cli, edit_shown, lines, replay_cli, shown
 from ops.dlq.became import tell
@@ -30,6 +30,7 @@ from ops.dlq.lines import dump
 from ops.dlq.quarantine import QuarantineError
 from ops.dlq.records import Sought, count, find, headers_of, newest
 from ops.dlq.roles import need
+from ops.dlq.streams import explainer_of, named, with_own
 from ops.progress import bar
 from ops.query import one_line
 from schemas import AvroSchema
@@ -164,9 +165,10 @@ def _told(func: Callable[[argparse.Namespace], int], args: argparse.Namespace) -
 def _lookup() -> Lookup:
     settings = settings_.registry_settings()
     try:
-        return registry.ask_registry(
+        asked = registry.ask_registry(
             settings.schema_registry.get_secret_value(), settings.registry_config
         )
+        return with_own(asked)
     except ValueError as error:
         raise settings_.SettingsError(f"{settings_.PREFIX}SCHEMA_REGISTRY: {error}") from error
 
@@ -203,7 +205,8 @@ def _list(args: argparse.Namespace) -> int:
 def _found(args: argparse.Namespace) -> tuple[list[dict[str, Any]], Explained]:
     rows = find(root_of(args), opened(args), args.record)
     first = rows[0]
-    return rows, explain(first["value"], headers_of(first), _lookup_or_why)
+    explainer = explainer_of(named(first["stream"]), _lookup_or_why)
+    return rows, explainer.explain([first["value"]], [headers_of(first)])[0]
 
 
 def _show(args: argparse.Namespace) -> int:

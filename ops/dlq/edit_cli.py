@@ -10,13 +10,13 @@ import polars as pl
 
 from flows import settings as settings_
 from operators.avro import Lookup
-from operators.contracts.files import needs_approval
 from ops.dlq.changes import ChangeError, patch
 from ops.dlq.editing import AS_IT_CAME, GOOD, Edit, Editor, assigned, each, replaced, undone
 from ops.dlq.edits import Edits
 from ops.dlq.filters import Filters, opened, positive, root_of
 from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError
 from ops.dlq.records import Sought, at, matching, name_of
+from ops.dlq.streams import needs_approval
 from ops.dlq.text_editor import Draft
 from ops.progress import bar
 
@@ -94,7 +94,7 @@ def edit(
             name = edits.save(stream.name, good, _how(args), asked, args.why)
             told.saved.append({
                 "edit": name, "stream": stream.name, "records": good.height,
-                "needs_approval": needs_approval(stream.record) and not args.undo,
+                "needs_approval": needs_approval(stream) and not args.undo,
             })  # fmt: skip
     if not (args.save and told.saved):
         told.draft = draft.path

@@ -6,20 +6,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import orjson
 import polars as pl
 
 import schemas
 from flows import settings as settings_
+from flows.enforced.topic import Enforced
 from flows.streams import Stream
 from operators.avro import Decoder, Lookup, SchemaId
 from operators.avro.encode import NotOfSchemaError, encode, framed
-from operators.avro.explain import Explained, Explainer
+from operators.avro.explain import Explained
 from operators.connectors.registry import schema_source as registry
+from operators.steps.decode import Decodes
 from ops.dlq.changes import Assignments, ChangeError, changes
 from ops.dlq.edits import edited
 from ops.dlq.judge import judge_of
 from ops.dlq.quarantine import PLACE, QuarantineError, with_fingerprints
 from ops.dlq.records import explained, headers_of
+from ops.dlq.streams import explainer_of, newest_of, topic_of
 from schemas import AvroSchema
 
 GOOD: Final = "silver"
@@ -36,8 +40,10 @@ _KINDS: Final[dict[str, pl.DataType]] = {
     "changes": pl.String(), "outcome": pl.String(),
 }  # fmt: skip
 
-Wanted = tuple[Any, AvroSchema, SchemaId] | str
-"""The record that is to be, with the schema that writes it; or why there is none."""
+Write = Callable[[Any], bytes]
+"""Makes a value of a record; raises NotOfSchemaError."""
+Wanted = tuple[Any, Write] | str
+"""The record that is to be, with what writes it; or why there is none."""
 Edit = Callable[[pl.DataFrame, Sequence[Explained]], list[Wanted]]
 """Says what rejects, with their records, are to be."""
 
@@ -48,11 +54,12 @@ def each(change: Callable[[Any], Any]) -> Edit:
     def edit(_: pl.DataFrame, found: Sequence[Explained]) -> list[Wanted]:
         wanted: list[Wanted] = []
         for one in found:
-            if one.broken or one.schema is None or one.schema_id is None:
+            write = _writer(one)
+            if one.broken or write is None:
                 wanted.append(_UNDECODED)
                 continue
             try:
-                wanted.append((change(one.record), one.schema, one.schema_id))
+                wanted.append((change(one.record), write))
             except ChangeError as error:
                 wanted.append(str(error))
         return wanted
@@ -60,10 +67,31 @@ def each(change: Callable[[Any], Any]) -> Edit:
     return edit
 
 
+def _writer(one: Explained) -> Write | None:
+    """Return what writes a record as it was written, None where that is not known."""
+    if one.json_head is not None:
+        return partial(_json, one.json_head)
+    if one.schema is None or one.schema_id is None:
+        return None
+    return partial(_avro, one.schema, one.schema_id)
+
+
+def _json(head: bytes, record: Any) -> bytes:
+    return head + orjson.dumps(record)
+
+
+def _avro(schema: AvroSchema, schema_id: SchemaId, record: Any) -> bytes:
+    return framed(schema_id) + encode(record, schema)
+
+
 def assigned(texts: Sequence[str], stream: Stream, lookup: Lookup) -> Edit:
     """Return the edit that assigns to fields of all records at once; raises ChangeError."""
     assignments = Assignments(texts, stream.fields)
-    decoder = Decoder(schemas.latest(stream.record), lookup)
+    decoder: Decodes
+    if isinstance(stream, Enforced):
+        decoder = stream.decoder(lookup)
+    else:
+        decoder = Decoder(schemas.latest(stream.record), lookup)
 
     def edit(rows: pl.DataFrame, found: Sequence[Explained]) -> list[Wanted]:
         headers = rows.select("headers").to_dicts()
@@ -94,22 +122,24 @@ def replaced(record: Any, stream: Stream) -> Edit:
 
     Raises QuarantineError.
     """
-    schema = schemas.latest(stream.record)
-    schema_id = newest_id(stream)
-    return lambda _, found: [(record, schema, schema_id) for _ in found]
+    _, schema = newest_of(stream)
+    if isinstance(stream, Enforced) and stream.written == "json":
+        write = partial(_json, framed(newest_id(stream)) if stream.registered else b"")
+    else:
+        write = partial(_avro, schema, newest_id(stream))
+    return lambda _, found: [(record, write) for _ in found]
 
 
 def newest_id(stream: Stream) -> SchemaId:
     """Return the id of the newest schema of a stream's records; raises QuarantineError."""
     record, settings = stream.record, settings_.registry_settings()
-    version = schemas.versions(record)[-1]
+    version, newest = newest_of(stream)
     url = settings.schema_registry.get_secret_value()
     if not registry.is_registry(url):
         return schemas.local_id(record, version)
-    topic = settings_.declared(stream).topic
-    there = registry.published(url, settings.registry_config, topic)
+    there = registry.published(url, settings.registry_config, topic_of(stream))
     for number, schema in there.values():
-        if schema == schemas.load(record, version):
+        if schema == newest:
             return number
     raise QuarantineError(
         f"the registry has no version {version} of {record}: run millstream schemas register"
@@ -133,7 +163,7 @@ class Editor:
         before = edited(rows, edits)
         closed = pl.col("state").replace_strict(_STATES, default=None, return_dtype=pl.String)
         outcomes: list[str | None] = before.select(closed).to_series().to_list()
-        found = explained(before, Explainer(self.lookup))
+        found = explained(before, explainer_of(self.stream, self.lookup))
         values: list[bytes | None] = [None] * before.height
         told: list[str] = ["[]"] * before.height
         for row, wanted in enumerate(edit(before, found)):
@@ -142,14 +172,14 @@ class Editor:
             if isinstance(wanted, str):
                 outcomes[row] = wanted
                 continue
-            record, schema, schema_id = wanted
+            record, write = wanted
             differs = changes(found[row].record, record)
             told[row] = json.dumps([each.to_json() for each in differs])
             if not differs and found[row].broken is None:
                 outcomes[row] = UNCHANGED
                 continue
             try:
-                values[row] = framed(schema_id) + encode(record, schema)
+                values[row] = write(record)
             except NotOfSchemaError as error:
                 outcomes[row] = f"not of the schema: {error}"
         return self._judged(before, rows["value"], values, told, outcomes)

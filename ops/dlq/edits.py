@@ -6,10 +6,11 @@ from typing import Any, Final
 
 import polars as pl
 
+from flows.streams import Stream
 from operators.avro.framing import ID_HEADER
-from operators.contracts.files import needs_approval
 from ops.dlq.acts import Acts, new_name, who
 from ops.dlq.quarantine import PLACE, QuarantineError
+from ops.dlq.streams import needs_approval
 from ops.dlq.tables import AUDIT, EDITS
 
 EDITED: Final = "edit"
@@ -86,10 +87,10 @@ class Edits:
         return rows
 
 
-def unapproved(record: str, edits: Edits, found: pl.DataFrame) -> pl.Series:
+def unapproved(stream: Stream, edits: Edits, found: pl.DataFrame) -> pl.Series:
     """Tell which rows, with the column `edit`, have one that waits for a second person."""
     edit = found["edit"]
-    if not needs_approval(record) or edit.null_count() == len(edit):
+    if not needs_approval(stream) or edit.null_count() == len(edit):
         return pl.repeat(value=False, n=len(edit), eager=True)
     return edit.is_not_null() & ~edit.is_in(list(edits.approved()))
 

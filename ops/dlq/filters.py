@@ -9,11 +9,11 @@ from typing import get_args
 from pydantic import TypeAdapter, ValidationError
 
 from flows import settings as settings_
-from flows.streams import STREAMS
 from flows.streams.settings import Duration
 from operators.records.fingerprints import KIND, version_of
 from operators.records.rejects import Stage
 from ops.dlq.quarantine import Place, Quarantine, open_quarantines, quoted
+from ops.dlq.streams import known_names
 
 ROOT = f"{settings_.PREFIX}DELTA_ROOT"
 
@@ -27,7 +27,7 @@ def add_root(parser: argparse.ArgumentParser) -> None:
 def add_filters(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which rejects are meant; all of them must hold."""
     group = parser.add_argument_group("which rejects")
-    group.add_argument("--stream", choices=[each.name for each in STREAMS])
+    group.add_argument("--stream", choices=known_names())
     group.add_argument("--stage", choices=get_args(Stage), help="what refused them")
     group.add_argument("--code", help="why, as the metrics have it")
     group.add_argument("--fingerprint", type=_fingerprint, help="of this kind, see summary")

@@ -8,8 +8,6 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from flows import settings as settings_
-from flows.decoding import contract_of, decoder_of
 from flows.pipeline import micros
 from flows.streams import Stream
 from operators.avro import Lookup
@@ -18,6 +16,7 @@ from operators.records.batches import Batch, Progress, RawBatch
 from operators.steps.decode import decode_batches
 from ops.dlq.quarantine import PLACE
 from ops.dlq.records import headers_of
+from ops.dlq.streams import contract_of, decoder_of, future_bound_of
 
 _HOUR: Final = 3_600_000_000
 
@@ -34,8 +33,8 @@ JUDGED: Final[dict[str, pl.DataType]] = {
 
 def judge_of(stream: Stream, lookup: Lookup) -> Judge:
     """Return what judges a stream's rejects as its flow would today."""
-    own = settings_.declared(stream)
-    decoder, check = decoder_of(stream, lookup), contract_of(stream, micros(own.future_bound))
+    decoder = decoder_of(stream, lookup)
+    check = contract_of(stream, micros(future_bound_of(stream)))
 
     def contract(frame: pl.DataFrame, timestamps: pl.Series) -> Checked:
         found = check(frame, timestamps)
@@ -75,16 +74,19 @@ def raw_batch(rows: pl.DataFrame, partitions: int = 1) -> RawBatch:
 
 def _good(frame: pl.DataFrame, stream: Stream) -> pl.DataFrame:
     nothing = pl.lit(None, pl.String)
-    event = pl.col(stream.id)
-    if stream.changes is not None:
-        # Two changes of a row are no repetition, whatever they are of.
-        event = pl.concat_str([pl.col(name).cast(pl.String) for name in PLACE], separator="/")
+    # Two changes of a row are no repetition, whatever they are of, nor are records without an id.
+    event = pl.concat_str([pl.col(name).cast(pl.String) for name in PLACE], separator="/")
+    hour = pl.lit(0, pl.Int64)
+    if stream.id:
+        hour = pl.col("event_time").to_physical() // _HOUR
+        if stream.changes is None:
+            event = pl.col(stream.id)
     return frame.select(
         *PLACE,
         nothing.alias("stage"),
         nothing.alias("code"),
         event.alias("event_id"),
-        (pl.col("event_time").to_physical() // _HOUR).alias("event_hour"),
+        hour.alias("event_hour"),
     )
 
 

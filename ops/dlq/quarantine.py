@@ -8,12 +8,13 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
-from flows.streams import STREAMS, Stream
+from flows.streams import Stream
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query
 from operators.records.fingerprints import KIND, fingerprint, kind_of
 from operators.records.tables import COORDINATES
+from ops.dlq.streams import known_streams
 from ops.dlq.tables import DISCARDS, EDITS, REPLAYS
 
 PLACE: Final = ("source_topic", "source_partition", "source_offset")
@@ -206,7 +207,7 @@ def open_quarantines(root: str, names: Iterable[str] | None) -> list[Quarantine]
 
     Raises QuarantineError if none is.
     """
-    streams = [each for each in STREAMS if names is None or each.name in names]
+    streams = [each for each in known_streams() if names is None or each.name in names]
     acts = {
         name: DeltaTable(uri)
         for name, act in _ACTS.items()

@@ -9,7 +9,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from operators.avro import Lookup
-from operators.avro.explain import Explained, Explainer
+from operators.avro.explain import Explained
 from operators.avro.framing import Headers
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
@@ -23,6 +23,7 @@ from ops.dlq.quarantine import (
     quoted,
     with_fingerprints,
 )
+from ops.dlq.streams import Explains, explainer_of
 
 MARKS: Final = ("state", "replay", "edit", "discard")
 """What became of a reject."""
@@ -148,7 +149,7 @@ def matching(
 ) -> Iterator[pl.DataFrame]:
     """Yield frames of the rejects that are meant, with `COLUMNS` and `RECORD`, in no order."""
     columns = ", ".join((*COLUMNS, *RECORD))
-    explainer, done = Explainer(lookup), 0
+    explainer, done = explainer_of(quarantine.stream, lookup), 0
     sql = f"SELECT {columns} FROM rows WHERE {filters.condition(quarantine)}"  # noqa: S608 # asked for
     for rows in quarantine.batches(sql):
         done += rows.height
@@ -182,7 +183,7 @@ def headers_of(row: dict[str, Any]) -> Headers:
     return [(each["key"], each["value"]) for each in row["headers"] or ()]
 
 
-def explained(rows: pl.DataFrame, explainer: Explainer) -> list[Explained]:
+def explained(rows: pl.DataFrame, explainer: Explains) -> list[Explained]:
     """Explain the value of each row, with `RECORD`."""
     headers = [headers_of(row) for row in rows.select("headers").iter_rows(named=True)]
     return explainer.explain(rows["value"].to_list(), headers)

@@ -12,7 +12,6 @@ from typing import Any, Final
 import polars as pl
 from deltalake import DeltaTable
 
-from flows import settings as settings_
 from flows.streams import Stream
 from operators.avro import Lookup
 from operators.connectors.delta.paths import table_uri
@@ -27,6 +26,7 @@ from ops.dlq.quarantine import PLACE, Place, Quarantine, quoted, with_fingerprin
 from ops.dlq.records import COLUMNS, RECORD, Sought, matching
 from ops.dlq.replays import Replays
 from ops.dlq.sending import Sender
+from ops.dlq.streams import topic_of
 from ops.dlq.tables import REPLAYS
 
 GOOD: Final = "silver"
@@ -102,7 +102,7 @@ def plan(
         outcome=_outcome(
             stream,
             Replays(root).claimed(),
-            found.with_columns(waits=unapproved(stream.record, edits, found)),
+            found.with_columns(waits=unapproved(stream, edits, found)),
             attempts,
         )
     )
@@ -128,7 +128,7 @@ def plan(
 def _outcome(
     stream: Stream, claimed: pl.DataFrame, judged: pl.DataFrame, attempts: int
 ) -> pl.Series:
-    topic = settings_.declared(stream).topic
+    topic = topic_of(stream)
     before = judged.select(PLACE).join(
         claimed.select(*PLACE, "replay").unique(PLACE),
         on=PLACE,
@@ -152,9 +152,9 @@ def _outcome(
 
 
 def _in_silver(root: str, stream: Stream, good: pl.DataFrame) -> pl.DataFrame:
-    """Return the events, among those that are good, that silver has."""
+    """Return the events, among those that are good, that silver has; none where they have no id."""
     uri = table_uri(root, stream.silver.name)
-    if not good.height or not DeltaTable.is_deltatable(uri):
+    if not (good.height and stream.id) or not DeltaTable.is_deltatable(uri):
         return pl.DataFrame(schema={name: JUDGED[name] for name in _EVENT})
     hours = good["event_hour"].unique()
     days = ", ".join(

@@ -31,9 +31,9 @@ def test_all_that_is_missing_is_named_at_once():
     with pytest.raises(SettingsError) as raised:
         load({})
     assert str(raised.value).splitlines() == [
-        "MILLSTREAM_REDIS_URL: is missing (redis://, rediss:// or unix:// URL)",
         "MILLSTREAM_DELTA_ROOT: is missing (path or s3://, abfss://, gs:// URL)",
         "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS is missing",
+        "MILLSTREAM_REDIS_URL: is missing (redis://, rediss:// or unix:// URL)",
     ]
 
 

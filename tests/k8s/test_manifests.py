@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flows import settings
+from flows.enforced.loading import load as enforce_load
 from tests.k8s.built import (
     K8S,
     ROOT,
@@ -185,6 +186,26 @@ def test_the_settings_are_ones_that_flows_accept(folder: str) -> None:
                 sends = "alerts" not in str(each["args"]) and folder == "overlays/dev"
                 if "payments" in name:
                     assert loaded.send_alerts is sends
+
+
+def test_the_enforce_flow_has_its_topics_files_where_it_looks(tmp_path: Path) -> None:
+    folder = "flows/enforce"
+    (name,) = [n for kind, n in built(folder) if kind == "StatefulSet"]
+    template = pods(folder)[name]
+    (flow,) = containers(template)
+    assert flow["args"] == ["flows.enforce"]
+    (mount,) = [m for m in flow["volumeMounts"] if m["name"] == "enforced"]
+    (volume,) = [v for v in template["spec"]["volumes"] if v["name"] == "enforced"]
+    for source in volume["projected"]["sources"]:
+        texts = built(folder)["ConfigMap", source["configMap"]["name"]]["data"]
+        for item in source["configMap"]["items"]:
+            path = tmp_path / item["path"]
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(texts[item["key"]])
+    environ = environment(folder, flow)
+    assert environ["MILLSTREAM_ENFORCE_FOLDER"] == mount["mountPath"]
+    loaded = enforce_load(environ | {"MILLSTREAM_ENFORCE_FOLDER": str(tmp_path)})
+    assert [each.topic for each in loaded.topics] == ["shop.orders"]
 
 
 def test_files_that_the_settings_name_are_where_they_are_mounted() -> None:

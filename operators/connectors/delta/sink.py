@@ -39,12 +39,15 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         identities: Mapping[str, str] | None = None,
         unchanged: Callable[[], None] = lambda: None,
         writers: Mapping[str, Callable[..., Writer]] | None = None,
+        timed: bool = True,
     ) -> None:
         """`partitions` are the source's (topic, partition) pairs, `identities` its topics'.
 
         `unchanged` is called before an epoch that read anything ends; raises of a topic made anew.
         `writers` are those of tables that have one of their own, which is given what comes.
+        In a flow that is not `timed` there are no watermarks, and nobody waits for one.
         """
+        self.timed = timed
         self._own_writers = writers or {}
         self.root, self.flow_version = root, flow_version
         self.fence = Fence(flow, partitions, identities)

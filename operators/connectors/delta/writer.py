@@ -56,6 +56,7 @@ class Owner(Protocol):
     fence: Fence
     told: dict[str, str]
     partitions: Mapping[str, int]
+    timed: bool
 
     def list_parts(self) -> list[str]:
         """Return the names of all its tables."""
@@ -96,7 +97,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             self._append(pl.DataFrame(schema=table.schema), self._frontier)
         self._shown = metrics.TableWritten(table.name)
         # All tables see the same progress: one of them speaks of it, wherever it is written.
-        speaks = table.name == sink.list_parts()[0]
+        speaks = sink.timed and table.name == sink.list_parts()[0]
         self._hold_up = HoldUp(time.monotonic()) if speaks else None
 
     def write_batch(self, values: list[TableItem]) -> None:

@@ -12,7 +12,7 @@ from operators.connectors.kafka.faults import denied
 from operators.connectors.kafka.outgoing import Outgoing
 from operators.errors import KnownError
 
-_TOO_LARGE: Final = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
+TOO_LARGE: Final = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 
 
 class DeliveryError(KnownError):
@@ -94,7 +94,7 @@ class TopicProducer:
                 producer.poll(0.1)
                 self._brokers.bear(producer, self._topic, time.monotonic())
             except KafkaException as error:
-                if error.args[0].code() not in _TOO_LARGE:
+                if error.args[0].code() not in TOO_LARGE:
                     raise
                 message = self._reduced(message)
 
@@ -119,7 +119,7 @@ class TopicProducer:
     ) -> None:
         if error is None:
             self._tell(sent.partition(), sent.offset())
-        elif error.code() in _TOO_LARGE:
+        elif error.code() in TOO_LARGE:
             self._refused.append((message, alone))
         else:
             self._failed = error

@@ -136,6 +136,8 @@ class RegistryClient:
 
     def _whole(self, schema_id: SchemaId, found: Any) -> AvroSchema:
         """Return a schema with the definition of each type that it refers to."""
+        if found.schema_type == "JSON":
+            return _json(found.schema_str)
         if (found.schema_type or "AVRO") != "AVRO":
             return {"type": found.schema_type}
         # What somebody registered is data: however odd, it is no reason to stop.
@@ -175,6 +177,15 @@ class RegistryClient:
                 why = f"refers to version {version} of subject {subject}, which is not there"
                 raise KeyError(schema_id, why) from None
             raise _failed(error) from error
+
+
+def _json(text: str) -> AvroSchema:
+    """Return a JSON Schema as it was registered: what it refers to is somewhere else."""
+    try:
+        schema = json.loads(text)
+    except (ValueError, RecursionError):
+        return _UNREADABLE
+    return schema if isinstance(schema, dict) else _UNREADABLE
 
 
 @contextmanager

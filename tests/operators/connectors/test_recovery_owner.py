@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from operators.connectors import recovery, recovery_owner
+from operators.connectors.kafka.topic_ids import TopicChangedError
 
 TOPICS = {"t": "cluster/id"}
 
@@ -33,6 +34,19 @@ def test_what_states_are_of_is_compared_by_name(tmp_path):
     later = {"a": "other", "c": "3"}
     assert recovery_owner.changed(tmp_path, later) == {"a": "1", "b": "2", "c": None}
     recovery_owner.refuse_others(tmp_path, "f", TOPICS)
+
+
+def test_a_flow_that_grows_reads_other_topics_but_none_that_was_made_anew(tmp_path):
+    recovery.prepare(tmp_path)
+    recovery_owner.claim(tmp_path, "f", TOPICS)
+    more = TOPICS | {"u": "cluster/other"}
+    with pytest.raises(TopicChangedError):
+        recovery_owner.refuse_others(tmp_path, "f", more)
+    recovery_owner.refuse_others(tmp_path, "f", more, grows=True)
+    recovery_owner.claim(tmp_path, "f", more)
+    recovery_owner.refuse_others(tmp_path, "f", {"u": "cluster/other"}, grows=True)
+    with pytest.raises(TopicChangedError, match="made anew"):
+        recovery_owner.refuse_others(tmp_path, "f", {"t": "cluster/anew"}, grows=True)
 
 
 def test_a_store_of_before_takes_up_what_its_states_are_of(tmp_path):

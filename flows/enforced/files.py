@@ -1,0 +1,297 @@
+"""Files: the folder of topics that are enforced, read with all that is wrong there.
+
+``<folder>/<name>/contract.yaml`` and, beside it, ``<version>.avsc`` or ``<version>.json``.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from flows.apart import same_topics
+from flows.enforced.topic import RESERVED, Enforced
+from flows.streams import STREAMS, all_tables
+from flows.streams.settings import Topic
+from operators import json_schema, yaml_text
+from operators.avro import Decoder, Lookup, columns_of
+from operators.avro.wire import SchemaError
+from operators.contracts import ContractError, contract_of, field_kinds
+from operators.json_schema import Column, JsonDecoder, Version
+from operators.records.tables import TIME
+
+CONTRACT: Final = "contract.yaml"
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_FILE: Final = re.compile(r"([1-9]\d*)\.(avsc|json)")
+_KINDS: Final[dict[pl.DataType, str]] = {
+    pl.String(): "string", pl.Int64(): "long", pl.Float64(): "double", pl.Boolean(): "boolean",
+    TIME: "timestamp-micros",
+}  # fmt: skip
+
+
+class _ByField(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    field: str
+    schema_field: str | None = None
+
+
+class _ByHeader(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    header: str
+
+
+class _Stated(BaseModel):
+    """What a contract.yaml states, but for checks and repairs, which contracts read."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    topic: Topic | None = None
+    written: Literal["avro", "json"] | None = None
+    version: Literal["registry"] | _ByField | _ByHeader | None = None
+    validated: Annotated[Topic | Literal[False] | None, Field(union_mode="left_to_right")] = (
+        None
+    )
+    dlq: Topic | None = None
+    approval: bool = False
+    checks: list[Any] = []
+    repairs: list[Any] = []
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _version(cls, value: Any) -> Any:
+        names = set(value) if isinstance(value, dict) else set()
+        ways = ({"field"}, {"field", "schema_field"}, {"header"})
+        if value is None or value == "registry" or names in ways:
+            return value
+        raise ValueError(
+            "is none of registry, {field: NAME}, {field: NAME, schema_field: NAME} and "
+            "{header: NAME}"
+        )
+
+
+class _ProblemError(ValueError):
+    """What is wrong with a topic's files; each argument is a line."""
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names of the topics that a folder has files of."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(each.name for each in found if each.is_dir() and each.name[0] not in "._")
+
+
+def read_folder(folder: Path) -> tuple[list[Enforced], list[str]]:
+    """Return the topics that a folder declares, and a line for each thing that is wrong there."""
+    found: list[Enforced] = []
+    problems: list[str] = []
+    for name in names_in(folder):
+        try:
+            found.append(_topic(folder / name))
+        except _ProblemError as error:
+            problems += [f"{folder / name}: {line}" for line in error.args]
+    if not (found or problems):
+        problems.append(f"{folder} has no folder of a topic")
+    named = {
+        f"{folder / each.name}: {what}": topic
+        for each in found
+        for what, topic in (
+            ("topic", each.topic),
+            ("validated", each.validated),
+            ("dlq", each.dlq),
+        )
+        if topic is not None
+    }
+    return found, [*problems, *same_topics(named)]
+
+
+def _topic(folder: Path) -> Enforced:
+    name = folder.name
+    problems = [*_name_problems(name)]
+    stated, schemas, kind = _Stated(), dict[int, Any](), ""
+    try:
+        stated = _stated(folder / CONTRACT)
+    except _ProblemError as error:
+        problems += error.args
+    try:
+        schemas, kind = _schemas(folder)
+    except _ProblemError as error:
+        problems += error.args
+    if problems:
+        raise _ProblemError(*problems)
+    written = stated.written or ("avro" if kind == "avsc" else "json")
+    if written == "avro" and kind == "json":
+        problems.append("written: records of a JSON Schema are written as json")
+    if written == "avro" and stated.version not in (None, "registry"):
+        problems.append("version: that of Avro is told by the id before it, so state none")
+    if written == "json" and stated.version is None and len(schemas) > 1:
+        problems.append(
+            f"version: there are {len(schemas)}, so state how it is told: registry, a field or a "
+            "header"
+        )
+    if stated.repairs and stated.validated is not False:
+        problems.append(
+            "repairs: the validated topic has records as they came, so state validated: false, or "
+            "edit what is refused with millstream dlq edit"
+        )
+    if problems:
+        raise _ProblemError(*problems)
+    make = _avro if written == "avro" else _json
+    columns, kinds, decoder = make(name, stated, schemas, kind)
+    taken = sorted(RESERVED & columns.keys())
+    if taken:
+        raise _ProblemError(f"silver has columns of its own called {', '.join(taken)}")
+    try:
+        contract = contract_of(
+            {"checks": stated.checks, "repairs": stated.repairs}, kinds, CONTRACT
+        )
+    except ContractError as error:
+        raise _ProblemError(*str(error).splitlines()) from None
+    topic = stated.topic or name
+    validated = None if stated.validated is False else stated.validated or f"{topic}.validated"
+    return Enforced(
+        name,
+        record=name,
+        id="",
+        key="",
+        alone=False,
+        topic=topic,
+        validated=validated,
+        dlq=stated.dlq or f"{topic}.dlq",
+        written=written,
+        schemas=schemas,
+        of=columns,
+        contract=contract,
+        needs_approval=stated.approval,
+        registered=written == "avro" or stated.version == "registry",
+        decoder=decoder,
+    )
+
+
+def _name_problems(name: str) -> Iterator[str]:
+    if not _NAME.fullmatch(name):
+        yield "the folder's name is that of tables: small letters, digits and _ alone"
+    streams = {each.name for each in STREAMS}
+    tables = {f"silver/{name}", f"quarantine/{name}"} & {each.name for each in all_tables()}
+    if name in streams or tables:
+        yield "a stream has this name or its tables: call the folder otherwise, and state topic"
+
+
+def _stated(path: Path) -> _Stated:
+    try:
+        return _Stated.model_validate(yaml_text.read(path.read_text("utf-8")) or {})
+    except FileNotFoundError:
+        return _Stated()
+    except ValidationError as error:
+        raise _ProblemError(*(
+            f"{CONTRACT}: {'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )) from None  # fmt: skip
+    except (yaml_text.YAMLError, OSError, UnicodeDecodeError) as error:
+        raise _ProblemError(f"{CONTRACT}: {error}") from None
+
+
+def _schemas(folder: Path) -> tuple[dict[int, Any], str]:
+    """Return the schemas by version, and the ending of their files."""
+    files = {each.name: _FILE.fullmatch(each.name) for each in sorted(folder.iterdir())}
+    found: dict[int, Any] = {}
+    kinds, problems = set(), []
+    for name, match in files.items():
+        if match is None:
+            if name != CONTRACT and name[0] not in "._":
+                problems.append(
+                    f"{name}: is neither {CONTRACT} nor a schema such as 1.avsc or 1.json"
+                )
+            continue
+        kinds.add(match[2])
+        try:
+            found[int(match[1])] = json.loads((folder / name).read_text("utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            problems.append(f"{name}: {error}")
+    if len(kinds) > 1:
+        problems.append("has both Avro and JSON Schemas: a topic's versions are of one kind")
+    if not kinds:
+        problems.append("has no schema such as 1.avsc or 1.json")
+    if problems:
+        raise _ProblemError(*problems)
+    return dict(sorted(found.items())), kinds.pop()
+
+
+_Made = tuple[dict[str, pl.DataType], dict[str, tuple[str, bool]], Any]
+"""Columns, the kinds of fields as contracts know them, and what makes a decoder."""
+
+
+def _avro(name: str, stated: _Stated, schemas: dict[int, Any], kind: str) -> _Made:
+    versions = list(schemas.values())
+    problems = []
+    for number, schema in schemas.items():
+        try:
+            columns = columns_of(schema)
+        except SchemaError as error:
+            problems.append(f"{number}.avsc: {error}")
+    if problems:
+        raise _ProblemError(*problems)
+    return columns, field_kinds(versions[-1]), partial(_decodes_avro, versions)
+
+
+def _decodes_avro(versions: list[Any], lookup: Lookup) -> Decoder:
+    return Decoder(versions[-1], lookup, versions)
+
+
+def _json(name: str, stated: _Stated, schemas: dict[int, Any], kind: str) -> _Made:
+    versions: dict[int, Version] = {}
+    problems: list[str] = []
+    for number, schema in schemas.items():
+        try:
+            versions[number] = _version(number, schema, kind)
+            _ = versions[number].validator
+            if not versions[number].columns:
+                raise ValueError("has no properties, so silver would have no columns")
+        except ValueError as error:
+            problems.append(f"{number}.{kind}: {error}")
+    columns: dict[str, Column] = {}
+    for number, version in reversed(versions.items()):
+        for field, column in version.columns.items():
+            same = columns.setdefault(field, column)
+            if same.dtype != column.dtype:
+                problems.append(
+                    f"{number}.{kind}: {field} is another column than in a later version: give it "
+                    "another name there"
+                )
+    by_field = stated.version if isinstance(stated.version, _ByField) else None
+    if problems:
+        raise _ProblemError(*problems)
+    kinds = {
+        field: (_KINDS.get(each.dtype, "other"), each.nullable or any(
+            field not in version.columns for version in versions.values()
+        ))
+        for field, each in columns.items()
+    }  # fmt: skip
+    if kind == "avsc":
+        kinds = field_kinds(list(schemas.values())[-1])
+    dtypes = {field: each.dtype for field, each in columns.items()}
+    newest = list(versions.values())[-1]
+
+    def decoder(lookup: Lookup) -> JsonDecoder:
+        told: json_schema.Versions
+        if stated.version == "registry":
+            told = json_schema.ByRegistry(versions, schemas, lookup)
+        elif by_field is not None:
+            told = json_schema.ByField(versions, by_field.field, by_field.schema_field, name)
+        elif isinstance(stated.version, _ByHeader):
+            told = json_schema.ByHeader(versions, stated.version.header, name)
+        else:
+            told = json_schema.Newest(newest)
+        return JsonDecoder(told, dtypes)
+
+    return dtypes, kinds, decoder
+
+
+def _version(number: int, schema: Any, kind: str) -> Version:
+    if kind == "json":
+        return Version(number, schema, json_schema.columns_of(schema), {})
+    return Version(number, *json_schema.of_avro(schema))

@@ -1,0 +1,46 @@
+"""Settings of the enforce flow, beside those that all flows have."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from flows.streams.settings import Duration
+
+
+class EnforceSettings(BaseModel):
+    """What the enforce flow needs to know; each is MILLSTREAM_ENFORCE_ and its name.
+
+    What is not set and a stream has too is as for payments.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    folder: Path = Field(
+        description="a folder for each topic: its `contract.yaml` and the versions of its schema "
+        "([Enforce](enforce.md))"
+    )
+    consumer_group: str = Field(
+        "millstream-enforce",
+        min_length=1,
+        description="offsets are committed to it for lag tools; they never decide where the "
+        "flow starts",
+    )
+    future_bound: Duration = Field(
+        timedelta(minutes=5),
+        description="how far a time that a contract bounds may be ahead of its Kafka timestamp",
+    )
+    max_reject_ratio: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="of 1,000 records of a partition; beyond it that is paused, but for 100 "
+        "records now and then that tell whether it is over; a run with `STOP_AT_END` ends with 1",
+    )
+
+    @field_validator("folder")
+    @classmethod
+    def _folder(cls, value: Path) -> Path:
+        if not value.is_dir():
+            raise ValueError(f"{value} is no folder")
+        return value

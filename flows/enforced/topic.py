@@ -1,0 +1,88 @@
+"""A topic that is enforced: what its records are held to, and where they go."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import polars as pl
+
+from flows.streams.settings import StreamSettings, named_settings
+from flows.streams.stream import Stream
+from operators.avro import CODES as AVRO_CODES
+from operators.avro import REST, Lookup
+from operators.contracts import REPAIRS
+from operators.contracts.contract import Contract
+from operators.json_schema import CODES as JSON_CODES
+from operators.records.tables import COORDINATES, STAMPS, TIME, Table
+from operators.steps.decode import Decodes
+
+RESERVED = frozenset({*COORDINATES, "kafka_timestamp", REST, REPAIRS, "ingest_date", *STAMPS})
+"""The columns of silver that no field may have the name of."""
+
+
+@dataclass(frozen=True)
+class Enforced(Stream):
+    """A topic by its name, that of its folder, with what its files declare.
+
+    It is a stream without an identity of its events: nothing is deduplicated, and nothing is made
+    of the records. `topic` is read, `validated` gets what is good, if anything does, and `dlq` what
+    is not. `schemas` are the versions' by number, as their files have them, in one of two formats;
+    records are `written` as Avro or as JSON, with ids of the schemas if those are `registered`.
+    `of` are the fields' columns, and `decoder` makes what decodes a batch, given how schemas are
+    found by their ids.
+    """
+
+    topic: str = ""
+    validated: str | None = None
+    dlq: str = ""
+    written: Literal["avro", "json"] = "avro"
+    schemas: Mapping[int, Any] = field(default_factory=dict)
+    of: Mapping[str, pl.DataType] = field(default_factory=dict)
+    contract: Contract = field(default_factory=lambda: Contract(()))
+    needs_approval: bool = False
+    registered: bool = True
+    decoder: Callable[[Lookup], Decodes] = field(kw_only=True)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """The codes of what decoding may refuse."""
+        return AVRO_CODES if self.written == "avro" else JSON_CODES
+
+    @cached_property
+    def fields(self) -> dict[str, pl.DataType]:
+        """The columns of the fields, of all versions."""
+        return dict(self.of)
+
+    @cached_property
+    def noted(self) -> dict[str, pl.DataType]:
+        """The columns of what was left over of Avro, and of what was repaired."""
+        names = [REST] if self.written == "avro" else []
+        names += [REPAIRS] if self.contract.repairs else []
+        return dict.fromkeys(names, pl.String())
+
+    @cached_property
+    def silver(self) -> Table:
+        """The good records."""
+        return Table(
+            f"silver/{self.name}",
+            {
+                **COORDINATES,
+                "kafka_timestamp": TIME,
+                **self.fields,
+                **self.noted,
+                "ingest_date": pl.Date(),
+            },
+            partition_by=("ingest_date",),
+            scattered=(),
+        )
+
+    @cached_property
+    def all_tables(self) -> list[Table]:
+        """The tables of the topic."""
+        return [self.silver, self.quarantine]
+
+    def own(self, **settings: Any) -> StreamSettings:
+        """Return the settings of what reads it; `settings` are others than the usual ones."""
+        named = named_settings(self.name) | {"topic": self.topic, "dlq_topic": self.dlq}
+        return StreamSettings(**{**named, **settings})

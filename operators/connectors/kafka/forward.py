@@ -1,0 +1,208 @@
+"""Forwarding: records go on to a topic as they came, in order and each once.
+
+A record of partition 3 goes to partition 3, so the order of a key's records stays, whoever has
+partitioned them. As an idempotent producer keeps it too, the last record of a partition that is
+there tells which ones are: a restart looks that up, and goes on behind it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from operators.connectors.kafka.brokers import brokers_of
+from operators.connectors.kafka.client import (
+    LOG,
+    Config,
+    end_offsets,
+    first_offsets,
+    headers_of,
+    read_to_end,
+)
+from operators.connectors.kafka.faults import denied
+from operators.connectors.kafka.outgoing import SOURCE_HEADER, SOURCE_ID_HEADER
+from operators.connectors.kafka.producer import TOO_LARGE, DeliveryError
+from operators.records.batches import RawBatch
+
+STATE_VERSION: Final = 1
+_FLUSH_SECONDS: Final = 60.0
+_START_SECONDS: Final = 60.0
+_FIRST_LOOK: Final = 100
+_WIDER: Final = 20
+_FULL_SECONDS: Final = 0.1
+
+
+class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
+    def __init__(
+        self, sink: "KafkaForward", topic: str, partitions: int, state: dict[str, Any] | None
+    ) -> None:
+        self._topic, self._sink, self._count = topic, sink, partitions
+        self._source, identity = sink.sources[topic]
+        self._mark = SOURCE_ID_HEADER, identity.encode()
+        self._last: dict[int, int] = {}
+        if state is not None:
+            self._last = {int(p): offset for p, offset in state["last"].items()}
+        for partition, offset in self._there(identity).items():
+            self._last[partition] = max(offset, self._last.get(partition, -1))
+        self._failed: KafkaError | None = None
+        self._brokers = brokers_of(sink.config)
+        own = {
+            "enable.idempotence": True,
+            "linger.ms": 1,
+            # Nobody needs to hear of each that was delivered.
+            "delivery.report.only.error": True,
+            "on_delivery": self._refused,
+            # It warns that there is the next one.
+            "log_level": 3,
+        }
+        # None may be missing among those that are there: one that fails ends them all.
+        gapless = {"enable.gapless.guarantee": True, "message.timeout.ms": 0}
+        self._config: dict[str, Any] = {
+            **own,
+            **sink.config,
+            **gapless,
+            **self._brokers.callbacks(),
+        }
+        self._producer = Producer(self._config)
+
+    def _there(self, identity: str) -> dict[int, int]:
+        """Return by partition the offset of the last record in the topic."""
+        common = self._sink.config, self._topic, range(self._count), _START_SECONDS
+        firsts, ends = first_offsets(*common), end_offsets(*common, self._sink.group)
+        found: dict[int, int] = {}
+        left, back = {p for p in ends if ends[p] > firsts[p]}, _FIRST_LOOK
+        while left:
+            starts = {p: max(firsts[p], ends[p] - back) for p in left}
+            for message in read_to_end(
+                self._sink.config,
+                self._topic,
+                starts,
+                group=self._sink.group,
+                isolation="read_uncommitted",
+            ):
+                offset = self._offset_of(message, identity)
+                if offset is not None:
+                    partition = message.partition()
+                    found[partition] = max(offset, found.get(partition, -1))
+            # Others may have written behind it.
+            left = {p for p, start in starts.items() if p not in found and start > firsts[p]}
+            back *= _WIDER
+        return found
+
+    def _offset_of(self, message: Message, identity: str) -> int | None:
+        """Return the offset of the record that a message is; None for what is not ours."""
+        try:
+            headers = headers_of(message)
+            topic, partition, offset = headers[SOURCE_HEADER].decode().rsplit("/", 2)
+            made_of = headers[SOURCE_ID_HEADER].decode()
+            mine = topic == self._source and int(partition) == message.partition()
+            return int(offset) if mine and made_of == identity else None
+        except (KeyError, ValueError, AttributeError):
+            LOG.debug("a message in %s is not ours", self._topic)
+            return None
+
+    def write_batch(self, values: list[RawBatch]) -> None:
+        for raw in values:
+            partition = raw.progress.partition
+            last = self._last.get(partition, -1)
+            if not len(raw) or int(raw.offsets[-1]) <= last:
+                continue
+            self._send(raw, partition, last)
+            self._last[partition] = int(raw.offsets[-1])
+        self._check()
+
+    def _send(self, raw: RawBatch, partition: int, last: int) -> None:
+        produce, topic, mark = self._producer.produce, self._topic, self._mark
+        place = b"%s/%d/%%d" % (self._source.encode(), partition)
+        each = zip(
+            raw.offsets.tolist(),
+            raw.timestamps.tolist(),
+            raw.keys,
+            raw.values,
+            raw.headers,
+            strict=True,
+        )
+        for offset, timestamp, key, value, own in each:
+            if offset <= last:
+                continue
+            # Where names repeat, ours stand last.
+            headers = [*(own or ()), (SOURCE_HEADER, place % offset), mark]
+            # 0 is now, for a record that has no time.
+            time = max(timestamp, 0)
+            while True:
+                try:
+                    produce(topic, value, key, partition, headers=headers, timestamp=time)
+                    break
+                except BufferError:
+                    self._producer.poll(_FULL_SECONDS)
+                    self._check()
+                except KafkaException as error:
+                    self._failed = error.args[0]
+                    self._check()
+
+    def _refused(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._failed = self._failed or error
+
+    def _check(self) -> None:
+        self._producer.poll(0)
+        if self._failed is None:
+            return
+        if self._failed.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise DeliveryError(denied(self._config, "WRITE", self._topic, ["WRITE"]))
+        if self._failed.code() in TOO_LARGE:
+            raise DeliveryError(
+                f"topic {self._topic} does not take a record that topic {self._source} took, with "
+                "where it came from in its headers: raise its max.message.bytes, and "
+                "MILLSTREAM_KAFKA_MESSAGE_MAX_BYTES, by some 200"
+            )
+        raise DeliveryError(f"{self._topic}: records not delivered: {self._failed.str()}")
+
+    def snapshot(self) -> dict[str, Any]:
+        left = self._brokers.flush(self._producer, self._topic, _FLUSH_SECONDS)
+        self._check()
+        if left:
+            raise DeliveryError(
+                f"{self._topic}: {left} records not delivered: no answer in {_FLUSH_SECONDS:.0f} s"
+            )
+        return {"version": STATE_VERSION, "last": dict(self._last)}
+
+
+class KafkaForward(FixedPartitionedSink[RawBatch, dict[str, Any]]):
+    """Sends `(topic, raw batch)` items on, each record as it came and exactly once.
+
+    Key, value, headers, time and partition are the record's own; two headers more say which record
+    of which topic it is. They go out at once; the epoch's end flushes. A restart finds the last
+    record that is there, also without the recovery store, and sends what is behind it. That holds
+    as long as the topic keeps a partition's last record for longer than an outage without the
+    store. Each topic belongs to one worker.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        topics: Mapping[str, Sequence[int]],
+        sources: Mapping[str, tuple[str, str]],
+        group: str,
+    ) -> None:
+        """`topics` maps each topic to its partitions, `sources` to what its records are of.
+
+        That is the topic's name and identity. They are read as of a consumer `group`.
+        """
+        self.config, self.sources, self.group = config, sources, group
+        self._topics = topics
+
+    def list_parts(self) -> list[str]:
+        """Return the topics."""
+        return sorted(self._topics)
+
+    def part_fn(self, item_key: str) -> int:
+        """Return the place of a topic among the parts, which Bytewax sorts."""
+        return self.list_parts().index(item_key)
+
+    def build_part(
+        self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
+    ) -> StatefulSinkPartition[RawBatch, dict[str, Any]]:
+        """Open a topic behind the last record that is there."""
+        return _Topic(self, for_part, len(self._topics[for_part]), resume_state)

@@ -1,0 +1,132 @@
+"""Decode batches of JSON records: read one by one, checked by their schema, made columns."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from operators.avro.decode import Decoded
+from operators.avro.framing import Headers
+from operators.columns.frames import stacked
+from operators.json_schema.parsing import Json, parse
+from operators.json_schema.version import Version
+from operators.json_schema.versions import Of, Refused, Versions
+from operators.records.rejects import Refusal
+
+CODES = (
+    "null_value",
+    "empty",
+    "bad_utf8",
+    "malformed",
+    "not_an_object",
+    "duplicate_name",
+    "no_version",
+    "unknown_version",
+    "other_schema",
+    "unknown_schema",
+    "out_of_range",
+)
+"""The codes of refusals of stage decode; those of a schema's own keywords are of stage contract."""
+
+
+class JsonDecoder:
+    """Decodes JSON records of any version of a schema; see `Decoder`, which does so with Avro.
+
+    Columns are those of all versions: where two have one, it must be the same.
+    """
+
+    by_columns = False
+
+    def __init__(self, versions: Versions, columns: Mapping[str, pl.DataType]) -> None:
+        self.versions = versions
+        self._empty = pl.DataFrame(schema=dict(columns))
+        self._columns = dict(columns)
+
+    def decode(
+        self,
+        values: Sequence[bytes | None],
+        headers: Sequence[Headers | None],
+        column: pl.Series | None = None,
+    ) -> Decoded:
+        """Decode a batch: a value and its headers (or None) for each record.
+
+        Refusals of stage decode have one of `CODES`; those of stage contract `schema_` and the
+        keyword, such as schema_required. `column` is not looked at.
+        """
+        rows, bodies, told, refusals = self.versions.bodies(values, headers)
+        records, bad = parse(bodies)
+        refusals += [
+            Refusal(rows[at], "decode", code, why, told[rows[at]][1] if told else None)
+            for at, code, why in bad
+        ]
+        frames, places = [], []
+        for (version, said), mine in self._by_version(rows, records, told, refusals).items():
+            good = self._good(version, said, mine, refusals)
+            if not good:
+                continue
+            made = version.frame([record for _, record in good])
+            there = np.array([row for row, _ in good], np.int64)
+            refusals += [
+                Refusal(
+                    int(there[at]),
+                    "decode",
+                    "out_of_range",
+                    f"{name}: no column of its type can hold the value",
+                    said,
+                )
+                for at, name in made.unfit
+            ]
+            if made.frame.height:
+                frames.append(self._laid_out(made.frame))
+                places.append(there[made.places])
+        refusals.sort(key=lambda refusal: refusal.row)
+        if not frames:
+            return Decoded(self._empty, np.zeros(0, np.int64), refusals)
+        return Decoded(stacked(frames), np.concatenate(places), refusals)
+
+    def _by_version(
+        self,
+        rows: Sequence[int],
+        records: Sequence[Json | None],
+        told: Mapping[int, Of],
+        refusals: list[Refusal],
+    ) -> dict[Of, list[tuple[int, Json]]]:
+        """Return the records by their version and its id, each with its row."""
+        found: dict[Of, list[tuple[int, Json]]] = defaultdict(list)
+        for row, record in zip(rows, records, strict=True):
+            if record is None:
+                continue
+            of = told[row] if told else self.versions.of(record)
+            if isinstance(of, Refused):
+                refusals.append(Refusal(row, "decode", of.code, of.message))
+            else:
+                found[of].append((row, record))
+        return found
+
+    @staticmethod
+    def _good(
+        version: Version,
+        said: str | None,
+        mine: list[tuple[int, Json]],
+        refusals: list[Refusal],
+    ) -> list[tuple[int, Json]]:
+        valid = version.validator.is_valid
+        good = [each for each in mine if valid(each[1])]
+        if len(good) < len(mine):
+            kept = {row for row, _ in good}
+            refusals += [
+                Refusal(row, "contract", *version.refused(record), said)
+                for row, record in mine
+                if row not in kept
+            ]
+        return good
+
+    def _laid_out(self, frame: pl.DataFrame) -> pl.DataFrame:
+        there = set(frame.columns)
+        return pl.DataFrame([
+            frame[name] if name in there else pl.Series(name, [None], kind).new_from_index(
+                0, frame.height
+            )
+            for name, kind in self._columns.items()
+        ])  # fmt: skip

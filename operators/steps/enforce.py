@@ -1,0 +1,56 @@
+"""Enforce: raw records that are good as they came, with their columns, and rejects."""
+
+from dataclasses import dataclass, replace
+
+import bytewax.operators as op
+import numpy as np
+import polars as pl
+from bytewax.dataflow import Stream, operator
+
+from operators.records.batches import Batch, RawBatch
+from operators.records.breaker import Breaker
+from operators.records.raw import picked
+from operators.steps.decode import Contract, Decodes, decode_observed
+
+
+@dataclass(frozen=True)
+class EnforceOut:
+    """Streams of `enforce`.
+
+    `passed` are the good records as they came and `good` their columns, a batch for each that came;
+    `rejects` are frames of `REJECT_COLUMNS`.
+    """
+
+    passed: Stream[RawBatch]
+    good: Stream[Batch]
+    rejects: Stream[pl.DataFrame]
+
+
+def passed(raw: RawBatch, batch: Batch) -> RawBatch:
+    """Return those of raw records, in offset order, that a batch has the columns of."""
+    if len(batch) == len(raw):
+        # Without the columns that it may have by now, which would travel along.
+        return replace(raw)
+    offsets = batch.frame["source_offset"].to_numpy()
+    return picked(raw, np.searchsorted(raw.offsets, offsets))
+
+
+@operator
+def enforce(
+    step_id: str, up: Stream[RawBatch], decoder: Decodes, contract: Contract, breaker: Breaker
+) -> EnforceOut:
+    """Decode records and check the contract; the breaker hears how much is refused.
+
+    Every record is either in `passed` and `good` or in `rejects`. Raises what `decode` does.
+    """
+
+    def shim(raws: list[RawBatch]) -> list[RawBatch | Batch | pl.DataFrame]:
+        found = decode_observed(raws, decoder, contract, breaker)
+        batches = [each for each in found if isinstance(each, Batch)]
+        # First, as somebody waits for them.
+        return [*map(passed, raws, batches), *found]
+
+    every = op.flat_map_batch("decode", up, shim)
+    raw = op.branch("passed", every, lambda item: isinstance(item, RawBatch))
+    sides = op.branch("good", raw.falses, lambda item: isinstance(item, Batch))
+    return EnforceOut(raw.trues, sides.trues, sides.falses)  # type: ignore[arg-type] # branch does not narrow

@@ -1,0 +1,112 @@
+"""The streams whose rejects are looked into: those declared, and topics that are enforced here.
+
+What is asked of either is asked here, so that the commands need not know which one it is.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from typing import Any, Protocol
+
+import schemas
+from flows import decoding
+from flows import settings as settings_
+from flows.enforced.loading import enforce_settings, enforced, enforced_names, own_schemas
+from flows.enforced.topic import Enforced
+from flows.streams import STREAMS, Stream
+from operators.avro import Lookup, SchemaId
+from operators.avro.explain import Explained, Explainer
+from operators.avro.framing import Headers
+from operators.changes import ChangeDecoder
+from operators.contracts import files
+from operators.json_schema import JsonDecoder, JsonExplainer
+from operators.steps.decode import Contract, Decodes
+
+
+class Explains(Protocol):
+    """Explains values, as `Explainer` does."""
+
+    def explain(
+        self, values: Sequence[bytes | None], headers: Sequence[Headers | None]
+    ) -> list[Explained]:
+        """Explain each value with its record's headers."""
+
+
+def known_streams() -> list[Stream]:
+    """Return every stream and enforced topic; raises SettingsError for files that are wrong."""
+    return [*STREAMS, *enforced()]
+
+
+def known_names() -> list[str]:
+    """Return their names."""
+    return [*(each.name for each in STREAMS), *enforced_names()]
+
+
+def named(name: str) -> Stream:
+    """Return the one of a name."""
+    (found,) = (each for each in known_streams() if each.name == name)
+    return found
+
+
+def topic_of(stream: Stream) -> str:
+    """Return the topic that is read; raises SettingsError."""
+    if isinstance(stream, Enforced):
+        return stream.topic
+    return settings_.declared(stream).topic
+
+
+def future_bound_of(stream: Stream) -> timedelta:
+    """Return how far an event may be ahead of its Kafka timestamp; raises SettingsError."""
+    if isinstance(stream, Enforced):
+        return enforce_settings().future_bound
+    return settings_.declared(stream).future_bound
+
+
+def contract_of(stream: Stream, future_bound_us: int) -> Contract:
+    """Return what checks its records."""
+    if isinstance(stream, Enforced):
+        return partial(stream.contract.check, future_bound_us=future_bound_us)
+    return decoding.contract_of(stream, future_bound_us)
+
+
+def needs_approval(stream: Stream) -> bool:
+    """Tell whether a second person has to approve what somebody edits."""
+    if isinstance(stream, Enforced):
+        return stream.needs_approval
+    return files.needs_approval(stream.record)
+
+
+def decoder_of(stream: Stream, lookup: Lookup) -> Decodes | ChangeDecoder:
+    """Return what decodes its records."""
+    if isinstance(stream, Enforced):
+        return stream.decoder(lookup)
+    return decoding.decoder_of(stream, lookup)
+
+
+def explainer_of(stream: Stream, lookup: Lookup) -> Explains:
+    """Return what explains its records."""
+    decoder = decoder_of(stream, lookup) if isinstance(stream, Enforced) else None
+    if isinstance(decoder, JsonDecoder):
+        return JsonExplainer(decoder.versions)
+    return Explainer(lookup)
+
+
+def newest_of(stream: Stream) -> tuple[int, Any]:
+    """Return the newest version of its schema, and the schema."""
+    if isinstance(stream, Enforced):
+        return list(stream.schemas.items())[-1]
+    version = schemas.versions(stream.record)[-1]
+    return version, schemas.load(stream.record, version)
+
+
+def with_own(lookup: Lookup) -> Lookup:
+    """Return the function that finds the schemas of enforced topics by their local ids as well."""
+    own = own_schemas(enforced())
+
+    def find(schema_id: SchemaId) -> Any:
+        try:
+            return own(schema_id)
+        except KeyError:
+            return lookup(schema_id)
+
+    return find

@@ -1,0 +1,244 @@
+"""The enforce flow whole: topics of three formats, killed, then on two processes."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from confluent_kafka import Producer
+
+from operators.connectors.kafka.client import read_to_end
+from ops.local import Stack
+from ops.topics import create_topic
+from tests.field.refused import told
+from tests.flows.enforced import avro, declare, order, reading
+from tests.running import Flow, run, wait_until
+from tests.servers.ports import lasting_port
+
+PARTITIONS = 2
+SIZE = 1_200
+
+
+def settings(stack: Stack, folder: Path) -> dict[str, str]:
+    given = stack.env()
+    del given["MILLSTREAM_REDIS_URL"]
+    return {
+        **given,
+        "MILLSTREAM_DELTA_ROOT": str(folder / "tables"),
+        "MILLSTREAM_ENFORCE_FOLDER": str(declare(folder / "enforced", folder.name)),
+        "MILLSTREAM_BATCH_SIZE": "200",
+    }
+
+
+Sent = dict[str, list[tuple[bytes | None, bytes | None, Any]]]
+
+
+def records() -> Sent:
+    """Return keys, values and headers by topic: one in twenty is bad, in every way."""
+    orders, readings, beats = [], [], []
+    for n in range(SIZE):
+        key, mine = f"key-{n % 11}".encode(), [("trace", str(n).encode())]
+        value = order(n, 1 + n % 2)
+        if n % 20 == 7:
+            value = [
+                value[:-1],
+                value.replace(b'{"_schema"', b'{"amount": 1, "_schema"'),
+                b"\xff" + value,
+                order(n, 3),
+                order(n, 2, currency=None),
+                order(n, amount=2_000_000),
+                order(n, ordered_at="noon"),
+                order(n, _schema="others"),
+                b"[]",
+                b"",
+            ][n // 20 % 10]
+        orders.append((key, value, mine if n % 3 else None))
+        body = avro(reading(n))
+        if n % 20 == 7:
+            body = [body[:-1], b"\0\0\0\0\1" + body[5:], avro(reading(n, value=200)), b"?"][
+                n // 20 % 4
+            ]
+        readings.append((key, body, mine if n % 2 else None))
+        if n < 300:
+            beat = reading(n, sensor=" a" if n % 30 == 4 else "a")
+            if n % 20 == 7:
+                beat["at"] = "noon"
+            version = b"2" if n % 20 == 8 else b"1"
+            beats.append((None, json.dumps(beat).encode(), [("schema-version", version)]))
+    return {"orders": orders, "readings": readings, "heartbeats": beats}
+
+
+def send(stack: Stack, topic: str, every: Sent) -> None:
+    producer = Producer({"bootstrap.servers": stack.bootstrap, "log_level": 0})
+    for name, mine in every.items():
+        for n, (key, value, headers) in enumerate(mine):
+            producer.produce(
+                f"{topic}.{name}", value, key, n % PARTITIONS, headers=headers or []
+            )
+    assert producer.flush(60) == 0
+
+
+def there(stack: Stack, topic: str, partitions: int = PARTITIONS) -> list[list[Any]]:
+    found: list[list[Any]] = [[] for _ in range(partitions)]
+    config = {"bootstrap.servers": stack.bootstrap}
+    for message in read_to_end(config, topic, dict.fromkeys(range(partitions), 0)):
+        found[message.partition()].append(message)
+    return found
+
+
+def table(folder: Path, name: str) -> pl.DataFrame:
+    rows = pl.read_delta(str(folder / "tables" / name))
+    return rows.sort("source_partition", "source_offset")
+
+
+@pytest.fixture(scope="module")
+def enforced(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Sent]:
+    """Run the flow on three topics: killed in its midst, then on two processes to the end."""
+    folder = tmp_path_factory.mktemp("enforce")
+    every = records()
+    for name in every:
+        create_topic(stack.bootstrap, f"{folder.name}.{name}", PARTITIONS)
+    mine = settings(stack, folder)
+    half = {name: some[: len(some) // 2] for name, some in every.items()}
+    send(stack, folder.name, half)
+    # The third topic is declared later, by when the flow has its state.
+    later = (folder / "enforced" / "heartbeats").rename(folder / "later")
+    flow = Flow("enforce", mine, folder)
+    log = folder / "tables" / "silver" / "orders" / "_delta_log"
+    wait_until(lambda: (log / f"{1:020}.json").exists() or flow.process.poll() is not None)
+    send(stack, folder.name, {n: s[len(s) // 2 :] for n, s in every.items()})
+    wait_until(
+        lambda: sum(map(len, there(stack, f"{folder.name}.orders.validated"))) > SIZE / 2
+    )
+    assert flow.process.poll() is None, flow.said()
+    flow.kill()
+    later.rename(folder / "enforced" / "heartbeats")
+    ends = mine | {"MILLSTREAM_STOP_AT_END": "true"}
+    addresses = ";".join(f"127.0.0.1:{lasting_port()}" for _ in range(2))
+    both = [Flow("enforce", ends, folder, "-i", i, "-a", addresses) for i in "01"]
+    assert [each.wait() for each in both] == [0, 0], [each.said() for each in both]
+    return folder, every
+
+
+def expected(every: Sent, name: str, good: set[int]) -> list[list[Any]]:
+    found: list[list[Any]] = [[] for _ in range(PARTITIONS)]
+    for n, (key, value, headers) in enumerate(every[name]):
+        if n in good:
+            found[n % PARTITIONS].append((key, value, headers or []))
+    return found
+
+
+def test_what_is_good_goes_on_as_it_came_once_and_in_order(
+    stack: Stack, enforced: tuple[Path, Sent]
+) -> None:
+    folder, every = enforced
+    good = {n for n in range(SIZE) if n % 20 != 7}
+    for name in ("orders", "readings"):
+        got = there(stack, f"{folder.name}.{name}.validated")
+        records_there = [
+            [
+                (m.key(), m.value(), [h for h in m.headers() if "millstream" not in h[0]])
+                for m in p
+            ]
+            for p in got
+        ]
+        assert records_there == expected(every, name, good), name
+        source = there(stack, f"{folder.name}.{name}")
+        for partition in range(PARTITIONS):
+            offsets = []
+            for message in got[partition]:
+                headers = dict(message.headers())
+                topic, p, offset = headers["millstream.source"].decode().rsplit("/", 2)
+                assert (topic, int(p)) == (f"{folder.name}.{name}", partition)
+                offsets.append(int(offset))
+                assert message.timestamp() == source[partition][int(offset)].timestamp()
+            silver = table(folder, f"silver/{name}").filter(source_partition=partition)
+            assert silver["source_offset"].to_list() == offsets
+
+
+def test_silver_has_the_columns_of_the_schemas(enforced: tuple[Path, Sent]) -> None:
+    folder, _ = enforced
+    orders = table(folder, "silver/orders").row(3, named=True)
+    assert orders["order_id"] == "order-6"
+    assert orders["customer"] == {"id": "customer-6", "country": None}
+    assert (orders["lines"], orders["amount"], orders["currency"]) == ([6, 7], 6.5, None)
+    assert f"{orders['ordered_at']:%H:%M:%S}" == "12:00:06"
+    assert table(folder, "silver/readings")["place"][4] == {"room": 3}
+    beats = table(folder, "silver/heartbeats")
+    repaired = beats.filter(pl.col("repairs").is_not_null())
+    assert repaired.height == 10
+    assert set(beats["sensor"]) == {"a"}
+    assert beats.height == 300 - 15 - 15
+    assert not (folder / "tables" / "bronze").exists()
+
+
+def test_what_is_bad_is_kept_with_its_reason_and_sent_as_a_dead_letter(
+    stack: Stack, enforced: tuple[Path, Sent]
+) -> None:
+    folder, every = enforced
+    codes = {
+        "orders": {
+            "malformed", "duplicate_name", "bad_utf8", "unknown_version", "schema_required",
+            "amount_range", "schema_format", "other_schema", "not_an_object", "empty",
+        },
+        "readings": {"malformed", "unknown_schema", "value_range", "bad_magic"},
+        "heartbeats": {"schema_type", "unknown_version"},
+    }  # fmt: skip
+    for name, some in codes.items():
+        rows = table(folder, f"quarantine/{name}")
+        of = (7, 8) if name == "heartbeats" else (7,)
+        bad = [n for n in range(len(every[name])) if n % 20 in of]
+        assert rows.height == len(bad)
+        assert set(rows["code"]) == some
+        assert rows.filter(pl.col("message").str.contains("noon")).height == 0
+        letters = [m for part in there(stack, f"{folder.name}.{name}.dlq") for m in part]
+        counts = Counter(dict(m.headers())["millstream.code"].decode() for m in letters)
+        assert counts == Counter(rows["code"].to_list())
+        values = Counter(m.value() for m in letters)
+        assert values == Counter(every[name][n][1] for n in bad)
+        connect = {
+            "__connect.errors.stage",
+            "kafka_dlt-exception-message",
+            "__streams.errors.topic",
+        }
+        assert connect <= {name for name, _ in letters[0].headers()}
+
+
+def test_rejects_are_explained_edited_and_sent_again(
+    stack: Stack,
+    enforced: tuple[Path, Sent],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, _ = enforced
+    for name, value in settings(stack, folder).items():
+        monkeypatch.setenv(name, value)
+    groups = {each["code"]: each for each in told(capsys, "summary --stream orders")}
+    assert len(groups) == 10
+    assert groups["schema_required"]["message"] == "the record: required currency"
+    shown = told(capsys, f"show {groups['schema_required']['sample']}")
+    assert shown["record"]["_schema_version"] == 2
+    assert told(capsys, f"show {groups['malformed']['sample']}")["broken"]["at"] > 100
+
+    by = "--stream orders --code schema_required"
+    patch = '[{"op": "add", "path": "/currency", "value": "USD"}]'
+    done = told(capsys, f"edit {by} --patch '{patch}' --save --why 'the producer forgot it'")
+    assert done["outcomes"] == [{"stream": "orders", "outcome": "silver", "count": 6}]
+    by = "--stream readings --code value_range"
+    done = told(capsys, f"edit {by} --set 'value=20.0' --save --why 'a loose cable'")
+    assert done["outcomes"] == [{"stream": "readings", "outcome": "silver", "count": 15}]
+    expected = {}
+    for name, count in (("orders", 6), ("readings", 15)):
+        before = sum(map(len, there(stack, f"{folder.name}.{name}.validated")))
+        expected[name] = before + count
+        told(capsys, f"replay --stream {name} --where \"state = 'edited'\" --send --why mended")
+    ends = settings(stack, folder) | {"MILLSTREAM_STOP_AT_END": "true"}
+    # As if the recovery store were lost: the tables and the topics tell what is there.
+    run("enforce", ends, folder / "anew")
+    for name, count in expected.items():
+        assert sum(map(len, there(stack, f"{folder.name}.{name}.validated"))) == count
+        assert table(folder, f"silver/{name}").height == count
+    assert table(folder, "silver/orders").filter(currency="USD").height == 6
+    assert {each["state"] for each in told(capsys, f"list {by}")} == {"replayed"}
