@@ -4,6 +4,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from operators.connectors.delta import writer as delta_writer
+from operators.connectors.delta import writing as delta_writing
 from operators.connectors.delta.table import (
     Fence,
     FencedError,
@@ -26,7 +27,7 @@ def failing(monkeypatch):
         if how == "after":
             raise Exception("post-commit hook failed")  # as deltalake does
 
-    monkeypatch.setattr(delta_writer, "write_deltalake", write)
+    monkeypatch.setattr(delta_writing, "write_deltalake", write)
     monkeypatch.setattr(delta_writer.time, "sleep", lambda _: None)
     return plan
 
