@@ -41,13 +41,8 @@ class Span:
         """
         lags = lags if self.lag is None else np.full(len(end), self.lag)
         oldest = (marks - lags) // self.pane * self.pane - self.kept
-<<<<<<< .merge_file_KZImHO
         begun: Int64s = np.maximum(end - self.before, oldest)
         return begun
-=======
-        begin: Int64s = np.maximum(end - self.before, oldest)
-        return begin
->>>>>>> .merge_file_geNUVj
 
     def oldest(self, mark: int, lag: int) -> int:
         """Return the start before which no event asks whose partition has come to `mark`."""
