@@ -7,7 +7,7 @@ where these are not set. Neither ever holds a flow up: what cannot be sent is dr
 import os
 from importlib.util import find_spec
 
-from flows.settings import FlowSettings
+from flows.settings import FlowSettings, Settings
 from operators.errors import KnownError
 
 
@@ -16,7 +16,8 @@ def begin(flow: str, settings: FlowSettings) -> None:
 
     Raises KnownError where what is to be told needs a package that is not there.
     """
-    if _lineage_wanted():
+    # Lineage goes by the catalog of streams.
+    if _lineage_wanted() and isinstance(settings, Settings):
         _need("openlineage", "OPENLINEAGE_")
         # Most runs need neither this nor what it imports.
         from flows.telemetry import lineage_events
