@@ -39,6 +39,12 @@ class FlowSettings(RegistrySettings):
         description="path or s3://, abfss://, gs:// URL; credentials are the clouds' own "
         "variables",
     )
+    backfill_from: str | None = Field(
+        None,
+        min_length=1,
+        description="the root of tables whose bronze is read before the topic: the flow makes "
+        "its tables anew under another root, and sends nothing ([Backfill](backfill.md))",
+    )
     kafka: dict[str, str] = Field(description="librdkafka settings")
     start: str | datetime = Field(
         "earliest",
@@ -106,10 +112,13 @@ class FlowSettings(RegistrySettings):
         granted(value)
         return value
 
-    @field_validator("delta_root")
+    @field_validator("delta_root", "backfill_from")
     @classmethod
-    def _delta_root(cls, value: str) -> str:
-        check_root(value)
+    def _root(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            check_root(value)
+            if value == info.data.get("delta_root"):
+                raise ValueError("is MILLSTREAM_DELTA_ROOT too: tables are made anew elsewhere")
         return value
 
     @field_validator("kafka")
@@ -132,12 +141,6 @@ class Settings(FlowSettings, StreamSettings):
         "+set +pexpire +hget +hmget +hset ~millstream:*`, and `+select` for a database other "
         "than 0"
     )
-    backfill_from: str | None = Field(
-        None,
-        min_length=1,
-        description="the root of tables whose bronze is read before the topic: the flow makes "
-        "its tables anew under another root, and sends nothing ([Backfill](backfill.md))",
-    )
     key_groups: int = Field(
         16, ge=1, le=256, description="with another number state is made anew from the tables"
     )
@@ -153,15 +156,6 @@ class Settings(FlowSettings, StreamSettings):
         if own.control_topic is not None:
             declared = replace(declared, controlled=True)
         return with_model(declared.with_rules(own.rules), own.model)
-
-    @field_validator("backfill_from")
-    @classmethod
-    def _backfill_from(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None:
-            check_root(value)
-            if value == info.data.get("delta_root"):
-                raise ValueError("is MILLSTREAM_DELTA_ROOT too: tables are made anew elsewhere")
-        return value
 
     @field_validator("redis_url")
     @classmethod

@@ -65,8 +65,9 @@ def load(environ: Mapping[str, str] | None = None) -> EnforceLoaded:
     problems += same_folders(root, recovery_directory(), {_FOLDER: folder})
     if problems or settings is None or enforce is None:
         raise SettingsError("\n".join(problems))
-    # There are no windows, and no end of all time.
-    whole = settings.model_copy(update={"close_windows_at_end": False})
+    # There are no windows, so no end of all time, and no bronze to make tables anew of.
+    unneeded = {"close_windows_at_end": False, "backfill_from": None}
+    whole = settings.model_copy(update=unneeded)
     return EnforceLoaded(whole, enforce, topics)
 
 

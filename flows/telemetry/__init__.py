@@ -16,8 +16,8 @@ def begin(flow: str, settings: FlowSettings) -> None:
 
     Raises KnownError where what is to be told needs a package that is not there.
     """
-    # What enforced topics become is in no declaration.
-    if isinstance(settings, Settings) and _lineage_wanted():
+    # Lineage goes by the catalog of streams.
+    if _lineage_wanted() and isinstance(settings, Settings):
         _need("openlineage", "OPENLINEAGE_")
         # Most runs need neither this nor what it imports.
         from flows.telemetry import lineage_events

@@ -46,7 +46,7 @@ def test_all_that_is_wrong_is_named_at_once(tmp_path):
     assert [line.split(":")[0].removeprefix("MILLSTREAM_") for line in found] == [
         "BATCHSIZE", "DELTA_ROT",
         "TOPIC", "RULES", "IDLE_TIMEOUT", "MAX_REJECT_RATIO",
-        "REDIS_URL", "START", "STOP_AT_END", "BATCH_SIZE", "KEY_GROUPS",
+        "START", "STOP_AT_END", "BATCH_SIZE", "REDIS_URL", "KEY_GROUPS",
     ]  # fmt: skip
     assert found[:2] == [
         "MILLSTREAM_BATCHSIZE: there is no such setting",

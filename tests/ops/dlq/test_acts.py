@@ -187,17 +187,17 @@ def test_an_edit_waits_for_another_user_where_the_contract_says_so(
     monkeypatch.setattr(schemas, "contract", lambda _: text)
     edit = save(root, b"one", 1)
     found = edited(rows(root, 1, 2), edits.of("payments"))
-    assert unapproved("payment", edits, found).to_list() == [True, False]
+    assert unapproved(PAYMENTS, edits, found).to_list() == [True, False]
     with pytest.raises(QuarantineError, match=f"edit {edit} is yours: another user"):
         edits.approve(edit, None)
     monkeypatch.setenv("LOGNAME", "ben")
     edits.approve(edit, "seen")
-    assert unapproved("payment", edits, found).to_list() == [False, False]
+    assert unapproved(PAYMENTS, edits, found).to_list() == [False, False]
     save(root, b"two", 1)
     newer = edited(rows(root, 1), edits.of("payments"))
-    assert unapproved("payment", edits, newer).to_list() == [True]
+    assert unapproved(PAYMENTS, edits, newer).to_list() == [True]
     monkeypatch.setattr(schemas, "contract", lambda _: "checks: []")
-    assert not unapproved("payment", edits, newer).any()
+    assert not unapproved(PAYMENTS, edits, newer).any()
 
 
 def test_of_two_that_edit_at_once_one_does(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
