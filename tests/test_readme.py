@@ -14,6 +14,8 @@ import yaml
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource
 
+from flows.enforced.settings import EnforceSettings
+from flows.environment import ENFORCE_PREFIX
 from flows.settings import PREFIX, Settings
 from flows.streams import CUSTOMERS, PAYMENTS, STREAMS
 from operators.steps.windows import WindowOut, aggregate
@@ -197,7 +199,11 @@ TRIED = {
     "SELECT p.payment_id": "test_changes_are_declared_joined_and_asked_as_it_shows",
     "hourly = ": "test_the_aggregate_that_it_shows_is_a_step",
     "flows/streams/<name>/": "test_the_folders_that_it_draws_are_there",
+    "mkdir -p enforced": "tests/flows/test_enforce_page.py",
+    ".venv/bin/python - <<": "tests/flows/test_enforce_page.py",
+    ".venv/bin/millstream backfill": "tests/field/test_backfill.py",
 }
+"""By how a block begins, the test here or the file of one that tries it."""
 
 
 def test_every_block_is_tried_by_a_test() -> None:
@@ -206,10 +212,13 @@ def test_every_block_is_tried_by_a_test() -> None:
         for page in PAGES.values()
         for block in re.findall(r"^```\w+\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     ]
-    assert len(shown) == len(TRIED)
+    used = set()
     for block in shown:
-        (test,) = (test for start, test in TRIED.items() if block.startswith(start))
-        assert test in globals(), test
+        (start,) = (each for each in TRIED if block.startswith(each))
+        used.add(start)
+    assert used == TRIED.keys()
+    for test in TRIED.values():
+        assert test in globals() or (ROOT / test).is_file(), test
 
 
 def test_what_it_says_to_type_is_there(capsys: pytest.CaptureFixture[str]) -> None:
@@ -246,6 +255,7 @@ def test_what_it_says_to_type_is_there(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_settings_that_it_names_are_there() -> None:
     own = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     streams = {f"{PREFIX}{stream.name.upper()}_" for stream in STREAMS}
+    own |= {f"{ENFORCE_PREFIX}{name.upper()}" for name in EnforceSettings.model_fields}
     others = (f"{PREFIX}KAFKA_", f"{PREFIX}SCHEMA_REGISTRY_", *streams)
     named = {
         name for page in PAGES.values() for name in re.findall(rf"`({PREFIX}[A-Z_]+)", page)

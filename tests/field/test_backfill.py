@@ -1,6 +1,7 @@
 """Tables that are made anew of bronze, compared with the flow's own, and taken in their place."""
 
 import json
+import shlex
 
 import pytest
 from confluent_kafka import OFFSET_END, TopicPartition
@@ -11,6 +12,7 @@ from flows import settings as settings_
 from ops import cli
 from tests.compare import Difference, read_tables, read_topic
 from tests.field.topic import Field, payment, payments
+from tests.pages import blocks
 
 
 @pytest.fixture
@@ -51,13 +53,15 @@ def test_they_are_those_of_the_flow_row_for_row_also_of_records_that_kafka_has_n
     live = settings_.load(field.settings)
     sent = read_topic(live, live.dlq_topic)
 
-    into = str(field.folder / "anew")
+    (block,) = blocks("docs/backfill.md", "sh")
+    backfill, compare, switch = (shlex.split(line)[1:] for line in block.splitlines())
+    into = str(field.folder / "tables-anew")
     # It stops at a point of its own, and goes on there when it is run again.
     environ = {"DELTA_ROOT": into, "BACKFILL_FROM": live.delta_root, "STOP_AT_END": "true"}
     (field.folder / "backfill-payments").mkdir()
     killed = field.flow("payments", "backfill-payments", BATCH_SIZE="7", **environ)
     killed.kill()
-    status, text, error = millstream("backfill", "payments", "--into", into, "--json")
+    status, text, error = millstream(*backfill, "--json")
     assert status == 0, error
     assert json.loads(text)["records"] == 2 * 91 + 2 + 5 + 1 + 70 + 1 + 70
     anew = live.model_copy(update={"delta_root": into})
@@ -68,7 +72,8 @@ def test_they_are_those_of_the_flow_row_for_row_also_of_records_that_kafka_has_n
     assert found.differences == 0, found.examples
     assert before["quarantine/payments"].height == 3
     assert read_topic(live, live.dlq_topic).equals(sent)  # nothing was sent again
-    assert millstream("verify", "--against", into)[0] == 0
+    assert millstream(*compare)[0] == 0
+    assert millstream(*switch)[0] == 0
 
     # Rows that are wrong are found, by column, and those made anew taken in their place.
     silver = DeltaTable(f"{live.delta_root}/silver/payments")
