@@ -106,11 +106,13 @@ class _Books:
     def check(self, truth: pl.DataFrame) -> list[Check]:
         """Return every check; `truth` is what a simulation says of the topic, empty for none."""
         rejects = self._tables.read(self._stream.quarantine.name, [*_PLACE, "stage", "code"])
+        bronze = self._stream.bronze.name
         checks, counts = check_places(
             self._settings, self._stream, self._tables, rejects, truth, self._gone, self._told
         )
         self.counts += Counter(counts)
-        if not self._gone and not self._cut:
+        # What it has counted of rows that are gone nobody can count again.
+        if not (self._gone or self._cut or self._tables.cut(bronze, self._own.topic)):
             checks += check_data_quality(self._stream, self._tables, self._settings)
         if self._stream.features:
             checks.append(
