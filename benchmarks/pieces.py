@@ -40,6 +40,7 @@ from operators.connectors.redis import client as redis
 from operators.connectors.redis.dedup_store import RedisDedupStore
 from operators.connectors.shutdown import Shutdown
 from operators.contracts import load_contract
+from operators.privacy import UNGUARDED
 from operators.records.batches import END_OF_INPUT, Batch, Progress, RawBatch, merge
 from operators.records.stretches import Kind, Part
 from operators.steps.decode import decode_batches
@@ -185,7 +186,7 @@ class Worker:
             found = self._rules.evaluate(merge(good))
         rows.add(stream.alerts.name, [found.alerts])
         with watch.of(BRONZE):
-            rows.add(stream.bronze.name, bronze_rows(raws))
+            rows.add(stream.bronze.name, bronze_rows(UNGUARDED, raws))
         with watch.of(SILVER):
             rows.add(stream.silver.name, silver_rows(stream, good))
         counted: list[tuple[Kind, str]] = [

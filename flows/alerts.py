@@ -45,6 +45,7 @@ def build(
         records,
         payments,
         topic_sink,
+        parts.guard,
         dlq=None,
         alerts=settings.alerts_topic,
         decisions=settings.decisions_topic,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from flows import chargebacks, pipeline
 from flows.label_ends import label_tables, labels_of
+from flows.privacy import telling
 from flows.settings import Settings
 from flows.streams import CHARGEBACKS, LABELS, PAYMENTS, STREAMS, Stream
 from flows.tables import defined
@@ -73,7 +74,14 @@ def _flows(settings: Settings, rules: Callable[[Stream], RuleSet | None]) -> Ite
             (stream, *labels),
             (*pipeline.named(pipeline.topics(stream, settings)), *letters),
             own.consumer_group,
-            (*defined(stream, own, rules(stream)), *label_tables(stream, settings)),
+            (
+                *telling(
+                    settings,
+                    defined(stream, own, rules(stream)),
+                    {stream.silver.name: [stream]},
+                ),
+                *label_tables(stream, settings),
+            ),
             stream,
             stream.quarantine,
             own.control_topic,

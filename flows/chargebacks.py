@@ -18,6 +18,7 @@ from bytewax.outputs import Sink
 from flows.connecting import Ends, Loaded, load
 from flows.messages import label_messages, reject_messages
 from flows.pipeline import Parts, kept, micros, read, write_tables
+from flows.privacy import telling
 from flows.reporting import report
 from flows.settings import Settings
 from flows.starting import start, table_id
@@ -73,12 +74,15 @@ def build(
     joined = interval_join(
         "outcomes", paid.good, charged.good, join, partitions, settings.key_groups
     )
-    rows = kept(charged, CHARGEBACKS)
+    guard = chargebacks[1].guard
+    rows = kept(charged, CHARGEBACKS, guard)
     rows |= {LATE.name: joined.late, outcomes_table(join).name: joined.rows}
     write_tables(rows, op.merge("progress", paid.good, charged.good), table_sink)
 
     dlq, labels = own.dlq_topic, settings.of(LABELS).topic
-    letters = op.map("dlq_messages", charged.rejects, lambda rows: (dlq, reject_messages(rows)))
+    letters = op.map(
+        "dlq_messages", charged.rejects, lambda rows: (dlq, reject_messages(rows, guard))
+    )
     reached = op.map("dlq_progress", charged.good, lambda batch: (dlq, batch.progress))
     made = _labels(paid.good, charged.good, joined.rows, partitions, settings)
     told = op.map("labels_messages", made, lambda rows: (labels, label_messages(rows)))
@@ -143,7 +147,11 @@ def defined_tables(settings: Settings) -> list[Table]:
         replace(each, definitions=silver) if each.name == CHARGEBACKS.silver.name else each
         for each in CHARGEBACKS.all_tables
     ]
-    return [*found, *(replace(each, fixed=fixed) for each in (LATE, outcomes_table(join)))]
+    outcomes = outcomes_table(join)
+    found += [replace(each, fixed=fixed) for each in (LATE, outcomes)]
+    both = (PAYMENTS, CHARGEBACKS)
+    of = {CHARGEBACKS.silver.name: [CHARGEBACKS], LATE.name: both, outcomes.name: both}
+    return telling(settings, found, of)
 
 
 def _connect(loaded: Loaded) -> Dataflow:

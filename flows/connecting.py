@@ -26,6 +26,7 @@ from flows.loading import rules_of as rules_of
 from flows.outputs import open_outputs
 from flows.own_tables import OwnTables, sink_of
 from flows.pipeline import Parts, micros
+from flows.privacy import guard_of, guarded, refuse_mixed, telling
 from flows.registry import open_registry
 from flows.reporting import expect, report, say
 from flows.settings import Settings
@@ -115,6 +116,7 @@ class Ends:
         topics = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
         identities = topic_ids.identify(settings.kafka, names, timeout)
         refuse_two_kinds_of_rows(settings.delta_root, tables)
+        refuse_mixed(settings.delta_root, tables)
         now = definitions(settings, *streams, own=own, grouped=grouped)
         before = changed_definitions(name, identities, now, partial(as_today, now=now))
         line = None
@@ -225,6 +227,7 @@ class Ends:
         of `follow`.
         """
         own = self.settings.of(stream)
+        guard = guard_of(self.settings, stream)
         expect(own.topic, load_contract(stream.record))
         changes = follow(self.settings, stream, rules, keeps=keeps)
         seen = None
@@ -233,7 +236,7 @@ class Ends:
             seen = RedisDedupStore(self.redis, memory, ttl, history)
         return Parts(
             decoder_of(stream, self.lookup),
-            contract_of(stream, micros(own.future_bound)),
+            guarded(contract_of(stream, micros(own.future_bound)), guard),
             seen,
             rules if changes is None else changes.book,
             bounds(told, own.topic, micros(own.out_of_orderness)),
@@ -241,6 +244,7 @@ class Ends:
             None if changes is None else changes.reader,
             self.breaker(stream),
             pauses=None if changes is None else self._pauses(changes.reader),
+            guard=guard,
         )
 
     def _pauses(self, reader: ControlReader) -> PauseSource:
@@ -256,7 +260,7 @@ class Ends:
 def _connect(loaded: Loaded) -> Dataflow:
     settings, ((stream, rules),) = loaded
     own = settings.of(stream)
-    tables = defined(stream, own, rules)
+    tables = telling(settings, defined(stream, own, rules), {stream.silver.name: [stream]})
     labels, of_labels = labels_of(stream), label_tables(stream, settings)
     every, reads = [*tables, *of_labels], [stream, *labels]
     group = own.consumer_group + ("-backfill" if settings.backfill_from else "")

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flows.pausing import Pausing
+from flows.privacy import told_to_topics
 from flows.reporting import say
 from flows.settings import Settings, prefix_of
 from flows.streams import Stream
@@ -103,7 +104,7 @@ def unfit_for(stream: Stream) -> Unfit:
             RuleSet([rule], stream.columns, stream.id, stream.key)
         except RuleError as error:
             return str(error)
-        return not_listed(stream, rule)
+        return not_listed(stream, rule) or told_to_topics(stream, rule)
 
     return unfit
 

@@ -8,6 +8,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from flows.pipeline import LabelledBy
+from flows.privacy import telling
 from flows.settings import Settings
 from flows.sources import open_source
 from flows.starting import table_id
@@ -33,7 +34,11 @@ def labels_of(stream: Stream) -> list[Stream]:
 def label_tables(stream: Stream, settings: Settings) -> list[Table]:
     """Return the tables of the labels that a stream's features read, with what rows are made by."""
     return [
-        table for each in labels_of(stream) for table in defined(each, settings.of(each), None)
+        table
+        for each in labels_of(stream)
+        for table in telling(
+            settings, defined(each, settings.of(each), None), {each.silver.name: [each]}
+        )
     ]
 
 

@@ -2,6 +2,7 @@
 
 from flows import settings as settings_
 from flows.control import not_listed
+from flows.privacy import told_to_topics, unfit
 from flows.settings import Settings
 from flows.starting import recovery_directory
 from flows.streams import Stream
@@ -21,6 +22,8 @@ def load(*streams: Stream) -> Loaded:
     settings = settings_.load(recovery=recovery_directory())
     for each in streams:
         load_contract(each.record)
+    if problems := list(dict.fromkeys(unfit(settings, streams))):
+        raise settings_.SettingsError("\n".join(problems))
     found = [settings.stream(each) for each in streams]
     return settings, [(each, rules_of(each, settings)) for each in found]
 
@@ -38,7 +41,12 @@ def rules_of(stream: Stream, settings: Settings) -> RuleSet | None:
         thresholds_of(stream, settings.of(stream))
     evaluated = [each for each in load_rules(folder) if each.evaluated]
     found = RuleSet(evaluated, stream.columns, stream.id, stream.key)
-    problems = [said for each in evaluated if (said := not_listed(stream, each))]
+    problems = [
+        said
+        for each in evaluated
+        for why in (not_listed, told_to_topics)
+        if (said := why(stream, each))
+    ]
     if problems:
         raise RuleError("\n".join(problems))
     return found

@@ -12,6 +12,7 @@ from operators.avro.bulk_encode import encode
 from operators.columns.times import in_micros, in_python
 from operators.connectors.kafka.outgoing import HeaderPairs, Outgoing
 from operators.control.changes import Change
+from operators.privacy import KEY_ID, UNGUARDED, Guard
 from operators.records.batches import Progress
 from operators.records.quarantine import ATTEMPTS_HEADER, TIMESTAMP_HEADER
 from operators.records.rejects import Refusal, Stage
@@ -22,6 +23,8 @@ from operators.steps.settled import WATERMARK
 _CONNECT: Final = "__connect.errors."
 _SPRING: Final = "kafka_dlt-"
 _STREAMS: Final = "__streams.errors."
+KEY_HEADER: Final = "millstream.key_id"
+"""Says which key a dead letter's record is encrypted with."""
 
 # Connect's name of what was being done (org.apache.kafka.connect.runtime.errors.Stage), and what
 # does it here.
@@ -40,8 +43,9 @@ _SPRING_OFFSET: Final = f"{_SPRING}original-offset"
 _SPRING_TIMESTAMP: Final = f"{_SPRING}original-timestamp"
 
 
-def alert_messages(alerts: pl.DataFrame, key: str) -> list[Outgoing]:
+def alert_messages(alerts: pl.DataFrame, key: str, guard: Guard = UNGUARDED) -> list[Outgoing]:
     """Return a message per alert, keyed by a column, its value the alert's columns as JSON."""
+    alerts = guard.rows("alerts", alerts)
     return [
         Outgoing(
             row["alert_id"],
@@ -113,9 +117,11 @@ def label_messages(labels: pl.DataFrame) -> list[Outgoing]:
     ]
 
 
-def decision_messages(decisions: pl.DataFrame, key: str) -> list[Outgoing]:
+def decision_messages(
+    decisions: pl.DataFrame, key: str, guard: Guard = UNGUARDED
+) -> list[Outgoing]:
     """Return a message per decision, as of an alert; what a hit's rule has read is an object."""
-    found = []
+    decisions, found = guard.rows("decisions", decisions), []
     for row in _rows(decisions):
         hits = [{**hit, "values": orjson.Fragment(hit["values"])} for hit in row["hits"] or ()]
         found.append(
@@ -129,7 +135,7 @@ def decision_messages(decisions: pl.DataFrame, key: str) -> list[Outgoing]:
     return found
 
 
-def reject_messages(rejects: pl.DataFrame) -> list[Outgoing]:
+def reject_messages(rejects: pl.DataFrame, guard: Guard = UNGUARDED) -> list[Outgoing]:
     """Return a message per reject: the record's key, value and headers, and why in headers.
 
     `rejects` has `QUARANTINE_COLUMNS`. The record's own headers come first and stay as they are,
@@ -141,7 +147,13 @@ def reject_messages(rejects: pl.DataFrame) -> list[Outgoing]:
     - Spring (DeadLetterPublishingRecoverer): a partition as 4 bytes, an offset and a timestamp
       as 8, the highest first;
     - Kafka Streams (KIP-1034, ExceptionHandlerUtils): texts.
+
+    Where dead letters are encrypted, so are key, value and the values of the record's own headers.
     """
+    rejects = guard.sealed("dead_letters", rejects)
+    sealed: HeaderPairs = ()
+    if KEY_ID in rejects.columns and rejects.height:
+        sealed = ((KEY_HEADER, rejects[KEY_ID][0].encode()),)
     kinds: dict[tuple[Any, ...], HeaderPairs] = {}
     places: dict[tuple[str, int], HeaderPairs] = {}
     found = []
@@ -165,7 +177,7 @@ def reject_messages(rejects: pl.DataFrame) -> list[Outgoing]:
                 (*place, offset),
                 key,
                 value,
-                (*kinds[kind], *places[place], *_which(offset, text, micros)),
+                (*kinds[kind], *places[place], *_which(offset, text, micros), *sealed),
                 tuple((header["key"], header["value"]) for header in headers or ()),
             )
         )

@@ -20,6 +20,7 @@ from operators.connectors.kafka.pause_source import Paused
 from operators.decisions.decider import Decider
 from operators.event_time.watermarks import Bounds
 from operators.features.by_another import Known
+from operators.privacy import Guard
 from operators.records.batches import Batch, RawBatch
 from operators.records.breaker import Breaker
 from operators.rules.rules import Rules
@@ -37,6 +38,8 @@ class Parts:
     of the rule as it was; so are decisions of those up to `decided`, by partition. `control` knows
     what changes of rules and lists, if that may, and `pauses` has what rules paused themselves by.
     `breaker` is that of the stream's source. Changes need nobody who has `seen` them before.
+    `guard` does what is declared to personal data that leaves the flow; `contract` has done it to
+    what stays.
     """
 
     decoder: Decoder | ChangeDecoder
@@ -50,6 +53,7 @@ class Parts:
     decider: Decider | None = None
     decided: Mapping[int, int] = field(default_factory=dict)
     pauses: Source[Paused] | None = None
+    guard: Guard = field(default_factory=Guard)
 
     def paused(self, flow: Dataflow) -> Flowing[Paused] | None:
         """Return what a flow hears of rules that have paused themselves, None if they may not."""

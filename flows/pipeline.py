@@ -30,6 +30,7 @@ from flows.writing import counted
 from flows.writing import write_tables as write_tables
 from operators.connectors.kafka.pause_source import Paused
 from operators.event_time.watermarks import Bounds
+from operators.privacy import Guard
 from operators.records.batches import RawBatch
 from operators.records.quarantine import quarantined
 from operators.rules.status import live
@@ -91,7 +92,8 @@ def read(
     labels = None
     if stream.features.questions:
         if bronze:
-            asides["bronze"] = op.flat_map_batch(f"{prefix}bronze", raw, bronze_rows)
+            ingested = partial(bronze_rows, parts.guard)
+            asides["bronze"] = op.flat_map_batch(f"{prefix}bronze", raw, ingested)
         of, given = None, None
         if labelled is not None and stream.features.labels is not None:
             of = read(
@@ -131,32 +133,39 @@ def send(
     records: Records,
     stream: Stream,
     sink: Sink[Any],
+    guard: Guard,
     *,
     dlq: str | None,
     alerts: str | None,
     decisions: str | None,
-    labels_dlq: str | None = None,
+    labels_dlq: tuple[str, Guard] | None = None,
     pauses: Flowing[Paused] | None = None,
 ) -> None:
     """Send a stream's rejects, alerts of what is live, and decisions, to the topics named.
 
-    So are the rejects among its labels, and alerts about rules that have paused themselves.
+    So are the rejects among its labels, and alerts about rules that have paused themselves; each
+    as its guard has it.
     """
     messages: list[Flowing[Any]] = []
     if labels_dlq is not None and records.labels is not None:
         refused, told = records.labels.rejects, records.labels.all
+        topic, its = labels_dlq
         messages += [
             op.map(
-                "labels_dlq_messages", refused, lambda rows: (labels_dlq, reject_messages(rows))
+                "labels_dlq_messages", refused, lambda rows: (topic, reject_messages(rows, its))
             ),
-            op.map("labels_dlq_progress", told, lambda batch: (labels_dlq, batch.progress)),
+            op.map("labels_dlq_progress", told, lambda batch: (topic, batch.progress)),
         ]
     if dlq is not None:
         messages.append(
-            op.map("dlq_messages", records.rejects, lambda rows: (dlq, reject_messages(rows)))
+            op.map(
+                "dlq_messages",
+                records.rejects,
+                lambda rows: (dlq, reject_messages(rows, guard)),
+            )
         )
     if alerts is not None and records.alerts is not None:
-        keyed = partial(alert_messages, key=stream.key)
+        keyed = partial(alert_messages, key=stream.key, guard=guard)
         messages.append(
             op.map("alert_messages", records.alerts, lambda rows: (alerts, keyed(live(rows))))
         )
@@ -167,7 +176,7 @@ def send(
             op.map("pauses_progress", pauses, lambda item: (alerts, item[0])),
         ]
     if decisions is not None and records.decisions is not None:
-        decided = partial(decision_messages, key=stream.key)
+        decided = partial(decision_messages, key=stream.key, guard=guard)
         messages.append(
             op.map(
                 "decision_messages", records.decisions, lambda rows: (decisions, decided(rows))
@@ -204,12 +213,12 @@ def build(
     # Steps run in the order in which they are made: alerts go out before windows are worked on.
     refused = None
     if labelled is not None and not settings.backfill_from:
-        refused = labelled.own.dlq_topic
-    names = topics(stream, settings)
+        refused = labelled.own.dlq_topic, labelled.parts.guard
+    names, guard = topics(stream, settings), parts.guard
     told = parts.paused(flow) if names["alerts"] is not None else None
-    send(records, stream, topic_sink, **names, labels_dlq=refused, pauses=told)
+    send(records, stream, topic_sink, guard, **names, labels_dlq=refused, pauses=told)
     if labelled is not None and labelled.sink is not None and records.labels is not None:
-        of = kept(records.labels, labelled.stream, "labels_")
+        of = kept(records.labels, labelled.stream, labelled.parts.guard, "labels_")
         write_tables(of, records.labels.all, labelled.sink, "labels_")
     windows = {
         name: window(name, records.all, each, settings.key_groups, stream.late_by)
@@ -217,9 +226,9 @@ def build(
     }
     bronze = records.bronze
     if bronze is None:
-        bronze = op.flat_map_batch("bronze", records.raw, bronze_rows)
+        bronze = op.flat_map_batch("bronze", records.raw, partial(bronze_rows, guard))
     rows = {stream.bronze.name: bronze}
-    rows |= kept(records, stream)
+    rows |= kept(records, stream, guard)
     if windows:
         rows[stream.late.name] = op.merge("late", *(each.late for each in windows.values()))
     rows |= {stream.window_table(name).name: each.panes for name, each in windows.items()}
@@ -248,15 +257,17 @@ def named(topics: Mapping[str, str | None]) -> list[str]:
 
 
 def kept(
-    records: Records, stream: Stream, prefix: str = ""
+    records: Records, stream: Stream, guard: Guard, prefix: str = ""
 ) -> dict[str, Flowing[pl.DataFrame]]:
     """Return the rows of the tables that every stream has, by the tables' names."""
-    silver = f"{prefix}silver"
+    silver, refused = f"{prefix}silver", records.rejects
+    if guard.seals("quarantine"):
+        refused = op.map(f"{prefix}sealed", refused, partial(guard.sealed, "quarantine"))
     rows = {
         stream.silver.name: op.flat_map_batch(
             silver, records.good, partial(silver_rows, stream)
         ),
-        stream.quarantine.name: records.rejects,
+        stream.quarantine.name: refused,
     }
     if records.duplicates is not None:
         rows[stream.duplicates.name] = records.duplicates

@@ -10,6 +10,7 @@ import polars as pl
 from flows.streams import Stream
 from operators.changes import SEQUENCE
 from operators.columns.frames import filtered
+from operators.privacy import Guard
 from operators.records.batches import Batch, RawBatch, merge
 from operators.records.raw import ingested
 from operators.records.tables import COORDINATES
@@ -20,9 +21,9 @@ ALL_RULES: Final = "*"
 _EPOCH: Final = date(1970, 1, 1)
 
 
-def bronze_rows(raws: list[RawBatch]) -> list[pl.DataFrame]:
+def bronze_rows(guard: Guard, raws: list[RawBatch]) -> list[pl.DataFrame]:
     """Return the rows of raw records, as ingested."""
-    return [with_day(ingested(raws))]
+    return [with_day(guard.sealed("bronze", ingested(raws)))]
 
 
 def with_day(rows: pl.DataFrame) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from flows.environment import SettingsError as SettingsError
 from flows.environment import parsed, values_of
 from flows.environment import refuse as refuse
 from flows.kafka_settings import kafka_problems, kafka_settings
+from flows.privacy_settings import PrivacySettings
 from flows.registry_settings import RegistrySettings
 from flows.roles import granted
 from flows.streams import PAYMENTS, STREAMS, Stream
@@ -31,7 +32,7 @@ _ROLE = (
 )
 
 
-class FlowSettings(RegistrySettings):
+class FlowSettings(RegistrySettings, PrivacySettings):
     """What every flow needs to know; each is MILLSTREAM_ and its name."""
 
     delta_root: str = Field(
@@ -234,6 +235,16 @@ def registry_settings(environ: Mapping[str, str] | None = None) -> RegistrySetti
     problems: list[str] = []
     given = values_of(environ, PREFIX, RegistrySettings.model_fields)
     found = parsed(RegistrySettings, PREFIX, given, problems)
+    if found is None:
+        raise SettingsError("\n".join(problems))
+    return found
+
+
+def privacy_settings() -> PrivacySettings:
+    """Return the keys that are set, whatever else is missing; raises SettingsError."""
+    problems: list[str] = []
+    given = values_of(os.environ, PREFIX, PrivacySettings.model_fields)
+    found = parsed(PrivacySettings, PREFIX, given, problems)
     if found is None:
         raise SettingsError("\n".join(problems))
     return found

@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+import polars as pl
+
 from flows import reporting
 from flows.settings import FlowSettings
 from flows.starting import at_good_end, known_partitions
@@ -26,6 +28,8 @@ from operators.connectors.warm_source import WarmSource
 from operators.connectors.watched import WatchedSource
 from operators.errors import KnownError
 from operators.event_time.frontier import Frontier, joining_floors
+from operators.privacy import KEY_ID, KeyRing, opened
+from operators.records.batches import Progress, RawBatch
 from operators.records.breaker import Breaker
 from operators.records.raw import RAW_COLUMNS, as_consumed
 
@@ -130,10 +134,16 @@ def open_source(
     if stream is None:
         return WatchedSource(source)
     if backfill_from:
-        history = TableHistory(backfill_from, stream.bronze.name, topic, RAW_COLUMNS)
-        return WatchedSource(WarmSource(source, history, warming, as_consumed))
+        columns = {**RAW_COLUMNS, KEY_ID: pl.String()}
+        history = TableHistory(backfill_from, stream.bronze.name, topic, columns)
+        came = partial(_as_consumed, settings.key_ring)
+        return WatchedSource(WarmSource(source, history, warming, came))
     history = TableHistory(settings.delta_root, stream.silver.name, topic, stream.past)
     return WatchedSource(WarmSource(source, history, warming))
+
+
+def _as_consumed(ring: KeyRing, progress: Progress, rows: pl.DataFrame) -> RawBatch:
+    return as_consumed(progress, opened(rows, ring))
 
 
 def files_needed(partitions: int, brokers: int, workers: int = 1) -> int:

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "schemas": ("ops.schemas.cli", "check schemas, compare them, publish them"),
     "dlq": ("ops.dlq.cli", "look into what was refused"),
     "backfill": ("ops.backfill", "make a stream's tables anew under another root, from bronze"),
+    "forget": ("ops.forget.cli", "delete a person's rows from every table"),
     "tables": ("ops.tables_cli", "look at tables, and maintain them beside their flows"),
 }
 """Each command's module, which has `add_parser`, and what it says there that the command is."""

@@ -21,10 +21,11 @@ from operators.connectors.delta.paths import table_uri
 from operators.records.tables import Table as Declared
 from operators.windows import Session
 from ops.dlq.tables import ACTS
+from ops.forget.ledger import FORGOTTEN
 from ops.newest import newest_rows
 from ops.quality.count import QUALITY
 
-_TABLES: Final = (*all_tables(), *ACTS, CONTROL, QUALITY)
+_TABLES: Final = (*all_tables(), *ACTS, FORGOTTEN, CONTROL, QUALITY)
 
 
 def add_parser(subparsers: Any) -> None:

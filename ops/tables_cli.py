@@ -1,22 +1,17 @@
 """``millstream tables``: look at tables, and maintain them beside their flows."""
 
 import argparse
-import json
 import os
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from importlib.metadata import version
 from typing import Any, Final
 
 from deltalake import DeltaTable
-from rich.console import Console
-from rich.table import Table as Shown
 
 from flows import settings as settings_
 from flows.enforced.loading import enforced_tables
 from flows.streams import upkeep_of, writers
-from flows.streams.settings import parse_duration
 from operators.connectors.delta import maintenance
 from operators.connectors.delta.commits import newest_commits
 from operators.connectors.delta.look import look
@@ -26,6 +21,8 @@ from operators.connectors.delta.switching import switch
 from operators.connectors.delta.table import reaching
 from operators.errors import KnownError
 from operators.records.tables import Table
+from ops.retaining import add_options, keep_of, retained
+from ops.show_rows import show_rows
 
 _MB: Final = 2**20
 
@@ -44,6 +41,7 @@ def add_parser(subparsers: Any) -> None:
         ("compact", _compact, "put small files together"),
         ("zorder", _zorder, "rewrite files so that rows of equal values are together"),
         ("vacuum", _vacuum, "delete files that are no part of it any more"),
+        ("retain", _retain, "delete rows that are older than is declared"),
         ("checkpoint", _checkpoint, "sum its log up"),
         ("history", _history, "its newest commits"),
         ("restore", _restore, "bring it back to an earlier version"),
@@ -78,6 +76,8 @@ def add_parser(subparsers: Any) -> None:
             command.add_argument(
                 "--orphans", action="store_true", help="also files that no commit ever named"
             )
+        if name == "retain":
+            add_options(command)
         if name == "history":
             command.add_argument("--limit", type=int, default=20, metavar="N")
         if name == "switch":
@@ -119,35 +119,10 @@ def _is_there(root: str, table: Table) -> bool:
         return DeltaTable.is_deltatable(uri)
 
 
-def _print(args: argparse.Namespace, rows: Sequence[dict[str, Any]]) -> int:
-    if args.json:
-        json.dump(rows, sys.stdout, indent=2, default=str)
-        print()
-        return 0
-    shown = Shown(*(name.replace("_", " ") for name in rows[0]), box=None, pad_edge=False)
-    for column, value in zip(shown.columns, rows[0].values(), strict=True):
-        column.justify = "right" if isinstance(value, int | float) else "left"
-        column.no_wrap, column.overflow = True, "fold"
-    for row in rows:
-        shown.add_row(*map(_text, row.values()))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(shown)
-    return 0
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, float):
-        return f"{value:,.1f}"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return f"{value:,}" if isinstance(value, int) else "" if value is None else str(value)
-
-
 def _each(
     args: argparse.Namespace, tables: Sequence[Table], do: Callable[[Table], dict[str, Any]]
 ) -> int:
-    return _print(args, [{"table": each.name, **do(each)} for each in tables])
+    return show_rows(args, [{"table": each.name, **do(each)} for each in tables])
 
 
 # --- the commands --------------------------------------------------------------------------
@@ -170,6 +145,7 @@ def _info(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
             "newest": found.newest,
             "target_MB": upkeep.target // _MB,
             "keep_days": upkeep.keep / timedelta(days=1),
+            "retention_days": upkeep.retention and upkeep.retention / timedelta(days=1),
             "z_order": list(upkeep.z_order),
         }
 
@@ -210,16 +186,11 @@ def _target(args: argparse.Namespace, table: Table) -> int:
 
 
 def _vacuum(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
-    keep = None
-    if args.keep is not None:
-        try:
-            keep = parse_duration(args.keep)
-        except ValueError as error:
-            settings_.refuse(f"--keep: {error}", 2)
-        if keep < maintenance.SHORTEST:
-            settings_.refuse(
-                f"--keep is {args.keep}: readers may be at files that went less than 1h ago", 2
-            )
+    keep = keep_of(args)
+    if keep is not None and keep < maintenance.SHORTEST:
+        settings_.refuse(
+            f"--keep is {args.keep}: readers may be at files that went less than 1h ago", 2
+        )
 
     def done(table: Table) -> dict[str, Any]:
         kept = keep or upkeep_of(table.name).keep
@@ -227,6 +198,10 @@ def _vacuum(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
         return {"kept": str(kept), "deleted": len(gone)}
 
     return _each(args, tables, done)
+
+
+def _retain(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
+    return show_rows(args, retained(args, root, tables))
 
 
 def _checkpoint(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
@@ -238,7 +213,7 @@ def _history(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> in
     uri = table_uri(root, table.name)
     with reaching(uri):
         found = newest_commits(DeltaTable(uri), max(args.limit, 1))
-    return _print(
+    return show_rows(
         args,
         [
             {
@@ -294,4 +269,4 @@ def _restore(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> in
             f"{flow} flow with an empty recovery directory: it adds what the table lacks"
         )
         return 0
-    return _print(args, [{"table": table.name, "flow": flow, "version": found}])
+    return show_rows(args, [{"table": table.name, "flow": flow, "version": found}])

@@ -7,7 +7,7 @@ from flows.streams.labels import LABELS
 from flows.streams.payments import PAYMENTS
 from flows.streams.stream import Stream
 from flows.streams.terminals import TERMINALS
-from flows.streams.upkeep import OF_MERGED, Upkeep
+from flows.streams.upkeep import OF_MERGED, OF_REFUSED, Upkeep
 from operators.records.tables import Table
 
 STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS, LABELS, CUSTOMERS, TERMINALS)
@@ -40,8 +40,19 @@ def writers() -> dict[str, tuple[Table, str]]:
 def upkeep_of(table: str) -> Upkeep:
     """Return how a table is maintained."""
     own = (each.upkeep[table] for each in STREAMS if table in each.upkeep)
-    merged = {each.merged.name for each in STREAMS if each.changes}
-    return next(own, OF_MERGED if table in merged else Upkeep())
+    special = {each.merged.name: OF_MERGED for each in STREAMS if each.changes}
+    special |= {each.quarantine.name: OF_REFUSED for each in STREAMS}
+    return next(own, special.get(table, Upkeep()))
+
+
+def is_held_to(table: str) -> bool:
+    """Tell whether others are made of a table, or held to it, so that retention cuts nothing."""
+    found = ((each.silver, each.duplicates, each.late, each.alerts) for each in STREAMS)
+    return table in {
+        *(each.name for some in found for each in some),
+        *(each.name for each in outcome_tables()),
+        *(each.merged.name for each in STREAMS if each.changes),
+    }
 
 
 __all__ = [
@@ -55,6 +66,7 @@ __all__ = [
     "Stream",
     "all_tables",
     "as_published",
+    "is_held_to",
     "upkeep_of",
     "writers",
 ]

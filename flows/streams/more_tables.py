@@ -7,7 +7,10 @@ import polars as pl
 
 from operators.avro.drift import drift_table
 from operators.changes import CHANGED, Changes, merging
+from operators.contracts import load_privacy
+from operators.privacy import KEY_ID, Sealable
 from operators.records.data_quality import quality_table
+from operators.records.quarantine import QUARANTINE_COLUMNS
 from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import BUCKET, Table
 
@@ -32,11 +35,21 @@ class Watched:
         return drift_table(self._table("schema_drift", f"gold/{self.record}_schema_drift"))
 
 
-def bronze_table(name: str) -> Table:
-    """Return a table of records as ingested."""
+def _sealed(record: str, sink: Sealable) -> dict[str, pl.DataType]:
+    """Return the column of a key's id, if a record's contract has a sink encrypted."""
+    return {KEY_ID: pl.String()} if load_privacy(record).seals(sink) else {}
+
+
+def quarantine_table(name: str, record: str) -> Table:
+    """Return a table of records that were refused; raises ContractError."""
+    return Table(name, {**QUARANTINE_COLUMNS, **_sealed(record, "quarantine")})
+
+
+def bronze_table(name: str, record: str) -> Table:
+    """Return a table of records as ingested, or encrypted; raises ContractError."""
     return Table(
         name,
-        {**RAW_COLUMNS, "ingest_date": pl.Date()},
+        {**RAW_COLUMNS, "ingest_date": pl.Date(), **_sealed(record, "bronze")},
         partition_by=("ingest_date",),
         scattered=("value",),
     )

@@ -11,7 +11,7 @@ import polars as pl
 import schemas
 from flows.streams.columns import record_columns
 from flows.streams.fixtures import fixture_of
-from flows.streams.more_tables import Watched, bronze_table, merged_table
+from flows.streams.more_tables import Watched, bronze_table, merged_table, quarantine_table
 from flows.streams.settings import StreamSettings, named_settings
 from flows.streams.upkeep import Upkeep
 from flows.streams.window_tables import table_of_windows
@@ -29,7 +29,6 @@ from operators.features import (
     load_features,
 )
 from operators.model import SCORE, Model
-from operators.records.quarantine import QUARANTINE_COLUMNS
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
 from operators.rules.cases import Fixture
 from operators.rules.lists import LISTED
@@ -196,7 +195,7 @@ class Stream(Watched):
     @cached_property
     def bronze(self) -> Table:
         """Every record as ingested."""
-        return bronze_table(self._table("bronze", f"bronze/{self.name}"))
+        return bronze_table(self._table("bronze", f"bronze/{self.name}"), self.record)
 
     @cached_property
     def silver(self) -> Table:
@@ -219,7 +218,8 @@ class Stream(Watched):
     @cached_property
     def quarantine(self) -> Table:
         """The records that were refused."""
-        return Table(self._table("quarantine", f"quarantine/{self.name}"), QUARANTINE_COLUMNS)
+        name = self._table("quarantine", f"quarantine/{self.name}")
+        return quarantine_table(name, self.record)
 
     @cached_property
     def merged(self) -> Table:

@@ -83,7 +83,7 @@ class _Writer:
         if not isinstance(value, kind):
             raise _refused(path, "an array" if kind is list else "a map")
         if value:
-            self.out += _zigzag(len(value))
+            self.out += zigzag(len(value))
 
     def _name(self, schema: Mapping[str, Any], space: str, value: Any, path: str) -> None:
         if schema["type"] == "record":
@@ -92,7 +92,7 @@ class _Writer:
             symbols = schema["symbols"]
             if value not in symbols:
                 raise _refused(path, f"one of {', '.join(symbols)}")
-            self.out += _zigzag(symbols.index(value))
+            self.out += zigzag(symbols.index(value))
         else:
             size = int(schema["size"])
             found = _hex(value, path)
@@ -118,7 +118,7 @@ class _Writer:
         begin = len(self.out)
         for index, branch in enumerate(branches):
             try:
-                self.out += _zigzag(index)
+                self.out += zigzag(index)
                 self.write(branch, value, path, space)
                 return
             except NotOfSchemaError as error:
@@ -155,7 +155,8 @@ def _raw(value: Any, logical: str, path: str) -> Any:
     return count
 
 
-def _zigzag(value: int) -> bytes:
+def zigzag(value: int) -> bytes:
+    """Return a long as Avro writes it."""
     left = (value << 1) ^ (value >> 63)
     out = bytearray()
     while left > 0x7F:
@@ -168,7 +169,7 @@ def _zigzag(value: int) -> bytes:
 def _whole(value: Any, low: int, high: int, path: str) -> bytes:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise _refused(path, f"a number from {low} to {high}")
-    return _zigzag(value)
+    return zigzag(value)
 
 
 def _fraction(value: Any, code: str, path: str) -> bytes:
@@ -203,7 +204,7 @@ def _hex(value: Any, path: str) -> bytes:
 
 def _bytes(value: Any, path: str) -> bytes:
     found = _hex(value, path)
-    return _zigzag(len(found)) + found
+    return zigzag(len(found)) + found
 
 
 def _string(value: Any, path: str) -> bytes:
@@ -213,7 +214,7 @@ def _string(value: Any, path: str) -> bytes:
         found = value.encode()
     except UnicodeEncodeError:
         raise _refused(path, "a text of whole characters") from None
-    return _zigzag(len(found)) + found
+    return zigzag(len(found)) + found
 
 
 _LEAVES: Final[Mapping[str, Any]] = {

@@ -6,6 +6,7 @@ from operators.contracts.files import (
     contract_of,
     field_kinds,
     load_contract,
+    load_privacy,
     read_compatibility,
     read_contract,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "contract_of",
     "field_kinds",
     "load_contract",
+    "load_privacy",
     "read_compatibility",
     "read_contract",
 ]

@@ -1,12 +1,12 @@
 """Contract files: ``schemas/<record>/contract.yaml``, read and refused with all their problems."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import cache
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from polars.exceptions import PolarsError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 import schemas
 from operators import yaml_text
@@ -16,7 +16,6 @@ from operators.columns.expressions import one_row
 from operators.contracts.checks import (
     Check,
     Holds,
-    Severity,
     bytes_of,
     one_of,
     pattern,
@@ -25,102 +24,19 @@ from operators.contracts.checks import (
 )
 from operators.contracts.contract import Contract
 from operators.contracts.kinds import field_kinds as field_kinds
-from operators.contracts.repairs import Kind, Repair
+from operators.contracts.repairs import Repair
+from operators.contracts.stated import ANY, StatedRepair
+from operators.contracts.stated import Stated as Stated
+from operators.privacy import Declared, Privacy, read_tags
 from schemas import AvroSchema
 
 _TEXT: Final = {"string", "enum"}
 _NUMBER: Final = {"int", "long", "float", "double"}
 _NONE: Final = "checks: []"
-ANY: Final = "any"
-"""How far ahead of Kafka's time a time may be that no clock bounds."""
-_KINDS: Final = ("bytes", "range", "pattern", "one_of", "time", "where")
 
 
 class ContractError(ValueError):
     """A contract cannot be used; the message names every problem."""
-
-
-def _one_field(given: Any) -> Any:
-    if isinstance(given, Mapping) and isinstance(given.get("field"), str):
-        return {**given, "field": [given["field"]]}
-    return given
-
-
-class Stated(BaseModel):
-    """One entry of ``checks``: a stable code, the fields, and one thing that must hold of each.
-
-    `bytes` and `range` are [least, most], inclusive; `time` is [from, to], null for no bound, and
-    such a time is at most `ahead` of the record's Kafka time: a duration, or "any"; the stream's
-    setting unless stated. `pattern` has to match the whole text; `where` is SQL over the record. A
-    null holds where the schema allows it, but for `where`, which must be true. `says` are other
-    words for it. `severity` is what becomes of records that break it: a warn lets them pass and
-    counts them, a stop ends the flow.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    code: str = Field(pattern="^[a-z][a-z0-9_]*$")
-    fields: Annotated[list[str], Field(alias="field")] = []
-    bytes: tuple[int, int] | None = None
-    range: tuple[float | int, float | int] | None = None
-    pattern: str | None = None
-    one_of: Annotated[list[Any] | None, Field(alias="in")] = None
-    time: tuple[date | None, date | None] | None = None
-    ahead: str | None = None
-    where: str | None = None
-    says: str | None = None
-    severity: Severity = "quarantine"
-
-    _one_field = model_validator(mode="before")(_one_field)
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "Stated":
-        stated = [name for name in _KINDS if getattr(self, name) is not None]
-        if len(stated) != 1:
-            raise ValueError("needs one of bytes, range, pattern, in, time and where")
-        if self.ahead is not None and self.time is None:
-            raise ValueError("ahead is for a time")
-        if self.ahead not in (None, ANY):
-            micros(str(self.ahead))
-        if bool(self.fields) == (self.where is not None):
-            raise ValueError("needs a field, or where without one")
-        return self
-
-
-class StatedRepair(BaseModel):
-    """One entry of ``repairs``: what is done, in their order, to fields that break a check.
-
-    `value` is a default's, `times` and `divided_by` a unit's; `of` is the text field that a time
-    is parsed of, by a `format` of strptime. See `Repair`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    does: Kind
-    fields: Annotated[list[str], Field(alias="field", min_length=1)]
-    value: str | int | float | bool | None = None
-    times: int = Field(1, ge=1)
-    divided_by: int = Field(1, ge=1)
-    of: str = ""
-    format: str = ""
-
-    _one_field = model_validator(mode="before")(_one_field)
-
-    @model_validator(mode="after")
-    def _all_it_needs(self) -> "StatedRepair":
-        given = self.model_fields_set - {"does", "fields"}
-        for kind, names, wanted in (
-            ("default", {"value"}, "a value"),
-            ("unit", {"times", "divided_by"}, "times or divided_by, or both"),
-            ("parse_time", {"of", "format"}, "of, a text field, and format"),
-        ):
-            if self.does == kind:
-                if not given or given - names or (kind == "parse_time" and given != names):
-                    raise ValueError(f"{kind} needs {wanted}, and nothing else")
-                return self
-        if given:
-            raise ValueError(f"{self.does} needs no {', '.join(sorted(given))}")
-        return self
 
 
 class _File(BaseModel):
@@ -130,6 +46,8 @@ class _File(BaseModel):
     approval: bool = False
     checks: list[Stated]
     repairs: list[StatedRepair] = []
+    pii: dict[str, str] = {}
+    privacy: Declared = Declared()
 
 
 @cache
@@ -147,16 +65,21 @@ def read_contract(text: str, schema: AvroSchema, name: str) -> Contract:
 
     `name` is what problems begin with.
     """
-    return _contract(_read(text, name), field_kinds(schema), name)
+    stated = _read(text, name)
+    return _contract(stated, field_kinds(schema), name, _privacy(stated, schema)[1])
 
 
 def contract_of(given: Any, fields: Mapping[str, tuple[str, bool]], name: str) -> Contract:
     """Return the contract that is stated, as YAML has it, of fields as of `field_kinds`."""
-    return _contract(_validated(given, name), fields, name)
+    stated = _validated(given, name)
+    hides = ["privacy: streams alone have it"] if stated.privacy != Declared() else []
+    return _contract(stated, fields, name, hides)
 
 
-def _contract(stated: _File, fields: Mapping[str, tuple[str, bool]], name: str) -> Contract:
-    problems: list[str] = []
+def _contract(
+    stated: _File, fields: Mapping[str, tuple[str, bool]], name: str, why: Sequence[str]
+) -> Contract:
+    problems = [f"{name}: {each}" for each in why]
     checks: list[Check] = []
     repairs: list[Repair] = []
     for number, each in enumerate(stated.checks):
@@ -177,6 +100,28 @@ def _contract(stated: _File, fields: Mapping[str, tuple[str, bool]], name: str) 
 def load_checks(record: str) -> list[Stated]:
     """Return what the contract of a record states, nothing if it has none; see `load_contract`."""
     return read_checks(schemas.contract(record) or _NONE, f"{record}/contract.yaml")
+
+
+@cache
+def load_privacy(record: str) -> Privacy:
+    """Return what is declared of the personal data in a record; raises ContractError.
+
+    Of a record that has no schema here it is nothing.
+    """
+    if record not in schemas.records():
+        return Privacy()
+    name = f"{record}/contract.yaml"
+    stated = _read(schemas.contract(record) or _NONE, name)
+    found, problems = _privacy(stated, schemas.latest(record))
+    if problems:
+        raise ContractError("\n".join(f"{name}: {each}" for each in problems))
+    return found
+
+
+def _privacy(stated: _File, schema: AvroSchema) -> tuple[Privacy, list[str]]:
+    tags, problems = read_tags(schema, stated.pii)
+    problems = problems or stated.privacy.problems(tags, field_kinds(schema))
+    return Privacy(tags, stated.privacy), problems
 
 
 def needs_approval(record: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from flows.privacy import guard_of
 from operators.control.changes import Content, Entry, Kind, Span, micros_of
 from ops.control.changing import Changing, add_options, refuse, shown, until
 
@@ -64,7 +65,10 @@ def _values(args: argparse.Namespace, changing: Changing) -> list[str]:
     values = list(args.values)
     if args.file is not None:
         values += [line.strip() for line in args.file.read_text("utf-8").splitlines()]
-    values = [each for each in dict.fromkeys(values) if each]
+    # As silver has them, which is all that rules see.
+    guard = guard_of(changing.settings, changing.stream)
+    values = [guard.value("silver", args.column, each) for each in values if each]
+    values = list(dict.fromkeys(values))
     if not values:
         refuse("no values: name some, or a --file of them")
     return values

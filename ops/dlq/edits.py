@@ -6,18 +6,23 @@ from typing import Any, Final
 
 import polars as pl
 
+from flows import settings as settings_
+from flows.privacy import guard_of
 from flows.streams import Stream
 from operators.avro.framing import ID_HEADER
+from operators.privacy import KEY_ID, sealed
 from ops.dlq.acts import Acts, new_name, who
 from ops.dlq.quarantine import PLACE, QuarantineError
-from ops.dlq.streams import needs_approval
+from ops.dlq.streams import named, needs_approval
 from ops.dlq.tables import AUDIT, EDITS
+from ops.sealed import decrypted
 
 EDITED: Final = "edit"
 UNDONE: Final = "undo"
 APPROVED: Final = "approve"
 
 _APP: Final = "millstream/edits"
+_OF_RECORDS: Final = ("changes", "original", "value")
 
 
 class Edits:
@@ -28,7 +33,7 @@ class Edits:
 
     def all(self) -> pl.DataFrame:
         """Return every row, also those that others came behind."""
-        return self._acts.read(EDITS)
+        return decrypted(self._acts.read(EDITS), _OF_RECORDS)
 
     def of(self, stream: str) -> pl.DataFrame:
         """Return the edits of a stream that count: a row per record, of `EDITS`."""
@@ -38,7 +43,8 @@ class Edits:
 
     def approved(self) -> set[str]:
         """Return the edits that somebody else than their editor has approved."""
-        editors = dict(self.all().select("edit", "who").unique("edit").iter_rows())
+        rows = self._acts.read(EDITS).select("edit", "who").unique("edit")
+        editors = dict(rows.iter_rows())
         rows = self._acts.read(AUDIT).filter(action=APPROVED).select("edit", "who")
         return {edit for edit, by in rows.iter_rows() if by != editors.get(edit, by)}
 
@@ -65,6 +71,11 @@ class Edits:
             pl.lit(why).alias("why"),
             pl.lit(how, pl.String).alias("how"),
         )
+        guard = guard_of(settings_.privacy_settings(), named(stream))
+        if guard.seals("quarantine"):
+            whole = sealed(whole, guard.ring.newest, _OF_RECORDS)
+        else:
+            whole = whole.with_columns(pl.lit(None, pl.String).alias(KEY_ID))
         action = UNDONE if rows["value"].null_count() == rows.height else EDITED
         self._acts.note(action, rows.height, asked, why, edit=name)
         self._acts.add(handle, EDITS, whole, _APP, "edit")

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from operators.avro import Lookup
 from operators.avro.explain import Explainer
+from operators.privacy import RECORD
 from operators.records.raw import HEADERS
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import Quarantine, with_fingerprints
-from ops.dlq.records import COLUMNS, RECORD, Sought, explained, hexed, matching
+from ops.dlq.records import COLUMNS, Sought, explained, hexed, matching
 
 FORMATS: Final = (".parquet", ".jsonl")
 

@@ -8,7 +8,9 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from flows import settings as settings_
 from flows.pipeline import micros
+from flows.privacy import guard_of, guarded
 from flows.streams import Stream
 from operators.avro import Lookup
 from operators.contracts.contract import Checked
@@ -34,7 +36,8 @@ JUDGED: Final[dict[str, pl.DataType]] = {
 def judge_of(stream: Stream, lookup: Lookup) -> Judge:
     """Return what judges a stream's rejects as its flow would today."""
     decoder = decoder_of(stream, lookup)
-    check = contract_of(stream, micros(future_bound_of(stream)))
+    guard = guard_of(settings_.privacy_settings(), stream)
+    check = guarded(contract_of(stream, micros(future_bound_of(stream))), guard)
 
     def contract(frame: pl.DataFrame, timestamps: pl.Series) -> Checked:
         found = check(frame, timestamps)

@@ -13,6 +13,7 @@ from operators.avro.explain import Explained
 from operators.avro.framing import Headers
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
+from operators.privacy import KEY_ID, RECORD
 from operators.records.fingerprints import KIND
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import (
@@ -24,6 +25,7 @@ from ops.dlq.quarantine import (
     with_fingerprints,
 )
 from ops.dlq.streams import Explains, explainer_of
+from ops.sealed import decrypted
 
 MARKS: Final = ("state", "replay", "edit", "discard")
 """What became of a reject."""
@@ -32,9 +34,6 @@ COLUMNS: Final = (
     "written_at", *MARKS,
 )  # fmt: skip
 """What is told of a reject: no part of its record."""
-RECORD: Final = ("key", "value", "headers")
-"""What the record itself brought, null where bronze alone has it."""
-
 _FEW: Final = 4
 _MANY: Final = 1_000
 _ORDER: Final = ("time", *PLACE)
@@ -148,11 +147,12 @@ def matching(
     told: Callable[[int], None] = lambda _: None,
 ) -> Iterator[pl.DataFrame]:
     """Yield frames of the rejects that are meant, with `COLUMNS` and `RECORD`, in no order."""
-    columns = ", ".join((*COLUMNS, *RECORD))
+    columns = ", ".join((*COLUMNS, *quarantine.record))
     explainer, done = explainer_of(quarantine.stream, lookup), 0
     sql = f"SELECT {columns} FROM rows WHERE {filters.condition(quarantine)}"  # noqa: S608 # asked for
     for rows in quarantine.batches(sql):
         done += rows.height
+        rows = decrypted(rows)
         if sought:
             rows = sought.prefiltered(rows)
             records = [each.record for each in explained(rows, explainer)]
@@ -205,14 +205,15 @@ def at(place: Place) -> str:
 def find(root: str, quarantines: list[Quarantine], place: Place) -> list[dict[str, Any]]:
     """Return the rejects of one record, one for each reason, with `COLUMNS` and `RECORD`.
 
-    What bronze alone has of the record is filled in. Raises QuarantineError if there is none.
+    What bronze alone has of the record is filled in, what is encrypted decrypted. Raises
+    QuarantineError if there is none, and NoKeyError.
     """
     where = at(place)
-    columns = ", ".join((*COLUMNS, *RECORD))
     for each in quarantines:
+        columns = ", ".join((*COLUMNS, *each.record))
         rows = each.query(f"SELECT {columns} FROM rows WHERE {where} ORDER BY code")  # noqa: S608 # quoted
         if rows.height:
-            found = with_fingerprints(each.stream, rows).to_dicts()
+            found = with_fingerprints(each.stream, decrypted(rows)).to_dicts()
             for row in found:
                 if row["stage"] == "rule" and each.stream.alone:
                     row.update(_ingested(root, each, where))
@@ -229,7 +230,8 @@ def _ingested(root: str, quarantine: Quarantine, where: str) -> dict[str, Any]:
     if not DeltaTable.is_deltatable(uri):
         return {}
     try:
-        rows = read(DeltaTable(uri), {name: table.columns[name] for name in RECORD}, where)
+        kinds = {n: table.columns[n] for n in (*PLACE, *RECORD)} | {KEY_ID: pl.String()}
+        rows = read(DeltaTable(uri), kinds, where)
     except DeltaError as error:
         raise QuarantineError(f"{table.name}: {error}") from error
-    return rows.row(0, named=True) if rows.height else {}
+    return decrypted(rows).select(RECORD).row(0, named=True) if rows.height else {}

@@ -22,12 +22,19 @@ from ops.dlq.became import read_and_gone
 from ops.dlq.edits import Edits, edited, unapproved
 from ops.dlq.filters import Filters
 from ops.dlq.judge import JUDGED, judge_of
-from ops.dlq.quarantine import PLACE, Place, Quarantine, quoted, with_fingerprints
-from ops.dlq.records import COLUMNS, RECORD, Sought, matching
+from ops.dlq.quarantine import (
+    PLACE,
+    Place,
+    Quarantine,
+    quoted,
+    with_fingerprints,
+)
+from ops.dlq.records import COLUMNS, Sought, matching
 from ops.dlq.replays import Replays
 from ops.dlq.sending import Sender
 from ops.dlq.streams import topic_of
 from ops.dlq.tables import REPLAYS
+from ops.sealed import decrypted
 
 GOOD: Final = "silver"
 MOST_ATTEMPTS: Final = 3
@@ -242,7 +249,7 @@ def _records(
     They are as the edits have them that were claimed with them, whatever was edited since.
     """
     edits = edits.join(places.select(*PLACE, "edit"), on=[*PLACE, "edit"], how="semi")
-    columns = ", ".join((*COLUMNS, *RECORD))
+    columns = ", ".join((*COLUMNS, *quarantine.record))
     for mine in places.partition_by(PLACE[:2], maintain_order=True):
         first = mine.row(0, named=True)
         topic, partition = first["source_topic"], first["source_partition"]
@@ -259,4 +266,4 @@ def _records(
                 how="semi",
                 maintain_order="left",
             )
-            yield edited(rows, edits)
+            yield edited(decrypted(rows), edits)

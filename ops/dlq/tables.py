@@ -4,6 +4,7 @@ from typing import Final
 
 import polars as pl
 
+from operators.privacy import KEY_ID
 from operators.records.tables import COORDINATES, TIME, Table
 
 REPLAYS: Final = Table(
@@ -48,10 +49,12 @@ EDITS: Final = Table(
         "changes": pl.String(),
         "original": pl.Binary(),
         "value": pl.Binary(),
+        KEY_ID: pl.String(),
     },
 )
 """A row per record of an edit: the bytes as they came and as they are to be, null where edits are
-taken back. Of a record the row with the highest `number` counts."""
+taken back. Of a record the row with the highest `number` counts. Where the quarantine is encrypted,
+these and the changes are too."""
 
 DISCARDS: Final = Table(
     "ops/discards",

@@ -19,7 +19,7 @@ from operators.avro import changes
 from operators.avro.compatibility import invalid
 from operators.connectors.registry import schema_source as registry
 from ops.checks import Problem
-from ops.schemas import draft, drift, folder, published
+from ops.schemas import draft, drift, folder, pii, published
 from schemas import AvroSchema
 
 T = TypeVar("T")
@@ -282,8 +282,7 @@ _COMMANDS = (
     (
         "register", register, "publish versions in a registry",
         "Publish every version, oldest first, under the subject of its topic, <topic>-value; what "
-        "is there keeps its id. Refused where `schemas check` finds anything but unlocked "
-        "versions.",
+        "is there keeps its id. Refused if `schemas check` finds more than unlocked versions.",
     ),
     (
         "drift", drifted, "show what was written by schemas that are not here",
@@ -291,6 +290,7 @@ _COMMANDS = (
         "what differs from the newest, field by field, since when, and whether they are read or "
         "refused. Exit status 1 if any are refused. Reads whole tables.",
     ),
+    pii.COMMAND,
     (
         "infer", draft.infer, "draft a schema and a contract of a topic",
         "Read the first records of a topic and draft a schema and a contract that they fulfil: of "

@@ -20,8 +20,11 @@ from operators.avro import Decoder, Lookup, SchemaId
 from operators.avro.drift import Drift
 from operators.avro.framing import Headers, split
 from operators.avro.payloads import Payloads
+from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
+from operators.privacy import KEY_ID
 from ops.schemas.draft import registry_lookup
+from ops.sealed import decrypted
 
 _COLUMNS: Final = (
     "source_topic", "source_partition", "source_offset", "kafka_timestamp", "value", "headers"
@@ -122,9 +125,12 @@ def _add(found: Found, rows: pl.DataFrame) -> None:
 
 
 def _batches(uri: str) -> Iterator[pl.DataFrame]:
-    query = f"SELECT {', '.join(_COLUMNS)} FROM rows"  # noqa: S608 # our own
-    for batch in QueryBuilder().register("rows", DeltaTable(uri)).execute(query):
-        yield pl.DataFrame(pl.from_arrow(pa.record_batch(batch)))
+    handle = DeltaTable(uri)
+    names = [*_COLUMNS, *([KEY_ID] if KEY_ID in columns_of(handle) else [])]
+    query = f"SELECT {', '.join(names)} FROM rows"  # noqa: S608 # our own
+    for batch in QueryBuilder().register("rows", handle).execute(query):
+        rows = pl.DataFrame(pl.from_arrow(pa.record_batch(batch)))
+        yield decrypted(rows, ("value", "headers"))
 
 
 def _pairs(headers: list[dict[str, Any]] | None) -> Headers:

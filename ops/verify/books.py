@@ -30,19 +30,20 @@ from ops.verify.control import Changed, check_listed, pause_ids
 from ops.verify.data_quality import check_data_quality
 from ops.verify.decisions import Decided, as_were, check_decisions, inputs
 from ops.verify.features import check_features
+from ops.verify.forgotten import Forgotten, place_of
 from ops.verify.labels import check_labels, labels_topic
+from ops.verify.places import check_places
 from ops.verify.quality import check_quality
-from ops.verify.report import Check, Report, only_once
+from ops.verify.report import Check, Report
 from ops.verify.scores import as_scored, check_scores
 from ops.verify.since import since_aggregates, since_features, since_rules
 from ops.verify.statuses import Statuses, behind, sent
-from ops.verify.tables import Tables
-from ops.verify.topics import reject_ids, sent_once, source_records, still_there
-from ops.verify.truth import check_truth, read_truth
+from ops.verify.tables import Tables, uncut
+from ops.verify.topics import reject_ids, sent_once
+from ops.verify.truth import read_truth
 from ops.verify.windows import check_windows
 
 _PLACE = ["source_partition", "source_offset"]
-_STAGES = ["decode", "contract"]
 
 
 def verify(
@@ -98,14 +99,21 @@ class _Books:
         """`unasked` is why the stream's model cannot be asked."""
         self._settings, self._own, self._stream = settings, settings.of(stream), stream
         self._tables, self._told, self._unasked = tables, told, unasked
+        self._gone = Forgotten.of(settings.delta_root, stream.name)
         self.counts: Counter[str] = Counter()
         self.alerts_by_rule: Counter[str] = Counter()
 
     def check(self, truth: pl.DataFrame) -> list[Check]:
         """Return every check; `truth` is what a simulation says of the topic, empty for none."""
         rejects = self._tables.read(self._stream.quarantine.name, [*_PLACE, "stage", "code"])
-        checks = self._check_places(rejects, truth)
-        checks += check_data_quality(self._stream, self._tables, self._settings)
+        bronze = self._stream.bronze.name
+        checks, counts = check_places(
+            self._settings, self._stream, self._tables, rejects, truth, self._gone, self._told
+        )
+        self.counts += Counter(counts)
+        # What it has counted of rows that are gone nobody can count again.
+        if not (self._gone or self._cut or self._tables.cut(bronze, self._own.topic)):
+            checks += check_data_quality(self._stream, self._tables, self._settings)
         if self._stream.features:
             checks.append(
                 check_features(
@@ -130,53 +138,6 @@ class _Books:
         self._told(f"reading what was sent of {self._stream.name}")
         return checks + self._check_sent()
 
-    def _check_places(self, rejects: pl.DataFrame, truth: pl.DataFrame) -> list[Check]:
-        stream, tables, topic = self._stream, self._tables, self._own.topic
-        self._told(f"reading topic {topic}")
-        source = source_records(
-            self._settings.kafka,
-            topic,
-            lambda n: self._told(f"reading topic {topic}: {n:,} records"),
-        )
-        self._told(f"comparing {stream.bronze.name} with the topic")
-        value_hash = pl.col("value").hash().alias("value_hash")
-        bronze = tables.read(stream.bronze.name, [*_PLACE, "value"])
-        bronze = bronze.with_columns(value_hash).drop("value")
-        still = still_there(source, bronze)
-        refused = rejects.filter(pl.col("stage").is_in(_STAGES)).select(_PLACE)
-        places = {
-            "silver": tables.read(stream.silver.name, [*_PLACE]),
-            "quarantine": refused,
-        }
-        if (repeated := stream.ledger.repeated) is not None:
-            places["duplicates"] = tables.read(repeated.name, [*_PLACE])
-        placed = pl.concat(
-            [rows.with_columns(place=pl.lit(place)) for place, rows in places.items()]
-        )
-        self.counts += Counter(
-            events=source.height,
-            unique=places["silver"].height,
-            duplicates=places["duplicates"].height if repeated else 0,
-            rejected=refused.height,
-        )
-        checks = [
-            only_once(
-                f"every record of topic {topic} is in {stream.bronze.name}, once",
-                source,
-                still,
-                deleted=bronze.height - still.height,
-            ),
-            only_once(
-                f"{stream.bronze.name} = silver + {'duplicates + ' if repeated else ''}"
-                "quarantine, each record in one place",
-                bronze.select(_PLACE),
-                placed,
-            ),
-        ]
-        if len(truth):
-            checks.append(check_truth(truth, placed))
-        return checks
-
     def _check_windows(self) -> list[Check]:
         stream, own, tables = self._stream, self._own, self._tables
         windows = stream.windowed(micros(own.allowed_lateness))
@@ -197,6 +158,7 @@ class _Books:
                 name: since_aggregates(history(tables.handle(table)) or {})
                 for name, table in panes.items()
             },
+            gone=self._gone,
         )
 
     @cached_property
@@ -213,12 +175,15 @@ class _Books:
         assert rules is not None  # noqa: S101 # a stream with rules
         handle = self._tables.handle(stream.alerts.name)
         alerts = self._tables.read(stream.alerts.name, stream.alerts.columns)
+        cut = self._cut
         self.counts["alerts"] += sent(alerts).height
         self.alerts_by_rule += Counter(
             rule if status in (None, LIVE) else f"{rule} ({status})"
             for rule, status in alerts.select("rule_id", "rule_status").iter_rows()
         )
-        silver = self._tables.read(stream.silver.name, inputs(stream))
+        alerts = uncut(cut, alerts)
+        silver = uncut(cut, self._tables.read(stream.silver.name, inputs(stream)))
+        rejects = uncut(cut, rejects)
         own = silver[list(stream.columns)]
         compared = since_rules(history(handle) or {}, stream, self._own, rules)
         common = compared, self._statuses(), own, alerts, rejects
@@ -235,9 +200,24 @@ class _Books:
         checks = [*check_alerts(stream, held, *common), *checks]
         if stream.decides:
             made = self._tables.read(stream.decisions.name, stream.decisions.columns)
+            made = uncut(cut, made)
             were = as_were(held, compared, silver, alerts, made)
             checks.append(check_decisions(self._decided, *were, silver, alerts, made))
         return checks
+
+    @cached_property
+    def _cut(self) -> dict[int, int]:
+        """By partition, up to where what was made of silver may have been cut by retention."""
+        stream, found = self._stream, dict[int, int]()
+        made = (
+            stream.alerts,
+            stream.quarantine,
+            *([stream.decisions] if stream.decides else []),
+        )
+        for table in made:
+            for partition, last in self._tables.cut(table.name, self._own.topic).items():
+                found[partition] = max(last, found.get(partition, last))
+        return found
 
     @cached_property
     def _state(self) -> State | None:
@@ -254,6 +234,12 @@ class _Books:
     def _statuses(self) -> Statuses:
         told = history(self._tables.handle(self._stream.alerts.name)) or {}
         return Statuses(told, self._own.topic, self._stream.key)
+
+    def _removed(self, id_: str) -> bool:
+        """Tell whether a message is of a record that was forgotten, or cut from what tells it."""
+        place = place_of(id_)
+        cut = place is not None and place[1] <= self._cut.get(place[0], -1)
+        return cut or self._gone.has(id_)
 
     def _check_sent(self) -> list[Check]:
         stream, own, tables = self._stream, self._own, self._tables
@@ -292,6 +278,7 @@ class _Books:
                 ids,
                 source,
                 today.get(topic),
+                self._removed,
             )
             for topic, (rows, ids) in expected.items()
         ]

@@ -24,8 +24,9 @@ from operators.connectors.delta.table import Fence, table_uri
 from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
 from operators.joins import IntervalJoin
+from ops.verify.forgotten import Forgotten
 from ops.verify.report import Check, only_once
-from ops.verify.statements import derived
+from ops.verify.statements import but_forgotten
 from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
 
 _PLACE: Final = list(PLACE)
@@ -59,6 +60,9 @@ FROM paid AS p LEFT JOIN charged AS c
 """
 
 
+_SIDES: Final = {each.name: each for each in (PAYMENTS, CHARGEBACKS)}
+
+
 class _Books:
     """The tables, each at the version it had at first, and an engine that knows them."""
 
@@ -73,25 +77,31 @@ class _Books:
             for table in names
         }
         self.outcomes = self._tables[outcomes_table(self.join).name]
-        registered = {
-            "payments": payments,
-            "chargebacks": self._tables[CHARGEBACKS.silver.name],
-            "late": self._tables[LATE.name],
-            "outcomes": self.outcomes,
-        }
-        self._engine = QueryBuilder()
-        for name, table in registered.items():
-            self._engine = self._engine.register(name, table)
+        root, silver = settings.delta_root, self._tables[CHARGEBACKS.silver.name]
+        self.gone = {each.name: Forgotten.of(root, each.name) for each in _SIDES.values()}
+        self._engine = (
+            QueryBuilder()
+            .register("late", self._tables[LATE.name])
+            .register("outcomes", self.outcomes)
+        )
+        for name, table in (("payments", payments), ("chargebacks", silver)):
+            self._engine = self.gone[name].register(self._engine, name, table)
 
     def derived(self, side: str) -> str:
         """Return the query for a side's records with the watermark that this flow had before each.
 
         That of payments need not be the payments flow's: each has its own places where it changed.
         """
-        own = self.settings.of({"payments": PAYMENTS, "chargebacks": CHARGEBACKS}[side])
+        own = self.settings.of(_SIDES[side])
         told = history(self._tables[CHARGEBACKS.silver.name])
         bound = bounds(told, own.topic, micros(own.out_of_orderness))
-        return derived(side, [*_PLACE, "event_time", "watermark"], bound)
+        columns, some = [*_PLACE, "event_time", "watermark"], bool(self.gone[side])
+        return but_forgotten(side, columns, bound, some=some)
+
+    def counted(self, side: str) -> str:
+        """Return the query for a side's records that count."""
+        kept = f"(SELECT * FROM {side} WHERE NOT forgotten)" if self.gone[side] else side  # noqa: S608
+        return _COUNTED.format(side=kept)
 
     def read(self, name: str, columns: list[str]) -> pl.DataFrame:
         return read(self._tables[name], columns)
@@ -130,7 +140,8 @@ def check_chargebacks(
     )
     name = f"{topic} holds every rejected chargeback, once"
     source = identify(settings.kafka, [books.own.topic], 10)[books.own.topic]
-    return [*checks, sent_once(name, settings.kafka, topic, rejects, source)]
+    gone = books.gone[CHARGEBACKS.name].has
+    return [*checks, sent_once(name, settings.kafka, topic, rejects, source, removed=gone)]
 
 
 def _check_places(books: _Books) -> Check:
@@ -143,7 +154,7 @@ def _check_places(books: _Books) -> Check:
     still = still_there(source, placed)
     return only_once(
         "every chargeback of the topic is in one place, once",
-        source.select(_PLACE),
+        books.gone[CHARGEBACKS.name].without(source.select(_PLACE)),
         still,
         deleted=placed.height - still.height,
     )
@@ -194,8 +205,8 @@ def _check_outcomes(books: _Books) -> Check:
         return row.select(*_PLACE, "settled_at", row_hash=row.hash_rows())
 
     made = _OUTCOMES.format(
-        paid=_COUNTED.format(side="payments"),
-        charged=_COUNTED.format(side="chargebacks"),
+        paid=books.counted("payments"),
+        charged=books.counted("chargebacks"),
         payment=", ".join(f"p.{name}" for name in books.join.left.columns),
         within=books.join.upper,
     )

@@ -11,6 +11,7 @@ from flows.streams import Stream
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
 from operators.connectors.kafka.topic_ids import identify
+from ops.verify.forgotten import Forgotten
 from ops.verify.report import Check, only_once
 from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
 
@@ -34,6 +35,7 @@ def check_labels(
     if labels is None or stream.features.labels is None:
         return []
     own, root = settings.of(labels), settings.delta_root
+    gone = Forgotten.of(root, labels.name)
     told("looking for each label's one place")
     tables = {each.name: DeltaTable(table_uri(root, each.name)) for each in labels.all_tables}
     source = source_records(settings.kafka, own.topic, lambda _: None)
@@ -46,7 +48,7 @@ def check_labels(
     return [
         only_once(
             f"every {labels.record} of the topic is in one place, once",
-            source.select(_PLACE),
+            gone.without(source.select(_PLACE)),
             still,
             deleted=placed.height - still.height,
         ),
@@ -56,5 +58,6 @@ def check_labels(
             own.dlq_topic,
             reject_ids(rejects),
             identity,
+            removed=gone.has,
         ),
     ]

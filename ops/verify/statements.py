@@ -94,10 +94,21 @@ def derived(side: str, columns: Iterable[str], bounds: Bounds) -> str:
     return f"SELECT {named}, greatest({', '.join(reached)}) AS derived FROM ({before})"  # noqa: S608
 
 
-def seen(columns: Iterable[str], bounds: Bounds) -> str:
-    """Return the CTE `seen`, with these columns of silver."""
+def seen(columns: Iterable[str], bounds: Bounds, *, some_forgotten: bool = False) -> str:
+    """Return the CTE `seen`, with these columns of silver.
+
+    Where some were forgotten, silver tells in `forgotten` of which it has the event time alone.
+    """
     named = [*PLACE, "event_time", "watermark", *columns]
-    return f"seen AS ({derived('silver', named, bounds)})"
+    return f"seen AS ({but_forgotten('silver', named, bounds, some=some_forgotten)})"
+
+
+def but_forgotten(side: str, columns: Iterable[str], bounds: Bounds, *, some: bool) -> str:
+    """Return the query of `derived`, without what was forgotten if there is any of it."""
+    if not some:
+        return derived(side, columns, bounds)
+    made = derived(side, [*columns, "forgotten"], bounds)
+    return f"SELECT * FROM ({made}) WHERE NOT forgotten"  # noqa: S608 # our own words
 
 
 def judged(windows: Windows) -> str:

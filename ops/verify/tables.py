@@ -6,7 +6,16 @@ import polars as pl
 from deltalake import DeltaTable
 
 from operators.connectors.delta.reading import query, read
+from operators.connectors.delta.retention import cut_of
 from operators.connectors.delta.table import table_uri
+
+
+def uncut(ends: Mapping[int, int], rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of records behind an offset by partition."""
+    if not ends:
+        return rows
+    last = pl.col("source_partition").replace_strict(ends, default=-1, return_dtype=pl.Int64)
+    return rows.filter(pl.col("source_offset") > last)
 
 
 class MissingTableError(RuntimeError):
@@ -32,6 +41,10 @@ class Tables:
     def read(self, name: str, columns: Mapping[str, pl.DataType] | list[str]) -> pl.DataFrame:
         """Return columns of a table's rows."""
         return read(self.handle(name), columns)
+
+    def cut(self, name: str, topic: str) -> dict[int, int]:
+        """Return by partition of a topic the last offset that retention has cut from a table."""
+        return cut_of(self.handle(name)).of(topic)
 
     def height(self, name: str) -> int:
         """Return how many rows a table has."""

@@ -66,13 +66,15 @@ def sent_once(
     expected: pl.DataFrame,
     source: str,
     today: Callable[[str], bool] | None = None,
+    removed: Callable[[str], bool] = lambda _: False,
 ) -> Check:
     """Check that an output topic has each `id` (String) of `expected` once, and no other.
 
     Left out are the messages that were made of another topic than `source`, an identity as of
     `topic_ids.identify`, such as one that had its name before it was made anew.
 
-    What is not made by `today`'s rules, as an id tells, may be there and not expected.
+    What is not made by `today`'s rules, or of a record that was `removed`, as an id tells, may be
+    there and not expected.
 
     Of what retention has deleted only the number is known: so many may be missing.
     """
@@ -89,10 +91,12 @@ def sent_once(
     # Asked only now: what is deleted while we read may be missing too.
     deleted = sum(first_offsets(config, topic, partitions, 10).values())
     found = pl.DataFrame({"id": ids}, schema={"id": pl.String()})
-    if today is not None:
-        unexpected = ~pl.col("id").is_in(expected["id"].to_list())
-        earlier = [each is not None and not today(each) for each in ids]
-        found = found.filter(~(pl.Series("earlier", earlier, pl.Boolean) & unexpected))
+    unexpected = ~pl.col("id").is_in(expected["id"].to_list())
+    earlier = [
+        each is not None and ((today is not None and not today(each)) or removed(each))
+        for each in ids
+    ]
+    found = found.filter(~(pl.Series("earlier", earlier, pl.Boolean) & unexpected))
     return only_once(name, expected, found, may_lack=deleted)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
+from ops.verify.forgotten import Forgotten
 from ops.verify.report import Check, only_once
 
 
@@ -20,11 +21,12 @@ def read_truth(path: Path) -> pl.DataFrame:
         raise TruthError(f"{path} is not what millstream simulate --truth writes") from None
 
 
-def check_truth(truth: pl.DataFrame, placed: pl.DataFrame) -> Check:
-    """Compare where records are with where the simulation meant them to be."""
+def check_truth(truth: pl.DataFrame, placed: pl.DataFrame, gone: Forgotten) -> Check:
+    """Compare where records are with where the simulation meant them to be, but what is `gone`."""
     expected = truth.select(
         pl.col("partition").cast(pl.Int32).alias("source_partition"),
         pl.col("sequence").cast(pl.Int64).alias("source_offset"),
         "place",
     )
-    return only_once("every record is where the simulation's truth has it", expected, placed)
+    name = "every record is where the simulation's truth has it"
+    return only_once(name, gone.without(expected), placed)

@@ -13,10 +13,12 @@ from deltalake import DeltaTable, QueryBuilder
 
 from flows.streams import Stream
 from operators.connectors.delta.layout import columns_of
+from operators.connectors.delta.retention import cut_of
 from operators.event_time.watermarks import Bounds
 from operators.windows import Session, Windows
 from ops.newest import newest_rows
 from ops.verify import statements
+from ops.verify.forgotten import Forgotten
 from ops.verify.report import Check, only_once
 
 
@@ -35,17 +37,19 @@ def check_windows(
     bounds: Bounds,
     watermarks: Mapping[str, int],
     since: Mapping[str, Mapping[str, int]],
+    gone: Forgotten,
 ) -> list[Check]:
     """Compare the windowed tables and the late records, row for row, with what silver makes them.
 
     `handle` opens a table by its name. `windows` are by the name of their step. `watermarks`,
     those up to which each table has its panes, are in µs, and so is `since`: by step, those
-    at which aggregates came that windows which had ended before are without.
+    at which aggregates came that windows which had ended before are without. Windows that have
+    counted what is `gone` may differ; those that retention has cut are left out.
     """
-    engine = QueryBuilder().register("silver", handle(stream.silver.name))
+    engine = gone.register(QueryBuilder(), "silver", handle(stream.silver.name))
     engine = engine.register("late", handle(stream.late.name))
     read = {name for each in windows.values() for name in each.reads}
-    seen = statements.seen(sorted(read), bounds)
+    seen = statements.seen(sorted(read), bounds, some_forgotten=bool(gone))
     rows = frame_of(
         engine.execute(
             f"WITH {seen} SELECT source_partition, source_offset, watermark, derived FROM seen"  # noqa: S608 # our own words
@@ -66,7 +70,14 @@ def check_windows(
         told = f"{table} equals silver's windows, row for row"
         there = set(columns_of(handle(table)))
         known = {n: a for n, a in each.aggregates.items() if n in there}
-        of = _Panes(name, replace(each, aggregates=known), watermarks[name], since[name])
+        of = _Panes(
+            name,
+            replace(each, aggregates=known),
+            watermarks[name],
+            since[name],
+            cut_of(handle(table)).until,
+            gone,
+        )
         checks.append(_check_panes(engine, of, told, judged, set(each.aggregates) - there))
     return checks
 
@@ -92,12 +103,17 @@ def _check_late(
 
 @dataclass(frozen=True)
 class _Panes:
-    """The windows of a step, up to which watermark they are there, and since which aggregates."""
+    """The windows of a step, up to which watermark they are there, and since which aggregates.
+
+    Those that end at `cut`, in µs, or before were cut by retention.
+    """
 
     name: str
     windows: Windows
     watermark: int
     since: Mapping[str, int]
+    cut: int
+    gone: Forgotten
 
 
 def _check_panes(
@@ -122,6 +138,7 @@ def _check_panes(
     due = ends.dt.epoch("us") + windows.lateness <= watermark
     actual = frame_of(engine.execute(newest_rows(name, columns, sessions=session)))
     # What waits for its last revision is not what it will be yet.
+    due = due & (pl.col("window_end").dt.epoch("us") > of.cut)
     actual = actual.drop("revision").filter(due)
     if session and windows.lateness:
         actual = _without_waiting(actual, made.filter(~due), windows.by)
@@ -138,7 +155,10 @@ def _check_panes(
         older += without_it
     left_out += sorted(lacking)
     without = f" (but for {', '.join(left_out)})" if left_out else ""
+    expected, actual, excused = of.gone.excused(expected, actual)
     found = only_once(f"{told}{without}", expected, actual)
+    if excused:
+        return replace(found, deleted=older + excused, because="had counted somebody forgotten")
     return replace(found, deleted=older, because="of windows older than the aggregate")
 
 

@@ -31,6 +31,7 @@ Readers may be at them, and a flow's own files are there before their commit is.
 
 _LOCK: Final = ".maintenance.lock"
 _ATTEMPTS: Final = 5
+_ATTEMPTS_TO_DELETE: Final = 50
 
 _Result = TypeVar("_Result")
 
@@ -110,7 +111,7 @@ def _rewritten(
         done = rewrite(handle)
         return Rewritten(int(done["numFilesRemoved"]), int(done["numFilesAdded"]))
 
-    return _done(root, table, attempt)
+    return done(root, table, attempt)
 
 
 def vacuum(root: str, table: Table, keep: timedelta, *, orphans: bool = False) -> list[str]:
@@ -128,7 +129,21 @@ def vacuum(root: str, table: Table, keep: timedelta, *, orphans: bool = False) -
             hours, dry_run=False, enforce_retention_duration=False, full=orphans
         )
 
-    return _done(root, table, attempt)
+    return done(root, table, attempt)
+
+
+def delete(root: str, table: Table, where: str) -> int:
+    """Delete the rows for which a predicate, as SQL, holds; return how many.
+
+    What the table accounts for stays. Raises OwnedError and StorageUnavailableError.
+    """
+
+    def attempt(handle: DeltaTable) -> int:
+        done = handle.delete(where, writer_properties=writer_properties(table))
+        return int(done["num_deleted_rows"] or 0)
+
+    # A flow that commits every second gets in between more often than not.
+    return done(root, table, attempt, attempts=_ATTEMPTS_TO_DELETE)
 
 
 def checkpoint(root: str, table: Table) -> int:
@@ -141,19 +156,27 @@ def checkpoint(root: str, table: Table) -> int:
         handle.create_checkpoint()
         return handle.version()
 
-    return _done(root, table, attempt)
+    return done(root, table, attempt)
 
 
-def _done(root: str, table: Table, attempt: Callable[[DeltaTable], _Result]) -> _Result:
-    """Do something to the table as it is now; again, where somebody's commit came in between."""
+def done(
+    root: str,
+    table: Table,
+    attempt: Callable[[DeltaTable], _Result],
+    attempts: int = _ATTEMPTS,
+) -> _Result:
+    """Do something to the table as it is now; again, where somebody's commit came in between.
+
+    Raises OwnedError and StorageUnavailableError.
+    """
     uri = table_uri(root, table.name)
     with owned(root, table), reaching(uri):
-        for number in range(_ATTEMPTS):
+        for number in range(attempts):
             handle = DeltaTable(uri)
             try:
                 result = attempt(handle)
             except CommitFailedError:
-                if number + 1 == _ATTEMPTS:
+                if number + 1 == attempts:
                     raise
             else:
                 sync_commit(handle)

@@ -10,6 +10,7 @@ from deltalake import DeltaTable
 from operators.connectors.delta.accounts import Told, accounted, fenced, tables_there
 from operators.connectors.delta.commits import fences
 from operators.connectors.delta.reading import query
+from operators.connectors.delta.retention import cut_of
 from operators.connectors.delta.table import Fence, reaching
 from operators.errors import KnownError
 from operators.event_time.frontier import Frontier
@@ -71,6 +72,10 @@ def warming(
         # Any of them may have been made anew or restored since, and then lacks more.
         ends = [before, *(_of(found[table.name], topic) for table in counted)]
         begin = {p: min(each.get(p, -1) for each in ends) for p in end}
+        # What retention has cut is in no table, and was in those that it had to be in.
+        for table in (ledger.records, *counted):
+            for p, offset in cut_of(handles[table.name]).of(topic).items():
+                begin[p] = max(begin.get(p, -1), offset)
         if not _accounts(ledger, handles, topic, begin, before):
             # Of two crashes in a row the replay's epochs may be shorter: silver has less then.
             good = _of(found[ledger.good.name], topic)
