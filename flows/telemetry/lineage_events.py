@@ -38,7 +38,7 @@ from openlineage.client.uuid import generate_new_uuid
 from flows import catalog
 from flows.lineage import Column, TableLineage, lineage_of
 from flows.loading import rules_of
-from flows.settings import FlowSettings
+from flows.settings import Settings
 from flows.starting import at_good_end
 from operators import metrics
 from operators.connectors.delta.paths import local_folder, table_uri
@@ -50,7 +50,7 @@ _WAITING: Final = 1_000
 _END_SECONDS: Final = 5.0
 
 
-def begin(flow: str, settings: FlowSettings) -> None:
+def begin(flow: str, settings: Settings) -> None:
     """Send an event of the start, from now on of each commit, and of the end."""
     (found,) = (each for each in catalog.flows(settings) if each.name == flow)
     rules = {each.name: rules_of(each, settings) for each in found.reads}
@@ -67,7 +67,7 @@ class Events:
     """Makes the events of one run of a flow."""
 
     def __init__(
-        self, flow: str, settings: FlowSettings, tables: list[TableLineage], topics: list[str]
+        self, flow: str, settings: Settings, tables: list[TableLineage], topics: list[str]
     ) -> None:
         self._brokers = f"kafka://{settings.kafka['bootstrap.servers'].split(',')[0]}"
         self._inputs, self._tables = topics, {each.table.name: each for each in tables}
