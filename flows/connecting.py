@@ -175,6 +175,7 @@ class Ends:
             hurried=hurried,
             breaker=self.breaker(stream),
             anew=self.anew,
+            backfill_from=self.settings.backfill_from,
         )
 
     def breaker(self, stream: Stream) -> Breaker:

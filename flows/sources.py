@@ -59,12 +59,14 @@ def open_source(
     hurried: bool,
     breaker: Breaker,
     anew: bool = False,
+    backfill_from: str | None = None,
 ) -> WatchedSource[Any, Any]:
     """Return the source of a topic, which goes on where the recovery store and the tables are.
 
     A flow without `tables` has the recovery store alone. The tables of a `stream` bring state
-    that the recovery store does not have, nor one that is made `anew`. A flow that is not
-    `hurried`, as nobody waits for its answers, reads twice a second.
+    that the recovery store does not have, nor one that is made `anew`; in a backfill all that
+    bronze has under another root is read first. A flow that is not `hurried`, as nobody waits for
+    its answers, reads twice a second.
 
     Raises FileLimitError if the process may not open the files that this takes,
     TopicChangedError if the tables were made of other topics, FencedError if the topic ends
@@ -88,10 +90,10 @@ def open_source(
             start = "earliest"
             ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
             refuse_shorter(topic, ends, held)
-        if settings.backfill_from and stream is not None:
+        if backfill_from and stream is not None:
             if not known:
                 refuse_half_a_backfill(settings.delta_root, held)
-            warming = recorded(settings.backfill_from, stream.bronze, tables.fence, topic)
+            warming = recorded(backfill_from, stream.bronze, tables.fence, topic)
         elif stream is not None and not known:
             warming = find_warming(
                 settings.delta_root,
@@ -127,8 +129,8 @@ def open_source(
     at_good_end(lambda: source.group_offsets.finish(_FINISH_SECONDS))
     if stream is None:
         return WatchedSource(source)
-    if settings.backfill_from:
-        history = TableHistory(settings.backfill_from, stream.bronze.name, topic, RAW_COLUMNS)
+    if backfill_from:
+        history = TableHistory(backfill_from, stream.bronze.name, topic, RAW_COLUMNS)
         return WatchedSource(WarmSource(source, history, warming, as_consumed))
     history = TableHistory(settings.delta_root, stream.silver.name, topic, stream.past)
     return WatchedSource(WarmSource(source, history, warming))

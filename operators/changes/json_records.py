@@ -69,7 +69,9 @@ class JsonChanges:
             e.get("before" if op == "d" else "after") for e, op in zip(found, ops, strict=True)
         ]
         sources = [each.get("source") for each in found]
-        frame, bad = self._objects.read([row if isinstance(row, dict) else {} for row in rows])
+        nothing = dict.fromkeys(self._objects.dtypes)
+        some = [row if isinstance(row, dict) else nothing for row in rows]
+        frame, bad = self._objects.read(some)
         told = {
             path: [_number(s.get(name)) if isinstance(s, dict) else None for s in sources]
             for path, name in SOURCE.items()

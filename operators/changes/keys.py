@@ -1,6 +1,7 @@
 """Keys of records, where they alone say which row a change is of."""
 
 import contextlib
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ from operators.changes.values import Objects
 from schemas import AvroSchema
 
 WANTED: Final = "a key is a JSON object, an Avro record Key, or, of one field, its text"
+
+_WHOLE: Final = re.compile("-?[0-9]{1,19}")
 
 
 class Keys:
@@ -35,7 +38,9 @@ class Keys:
             for at, row in zip(read.rows.tolist(), read.frame.to_dicts(), strict=True):
                 found[framed[at]] = row
         self._texts(keys, found)
-        return self._objects.read([each or {} for each in found])[0].select(self._by)
+        # Stated, so that no field's default is taken for a key.
+        nothing = dict.fromkeys(self._by)
+        return self._objects.read([each or nothing for each in found])[0].select(self._by)
 
     def _object(self, key: bytes | None) -> dict[str, Any] | None:
         if key is None or not is_json(key):
@@ -56,4 +61,7 @@ class Keys:
                 # Also as JSON, in quotes.
                 with contextlib.suppress(ValueError):
                     text = orjson.loads(key) if key[:1] == b'"' else key.decode()
-                    found[row] = {name: int(text) if whole else text}
+                    if not whole:
+                        found[row] = {name: text}
+                    elif _WHOLE.fullmatch(text):
+                        found[row] = {name: int(text)}

@@ -171,6 +171,14 @@ class History(_Merging):
 
 
 def merging(changes: Changes, fields: Mapping[str, pl.DataType]) -> Current | History:
-    """Return how the table of changes of rows of these fields comes about."""
+    """Return how the table of changes of rows of these fields comes about.
+
+    Raises ValueError for fields with the name of a column that it has besides.
+    """
+    own = {CHANGED, *MADE, BUCKET, *COORDINATES, *STAMPS}
+    if taken := sorted(own & {*fields}):
+        raise ValueError(
+            f"fields have the names of the table's own columns: {', '.join(taken)}"
+        )
     kind = Current if changes.keeps == "current" else History
     return kind(changes.by, fields, changes.buckets)

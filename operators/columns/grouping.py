@@ -10,8 +10,10 @@ from operators.columns.arrays import Indices, UInt64s
 
 N = TypeVar("N", bound=np.integer)
 
-_BESIDE: Final = 16
+_WORD: Final = np.uint64(64)
+_BESIDE: Final = np.uint64(16)
 _SPARED: Final = 32
+"""How many of a hash's bits others may have for theirs."""
 
 
 def differs(ordered: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
@@ -34,32 +36,36 @@ def order_by(
 ) -> Indices:
     """Return the order of rows by key and number, shape (n,): as `np.lexsort`, in less time.
 
-    What is equal in both stays in its order; or, with hashes `beside`, what has the same of these
-    comes together, but for a few. Keys are hashes too.
+    Keys are hashes. Without numbers what has the same key stays in its order; with them what is
+    equal in both may come in any, or the same hashes `beside` come together, but for a few.
     """
     n = len(keys)
-    low = np.zeros(1, np.uint64)
+    low, bits = np.zeros(1, np.uint64), 0
     if numbers is not None and n:
         low = (numbers - numbers.min()).astype(np.uint64)
-    bits = int(low.max()).bit_length()
-    if beside is None:
-        more, last = max(n - 1, 0).bit_length(), np.arange(n, dtype=np.uint64)
-    else:
-        more, last = _BESIDE, beside >> np.uint64(64 - _BESIDE)
-    shift = np.uint64(bits + more)
-    if shift <= _SPARED:
+        bits = int(low.max()).bit_length()
+    if beside is not None:
+        low, bits = low << _BESIDE | beside >> (_WORD - _BESIDE), bits + int(_BESIDE)
+    if bits <= _SPARED:
         # All in one number: the upper bits of hashes tell nearly all of them from each other.
-        packed = keys >> shift << shift | low << np.uint64(more) | last
-        if beside is None:
-            packed.sort()
-            order = (packed & np.uint64((1 << more) - 1)).view(np.int64)
-        else:
-            order = np.argsort(packed)
+        order = _sorted(keys, low, bits)
         found = keys[order]
         if (found[1:] >= found[:-1]).all():
             return order
-    by = [keys] if numbers is None else [low, keys]
-    return np.lexsort(by if beside is None else [beside, *by])
+    return np.lexsort([keys] if numbers is None else [low, keys])
+
+
+def _sorted(keys: UInt64s, low: UInt64s, bits: int) -> Indices:
+    more = max(len(keys) - 1, 0).bit_length()
+    if bits + more > _SPARED:
+        shift = np.uint64(bits)
+        return np.argsort(keys >> shift << shift | low)
+    # With the places in it, it need only be sorted: a third of the time.
+    shift = np.uint64(bits + more)
+    packed = keys >> shift << shift | low << np.uint64(more)
+    packed |= np.arange(len(keys), dtype=np.uint64)
+    packed.sort()
+    return (packed & np.uint64((1 << more) - 1)).view(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

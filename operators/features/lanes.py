@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 from polars.exceptions import PolarsError
 
-from operators.columns.arrays import Bools, Int64s
+from operators.columns.arrays import Bools, Int64s, UInt64s
 from operators.columns.expressions import one_row, select_rows
 from operators.columns.hashing import hash_columns
 from operators.state.folds import NONE
@@ -45,8 +45,17 @@ class Lane:
         text = f"{text} where {self.where}" if self.where else text
         return f"{text} given {self.given}" if self.given else text
 
-    def numbers(self, frame: pl.DataFrame, times: Int64s, masks: Mapping[str, Bools]) -> Int64s:
-        """Return it for each event, shape (n,); `masks` are where each `where` is true."""
+    def numbers(
+        self,
+        frame: pl.DataFrame,
+        times: Int64s,
+        masks: Mapping[str, Bools],
+        hashes: dict[str, UInt64s] | None = None,
+    ) -> Int64s:
+        """Return it for each event, shape (n,); `masks` are where each `where` is true.
+
+        `hashes` are as for `hash_columns`.
+        """
         picked = masks.get(self.where)
         if self.kind == "values" and self.of == "event_time":
             return times if picked is None else np.where(picked, times, NONE)
@@ -60,7 +69,7 @@ class Lane:
             return picked.astype(np.int64)
         assert column is not None  # noqa: S101 # the others are of a column
         if self.kind == "hash":
-            values = hash_columns(frame, [self.of]).view(np.int64)
+            values = hash_columns(frame, [self.of], hashes).view(np.int64)
         else:
             values = ordered(column)
             if column.dtype.is_float():

@@ -59,11 +59,11 @@ class _Group:
 
     def advance(
         self, frame: pl.DataFrame, rows: Sorted, times: Int64s, marks: Int64s,
-        mark: PartitionWatermark, masks: Mapping[str, Bools],
+        mark: PartitionWatermark, masks: Mapping[str, Bools], hashes: dict[str, UInt64s],
     ) -> tuple[dict[Part, Int64s], dict[Lane, Int64s], dict[str, Found]]:  # fmt: skip
         """Return parts, lanes, and columns of code, in the order of the rows."""
         order = rows.order
-        own = {lane: lane.numbers(frame, times, masks) for lane in self._lanes}
+        own = {lane: lane.numbers(frame, times, masks, hashes) for lane in self._lanes}
         lanes = {lane: values[order] for lane, values in own.items()}
         times, marks = times[order], marks[order]
         found: dict[Part, Int64s] = {}
@@ -197,7 +197,7 @@ class PartitionFeatures(Composite):
                 if by not in rows:
                     rows[by] = Sorted.by(hash_columns(frame, by, hashes))
                 found, own, coded = group.advance(
-                    seen, rows[by], times, watermarks, self.watermark, masks
+                    seen, rows[by], times, watermarks, self.watermark, masks, hashes
                 )
                 for each in self._features:
                     if (each.feature.by, each.level) == (by, level):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from operators.columns.arrays import Indices, Int64s
-from operators.columns.grouping import Sorted, distinct
+from operators.columns.grouping import Sorted, differs, distinct
 from operators.state.folds import Answers, Index, Ranges, exclusive
 
 
@@ -52,16 +52,19 @@ def _disordered(
 ) -> None:
     """Do the same for any order of times, in O(n log² n).
 
-    As in a merge sort: at each level every right half of a block looks up what its left half
-    holds, and over all levels each event meets each earlier one of its run once.
+    As in a merge sort of each run: at each level every right half of a block looks up what its left
+    half holds, and over all levels, as many as the longest run needs, each event meets each earlier
+    one of its run once.
     """
-    n = len(times)
-    here, ranks = np.arange(n), distinct(times)
+    n, ranks = len(times), distinct(times)
+    starts = np.flatnonzero(differs(runs))
+    sizes = np.diff(starts, append=n)
+    here = np.arange(n) - np.repeat(starts, sizes)
     bits = len(ranks).bit_length() + 1
     high_rank = np.searchsorted(ranks, times, "right")
     low_ranks = [np.searchsorted(ranks, low, "right") for low in lows]
-    size = 1
-    while size < n:
+    size, longest = 1, int(sizes.max())
+    while size < longest:
         block = here // (2 * size)
         new = (block[1:] != block[:-1]) | (runs[1:] != runs[:-1])
         base = exclusive(new) << bits

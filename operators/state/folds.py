@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.columns.arrays import Indices, Int64s
-from operators.columns.grouping import distinct
+from operators.columns.grouping import distinct, order_by
 from operators.columns.ranges import repeats
 from operators.state.squares import DIGITS, Digit, digits
 
@@ -185,7 +185,7 @@ def _differing(rows: Indices, values: Int64s, size: int) -> Int64s:
     """Return how many values differ in each of `size` rows; NONE is no value."""
     there = values != NONE
     rows, values = rows[there], values[there]
-    order = np.lexsort((values, rows))
+    order = order_by(values.view(np.uint64), rows)
     rows, values = rows[order], values[order]
     new = np.ones(len(rows), bool)
     new[1:] = (rows[1:] != rows[:-1]) | (values[1:] != values[:-1])

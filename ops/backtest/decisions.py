@@ -16,8 +16,7 @@ from ops.backtest.events import Events, Made
 from ops.backtest.figures import changes, money
 from ops.backtest.taken import Taken
 
-PLAIN: Final = "nothing"
-BY: Final = (PLAIN, ALLOW_LIST, BLOCK_LIST, RULES, OF_MODEL)
+BY: Final = ("nothing", ALLOW_LIST, BLOCK_LIST, RULES, OF_MODEL)
 """What decides, in its order; what is plainly approved is by nothing."""
 
 

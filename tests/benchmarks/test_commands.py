@@ -9,17 +9,20 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import parser
+from benchmarks.rejects import SHARES, troubles
+from benchmarks.topics import simulated
+from flows.streams import PAYMENTS
 
 ROOT = Path(__file__).parents[2]
 NAMES = (
     "roofline",
     "against",
+    "alerts",
     "latency",
     "rejects",
     "dedup",
     "windows",
     "joins",
-    "model",
     "nexmark",
 )
 
@@ -43,6 +46,13 @@ def test_each_explains_itself_and_is_told_of(name, capsys):
 def test_make_bench_runs_commands_that_are_there():
     recipe = (ROOT / "Makefile").read_text("utf-8")
     assert set(re.findall(r"-m benchmarks (\w+)", recipe)) == {"roofline"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_so_many_records_are_bad_as_a_share_says(share):
+    made = simulated(PAYMENTS, 5_000, 100, troubles(share))
+    bad = made.truth["place"].eq("quarantine").mean()
+    assert bad == pytest.approx(share, rel=0.3)
 
 
 def test_dedup_measures_both_sides_and_the_memory():

@@ -99,5 +99,5 @@ def test_of_silver_only_what_tells_of_the_record_as_a_whole_is_of_no_field(table
     without = each.table.columns.keys() - each.columns.keys()
     assert without <= {
         "source_topic", "source_partition", "source_offset", "kafka_timestamp", "watermark",
-        "event_date", "repairs", "listed", "woken_at",
+        "event_date", "repairs", "listed", "woken_at", "_rest",
     }  # fmt: skip

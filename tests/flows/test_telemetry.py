@@ -11,10 +11,12 @@ import pytest
 from deltalake import DeltaTable
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from flows import settings as settings_
 from flows import telemetry
 from flows.telemetry.lineage_events import Sender, named
 from operators.errors import KnownError
 from tests.field.topic import Field, payments
+from tests.flows.test_lineage import SETTINGS
 
 
 @contextmanager
@@ -109,9 +111,10 @@ def test_tables_are_named_as_openlineage_has_it(tmp_path):
 
 def test_without_its_package_it_is_said_what_to_install(monkeypatch):
     monkeypatch.setattr(telemetry, "find_spec", lambda _: None)
-    telemetry.begin("payments", None)  # nothing is asked for
+    settings = settings_.load(SETTINGS)
+    telemetry.begin("payments", settings)  # nothing is asked for
     for name in ("OPENLINEAGE_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"):
         with monkeypatch.context() as context:
             context.setenv(name, "http://127.0.0.1:9")
             with pytest.raises(KnownError, match=r"pip install 'millstream\[telemetry\]'"):
-                telemetry.begin("payments", None)
+                telemetry.begin("payments", settings)

@@ -20,6 +20,8 @@ Paused: TypeAlias = tuple[Progress, list[Change]]
 
 class _Part(StatefulSourcePartition[Paused, dict[str, Any]]):
     def __init__(self, source: "PauseSource", state: dict[str, Any] | None) -> None:
+        if state is not None and state["version"] != STATE_VERSION:
+            raise ValueError(f"pauses of state version {state['version']}")
         self._source = source
         same = state is not None and state["topic"] == source.reader.identity
         self._next = int(state["next"]) if state is not None and same else 0

@@ -93,7 +93,7 @@ class Requests:
         for question in self._questions:
             due = np.max([*question.ends(base, lags).values()], axis=0)
             lanes = [
-                pl.Series(lane.name, lane.numbers(frame, times, masks))
+                pl.Series(lane.name, lane.numbers(frame, times, masks, hashes))
                 for lane in ([] if question.of_labels else question.lanes)
             ]
             keys = [

@@ -31,7 +31,8 @@ class Span:
 
         `base` are the times that are asked for, `lags` the default ones.
         """
-        return (base - (lags if self.lag is None else self.lag)) // self.pane * self.pane
+        asked: Int64s = base - (lags if self.lag is None else self.lag)
+        return asked // self.pane * self.pane
 
     def begin(self, end: Int64s, lags: Int64s, marks: Int64s) -> Int64s:
         """Return from which pane's start it asks that asks before `end`, shape (n,).
@@ -40,7 +41,8 @@ class Span:
         """
         lags = lags if self.lag is None else np.full(len(end), self.lag)
         oldest = (marks - lags) // self.pane * self.pane - self.kept
-        return np.maximum(end - self.before, oldest)
+        begun: Int64s = np.maximum(end - self.before, oldest)
+        return begun
 
     def oldest(self, mark: int, lag: int) -> int:
         """Return the start before which no event asks whose partition has come to `mark`."""

@@ -21,6 +21,8 @@ _SHAPES: Final = ((3, 1), (2, 2), (1, 1))
 _PATIENCE: Final = 10.0
 """Seconds for a point to be passed; where little comes some are seldom."""
 
+_OF_RULES: Final = ("alerts_topic", "decisions_topic")
+
 
 def kill(world: World, result: Result, times: int) -> None:
     """`kill -9` while all changes, of each shape a share; then all of it undisturbed."""
@@ -75,7 +77,8 @@ def _changed(world: World, result: Result, wanted: int, like: Shape) -> None:
         if late:
             # An alert that went out in an epoch that a kill has ended may be by a label that
             # counts from later on in the epoch that took its place.
-            wrong = [each for each in wrong if not each.name.startswith(world.topic)]
+            sent = tuple(flow.environ[world.variable(each)] for each in _OF_RULES)
+            wrong = [each for each in wrong if not each.name.startswith(sent)]
         result.problems += [f"verify: {each.name}: {each.examples[:2]}" for each in wrong]
     world.drop(flow, result, feed.topics)
 
@@ -107,7 +110,7 @@ def _without_labels(
     """Return tables and topics without all that is by labels, and without when these count."""
     features = world.settings(flow).stream(world.stream).features
     named = [each.name for each in (*features.stated, *features.added) if each.of_labels]
-    of_rules = "gold/alerts", "gold/decisions", "alerts_topic", "decisions_topic"
+    of_rules = "gold/alerts", "gold/decisions", *_OF_RULES
     found = {name: each for name, each in tables.items() if name not in of_rules}
     found["silver/payments"] = found["silver/payments"].drop(named)
     found["silver/labels"] = found["silver/labels"].drop("since")

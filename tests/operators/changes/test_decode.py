@@ -137,6 +137,21 @@ def test_a_tombstone_is_of_its_key_and_of_the_time_that_kafka_had_it():
     assert decoded(DEBEZIUM, (b"a", None), stamp=-1) == ({}, {0: "no_time"})
 
 
+def test_a_key_of_a_whole_number_is_its_text():
+    changes = Changes(("version",), "offset")
+    good, bad = decoded(
+        changes,
+        *((key, None) for key in (b"42", b'"-7"', b'{"version": 3}', b"1_0", b" 1", b"x")),
+    )
+    assert [each["version"] for each in good.values()] == [42, -7, 3]
+    assert bad == dict.fromkeys((3, 4, 5), "no_key")
+    # The field has a default, which is no key.
+    enveloping = Changes(("version",), "source.lsn", envelope="debezium")
+    gone = json.dumps(enveloped("d")).encode()
+    good, bad = decoded(enveloping, (b"42", gone), (None, gone))
+    assert (good[0]["version"], bad) == (42, {1: "no_key"})
+
+
 def test_a_deletion_without_its_row_is_of_the_records_key():
     value = json.dumps(enveloped("d")).encode()
     good, bad = decoded(DEBEZIUM, (b"a", value), (None, value))

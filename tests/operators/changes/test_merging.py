@@ -135,3 +135,8 @@ def test_a_tombstone_deletes_what_was_before_it_and_not_what_comes_behind_it_lat
         .select((pl.col("effective_from", "effective_to") - NOON).dt.total_seconds())
     )
     assert spans.rows() == [(0, 5), (5, 10), (10, 10), (10, None)]
+
+
+def test_a_field_may_not_have_the_name_of_a_column_of_the_tables_own():
+    with pytest.raises(ValueError, match="own columns: bucket, is_current"):
+        merging(Changes(BY, "version"), FIELDS | {"is_current": TIME, "bucket": TIME})

@@ -4,6 +4,7 @@ import pytest
 from deltalake import DeltaTable
 
 from operators.connectors.delta import writer as delta_writer
+from operators.connectors.delta import writing as delta_writing
 from operators.connectors.delta.table import (
     Fence,
     FencedError,
@@ -17,7 +18,7 @@ from tests.operators.connectors.delta_flow import ROWS, Flow, held, versions
 def failing(monkeypatch):
     """Make the next commits fail, "before" or "after" they land."""
     plan: list[str] = []
-    original = delta_writer.write
+    original = delta_writing.write_deltalake
 
     def write(*args, **kwargs):
         how = plan.pop(0) if plan else "never"
@@ -27,7 +28,7 @@ def failing(monkeypatch):
         if how == "after":
             raise Exception("post-commit hook failed")  # as deltalake does
 
-    monkeypatch.setattr(delta_writer, "write", write)
+    monkeypatch.setattr(delta_writing, "write_deltalake", write)
     monkeypatch.setattr(delta_writer.time, "sleep", lambda _: None)
     return plan
 

@@ -55,6 +55,8 @@ def test_each_pause_comes_once_and_a_resume_goes_on_behind_what_was_durable(
     resumed = source.build_part("pauses", name, state)
     ((_, found),) = resumed.next_batch()
     assert offsets(found) == [4]
+    with pytest.raises(ValueError, match="pauses of state version 9"):
+        source.build_part("pauses", name, {**state, "version": 9})
     # Of a topic that was made anew nothing was heard yet.
     other = source.build_part("pauses", name, {**state, "topic": "another"})
     ((_, found),) = other.next_batch()
