@@ -109,8 +109,11 @@ def enforced(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     log = folder / "tables" / "silver" / "orders" / "_delta_log"
     wait_until(lambda: (log / f"{1:020}.json").exists() or flow.process.poll() is not None)
     send(stack, folder.name, {n: s[len(s) // 2 :] for n, s in every.items()})
+    validated = f"{folder.name}.orders.validated"
     wait_until(
-        lambda: sum(map(len, there(stack, f"{folder.name}.orders.validated"))) > SIZE / 2
+        lambda: (
+            flow.process.poll() is not None or sum(map(len, there(stack, validated))) > SIZE / 2
+        )
     )
     assert flow.process.poll() is None, flow.said()
     flow.kill()
