@@ -31,8 +31,9 @@ class Span:
 
         `base` are the times that are asked for, `lags` the default ones.
         """
-        asked: Int64s = base - (lags if self.lag is None else self.lag)
-        return asked // self.pane * self.pane
+        asked = base - (lags if self.lag is None else self.lag)
+        end: Int64s = asked // self.pane * self.pane
+        return end
 
     def begin(self, end: Int64s, lags: Int64s, marks: Int64s) -> Int64s:
         """Return from which pane's start it asks that asks before `end`, shape (n,).
