@@ -25,19 +25,20 @@ class _Part(StatefulSourcePartition[Paused, dict[str, Any]]):
         self._source = source
         same = state is not None and state["topic"] == source.reader.identity
         self._next = int(state["next"]) if state is not None and same else 0
-        self._announce = True
+        self._announce, self._said = True, False
 
     def next_batch(self) -> Iterable[Paused]:
         source = self._source
         found = source.reader.pauses_from(self._next)
         if found:
             self._next = found[-1].offset + 1
+        elif self._said and (source.stop_at_end or source.shutdown.requested):
+            # Before it says anything: epochs may be shorter than it waits in between.
+            raise StopIteration
         # In each epoch, so that the sink knows which of its messages cannot be made again.
         if found or self._announce:
-            self._announce = False
+            self._announce, self._said = False, True
             return [(Progress(source.reader.topic, 0, 1, self._next - 1), found)]
-        if source.stop_at_end or source.shutdown.requested:
-            raise StopIteration
         return []
 
     def next_awake(self) -> datetime:
