@@ -14,10 +14,12 @@ import yaml
 from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSource
 
+import schemas
 from flows.enforced.settings import EnforceSettings
 from flows.environment import ENFORCE_PREFIX
 from flows.settings import PREFIX, Settings
 from flows.streams import CUSTOMERS, PAYMENTS, STREAMS
+from operators.contracts import read_contract
 from operators.steps.windows import WindowOut, aggregate
 from operators.windows import agg, sliding
 from ops import cli
@@ -162,6 +164,16 @@ def test_the_files_that_it_names_are_there() -> None:
     assert [path for path in named if not (ROOT / path.rstrip("/")).exists()] == []
 
 
+def test_the_bounds_of_event_time_that_it_shows_are_a_contract_s() -> None:
+    (shown,) = blocks("docs/streams.md", "yaml")
+    checks = read_contract(shown, schemas.latest("payment"), "payment").checks
+    assert [(each.code, each.severity, each.rule) for each in checks] == [
+        ("event_time_range", "quarantine",
+         "from 2000-01-01 to 2100-01-01, and not far past the record's Kafka time"),
+        ("event_time_ahead", "warn", "at most 1m past the record's Kafka time"),
+    ]  # fmt: skip
+
+
 def test_changes_are_declared_joined_and_asked_as_it_shows(tmp_path: Path) -> None:
     named: dict[str, Any] = {}
     exec(blocks("docs/changes.md", "python")[0], named)
@@ -192,6 +204,7 @@ TRIED = {
     "id: card_testing": "test_its_rule_on_a_new_feature_is_two_files_that_hold",
     "from pathlib": "test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared",
     "checks:": "test_what_it_shows_of_a_stream_and_of_rules_is_what_is_declared",
+    "compatibility:": "test_the_bounds_of_event_time_that_it_shows_are_a_contract_s",
     "flows/    ": "test_the_folders_that_it_draws_are_there",
     "from flows.streams.stream": "test_changes_are_declared_joined_and_asked_as_it_shows",
     "from flows.streams import": "test_changes_are_declared_joined_and_asked_as_it_shows",

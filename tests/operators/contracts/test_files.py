@@ -9,7 +9,6 @@ import pytest
 import schemas
 from operators.contracts import ContractError, load_contract
 from operators.contracts.files import read_contract
-from tests.pages import blocks
 
 SCHEMA: dict[str, Any] = {
     "type": "record",
@@ -98,15 +97,6 @@ def test_event_times_have_the_bounds_that_are_stated(bounds, fine, wrong, messag
     contract = read_contract(text.replace("{code", "{severity: warn, code"), SCHEMA, "click")
     checked = contract.check(frame, pl.Series([int(NOW.timestamp() * 1000)] * frame.height))
     assert (checked.refusals, checked.warned.total()) == ([], len(wrong))
-
-
-def test_the_bounds_that_the_page_shows_are_a_contract_s():
-    (shown,) = (each for each in blocks("docs/streams.md", "yaml") if "ahead: 1m" in each)
-    frame = pl.DataFrame([GOOD | {"event_time": NOW + 2 * MINUTE}], schema=COLUMNS)
-    checked = read_contract(shown, SCHEMA, "click").check(
-        frame, pl.Series([int(NOW.timestamp() * 1000)])
-    )
-    assert (checked.refusals, checked.warned) == ([], {"event_time_ahead": 1})
 
 
 def test_the_first_check_that_is_broken_gives_the_code():
