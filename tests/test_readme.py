@@ -25,6 +25,7 @@ from operators.windows import agg, sliding
 from ops import cli
 from ops.demo import PARTITIONS
 from ops.dlq.tables import AUDIT, REPLAYS
+from ops.forget.ledger import FORGOTTEN
 from ops.simulate import Params, simulate
 from tests.flows.joined import payments_have_their_customers_as_of_then
 from tests.pages import PAGES, README, ROOT, blocks
@@ -159,7 +160,7 @@ def test_the_files_that_it_names_are_there() -> None:
         )
     ]
     assert len(named) > 10
-    tables = {REPLAYS.name, AUDIT.name}
+    tables = {REPLAYS.name, AUDIT.name, FORGOTTEN.name}
     named = [path for path in named if path not in tables]
     assert [path for path in named if not (ROOT / path.rstrip("/")).exists()] == []
 
@@ -179,6 +180,15 @@ def test_changes_are_declared_joined_and_asked_as_it_shows(tmp_path: Path) -> No
     exec(blocks("docs/changes.md", "python")[0], named)
     assert named["CUSTOMERS"] == CUSTOMERS
     payments_have_their_customers_as_of_then(tmp_path)
+
+
+def test_the_tags_that_it_shows_can_be_those_of_payments() -> None:
+    (shown,) = blocks("docs/privacy.md", "yaml")
+    (said,) = re.findall(
+        r"^pii: .*$", (ROOT / "schemas/payment/contract.yaml").read_text(), re.M
+    )
+    assert shown.startswith(said)
+    read_contract(shown, schemas.latest("payment"), "payment")
 
 
 TRIED = {
@@ -214,6 +224,9 @@ TRIED = {
     "flows/streams/<name>/": "test_the_folders_that_it_draws_are_there",
     "mkdir -p enforced": "tests/flows/test_enforce_page.py",
     ".venv/bin/python - <<": "tests/flows/test_enforce_page.py",
+    '{"name": "email"': "tests/operators/privacy/test_guard.py",
+    "pii: {card_id": "test_the_tags_that_it_shows_can_be_those_of_payments",
+    ".venv/bin/millstream forget": "tests/field/test_privacy.py",
     ".venv/bin/millstream backfill": "tests/field/test_backfill.py",
 }
 """By how a block begins, the test here or the file of one that tries it."""

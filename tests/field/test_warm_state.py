@@ -142,5 +142,5 @@ def test_what_neither_topic_nor_redis_nor_recovery_store_has_the_tables_bring(
         assert flow.wait() == -9, flow.said()
         said = broken_off.run_two(environ | topics.TO_THE_END)
     broken_off.compare()
-    assert "rows of silver/payments bring the state of partitions" in said
+    assert "rows of silver/payments are read first" in said
     assert "rows of silver/payments, and what follows is read from the topic" in said
