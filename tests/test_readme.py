@@ -188,7 +188,7 @@ def test_the_tags_that_it_shows_can_be_those_of_payments() -> None:
         r"^pii: .*$", (ROOT / "schemas/payment/contract.yaml").read_text(), re.M
     )
     assert shown.startswith(said)
-    read_contract(shown, schemas.latest("payment"), "payment")
+    read_contract(f"checks: []\n{shown}", schemas.latest("payment"), "payment")
 
 
 TRIED = {
