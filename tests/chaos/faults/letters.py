@@ -220,7 +220,10 @@ class _Round:
 
 _COMPARED: Final = {
     each.name
-    for each in PAYMENTS.all_tables
-    if each not in (PAYMENTS.bronze, PAYMENTS.quarantine)
-}
-"""The tables of events: what was refused is in the other two as well."""
+    for each in (
+        PAYMENTS.silver, PAYMENTS.duplicates, PAYMENTS.alerts, PAYMENTS.decisions, PAYMENTS.late,
+        *map(PAYMENTS.window_table, PAYMENTS.windows),
+    )
+}  # fmt: skip
+"""The tables of events: the others are of records, those that were refused too, or of when they
+came."""
