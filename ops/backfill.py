@@ -61,7 +61,10 @@ def run(args: argparse.Namespace) -> int:
         (folder / "state").mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         with bar(f"backfill of {stream.name}", total, args.json) as progress:
-            status = run_flow(given | own, folder.absolute(), total, progress, stream.name)
+            # Here, as settings may name files by where the command is given.
+            status = run_flow(
+                given | own, folder.absolute(), total, progress, stream.name, Path.cwd()
+            )
     except KnownError as error:
         settings_.refuse(error, 1)
     if status:

@@ -24,10 +24,12 @@ def run_flow(
     total: int,
     progress: Callable[[int], None],
     flow: str = "payments",
+    work: Path | None = None,
 ) -> int:
     """Run a flow as a process of its own, with settings `environ`; return its exit status.
 
-    `folder` gets its log and its recovery store. `progress` is told, five times a second, how
+    `folder` gets its log and its recovery store, `work` is its working directory, an empty one
+    unless stated. `progress` is told, five times a second, how
     many records it has read, and `total` at the end if it ended well.
     """
     port = free_port()
@@ -54,8 +56,9 @@ def run_flow(
     ]
     with (folder / "flow.log").open("wb") as log:
         # From an empty folder: bytewax.run looks for the flow in the working directory first.
-        work = folder / "work"
-        work.mkdir(exist_ok=True)
+        if work is None:
+            work = folder / "work"
+            work.mkdir()
         process = subprocess.Popen(command, env=environ, cwd=work, stdout=log, stderr=log)
         try:
             read = 0

@@ -209,11 +209,9 @@ class _Books:
     def _cut(self) -> dict[int, int]:
         """By partition, up to where what was made of silver may have been cut by retention."""
         stream, found = self._stream, dict[int, int]()
-        made = (
-            stream.alerts,
-            stream.quarantine,
-            *([stream.decisions] if stream.decides else []),
-        )
+        made = [stream.quarantine]
+        made += [stream.alerts] if stream.rules else []
+        made += [stream.decisions] if stream.decides else []
         for table in made:
             for partition, last in self._tables.cut(table.name, self._own.topic).items():
                 found[partition] = max(last, found.get(partition, last))

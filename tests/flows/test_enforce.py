@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import Producer
 
 from operators.connectors.kafka.client import read_to_end
+from ops.dlq import cli as dlq_cli
 from ops.local import Stack
 from ops.topics import create_topic
 from tests.field.refused import told
@@ -218,6 +219,8 @@ def test_rejects_are_explained_edited_and_sent_again(
     folder, _ = enforced
     for name, value in settings(stack, folder).items():
         monkeypatch.setenv(name, value)
+    # Of the registry that another test may have asked.
+    dlq_cli._lookup.cache_clear()
     groups = {each["code"]: each for each in told(capsys, "summary --stream orders")}
     assert len(groups) == 10
     assert groups["schema_required"]["message"] == "the record: required currency"

@@ -56,8 +56,10 @@ def test_a_reference_to_what_is_gone_for_good_is_named(
 
 
 def test_other_kinds_of_schema_are_no_record(server: Registry, client: RegistryClient) -> None:
-    number = server.add("x", {"schema": "{}", "schemaType": "JSON"})
-    assert client.fetch(number) == {"type": "JSON"}
+    number = server.add("x", {"schema": "syntax = 'proto3';", "schemaType": "PROTOBUF"})
+    assert client.fetch(number) == {"type": "PROTOBUF"}
+    number = server.add("y", {"schema": '{"type": "object"}', "schemaType": "JSON"})
+    assert client.fetch(number) == {"type": "object"}
 
 
 @pytest.mark.parametrize(
