@@ -48,6 +48,8 @@ _LONGEST = (
     "test_kill.py",
     "test_chaos.py",
     "test_readme.py",
+    "test_verify.py",
+    "test_verify_chargebacks.py",
     "test_upgrades.py",
     "test_alerts.py",
     "test_watchdog.py",
