@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test quick thorough check chaos fuzz explore bench docs schemas audit image lock clean
+.PHONY: help demo test slow quick thorough check chaos fuzz explore bench docs schemas audit image lock clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -17,8 +17,11 @@ help: ## Show what there is to make
 demo: .venv/installed ## Payments from Kafka to tables on this machine; DATA=file.parquet replays a file
 	@$(BIN)/millstream demo $(if $(DATA),--file "$(DATA)")
 
-test: .venv/installed ## Every test; most wait for servers, so four files at a time
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+test: .venv/installed ## The tests; most wait for servers, so four files at a time
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+slow: .venv/installed ## The tests that take longest and that few changes touch
+	$(BIN)/pytest -n 4 --dist loadfile -m slow
 
 PURE := tests/operators --ignore=tests/operators/connectors --ignore=tests/operators/steps
 

@@ -67,6 +67,7 @@ def start(tree: Path, work: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_each_revision_runs_from_its_own_files_on_the_same_records(tree, tmp_path):
     what = ("--what", "alerts", "--pairs", "1", "--events", "1000", "--json")
     process = start(tree, tmp_path, "HEAD", *what)
@@ -87,6 +88,7 @@ def test_each_revision_runs_from_its_own_files_on_the_same_records(tree, tmp_pat
     assert not list((tmp_path / "tmp").iterdir())
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing_behind(tree, tmp_path):
     process = start(tree, tmp_path, "HEAD", "--what", "alerts", "--events", "100")
     ran, deadline = tmp_path / "ran", time.monotonic() + 300

@@ -33,6 +33,7 @@ def test_all_rules_and_features_are_live_in_each_way(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_each_way_is_run_on_the_same_records_and_its_labels():
     command = [sys.executable, "-m", "benchmarks", "alerts", "--events", "3000", "--turns", "1"]
     done = subprocess.run(

@@ -62,6 +62,7 @@ def test_dedup_measures_both_sides_and_the_memory():
         assert f"{name} batch 2000" in figures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -17,6 +17,7 @@ from benchmarks.roofline import quantiles
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_it_measures_the_flow_and_each_piece_on_the_same_records(tmp_path):
     size = ("--payments", "2000", "--runs", "1", "--latency", "0")
     command = [sys.executable, "-m", "benchmarks", "roofline", *size]

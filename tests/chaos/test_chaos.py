@@ -25,8 +25,8 @@ def here(tmp_path_factory) -> World:
         (letters.repaired, 2),
         (servers.redis_emptied, 1),
         (storage.disk, 1),
-        (processes.two_copies, 1),
-        (servers.partitions_added, 1),
+        pytest.param(processes.two_copies, 1, marks=pytest.mark.slow),
+        pytest.param(servers.partitions_added, 1, marks=pytest.mark.slow),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )

@@ -46,6 +46,7 @@ def calls(trace: str) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_files_and_folders_are_synced_before_the_recovery_store(here, tmp_path):
     flow = here.flow("power")
     trace = tmp_path / "trace"

@@ -6,6 +6,7 @@ import signal
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 
+import pytest
 from deltalake import DeltaTable
 from polars.testing import assert_frame_equal
 
@@ -52,6 +53,7 @@ def assert_exact(field: Field, last: int) -> None:
     assert offsets(field.table("silver/payments")) == list(range(last))
 
 
+@pytest.mark.slow
 def test_spark_drops_the_offsets_that_tables_account_for_and_nothing_is_lost_or_doubled(
     local: Field,
 ) -> None:

@@ -92,6 +92,7 @@ def check(field: Field) -> dict[str, int]:
     return {each.name: each.deleted for each in report.checks if each.deleted}
 
 
+@pytest.mark.slow
 def test_statuses_hold_behind_kills_in_any_shape_and_change_without_a_version(
     local: Field, rules: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

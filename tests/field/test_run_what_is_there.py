@@ -4,6 +4,7 @@ import shutil
 import threading
 from datetime import timedelta
 
+import pytest
 from confluent_kafka import Producer
 
 from flows import settings as settings_
@@ -45,6 +46,7 @@ def differences(field: Field, other: dict[str, str]) -> list[str]:
     return found.examples
 
 
+@pytest.mark.slow
 def test_three_runs_of_what_is_there_make_the_tables_of_one_that_was_never_interrupted(
     field: Field,
 ) -> None:

@@ -105,6 +105,7 @@ def test_what_is_never_registered_is_unknown_after_ten_seconds_and_then_at_once(
     assert lookup(1) == ONE
 
 
+@pytest.mark.slow
 def test_ten_thousand_made_up_ids_cost_half_a_minute_and_hide_no_real_one(world: World) -> None:
     world.takes = 0.001
     world.since[7] = 0.0, ONE
