@@ -19,7 +19,8 @@ def test_the_stages_of_the_workflow_are_make_targets() -> None:
         for name, job in jobs.items()
     }
     assert ran == {
-        name: [f"make {name}"] for name in ("check", "schemas", "audit", "test", "slow", "image")
+        name: [f"make {name}"]
+        for name in ("check", "schemas", "audit", "test", "slow", "image")
     }
     for name in ran:
         assert re.search(rf"^{name}:.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE), (

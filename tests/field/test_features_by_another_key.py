@@ -201,6 +201,7 @@ def test_two_workers_and_a_kill_change_nothing_and_nobody_waits_longer_than_is_s
     assert len(outcome.events.day) == 1_400
 
 
+@pytest.mark.slow
 def test_one_that_is_added_and_taken_away_and_a_state_that_is_lost(
     local: Field, rules: Path
 ) -> None:
