@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from flows.streams.settings import Duration
+from flows.streams.settings import Duration, Group, RejectRatio
 
 
 class EnforceSettings(BaseModel):
@@ -20,23 +20,12 @@ class EnforceSettings(BaseModel):
         description="a folder for each topic: its `contract.yaml` and the versions of its schema "
         "([Enforce](enforce.md))"
     )
-    consumer_group: str = Field(
-        "millstream-enforce",
-        min_length=1,
-        description="offsets are committed to it for lag tools; they never decide where the "
-        "flow starts",
-    )
+    consumer_group: Group = "millstream-enforce"
     future_bound: Duration = Field(
         timedelta(minutes=5),
         description="how far a time that a contract bounds may be ahead of its Kafka timestamp",
     )
-    max_reject_ratio: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="of 1,000 records of a partition; beyond it that is paused, but for 100 "
-        "records now and then that tell whether it is over; a run with `STOP_AT_END` ends with 1",
-    )
+    max_reject_ratio: RejectRatio = 0.5
 
     @field_validator("folder")
     @classmethod

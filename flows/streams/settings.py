@@ -47,6 +47,25 @@ def _topic(name: Any) -> Any:
 
 Topic = Annotated[str, BeforeValidator(_topic)]
 
+Group = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="offsets are committed to it for lag tools; they never decide where the "
+        "flow starts",
+    ),
+]
+
+RejectRatio = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=1,
+        description="of 1,000 records of a partition; beyond it that is paused, but for 100 "
+        "records now and then that tell whether it is over; a run with `STOP_AT_END` ends with 1",
+    ),
+]
+
 
 class StreamSettings(BaseModel):
     """What the flow of a stream needs to know of it.
@@ -72,11 +91,7 @@ class StreamSettings(BaseModel):
         description="where decisions go on what is not plainly approved, wherever alerts are sent"
     )
     dlq_topic: Topic = Field(description="where dead letters go")
-    consumer_group: str = Field(
-        min_length=1,
-        description="offsets are committed to it for lag tools; they never decide where the "
-        "flow starts",
-    )
+    consumer_group: Group
     rules: Path | None = Field(
         None,
         description="a folder of rules, and in its `features/` features beside the stream's own",
@@ -118,13 +133,7 @@ class StreamSettings(BaseModel):
     dedup_ttl: Duration = Field(
         timedelta(days=7), description="how long Redis keeps the ids of an hour"
     )
-    max_reject_ratio: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="of 1,000 records of a partition; beyond it that is paused, but for 100 "
-        "records now and then that tell whether it is over; a run with `STOP_AT_END` ends with 1",
-    )
+    max_reject_ratio: RejectRatio = 0.5
 
     @field_validator("rules")
     @classmethod

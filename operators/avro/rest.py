@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from operators.avro.compile import Record
 from operators.avro.kinds import dtype_of
@@ -72,14 +73,13 @@ def no_rest(height: int) -> pl.Series:
 _NONE: Final = pl.Series(REST, [None], pl.String())
 
 
-def _plain(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+def _plain(value: pl.Expr, dtype: pl.DataType | DataTypeClass) -> pl.Expr:
     """Return a value as JSON has one: bytes in base64, decimals and times as texts."""
     if isinstance(dtype, pl.List):
-        inner = _plain(pl.element(), dtype.inner)  # type: ignore[arg-type] # of an instance, one
-        return value.list.eval(inner)
+        return value.list.eval(_plain(pl.element(), dtype.inner))
     if isinstance(dtype, pl.Struct):
         fields = [
-            _plain(value.struct.field(each.name), each.dtype).alias(each.name)  # type: ignore[arg-type]
+            _plain(value.struct.field(each.name), each.dtype).alias(each.name)
             for each in dtype.fields
         ]
         return pl.when(value.is_not_null()).then(pl.struct(fields))

@@ -7,6 +7,7 @@ sequence, and its time is only when Kafka had it: it deletes what its key's stat
 partition were before it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final
@@ -35,7 +36,7 @@ _HALF: Final = np.uint64(32)
 
 
 @dataclass(frozen=True)
-class _Merging:
+class _Merging(ABC):
     """A table's rows, known by `by`, of so many `buckets`; `fields` are those of a row."""
 
     by: tuple[str, ...]
@@ -44,9 +45,9 @@ class _Merging:
     state: ClassVar[tuple[str, ...]] = ()
 
     @property
+    @abstractmethod
     def columns(self) -> dict[str, pl.DataType]:
         """The table's columns, without the writer's stamps."""
-        raise NotImplementedError
 
     @property
     def kept(self) -> dict[str, pl.DataType]:
@@ -76,12 +77,12 @@ class _Merging:
         rows = rows.with_columns(self.bucket_of(rows))
         return pl.concat([others.select(rows.columns), rows])
 
+    @abstractmethod
     def made(self, there: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of the keys that have changed; both are all that there is of these.
 
         Beside what changes have, `there` has the columns of `state`.
         """
-        raise NotImplementedError
 
     def _cleared(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return rows of which the deleted ones have nothing but their key."""

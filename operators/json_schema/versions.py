@@ -49,22 +49,19 @@ class Versions(Protocol):
 
 
 def _whole(values: Sequence[bytes | None]) -> tuple[list[int], list[bytes], list[Refusal]]:
-    if all(values):
-        return list(range(len(values))), list(values), []  # type: ignore[arg-type] # none is None
+    there = [value for value in values if value]
+    if len(there) == len(values):
+        return list(range(len(values))), there, []
     refused = []
     for row, value in enumerate(values):
         if not value:
             code, what = ("null_value", "null") if value is None else ("empty", "empty")
             refused.append(Refusal(row, "decode", code, f"The value is {what}."))
-    rows = [row for row, value in enumerate(values) if value]
-    return rows, [values[row] or b"" for row in rows], refused
+    return [row for row, value in enumerate(values) if value], there, refused
 
 
-@dataclass(frozen=True)
-class Newest:
-    """Every record is of the newest version."""
-
-    version: Version
+class _Plain:
+    """The JSON of a record is its value, with nothing before it."""
 
     def bodies(
         self, values: Sequence[bytes | None], headers: Sequence[Headers | None]
@@ -73,13 +70,20 @@ class Newest:
         rows, found, refused = _whole(values)
         return Bodies(rows, found, {}, refused)
 
+
+@dataclass(frozen=True)
+class Newest(_Plain):
+    """Every record is of the newest version."""
+
+    version: Version
+
     def of(self, record: Json) -> Of | Refused:
         """Return the newest version."""
         return self.version, None
 
 
 @dataclass(frozen=True)
-class ByField:
+class ByField(_Plain):
     """A field of the record has the version's number, and perhaps another one the schema's name.
 
     `schema_field` is that one, None where there is none, and `record` the name.
@@ -89,13 +93,6 @@ class ByField:
     field: str
     schema_field: str | None
     record: str
-
-    def bodies(
-        self, values: Sequence[bytes | None], headers: Sequence[Headers | None]
-    ) -> Bodies:
-        """Return the values as they are."""
-        rows, found, refused = _whole(values)
-        return Bodies(rows, found, {}, refused)
 
     def of(self, record: Json) -> Of | Refused:
         """Return the version that the record names."""

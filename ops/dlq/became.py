@@ -4,13 +4,12 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import polars as pl
-import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
 from flows.streams import Stream
 from operators.connectors.delta.paths import table_uri
-from operators.connectors.delta.reading import read
+from operators.connectors.delta.reading import read, streamed
 from operators.records.tables import COORDINATES, Table
 from ops.dlq.quarantine import PLACE, Place, QuarantineError, quoted
 from ops.dlq.records import headers_of
@@ -93,14 +92,13 @@ def read_and_gone(
             f"AND source_offset >= {first} AND source_offset < {last}"
         )
         try:
-            for batch in engine.execute(sql):
-                rows = pl.DataFrame(pl.from_arrow(pa.record_batch(batch)))
-                rows = rows.filter(pl.col("headers").list.eval(mine).list.any())
+            for batch in streamed(engine, sql):
+                rows = batch.filter(pl.col("headers").list.eval(mine).list.any())
                 for row in rows.iter_rows(named=True):
                     headers = {n: value for n, value in headers_of(row) if value is not None}
                     if (origin := origin_of(headers, replay)) is not None:
                         found[origin] = topic, partition, row["source_offset"]
-        except Exception as error:  # the engine's are plain ones, whatever is wrong
+        except DeltaError as error:
             raise QuarantineError(f"{stream.bronze.name}: {error}") from error
     return found
 

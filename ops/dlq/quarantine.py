@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import polars as pl
-import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from flows.streams import Stream
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
-from operators.connectors.delta.reading import query
+from operators.connectors.delta.reading import query, streamed
 from operators.privacy import KEY_ID, RECORD
 from operators.records.fingerprints import KIND, fingerprint, kind_of
 from operators.records.tables import COORDINATES
@@ -100,10 +99,7 @@ class Quarantine:
             for name in asked:
                 engine = engine.register(f"acts_{name}", self.acts[name])
             engine.execute(f"CREATE VIEW rows AS {self._rows(asked)}")
-            for batch in engine.execute(sql):
-                found = pl.from_arrow(pa.record_batch(batch))
-                assert isinstance(found, pl.DataFrame)  # noqa: S101 # a batch's is
-                yield found
+            yield from streamed(engine, sql)
         except Exception as error:  # the engine's are plain ones, whatever is wrong
             raise QuarantineError(str(error)) from error
 

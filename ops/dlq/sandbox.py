@@ -86,7 +86,7 @@ def try_out(root: str, sandbox: Path, plan: Plan, lookup: Lookup) -> dict[str, i
     seen = None if stream.changes else _Seen()
     parts = Parts(decoder_of(stream, lookup), contract, seen, rules)
     parts = deciding(parts, stream, settings)
-    partitions = int(plan.chosen["source_partition"].max() or 0) + 1  # type: ignore[arg-type]
+    partitions = int(plan.chosen["source_partition"].to_numpy().max(initial=0)) + 1
     tables = defined(stream, own, rules)
     sink = DeltaSink(
         str(sandbox),

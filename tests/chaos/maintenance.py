@@ -3,7 +3,6 @@
 import random
 import threading
 from collections import Counter
-from types import TracebackType
 from typing import Self
 
 from deltalake import DeltaTable
@@ -51,11 +50,6 @@ class Maintenance:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()

@@ -14,7 +14,8 @@ from operators.records.batches import Batch, Progress, RawBatch
 from operators.records.quarantine import QUARANTINE_COLUMNS, quarantined
 from operators.records.rejects import Refusal
 from operators.steps.decode import decode_batches
-from tests.fuzz.subjects import Subject, third
+from tests.fuzz.subjects import Subject
+from tests.operators.avro import nested
 from tests.operators.avro.payments import raw
 
 _LONG = "an int does not fit 32 bits"
@@ -84,7 +85,7 @@ class Readers:
             schema = self.subject.written.get(id_)
             if schema is None or value is None or len(value) < 5:
                 continue
-            expected, canonical = third(schema, value[5:])
+            expected, canonical = nested.opinion(schema, value[5:])
             if not canonical:
                 continue
             # The rest is what the reader cannot hold: a symbol, a number, another schema's null.

@@ -4,7 +4,7 @@ Other readers of Delta fail on folders with a space in their path, or on feature
 that another engine turned on.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import polars as pl
 import pyarrow as pa
@@ -25,6 +25,19 @@ def query(table: DeltaTable, sql: str) -> pl.DataFrame:
     frame = pl.from_arrow(pa.table(found))
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 # a table's is
     return frame
+
+
+def streamed(engine: QueryBuilder, sql: str) -> Iterator[pl.DataFrame]:
+    """Yield the result of SQL on an engine's tables as it comes; raises DeltaError."""
+    try:
+        for batch in engine.execute(sql):
+            frame = pl.from_arrow(pa.record_batch(batch))
+            assert isinstance(frame, pl.DataFrame)  # noqa: S101 # a batch's is
+            yield frame
+    except DeltaError:
+        raise
+    except Exception as error:  # deltalake raises plain ones, for SQL and for files alike
+        raise DeltaError(str(error)) from error
 
 
 def read(

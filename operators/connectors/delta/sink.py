@@ -9,17 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import StatefulSinkPartition
 
 from operators.connectors.delta.accounts import fenced, frontiers_of, tables_there
 from operators.connectors.delta.paths import local_folder
 from operators.connectors.delta.table import Fence, check_storage
 from operators.connectors.delta.writer import TableItem, Writer
+from operators.connectors.named_sink import NamedSink
 from operators.event_time.frontier import Frontier
 from operators.records.tables import Table
 
 
-class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
+class DeltaSink(NamedSink[TableItem, dict[str, Any]]):
     """Writes `(table name, rows)` to tables; `(table name, progress)` moves their frontiers.
 
     Each table belongs to one worker. `snapshot()` runs once per epoch, after every item of
@@ -49,6 +50,7 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         """
         self.timed = timed
         self._own_writers = writers or {}
+        super().__init__(table.name for table in tables)
         self.root, self.flow_version = root, flow_version
         self.fence = Fence(flow, partitions, identities)
         self._unchanged = unchanged
@@ -74,14 +76,6 @@ class DeltaSink(FixedPartitionedSink[TableItem, dict[str, Any]]):
         """
         check_storage(self.root)
         return frontiers_of(self.root, self._tables.values(), self.fence)
-
-    def list_parts(self) -> list[str]:
-        """Return the tables' names."""
-        return sorted(self._tables)
-
-    def part_fn(self, item_key: str) -> int:
-        """Return the place of a table among the parts, which Bytewax sorts."""
-        return self.list_parts().index(item_key)
 
     def build_part(
         self, step_id: str, for_part: str, resume_state: dict[str, Any] | None

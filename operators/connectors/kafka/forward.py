@@ -8,7 +8,7 @@ there tells which ones are: a restart looks that up, and goes on behind it.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import StatefulSinkPartition
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from operators.connectors.kafka.brokers import brokers_of
@@ -23,6 +23,7 @@ from operators.connectors.kafka.client import (
 from operators.connectors.kafka.faults import denied
 from operators.connectors.kafka.outgoing import SOURCE_HEADER, SOURCE_ID_HEADER
 from operators.connectors.kafka.producer import TOO_LARGE, DeliveryError
+from operators.connectors.named_sink import NamedSink
 from operators.records.batches import RawBatch
 
 STATE_VERSION: Final = 1
@@ -169,7 +170,7 @@ class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
         return {"version": STATE_VERSION, "last": dict(self._last)}
 
 
-class KafkaForward(FixedPartitionedSink[RawBatch, dict[str, Any]]):
+class KafkaForward(NamedSink[RawBatch, dict[str, Any]]):
     """Sends `(topic, raw batch)` items on, each record as it came and exactly once.
 
     Key, value, headers, time and partition are the record's own; two headers more say which record
@@ -190,16 +191,9 @@ class KafkaForward(FixedPartitionedSink[RawBatch, dict[str, Any]]):
 
         That is the topic's name and identity. They are read as of a consumer `group`.
         """
+        super().__init__(topics)
         self.config, self.sources, self.group = config, sources, group
         self._topics = topics
-
-    def list_parts(self) -> list[str]:
-        """Return the topics."""
-        return sorted(self._topics)
-
-    def part_fn(self, item_key: str) -> int:
-        """Return the place of a topic among the parts, which Bytewax sorts."""
-        return self.list_parts().index(item_key)
 
     def build_part(
         self, step_id: str, for_part: str, resume_state: dict[str, Any] | None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.outputs import StatefulSinkPartition
 from confluent_kafka import Message
 
 from operators.connectors.kafka.client import (
@@ -23,6 +23,7 @@ from operators.connectors.kafka.outgoing import (
     Outgoing,
 )
 from operators.connectors.kafka.producer import TopicProducer
+from operators.connectors.named_sink import NamedSink
 from operators.records.batches import Progress
 
 STATE_VERSION: Final = 2
@@ -141,7 +142,7 @@ def _same_topic(known: str, identity: str) -> bool:
     return known == identity
 
 
-class KafkaSink(FixedPartitionedSink[KafkaItem, dict[str, Any]]):
+class KafkaSink(NamedSink[KafkaItem, dict[str, Any]]):
     """Sends `(topic, messages)` and `(topic, progress)` items, each message exactly once.
 
     Messages go out at once, for latency, by an idempotent producer; the epoch's end flushes
@@ -167,18 +168,11 @@ class KafkaSink(FixedPartitionedSink[KafkaItem, dict[str, Any]]):
         the messages are made of; `unchanged` is called before an epoch ends, and raises where one
         of them has been made anew.
         """
+        super().__init__(topics)
         self._unchanged = unchanged
         self._config, self._topics, self._group = config, topics, group
         self._sources = dict(sources or {})
         self.identities = dict(identities or {})
-
-    def list_parts(self) -> list[str]:
-        """Return the topics."""
-        return sorted(self._topics)
-
-    def part_fn(self, item_key: str) -> int:
-        """Return the place of a topic among the parts, which Bytewax sorts."""
-        return self.list_parts().index(item_key)
 
     def build_part(
         self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
