@@ -47,6 +47,7 @@ def stack() -> Iterator[Stack]:
 _LONGEST = (
     "test_kill.py",
     "test_chaos.py",
+    "test_by_hand.py",
     "test_readme.py",
     "test_verify.py",
     "test_verify_chargebacks.py",
