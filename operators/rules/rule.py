@@ -122,6 +122,16 @@ class Rule(BaseModel):
         """The columns whose values it looks up in lists."""
         return looked_up(self.when) | looked_up(self.score)
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is stated alike, whatever has been worked out of either by now.
+
+        Models compare what they cache as well, and of two Polars expressions nobody can say
+        whether they are equal.
+        """
+        if not isinstance(other, Rule):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in Rule.model_fields)
+
     @property
     def definition(self) -> str:
         """What its alerts are a function of, but for their status, in one line."""

@@ -98,6 +98,14 @@ def test_a_condition_of_constants_holds_for_every_payment(when):
     assert verdict.alerts["source_offset"].to_list() == [0, 1, 2]
 
 
+def test_rules_that_are_stated_alike_are_equal_also_once_both_have_been_evaluated():
+    first, again, other = rule(), rule(), rule(when="amount_minor > 7")
+    for each in (first, again, other):
+        of_payments([each]).evaluate(amounts(1, 2))
+    assert first == again
+    assert first not in (None, other)
+
+
 def test_no_payments_and_no_rules_are_no_alerts():
     for verdict in (
         of_payments([rule()]).evaluate(amounts()),
