@@ -69,17 +69,20 @@ def environment(folder: str, container: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def final_stage() -> list[str]:
-    """Return the instructions of the Dockerfile's last stage."""
+def stage(name: str | None = None) -> list[str]:
+    """Return the instructions of a stage of the Dockerfile, by its name; of the last without."""
     text = (K8S / "Dockerfile").read_text().replace("\\\n", "")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    last = max(i for i, line in enumerate(lines) if line.startswith("FROM "))
-    return lines[last:]
+    starts = [i for i, line in enumerate(lines) if line.startswith("FROM ")]
+    if name is None:
+        return lines[starts[-1] :]
+    (start,) = [i for i in starts if lines[i].endswith(f" AS {name}")]
+    return lines[start : min([i for i in starts if i > start], default=len(lines))]
 
 
 def instruction(name: str) -> str:
     """Return the arguments of an instruction of the Dockerfile's last stage."""
-    (line,) = [line for line in final_stage() if line.startswith(f"{name} ")]
+    (line,) = [line for line in stage() if line.startswith(f"{name} ")]
     return line.removeprefix(f"{name} ")
 
 

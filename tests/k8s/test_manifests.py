@@ -11,11 +11,9 @@ from flows import settings
 from flows.enforced.loading import load as enforce_load
 from tests.k8s.built import (
     K8S,
-    ROOT,
     built,
     containers,
     environment,
-    final_stage,
     instruction,
     pods,
     secrets,
@@ -234,18 +232,3 @@ def test_prometheus_looks_at_every_flow_and_process() -> None:
     assert all(json.loads(text)["panels"] for text in dashboards["data"].values())
     files = {path.name for path in (K8S / "watching" / "dashboards").iterdir()}
     assert dashboards["data"].keys() == files
-
-
-def test_the_image_is_pinned_and_runs_without_root() -> None:
-    assert re.fullmatch(r"python:3\.12\.\d+-slim-[a-z]+", instruction("FROM"))
-    user, group = map(int, instruction("USER").split(":"))
-    assert user > 0
-    for template in pods("overlays/production").values():
-        security = template["spec"]["securityContext"]
-        assert (user, group) == (security["runAsUser"], security["runAsGroup"])
-    copied = [line for line in final_stage() if line.startswith(("COPY", "ADD"))]
-    assert copied == ["COPY --from=build /opt/venv /opt/venv"]
-    ignored = (K8S / "Dockerfile.dockerignore").read_text()
-    assert all(
-        (ROOT / name).exists() for name in re.findall(r"^!(\S+)$", ignored, re.MULTILINE)
-    )
