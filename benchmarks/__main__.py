@@ -7,6 +7,7 @@ import sys
 from benchmarks import (
     against,
     alerts,
+    dashboards,
     dedup,
     dlq,
     enforce,
@@ -30,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
         roofline,
         against,
         alerts,
+        dashboards,
         latency,
         rejects,
         dedup,

@@ -37,7 +37,12 @@ def expect(topic: str, contract: Contract, decoding: Sequence[str] = CODES) -> N
     codes: dict[str, list[str]] = defaultdict(list)
     for each in contract.checks:
         codes[each.severity].append(each.code)
-    metrics.expect(topic, {"decode": decoding, "contract": codes["quarantine"]}, codes["warn"])
+    metrics.expect(
+        topic,
+        {"decode": decoding, "contract": codes["quarantine"]},
+        codes["warn"],
+        [(each.field, each.does) for each in contract.repairs],
+    )
 
 
 def reads(

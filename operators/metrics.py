@@ -245,13 +245,23 @@ class TableWritten:
             FENCE_OFFSET.labels(*place).set(offset)
 
 
-def expect(topic: str, codes: Mapping[str, Iterable[str]], warnings: Iterable[str]) -> None:
-    """Have counters at 0 of what may come: rejects' codes by stage, warnings' codes, and drift."""
+def expect(
+    topic: str,
+    codes: Mapping[str, Iterable[str]],
+    warnings: Iterable[str],
+    repairs: Iterable[tuple[str, str]],
+) -> None:
+    """Have counters at 0 of what may come: rejects by stage and code, warnings, repairs, drift.
+
+    A repair is named by its field and its kind.
+    """
     for stage, several in codes.items():
         for code in several:
             REJECTS.labels(stage, code)
     for code in warnings:
         WARNED.labels(topic, code)
+    for field, kind in repairs:
+        REPAIRED.labels(topic, field, kind)
     for outcome in ("read", "refused"):
         DRIFTED.labels(topic, outcome)
 

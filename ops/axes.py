@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Final
 
-_WIDTH: Final = 720
-_HEIGHT: Final = 300
 _LEFT: Final = 64
 _RIGHT: Final = 16
 _TOP: Final = 24
@@ -30,6 +28,8 @@ class Axes:
     x: tuple[float, float]
     y: tuple[float, float]
     label: str
+    width: int = 720
+    height: int = 300
     parts: list[str] = field(default_factory=list)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
@@ -38,30 +38,35 @@ class Axes:
         across = (x - x0) / ((x1 - x0) or 1)
         up = (y - y0) / ((y1 - y0) or 1)
         return (
-            _LEFT + across * (_WIDTH - _LEFT - _RIGHT),
-            _HEIGHT - _BOTTOM - up * (_HEIGHT - _TOP - _BOTTOM),
+            _LEFT + across * (self.width - _LEFT - _RIGHT),
+            self.height - _BOTTOM - up * (self.height - _TOP - _BOTTOM),
         )
 
     def grid(
-        self, x_label: str, y_label: str, x_texts: Iterable[tuple[float, str]] | None = None
+        self,
+        x_label: str,
+        y_label: str,
+        x_texts: Iterable[tuple[float, str]] | None = None,
+        y_texts: Iterable[tuple[float, str]] | None = None,
     ) -> None:
         """Draw lines, and what they are."""
-        for value in ticks(*self.y):
+        for value, text in y_texts or ((v, f"{v:,.10g}") for v in ticks(*self.y)):
             left, y = self.at(self.x[0], value)
             self.parts.append(
-                f'<line class="grid" x1="{left:.1f}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" '
+                f'<line class="grid" x1="{left:.1f}" x2="{self.width - _RIGHT}" y1="{y:.1f}" '
                 f'y2="{y:.1f}"/><text x="{left - 8:.1f}" y="{y + 4:.1f}" '
-                f'text-anchor="end">{value:,.10g}</text>'
+                f'text-anchor="end">{escape(text)}</text>'
             )
         for value, text in x_texts or ((v, f"{v:,.10g}") for v in ticks(*self.x)):
             x, _ = self.at(value, 0)
             self.parts.append(
-                f'<text x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">'
+                f'<text x="{x:.1f}" y="{self.height - _BOTTOM + 18}" text-anchor="middle">'
                 f"{escape(text)}</text>"
             )
         self.parts.append(
-            f'<text class="label" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" text-anchor="end">'
-            f'{escape(x_label)}</text><text class="label" x="4" y="12">{escape(y_label)}</text>'
+            f'<text class="label" x="{self.width - _RIGHT}" y="{self.height - 6}" '
+            f'text-anchor="end">{escape(x_label)}</text>'
+            f'<text class="label" x="4" y="12">{escape(y_label)}</text>'
         )
 
     def line(self, kind: str, points: Sequence[tuple[float, float]], name: str) -> None:
@@ -85,10 +90,10 @@ class Axes:
         """Return the picture; with a `style` it is a file of its own."""
         alone = own = ""
         if style:
-            size = f'width="{_WIDTH}" height="{_HEIGHT}"'
+            size = f'width="{self.width}" height="{self.height}"'
             alone = f'xmlns="http://www.w3.org/2000/svg" {size} '
             own = f"<style>{style}</style>"
         return (
-            f'<svg {alone}viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+            f'<svg {alone}viewBox="0 0 {self.width} {self.height}" role="img" '
             f'aria-label="{escape(self.label)}">{own}{"".join(self.parts)}</svg>'
         )

@@ -1,7 +1,6 @@
 """Outages: what is away is waited for, and said when it goes, each minute, and when it is back."""
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -26,8 +25,8 @@ _Result = TypeVar("_Result")
 class Outage:
     """What a log says of a server: one line when it goes, one a minute, one when it is back.
 
-    Threads may share one. `error` is what its users raise when they give up, with `advice`,
-    which names the settings to look at.
+    Threads may share one. Its retries are counted as those of a `service`. `error` is what its
+    users raise when they give up, with `advice`, which names the settings to look at.
     """
 
     def __init__(
@@ -37,10 +36,11 @@ class Outage:
         error: type[RuntimeError],
         advice: str,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        service: str,
     ) -> None:
         self.what, self.error, self.advice, self.clock = what, error, advice, clock
-        service = re.match(r"schema registry|\w+", what)
-        self._retries = metrics.RETRIES.labels(service[0].lower() if service else what)
+        self._retries = metrics.RETRIES.labels(service)
         self._log = log
         self._lock = threading.Lock()
         self._since: float | None = None

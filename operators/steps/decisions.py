@@ -1,11 +1,25 @@
 """Decisions: those on a batch, counted."""
 
 from collections import Counter
+from itertools import product
+from typing import Final
 
 import polars as pl
 
 from operators import metrics
-from operators.decisions.decider import Decider
+from operators.decisions.decider import ALLOW_LIST, BLOCK_LIST, OF_MODEL, RULES, Decider
+
+_MAY_BE: Final = (
+    ("approve", ALLOW_LIST),
+    ("block", BLOCK_LIST),
+    *product(("review", "block"), (RULES, OF_MODEL)),
+)
+
+
+def expect() -> None:
+    """Have counters at 0 of what may be decided."""
+    for labels in _MAY_BE:
+        metrics.DECISIONS.labels(*labels)
 
 
 def decided(decider: Decider, events: pl.DataFrame, alerts: pl.DataFrame) -> pl.DataFrame:

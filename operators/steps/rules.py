@@ -13,7 +13,7 @@ from operators.records.batches import Batch, merge
 from operators.records.raw import REJECT_COLUMNS
 from operators.records.tables import COORDINATES
 from operators.rules.rules import Failure, Rules
-from operators.steps.decisions import decided
+from operators.steps.decisions import decided, expect
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def detect(
         # A rollout has its rule in shadow for others.
         for status in {rule.status, "shadow" if rule.rollout else rule.status}:
             metrics.ALERTS.labels(rule.id, status)
+    if decider is not None:
+        expect()
     every = op.flat_map_batch("evaluate", up, shim)
     sides = op.branch("alert", every, lambda item: item[0] == "alert")
     # Also where nothing decides: Bytewax draws no port that may be missing.

@@ -1,20 +1,18 @@
 """Watching: alert rules by promtool, and every dashboard's queries on a Prometheus that scrapes."""
 
-import json
 import re
 import shutil
 import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from benchmarks.dashboards.asked import DASHBOARDS, dashboard, filled, get
+from benchmarks.dashboards.prometheus import RULES as FILE
+from benchmarks.dashboards.prometheus import scraping
 from ops import reference
 from ops.local import Stack
 from ops.simulate import Params, produce, simulate
@@ -25,8 +23,7 @@ from tests.servers.ports import lasting_port
 
 ROOT = Path(__file__).parents[2]
 WATCHING = ROOT / "k8s" / "watching"
-RULES = yaml.safe_load((WATCHING / "rules.yaml").read_text())["groups"][0]["rules"]
-DASHBOARDS = sorted((WATCHING / "dashboards").glob("*.json"))
+RULES = yaml.safe_load(FILE.read_text())["groups"][0]["rules"]
 OWN = {
     reference.exposed(each) + suffix
     for each in reference.every_metric()
@@ -44,9 +41,9 @@ def tool(name: str) -> str:
 def queries() -> Iterator[tuple[str, str]]:
     """Give each dashboard's queries, with the name of the panel that asks."""
     for path in DASHBOARDS:
-        for panel in json.loads(path.read_text())["panels"]:
-            for target in panel["targets"]:
-                yield f"{path.stem}: {panel['title']}", target["expr"]
+        for panel in dashboard(path)[1]:
+            for expr, _ in panel.targets:
+                yield f"{path.stem}: {panel.title}", expr
 
 
 def test_alerts_come_where_they_should_and_not_elsewhere() -> None:
@@ -80,74 +77,34 @@ def test_rules_and_dashboards_ask_for_metrics_that_there_are() -> None:
 
 
 def test_every_query_of_the_dashboards_has_an_answer(stack: Stack, tmp_path: Path) -> None:
-    prometheus = tool("prometheus")
-    topic, port, own = tmp_path.name, lasting_port(), lasting_port()
+    tool("prometheus")
+    topic, port = tmp_path.name, lasting_port()
     create_topic(stack.bootstrap, topic, 2)
     made = simulate(Params(payments=4_000, customers=500, terminals=500, partitions=2))
     produce(made, stack.bootstrap, topic)
-    scraped = {
-        "job_name": "millstream-payments",
-        "static_configs": [{"targets": [f"127.0.0.1:{port}"]}],
-    }
-    config = tmp_path / "prometheus.yaml"
-    config.write_text(
-        yaml.safe_dump(
-            {
-                "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-                "rule_files": [str(WATCHING / "rules.yaml")],
-                "scrape_configs": [scraped],
-            }
-        )
-    )
     settings = topics.settings(stack, topic, tmp_path) | {
         "BYTEWAX_DATAFLOW_API_ENABLED": "1",
         "BYTEWAX_DATAFLOW_API_PORT": str(port),
         "BYTEWAX_DATAFLOW_API_CACHE_PATH": str(tmp_path),
     }
-    command = [prometheus, f"--config.file={config}", f"--storage.tsdb.path={tmp_path}/tsdb",
-               f"--web.listen-address=127.0.0.1:{own}", "--log.level=warn"]  # fmt: skip
     flow = Flow("payments", settings, tmp_path)
-    with (tmp_path / "prometheus.log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log)
+    left = list(queries())
     try:
-        left = list(queries())
+        with scraping(tmp_path, {"millstream-payments": port}, 1) as prometheus:
 
-        def answered() -> bool:
-            assert flow.process.poll() is None, flow.said()
-            assert server.poll() is None, (tmp_path / "prometheus.log").read_text()
-            left[:] = [each for each in left if not ask(own, each[1])]
-            return not left
+            def answered() -> bool:
+                assert flow.process.poll() is None, flow.said()
+                left[:] = [
+                    each for each in left
+                    if not get(prometheus, "query", query=filled(each[1]))["result"]
+                ]  # fmt: skip
+                return not left
 
-        wait_until(answered)
-        rules = get(own, "rules")["groups"][0]["rules"]
-        assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
-        assert len(rules) == len(RULES)
+            wait_until(answered)
+            rules = get(prometheus, "rules")["groups"][0]["rules"]
+            assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
+            assert len(rules) == len(RULES)
     except AssertionError as error:
         raise AssertionError(f"no answer to {left}") from error
     finally:
-        server.kill()
-        server.wait()
         flow.kill()
-
-
-def ask(port: int, expr: str) -> list[Any]:
-    """Return what Prometheus answers a panel's query for the flow."""
-    filled = expr.replace("$job", ".*").replace("$__rate_interval", "1m")
-    try:
-        return get(port, "query", query=filled)["result"]
-    except ConnectionError:
-        return []
-
-
-def get(port: int, what: str, **parameters: str) -> dict[str, Any]:
-    """Ask Prometheus; raises ConnectionError while it is not up, and fails if it refuses."""
-    url = f"http://127.0.0.1:{port}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)["data"]
-    except urllib.error.HTTPError as error:
-        if error.code != 503:
-            pytest.fail(f"{parameters}: {error.read().decode()}")
-        raise ConnectionError from error
-    except urllib.error.URLError as error:
-        raise ConnectionError from error

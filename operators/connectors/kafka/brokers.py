@@ -50,7 +50,9 @@ class Brokers:
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         self._config, self.clock = config, clock
         self._servers = config.get("bootstrap.servers", "")
-        self.outage = Outage(f"Kafka at {self._servers}", LOG, KafkaUnavailableError, "", clock)
+        self.outage = Outage(
+            f"Kafka at {self._servers}", LOG, KafkaUnavailableError, "", clock, service="kafka"
+        )
         self._fault: Fault | None = None
         # Since when a client says that all brokers are gone, and when to ask next if they are.
         self._gone: float | None = None

@@ -116,7 +116,11 @@ class ControlReader:
 
     def _follow(self, consumer: Consumer) -> None:
         outage = Outage(
-            "the history of control", LOG, ControlError, "look at MILLSTREAM_DELTA_ROOT"
+            "the history of control",
+            LOG,
+            ControlError,
+            "look at MILLSTREAM_DELTA_ROOT",
+            service="storage",
         )
         while True:
             time.sleep(_EVERY)

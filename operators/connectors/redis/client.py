@@ -48,7 +48,7 @@ def outage_of(client: Redis) -> Outage:
     tls = issubclass(client.connection_pool.connection_class, SSLConnection)
     other = "redis:// where it speaks no TLS" if tls else "rediss:// where it wants TLS"
     advice = f"check that it runs and MILLSTREAM_REDIS_URL ({other})"
-    return Outage(f"Redis at {where}", LOG, RedisUnavailableError, advice)
+    return Outage(f"Redis at {where}", LOG, RedisUnavailableError, advice, service="redis")
 
 
 def waited(

@@ -111,7 +111,9 @@ class RegistryLookup:
         self._waiting = Allowance(NOT_YET_SECONDS, clock)
         self._asking = Allowance(ASKING_SECONDS, clock)
         what = f"schema registry {registry.where}"
-        self._outage = Outage(what, LOG, RegistryUnavailableError, _ADVICE, clock)
+        self._outage = Outage(
+            what, LOG, RegistryUnavailableError, _ADVICE, clock, service="schema registry"
+        )
 
     def begin(self, timeout: float) -> None:
         """Take up what earlier runs have kept, and ask the registry whether it is there.

@@ -48,7 +48,7 @@ def away_until(clock: Clock, back: float, takes: float = 0.0) -> Callable[[], st
 
 
 def outage(clock: Clock) -> Outage:
-    return Outage("Redis at h", LOG, AwayError, "look at MILLSTREAM_X", clock)
+    return Outage("Redis at h", LOG, AwayError, "look at MILLSTREAM_X", clock, service="redis")
 
 
 def wait(clock: Clock, back: float, takes: float = 0.0, patience: float = 120.0) -> str:
