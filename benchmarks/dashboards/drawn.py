@@ -17,7 +17,7 @@ _HEAD: Final = 64
 _LEGEND: Final = 15
 _MOST: Final = 8
 """How many lines of a panel are named, two beside each other: those that come highest."""
-_NAME: Final = 31
+_NAME: Final = 30
 """For how many letters a name and a value have room."""
 
 _COLOURS: Final = (

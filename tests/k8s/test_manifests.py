@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,27 @@ def test_what_is_built_is_valid_kubernetes(folder: str) -> None:
         # Prometheus' operator has kinds of its own.
         if not doc["apiVersion"].startswith("monitoring.coreos.com/"):
             assert validator.validate(doc, KUBERNETES, strict=True) == KUBERNETES, kind
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_policy_checker_finds_nothing_but_what_is_meant(folder: str) -> None:
+    checker = shutil.which("kube-score")
+    if checker is None:
+        pytest.skip("no kube-score on the PATH: .ci/tools makes it where Go is")
+    command = [
+        checker, "score", "-", "--output-format", "ci", "--kubernetes-version", f"v{KUBERNETES}",
+        # A limit of CPU stops a batch in the middle; requests share what there is.
+        "--ignore-container-cpu-limit",
+        # A release's tag never moves, and a restart should need no registry.
+        "--ignore-test", "container-image-pull-policy",
+    ]  # fmt: skip
+    every = "---\n".join(json.dumps(doc) + "\n" for doc in built(folder).values())
+    done = subprocess.run(command, input=every, capture_output=True, text=True)
+    found = [
+        line for line in done.stdout.splitlines() if not re.match(r"\[(OK|SKIPPED)\]", line)
+    ]
+    assert not found
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_manifest_is_applied_by_some_folder() -> None:

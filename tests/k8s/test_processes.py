@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,19 +16,17 @@ from deltalake import DeltaTable
 from ops.local import Stack
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
-from tests.k8s.built import ROOT, containers, entrypoint, environment, instruction, pods
+from tests.k8s.built import K8S, ROOT, containers, entrypoint, environment, instruction, pods
 from tests.running import wait_until
 from tests.servers.ports import lasting_port
-
-_FOLDER = "overlays/production"
 
 
 class Pod:
     """The payments flow's pod, each container a process; all of it that is not here is put in."""
 
-    def __init__(self, stack: Stack, folder: Path) -> None:
-        self._folder = folder
-        self._containers = containers(pods(_FOLDER)["millstream-payments"])
+    def __init__(self, stack: Stack, folder: Path, manifests: Path = K8S) -> None:
+        self._folder, self._applied = folder, str(manifests / "overlays" / "production")
+        self._containers = containers(pods(self._applied)["millstream-payments"])
         self._other = {
             **stack.env(),
             "MILLSTREAM_SCHEMA_REGISTRY": "",
@@ -39,10 +39,11 @@ class Pod:
             "BYTEWAX_SNAPSHOT_INTERVAL": "1",
         }
         # As in the image: an empty working directory, our packages on the path.
-        (folder / "empty").mkdir()
+        (folder / "empty").mkdir(exist_ok=True)
 
     def start(self, count: int, **more: str) -> list[subprocess.Popen[bytes]]:
         """Start as many processes, each with its container's environment and arguments."""
+        assert len(self._containers) >= count
         places = [f"127.0.0.1:{lasting_port()}" for _ in range(count)]
         return [self._process(each, places, more) for each in self._containers[:count]]
 
@@ -52,7 +53,7 @@ class Pod:
         # The local broker knows neither TLS nor passwords.
         env = {
             name: value
-            for name, value in environment(_FOLDER, container).items()
+            for name, value in environment(self._applied, container).items()
             if "SASL" not in name and "SECURITY_PROTOCOL" not in name
         }
         env |= {**self._other, "BYTEWAX_ADDRESSES": ";".join(places), **more}
@@ -87,7 +88,31 @@ class Pod:
             return pl.DataFrame()
 
 
-def test_three_processes_one_killed_all_started_again_as_one(
+def with_a_fourth(folder: Path) -> Path:
+    """Return manifests with one more process of the payments flow, as docs/operations.md says."""
+    copied = Path(shutil.copytree(K8S, folder / "k8s"))
+    processes = copied / "components" / "three-processes" / "processes.yaml"
+    blocks = processes.read_text().split("\n\n")
+    blocks[0] = blocks[0].replace(":2103", ":2103;127.0.0.1:2104")
+    blocks.insert(3, _following(blocks[2]))
+    processes.write_text("\n\n".join(blocks))
+    for name, lines in (
+        ("components/three-processes/kustomization.yaml", r" +- op: .*\n.*\n.*metrics-2.*\n"),
+        ("watching/servicemonitor.yaml", r" +- .*metrics-2.*\n"),
+    ):
+        text = (copied / name).read_text()
+        (copied / name).write_text(re.sub(lines, lambda of: of[0] + _following(of[0]), text))
+    return copied
+
+
+def _following(third: str) -> str:
+    """Return what is said of the process after the third."""
+    for old, new in (("-2", "-3"), ("containers/2", "containers/3"), ('"2"', '"3"')):
+        third = third.replace(old, new)
+    return third.replace("3032", "3033")
+
+
+def test_three_processes_one_killed_all_started_again_and_one_more_added(
     stack: Stack, tmp_path: Path
 ) -> None:
     create_topic(stack.bootstrap, tmp_path.name, 4)
@@ -107,8 +132,15 @@ def test_three_processes_one_killed_all_started_again_as_one(
         # The kubelet starts all of them again, as all of them have ended.
         assert [each.wait(60) for each in running] == [1, -signal.SIGKILL, 1], pod.said()
         assert not pod.healthy()
-        running = pod.start(1, MILLSTREAM_STOP_AT_END="true")
-        assert [each.wait(120) for each in running] == [0], pod.said()
+        running = pod.start(3)
+        wait_until(lambda: pod.healthy() or running[-1].poll() is not None)
+        # As applying one more process does: stop, change, start.
+        for each in running:
+            each.terminate()
+        assert [each.wait(60) for each in running] == [0, 0, 0], pod.said()
+        pod = Pod(stack, tmp_path, with_a_fourth(tmp_path))
+        running = pod.start(4, MILLSTREAM_STOP_AT_END="true")
+        assert [each.wait(120) for each in running] == [0, 0, 0, 0], pod.said()
     finally:
         for each in running:
             each.kill()

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.dashboards import draw
 from benchmarks.dashboards.asked import DASHBOARDS, dashboard, filled, get
 from benchmarks.dashboards.prometheus import RULES as FILE
 from benchmarks.dashboards.prometheus import scraping
@@ -104,6 +106,10 @@ def test_every_query_of_the_dashboards_has_an_answer(stack: Stack, tmp_path: Pat
             rules = get(prometheus, "rules")["groups"][0]["rules"]
             assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
             assert len(rules) == len(RULES)
+            draw(prometheus, time.time() - 20, time.time(), tmp_path / "pictures")
+            for path in DASHBOARDS:
+                made = (tmp_path / "pictures" / f"{path.stem}.svg").read_text()
+                assert made.count('class="line ') > len(dashboard(path)[1]) / 2
     except AssertionError as error:
         raise AssertionError(f"no answer to {left}") from error
     finally:
