@@ -108,8 +108,8 @@ def test_every_query_of_the_dashboards_has_an_answer(stack: Stack, tmp_path: Pat
             assert len(rules) == len(RULES)
             draw(prometheus, time.time() - 20, time.time(), tmp_path / "pictures")
             for path in DASHBOARDS:
-                made = (tmp_path / "pictures" / f"{path.stem}.svg").read_text()
-                assert made.count('class="line ') > len(dashboard(path)[1]) / 2
+                drawn = (tmp_path / "pictures" / f"{path.stem}.svg").read_text()
+                assert drawn.count('class="line ') > len(dashboard(path)[1]) / 2
     except AssertionError as error:
         raise AssertionError(f"no answer to {left}") from error
     finally:
