@@ -112,6 +112,10 @@ def test_ctrl_c_stops_it_and_the_next_start_goes_on(stack: Stack, tmp_path: Path
     lines = [json.loads(line) for line in logged]
     assert {(line["flow"], line["process"]) for line in lines} == {("payments", 0)}
     assert any(line["message"].startswith(f"reads topic {topic}") for line in lines)
+    # Nothing of what records say, good or refused.
+    people = made.events["card_id"].unique().to_list() + made.events["payment_id"].to_list()
+    said = flow.said()
+    assert not any(value in said for value in people)
     # Before anything is read, all that can be told of is there, and is 0.
     for expected in (
         'rejects_total{code="bad_utf8",stage="decode"}',
@@ -125,6 +129,7 @@ def test_ctrl_c_stops_it_and_the_next_start_goes_on(stack: Stack, tmp_path: Path
         'table_newest_seconds{table="silver/payments"}',
         'retries_total{service="kafka"}',
         'retries_total{service="redis"}',
+        'decisions_total{by="rules",decision="block"}',
     ):
         assert f"\nmillstream_{expected} 0.0\n" in page, expected
     # What the first run had read is not read again.
