@@ -17,7 +17,16 @@ from deltalake import DeltaTable
 from ops.local import Stack
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
-from tests.k8s.built import K8S, ROOT, containers, entrypoint, environment, instruction, pods
+from tests.k8s.built import (
+    K8S,
+    ROOT,
+    built,
+    containers,
+    entrypoint,
+    environment,
+    instruction,
+    pods,
+)
 from tests.running import wait_until
 from tests.servers.ports import lasting_port
 
@@ -157,7 +166,12 @@ def test_three_processes_one_killed_all_started_again_and_one_more_added(
         # As applying one more process does: stop, change, start.
         pod.stop(running)
         produce(made[2], stack.bootstrap, tmp_path.name)
-        pod = Pod(stack, tmp_path, with_a_fourth(tmp_path))
+        changed = with_a_fourth(tmp_path)
+        for (kind, _), doc in built(str(changed / "overlays" / "production")).items():
+            if kind in ("Service", "NetworkPolicy", "ServiceMonitor"):
+                text = json.dumps(doc)
+                assert ('"metrics-3"' in text) is ('"metrics-2"' in text), kind
+        pod = Pod(stack, tmp_path, changed)
         running = pod.start(4, MILLSTREAM_STOP_AT_END="true")
         assert [each.wait(120) for each in running] == [0, 0, 0, 0], pod.said()
     finally:
