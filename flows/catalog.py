@@ -105,7 +105,7 @@ def _flows(settings: Settings, rules: Callable[[Stream], RuleSet | None]) -> Ite
         yield Flow(
             enriched.name,
             settings,
-            enriched.streams,
+            (settings.stream(enriched.stream).unlabelled, *enriched.streams[1:]),
             (),
             enriching.group_of(enriched, settings),
             tuple(enriching.defined_tables(enriched, settings)),

@@ -113,7 +113,14 @@ def _of_topic(topic: str, late: pl.DataFrame) -> pl.DataFrame:
 def _connect(settings: Settings, declared: Enriched) -> Dataflow:
     group, tables = group_of(declared, settings), defined_tables(declared, settings)
     _, table = tables
-    ends = Ends.of(declared.name, settings, group, declared.streams, tables=tables)
+    ends = Ends.of(
+        declared.name,
+        settings,
+        group,
+        declared.streams,
+        tables=tables,
+        lookups=declared.definition,
+    )
     sink = ends.tables(tables)
     owner = table_id(settings, table)
     sources = {s.name: ends.source(s, sink, hurried=False) for s in declared.streams}

@@ -51,7 +51,9 @@ class Together:
             return None
         frames = [stacked(each) for each in self._rows]
         offsets = [rows[_OFFSET].to_numpy() for rows in frames]
-        whole = reduce(partial(np.intersect1d, assume_unique=True), offsets)
+        whole = reduce(
+            partial(np.intersect1d, assume_unique=True), offsets[1:], np.sort(offsets[0])
+        )
         columns: dict[str, pl.Series] = {}
         for step, (rows, own) in enumerate(zip(frames, offsets, strict=True)):
             order = np.argsort(own)
