@@ -22,7 +22,7 @@ class Flow:
 
     `reads` are the streams of the topics that it reads, `sends` the topics that it sends to, `own`
     is the stream whose tables it writes, if it writes all of them, and can make its state anew.
-    `control` is the topic that changes its rules and lists.
+    `control` is the topic that changes its rules and lists, `lookups` are what it looks up.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Flow:
     own: Stream | None = None
     quarantine: Table | None = None
     control: str | None = None
+    lookups: str | None = None
 
     @property
     def topics(self) -> list[str]:
@@ -105,8 +106,9 @@ def _flows(settings: Settings, rules: Callable[[Stream], RuleSet | None]) -> Ite
         yield Flow(
             enriched.name,
             settings,
-            (settings.stream(enriched.stream).unlabelled, *enriched.streams[1:]),
+            enriched.streams,
             (),
             enriching.group_of(enriched, settings),
             tuple(enriching.defined_tables(enriched, settings)),
+            lookups=enriched.definition,
         )

@@ -43,7 +43,7 @@ from flows.starting import (
 )
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
-from flows.tables import LOOKUP, bounds, defined, rules_since
+from flows.tables import bounds, defined, rules_since
 from operators.avro import Lookup
 from operators.connectors.delta.committed_ids import CommittedIds
 from operators.connectors.delta.definitions import History as Told
@@ -119,8 +119,7 @@ class Ends:
         identities = topic_ids.identify(settings.kafka, names, timeout)
         refuse_two_kinds_of_rows(settings.delta_root, tables)
         refuse_mixed(settings.delta_root, tables)
-        now = definitions(settings, *streams, own=own, grouped=grouped)
-        now |= {LOOKUP: lookups} if lookups is not None else {}
+        now = definitions(settings, *streams, own=own, grouped=grouped, lookups=lookups)
         before = changed_definitions(name, identities, now, partial(as_today, now=now))
         line = None
         if before:

@@ -32,12 +32,17 @@ class StateChangedError(KnownError):
 
 
 def definitions(
-    settings: Settings, *streams: Stream, own: Stream | None = None, grouped: bool = True
+    settings: Settings,
+    *streams: Stream,
+    own: Stream | None = None,
+    grouped: bool = True,
+    lookups: str | None = None,
 ) -> dict[str, str]:
     """Return, by what it is, a text of each definition that states of a flow are of.
 
     Two texts are equal where a state of one is a state of the other. A flow has features of all
     `streams` that it reads, and windows of its `own`; some of what it keeps is `grouped` by key.
+    `lookups` are what it looks up, if it does.
     """
     grouped = grouped or any(stream.features.questions for stream in streams)
     found = {_GROUPS: str(settings.key_groups)} if grouped else {}
@@ -51,6 +56,8 @@ def definitions(
         found[_WINDOW + name] = f"version {Intake.VERSION}: {text}"
         for column, aggregate in each.aggregates.items():
             found[f"{_AGGREGATE}{column} of {_WINDOW}{name}"] = repr(aggregate)
+    if lookups is not None:
+        found[LOOKUP] = lookups
     if own is not None and own.windows:
         found[LATENESS] = str(micros(settings.of(own).allowed_lateness))
     return found

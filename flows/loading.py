@@ -44,7 +44,7 @@ def rules_of(stream: Stream, settings: Settings) -> RuleSet | None:
     starting. Raises FeatureError, and RuleError also for thresholds that are none.
     """
     folder = settings.of(stream).rules
-    if folder is None:
+    if folder is None or stream.rules is None:
         return None
     if stream.decides:
         thresholds_of(stream, settings.of(stream))

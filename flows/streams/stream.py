@@ -139,8 +139,8 @@ class Stream(Watched):
 
     @property
     def bare(self) -> "Stream":
-        """The stream without its features, as who only joins its records reads it."""
-        return replace(self, stated=(), coded=(), added=(), former=None, model=None)
+        """The stream without features and rules, as who only joins its records reads it."""
+        return replace(self, stated=(), coded=(), added=(), former=None, model=None, rules=None)
 
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is that of the stream's own rules."""

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from confluent_kafka import Producer
 from deltalake import DeltaTable
 
 from flows import settings as settings_
 from flows.streams import CUSTOMERS, ENRICHED, PAYMENTS, TERMINALS
+from ops.doctor.examine import examine
 from ops.local import Stack
 from ops.topics import create_topic
 from ops.verify import verify
@@ -104,7 +106,7 @@ def as_of(states: Rows, key: str, asking: dict[str, Any], *columns: str) -> list
 
 
 def test_payments_have_their_customer_and_terminal_as_of_then_whatever_is_killed(
-    stack: Stack, tmp_path: Path
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environ = topics.settings(stack, tmp_path.name, tmp_path)
     settings, records = settings_.load(environ), made(random.Random(11))
@@ -147,6 +149,11 @@ def test_payments_have_their_customer_and_terminal_as_of_then_whatever_is_killed
         tuple(each[name] for name in places) for rows in late for each in rows
     )
     assert broken(verify(settings)) == []
+    for variable, value in environ.items():
+        monkeypatch.setenv(variable, value)
+    assert [
+        each for each in examine([], [tmp_path / "enriched"]) if each.state == "wrong"
+    ] == []
 
     spoil(f"{root}/{TABLE}", "lost")
     spoil(f"{root}/{LATE}", "twice")
