@@ -6,11 +6,11 @@ For tools: what people run beside flows, and know only by their settings.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from flows import chargebacks, pipeline
+from flows import chargebacks, enriching, pipeline
 from flows.label_ends import label_tables, labels_of
 from flows.privacy import telling
 from flows.settings import Settings
-from flows.streams import CHARGEBACKS, LABELS, PAYMENTS, STREAMS, Stream
+from flows.streams import CHARGEBACKS, ENRICHMENTS, LABELS, PAYMENTS, STREAMS, Stream
 from flows.tables import defined
 from operators.records.tables import Table
 from operators.rules.rules import RuleSet
@@ -22,7 +22,7 @@ class Flow:
 
     `reads` are the streams of the topics that it reads, `sends` the topics that it sends to, `own`
     is the stream whose tables it writes, if it writes all of them, and can make its state anew.
-    `control` is the topic that changes its rules and lists.
+    `control` is the topic that changes its rules and lists, `lookups` are what it looks up.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Flow:
     own: Stream | None = None
     quarantine: Table | None = None
     control: str | None = None
+    lookups: str | None = None
 
     @property
     def topics(self) -> list[str]:
@@ -101,3 +102,13 @@ def _flows(settings: Settings, rules: Callable[[Stream], RuleSet | None]) -> Ite
         None,
         CHARGEBACKS.quarantine,
     )
+    for enriched in ENRICHMENTS:
+        yield Flow(
+            enriched.name,
+            settings,
+            enriched.streams,
+            (),
+            enriching.group_of(enriched, settings),
+            tuple(enriching.defined_tables(enriched, settings)),
+            lookups=enriched.definition,
+        )

@@ -104,11 +104,13 @@ class Ends:
         own: Stream | None = None,
         tables: Sequence[Table] = (),
         grouped: bool = True,
+        lookups: str | None = None,
     ) -> "Ends":
         """Wait for what the flow needs, and make, refuse or set aside its recovery store.
 
         `tables` are those that the flow writes, `own` is the stream whose they are if they can
-        make its state anew, and `grouped` says that some of that is kept by key group.
+        make its state anew, `grouped` says that some of that is kept by key group, and `lookups`
+        are what it looks up.
         """
         watchdog.start(settings.stall_timeout)
         timeout = settings.start_timeout.total_seconds()
@@ -117,7 +119,7 @@ class Ends:
         identities = topic_ids.identify(settings.kafka, names, timeout)
         refuse_two_kinds_of_rows(settings.delta_root, tables)
         refuse_mixed(settings.delta_root, tables)
-        now = definitions(settings, *streams, own=own, grouped=grouped)
+        now = definitions(settings, *streams, own=own, grouped=grouped, lookups=lookups)
         before = changed_definitions(name, identities, now, partial(as_today, now=now))
         line = None
         if before:

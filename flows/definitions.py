@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import Stream
-from flows.tables import CHANGES, LATENESS, WITHIN
+from flows.tables import CHANGES, LATENESS, LOOKUP, WITHIN
 from operators.connectors.delta.defining import RedefinedError, refuse_redefined
 from operators.errors import KnownError
 from operators.records.tables import Table
@@ -20,6 +20,7 @@ _AGGREGATE: Final = "aggregate "
 _FEATURE: Final = "feature "
 _BY_ANOTHER: Final = " by another key of "
 _GROUPS: Final = "key groups"
+_OF_TOPICS: Final = {LATENESS, WITHIN, LOOKUP}
 _BEHIND: Final = {
     "window": "whose table is then filled from the beginning",
     "aggregate": "which the rows from then on have",
@@ -31,12 +32,17 @@ class StateChangedError(KnownError):
 
 
 def definitions(
-    settings: Settings, *streams: Stream, own: Stream | None = None, grouped: bool = True
+    settings: Settings,
+    *streams: Stream,
+    own: Stream | None = None,
+    grouped: bool = True,
+    lookups: str | None = None,
 ) -> dict[str, str]:
     """Return, by what it is, a text of each definition that states of a flow are of.
 
     Two texts are equal where a state of one is a state of the other. A flow has features of all
     `streams` that it reads, and windows of its `own`; some of what it keeps is `grouped` by key.
+    `lookups` are what it looks up, if it does.
     """
     grouped = grouped or any(stream.features.questions for stream in streams)
     found = {_GROUPS: str(settings.key_groups)} if grouped else {}
@@ -50,6 +56,8 @@ def definitions(
         found[_WINDOW + name] = f"version {Intake.VERSION}: {text}"
         for column, aggregate in each.aggregates.items():
             found[f"{_AGGREGATE}{column} of {_WINDOW}{name}"] = repr(aggregate)
+    if lookups is not None:
+        found[LOOKUP] = lookups
     if own is not None and own.windows:
         found[LATENESS] = str(micros(settings.of(own).allowed_lateness))
     return found
@@ -107,10 +115,10 @@ def refuse_two_kinds_of_rows(root: str, tables: Sequence[Table]) -> None:
     else:
         return
     lines = []
-    anew = sorted(table for table, names in changed.items() if {*names} <= {LATENESS, WITHIN})
+    anew = sorted(table for table, names in changed.items() if {*names} <= _OF_TOPICS)
     if anew:
         what = " and ".join(sorted({name for table in anew for name in changed[table]}))
-        joined = any(WITHIN in each.fixed for each in tables)
+        joined = any({WITHIN, LOOKUP} & each.fixed.keys() for each in tables)
         where = "the recovery directory away, and start: they are filled again from the topics"
         lines.append(
             f"the {what} of the tables {', '.join(anew)} was another: move these tables "
@@ -129,7 +137,7 @@ def refuse_two_kinds_of_rows(root: str, tables: Sequence[Table]) -> None:
             "silver or of the topic; or take the old declaration back"
         )
     for table in sorted(changed.keys() - {*anew, *merged}):
-        kinds = {name.partition(" ")[0] for name in changed[table]} - {LATENESS, WITHIN}
+        kinds = {name.partition(" ")[0] for name in changed[table]} - _OF_TOPICS
         kind = max(kinds)
         lines.append(
             f"table {table} has rows of another definition ({', '.join(changed[table])}): give the "

@@ -50,7 +50,7 @@ _ENGINE: Final[tuple[tuple[str, str], ...]] = (
         r"failed to initialize networking: (?P<why>[^\n(]+)",
         "the processes of this flow cannot be connected: {why}; check -a and -i",
     ),
-    (r"thread panic|timely_communication|timely_bytewax/communication", _PEER),
+    (r"thread panic|timely[_ ]communication|timely_bytewax/communication", _PEER),
 )
 # Of the others, such as a file that is not there, the program may be to blame.
 _STORAGE: Final = {

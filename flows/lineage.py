@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from flows.catalog import Flow
-from flows.streams import CHARGEBACKS, PAYMENTS, Stream
+from flows.streams import CHARGEBACKS, ENRICHMENTS, PAYMENTS, Enriched, Stream
 from flows.streams.chargebacks import outcome_tables
 from operators.changes import DELETED, EVENT_TIME, MADE, SEQUENCE, Changes
 from operators.columns.expressions import one_row
@@ -86,6 +86,23 @@ def _of_tables(
         both = tuple(sorted(topics.values()))
         yield late.name, (both, {})
         yield outcomes.name, (both, columns)
+    for enriched in ENRICHMENTS:
+        if enriched.name == flow.name:
+            every = tuple(sorted(topics.values()))
+            yield enriched.late.name, (every, {})
+            yield enriched.table(0).name, (every, dict(_looked_up(enriched, topics)))
+
+
+def _looked_up(enriched: Enriched, topics: Mapping[str, str]) -> Iterator[tuple[str, Column]]:
+    """Yield the columns of who asks, and of what was looked up."""
+    own = {name: name for name in enriched.columns}
+    sides = [(enriched.stream, own)]
+    sides += [(each.stream, dict(each.columns)) for each in enriched.lookups]
+    for stream, columns in sides:
+        made = _Made(stream, topics[stream.name], None, None).silver
+        for name, column in columns.items():
+            if column in made:
+                yield name, made[column]
 
 
 def _outcomes(table: Table, topics: Mapping[str, str]) -> Iterator[tuple[str, Column]]:

@@ -19,13 +19,22 @@ def load(*streams: Stream) -> Loaded:
 
     Raises SettingsError, ContractError, FeatureError and RuleError.
     """
+    settings = settings_of(*streams)
+    found = [settings.stream(each) for each in streams]
+    return settings, [(each, rules_of(each, settings)) for each in found]
+
+
+def settings_of(*streams: Stream) -> Settings:
+    """Read the settings, and the contract of each stream.
+
+    Raises SettingsError and ContractError.
+    """
     settings = settings_.load(recovery=recovery_directory())
     for each in streams:
         load_contract(each.record)
     if problems := list(dict.fromkeys(unfit(settings, streams))):
         raise settings_.SettingsError("\n".join(problems))
-    found = [settings.stream(each) for each in streams]
-    return settings, [(each, rules_of(each, settings)) for each in found]
+    return settings
 
 
 def rules_of(stream: Stream, settings: Settings) -> RuleSet | None:
@@ -35,7 +44,7 @@ def rules_of(stream: Stream, settings: Settings) -> RuleSet | None:
     starting. Raises FeatureError, and RuleError also for thresholds that are none.
     """
     folder = settings.of(stream).rules
-    if folder is None:
+    if folder is None or stream.rules is None:
         return None
     if stream.decides:
         thresholds_of(stream, settings.of(stream))

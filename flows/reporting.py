@@ -98,7 +98,8 @@ def report(
     """Say where results go, and from now on every so often how far the flow is."""
     names = list(topics)
     where = [] if tables is None else [f"tables under {tables}"]
-    where.append(f"topic{'s' if len(names) > 1 else ''} {', '.join(names)}")
+    if names:
+        where.append(f"topic{'s' if len(names) > 1 else ''} {', '.join(names)}")
     _say("writes %s%s", " and ".join(where),
          "" if rules is None else f"; {_many(rules, 'rule')}")  # fmt: skip
     recovery = told().recovery

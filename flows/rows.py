@@ -46,9 +46,13 @@ def change_rows(stream: Stream, batches: list[Batch]) -> list[pl.DataFrame]:
     return [merge(batches)[list(columns)]]
 
 
-def without_tombstones(batch: Batch) -> Batch:
-    """Return a batch of changes without those whose time is only when Kafka had them."""
-    if not batch.frame[SEQUENCE].null_count():
+def as_versions(stream: Stream, batch: Batch) -> Batch:
+    """Return changes as a join takes them.
+
+    In an envelope each deletion has the database's time; the tombstone behind it has only Kafka's.
+    """
+    assert stream.changes is not None  # noqa: S101 # a stream of changes
+    if not (stream.changes.enveloped and batch.frame[SEQUENCE].null_count()):
         return batch
     return Batch(batch.progress, filtered(batch.frame, batch.frame[SEQUENCE].is_not_null()))
 

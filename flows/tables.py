@@ -25,6 +25,7 @@ from operators.windows import Windows
 WINDOW: Final = "window"
 WITHIN: Final = "within"
 CHANGES: Final = "changes"
+LOOKUP: Final = "lookup"
 BY_MODEL: Final = "decided by model"
 """Told of decisions for which there was a model."""
 

@@ -3,7 +3,9 @@
 from flows.streams.chargebacks import CHARGEBACKS, outcome_tables
 from flows.streams.clicks import CLICKS
 from flows.streams.customers import CUSTOMERS
+from flows.streams.enriched import ENRICHED
 from flows.streams.labels import LABELS
+from flows.streams.lookups import Enriched
 from flows.streams.payments import PAYMENTS
 from flows.streams.stream import Stream
 from flows.streams.terminals import TERMINALS
@@ -12,6 +14,9 @@ from operators.records.tables import Table
 
 STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS, LABELS, CUSTOMERS, TERMINALS)
 """Every stream; what the settings of payments say, the others have too."""
+
+ENRICHMENTS = (ENRICHED,)
+"""What has records of a stream with others' rows as of then; each has a flow of its name."""
 
 _READ_BY = {LABELS.name: PAYMENTS.name}
 """The flow that writes the tables of a stream whose name it does not have."""
@@ -24,7 +29,7 @@ def as_published() -> list[Stream]:
 
 def all_tables() -> list[Table]:
     """Return every table of every flow."""
-    return [*(table for each in STREAMS for table in each.all_tables), *outcome_tables()]
+    return [table for table, _ in writers().values()]
 
 
 def writers() -> dict[str, tuple[Table, str]]:
@@ -34,7 +39,10 @@ def writers() -> dict[str, tuple[Table, str]]:
         for each in STREAMS
         for table in each.all_tables
     }
-    return found | {table.name: (table, CHARGEBACKS.name) for table in outcome_tables()}
+    found |= {table.name: (table, CHARGEBACKS.name) for table in outcome_tables()}
+    return found | {
+        table.name: (table, each.name) for each in ENRICHMENTS for table in each.tables
+    }
 
 
 def upkeep_of(table: str) -> Upkeep:
@@ -51,6 +59,7 @@ def is_held_to(table: str) -> bool:
     return table in {
         *(each.name for some in found for each in some),
         *(each.name for each in outcome_tables()),
+        *(table.name for each in ENRICHMENTS for table in each.tables),
         *(each.merged.name for each in STREAMS if each.changes),
     }
 
@@ -59,10 +68,13 @@ __all__ = [
     "CHARGEBACKS",
     "CLICKS",
     "CUSTOMERS",
+    "ENRICHED",
+    "ENRICHMENTS",
     "LABELS",
     "PAYMENTS",
     "STREAMS",
     "TERMINALS",
+    "Enriched",
     "Stream",
     "all_tables",
     "as_published",

@@ -137,6 +137,11 @@ class Stream(Watched):
         coded = {name for code in self.coded for name in code.columns}
         return {"watermark", WOKEN, SCORE, "event_date", REST, REPAIRS, LISTED, *STAMPS, *coded}
 
+    @property
+    def bare(self) -> "Stream":
+        """The stream without features and rules, as who only joins its records reads it."""
+        return replace(self, stated=(), coded=(), added=(), former=None, model=None, rules=None)
+
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is that of the stream's own rules."""
         return self.rules is not None and folder.resolve() == self.rules.resolve()

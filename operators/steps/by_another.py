@@ -10,8 +10,7 @@ import polars as pl
 from bytewax.dataflow import Stream
 from bytewax.operators import StatefulBatchLogic
 
-from operators.columns.frames import filtered, stacked
-from operators.columns.grouping import distinct
+from operators.columns.frames import stacked
 from operators.event_time.watermarks import Bounds
 from operators.features import Features
 from operators.features.by_another import (
@@ -27,7 +26,7 @@ from operators.features.by_another import (
 from operators.metrics import observe_state
 from operators.records.batches import Batch, Progress
 from operators.state.event_time_buffer import HASH, PARTITION
-from operators.steps.routing import Routed, add_rows, to_all_groups
+from operators.steps.routing import Routed, add_rows, by_partition, to_all_groups
 from operators.steps.snapshots import KeyedStates, SnapshotLogic, write_shards
 
 _FEWER: Final = 4
@@ -144,20 +143,12 @@ class _GroupLogic(SnapshotLogic[Routed, KeyGroup]):
         return [
             (_key(self._topic, partition), Answer(answer.question, mine))
             for answer in state.advance(progress, joined, labels)
-            for partition, mine in _by_partition(answer.rows, PARTITION)
+            for partition, mine in by_partition(answer.rows, PARTITION)
         ]
 
 
 def _key(topic: str, partition: int) -> str:
     return f"{topic}/{partition}"
-
-
-def _by_partition(rows: pl.DataFrame, column: str) -> list[tuple[int, pl.DataFrame]]:
-    partitions = rows[column].to_numpy()
-    found = distinct(partitions).tolist()
-    if len(found) == 1:
-        return [(found[0], rows)]
-    return [(each, filtered(rows, pl.Series(partitions == each))) for each in found]
 
 
 class _HoldLogic(StatefulBatchLogic[Any, Batch | Aside, dict[str, Any]]):
@@ -259,7 +250,7 @@ def _plain(table: str) -> str:
 def _aside(topic: str, table: str, rows: pl.DataFrame) -> list[tuple[str, Aside]]:
     if rows.height == 0:
         return []
-    parts = _by_partition(rows, "source_partition")
+    parts = by_partition(rows, "source_partition")
     return [(_key(topic, partition), Aside(table, mine)) for partition, mine in parts]
 
 

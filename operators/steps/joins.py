@@ -1,18 +1,28 @@
-"""Joins: two streams of records to their key groups, results out when the watermark passes."""
+"""Joins: streams of records to their key groups, results out when the watermark passes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import bytewax.operators as op
 import polars as pl
 from bytewax.dataflow import Stream, operator
+from bytewax.operators import StatefulBatchLogic
 
 from operators.columns.hashing import key_groups
-from operators.joins import IntervalJoin, Joined, OpenIntervals, OpenVersions, TemporalJoin
+from operators.joins import (
+    IntervalJoin,
+    Joined,
+    OpenIntervals,
+    OpenVersions,
+    TemporalJoin,
+    Together,
+)
+from operators.metrics import observe_state
 from operators.records.batches import Batch, Progress
 from operators.state.event_time_buffer import HASH, Side
 from operators.steps.keyed import GroupLogic, Keyed, KeyedOut, route, settle
+from operators.steps.routing import by_partition, to_all_groups
 from operators.steps.snapshots import KeyedStates
 
 
@@ -82,13 +92,24 @@ def temporal_join(
     join: TemporalJoin,
     partitions: Mapping[str, int],
     groups: int,
+    *others: Stream[Batch],
 ) -> KeyedOut:
     """Give each record of `left` the version of `right` as of its event time.
 
-    As `interval_join` else.
+    It waits for `others` too, the records of what more topics there are partitions of: joins that
+    all wait for the same have settled the same records at an epoch's end. As `interval_join` else.
     """
     both = _both(left, right, join, join.versions, partitions, groups)
-    return settle("join", both, lambda: OpenVersions(join, partitions), _Versions)
+    told = [
+        op.flat_map_batch(
+            f"other_{n}",
+            each,
+            lambda batches: to_all_groups([batch.progress for batch in batches], groups),
+        )
+        for n, each in enumerate(others)
+    ]
+    all_ = op.merge("all", both, *told)
+    return settle("join", all_, lambda: OpenVersions(join, partitions), _Versions)
 
 
 @operator
@@ -136,3 +157,51 @@ def _check(join: IntervalJoin | TemporalJoin, partitions: Mapping[str, int]) -> 
     missing = {join.left.topic, join.right.topic} - set(partitions)
     if missing:
         raise ValueError(f"the partitions of {sorted(missing)} are not given")
+
+
+class _TogetherLogic(StatefulBatchLogic[Any, pl.DataFrame, dict[str, Any]]):
+    def __init__(self, step: str, steps: int, state: dict[str, Any] | None) -> None:
+        self._step, self._key = step, ""
+        self._rows = Together(steps, state)
+
+    def on_batch(self, values: list[Any]) -> tuple[list[pl.DataFrame], bool]:
+        for value in values:
+            if isinstance(value, Progress):
+                self._key = str(value.partition)
+            else:
+                self._rows.add(*value)
+        found = self._rows.take()
+        return [] if found is None else [found], StatefulBatchLogic.RETAIN
+
+    def snapshot(self) -> dict[str, Any]:
+        state = self._rows.dump()
+        observe_state(self._step, self._key, self._rows.waiting, state)
+        return state
+
+
+def together(
+    name: str, up: Stream[Batch], made: Sequence[Stream[pl.DataFrame]]
+) -> Stream[pl.DataFrame]:
+    """Return what several steps have `made` of records of `up` as one row of each record.
+
+    Each has made one row, or none of them has, with the record's coordinates; see `Together`.
+    `name` begins the steps' names.
+    """
+    # Each epoch touches every partition's state.
+    keyed: list[Stream[Any]] = [
+        op.map(f"{name}_progress", up, lambda b: (str(b.progress.partition), b.progress))
+    ]
+    keyed += [
+        op.flat_map(f"{name}_{step}", rows, partial(_of_partitions, step))
+        for step, rows in enumerate(made)
+    ]
+    rows = op.stateful_batch(
+        name,
+        op.merge(f"{name}_all", *keyed),
+        lambda state: _TogetherLogic(name, len(made), state),
+    )
+    return op.key_rm(f"{name}_rows", rows)
+
+
+def _of_partitions(step: int, rows: pl.DataFrame) -> list[tuple[str, tuple[int, pl.DataFrame]]]:
+    return [(str(p), (step, mine)) for p, mine in by_partition(rows, "source_partition")]

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 
 from operators.columns.arrays import Bools, UInt64s
-from operators.columns.frames import taken
+from operators.columns.frames import filtered, taken
+from operators.columns.grouping import distinct
 from operators.columns.hashing import key_groups
 from operators.records.batches import Progress
 
@@ -60,3 +61,12 @@ def add_rows(
             mine = rows.slice(start, size)
             routed[index] = key, Routed(index, empty.side, empty.progress, mine)
         start += size
+
+
+def by_partition(rows: pl.DataFrame, column: str) -> list[tuple[int, pl.DataFrame]]:
+    """Return rows by the partition that a column names, in their order."""
+    partitions = rows[column].to_numpy()
+    found = distinct(partitions).tolist()
+    if len(found) == 1:
+        return [(found[0], rows)]
+    return [(each, filtered(rows, pl.Series(partitions == each))) for each in found]

@@ -63,7 +63,9 @@ def store(flow: Flow, directory: Path, topics: Topics, identities: Mapping[str, 
         if table.name in states:
             (reached,) = frontiers_of(root, [table], fence) or [Frontier()]
             refuse_behind(table, reached, states[table.name]["offsets"])
-    now = definitions(flow.settings, *flow.reads, own=flow.own, grouped=flow.grouped)
+    now = definitions(
+        flow.settings, *flow.reads, own=flow.own, grouped=flow.grouped, lookups=flow.lookups
+    )
     before = recovery_owner.changed(directory, now, partial(as_today, now=now))
     if before:
         own = OwnTables(flow.settings, flow.own, _sink(flow, topics, identities))

@@ -11,7 +11,7 @@ from flows import control
 from flows.connecting import rules_of
 from flows.pipeline import micros
 from flows.settings import Settings
-from flows.streams import PAYMENTS, STREAMS, Stream
+from flows.streams import ENRICHMENTS, PAYMENTS, STREAMS, Stream
 from flows.tables import bounds
 from operators.connectors.delta.accounts import recorded
 from operators.connectors.delta.definitions import History, history
@@ -29,6 +29,7 @@ from ops.verify.chargebacks import check_chargebacks
 from ops.verify.control import Changed, check_listed, pause_ids
 from ops.verify.data_quality import check_data_quality
 from ops.verify.decisions import Decided, as_were, check_decisions, inputs
+from ops.verify.enriched import check_enriched
 from ops.verify.features import check_features
 from ops.verify.forgotten import Forgotten, place_of
 from ops.verify.labels import check_labels, labels_topic
@@ -53,8 +54,8 @@ def verify(
 ) -> Report:
     """Read topics and tables and check that they agree; `told` hears what is being done.
 
-    Every stream of the catalog is checked that has tables, and the chargebacks flow's if they are
-    there. `truth` is what a simulation wrote beside the records of a stream. Raises
+    Every stream of the catalog is checked that has tables, and the flows' that join some if they
+    are there. `truth` is what a simulation wrote beside the records of a stream. Raises
     MissingTableError if there are none, or none of that stream, TruthError for another file, and
     KafkaUnavailableError where the topics cannot be read.
     """
@@ -81,6 +82,9 @@ def verify(
     if any(stream.name == PAYMENTS.name for stream, _ in found):
         checks += check_chargebacks(settings, tables.handle(PAYMENTS.silver.name), told)
         checks += check_quality(settings.delta_root)
+    for each in ENRICHMENTS:
+        told(f"looking up anew what {each.stream.name} were told")
+        checks += check_enriched(settings, each, tables)
     named = ("events", "unique", "duplicates", "rejected", "late", "windows", "alerts")
     return Report(checks, {name: counts[name] for name in named}, dict(sorted(alerts.items())))
 

@@ -1,6 +1,7 @@
 """Payments with their customers as of then: what `read` makes of changes is what the join takes."""
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from flows import settings as settings_
 from flows.decoding import contract_of, decoder_of
 from flows.parts import Parts
 from flows.pipeline import read
-from flows.rows import without_tombstones
-from flows.streams import CUSTOMERS, PAYMENTS, Stream, all_tables
+from flows.rows import as_versions
+from flows.streams import CUSTOMERS, ENRICHED, PAYMENTS, TERMINALS, Stream, all_tables
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.table import open_table
@@ -55,6 +56,9 @@ def payments_have_their_customers_as_of_then(root: Path) -> None:
     settings = settings_.load(environ)
     named: dict[str, Any] = {}
     exec(blocks("docs/changes.md", "python")[1], named)
+    assert named["ENRICHED"] == ENRICHED
+    topics = {each.name: each.name for each in (PAYMENTS, CUSTOMERS, TERMINALS)}
+    join, _ = ENRICHED.joins(topics, lateness=0)
     changes = [
         customer(1, 1, 0, segment="LOW"), customer(2, 2, 0, segment="MEDIUM"),
         customer(1, 3, 20, segment="HIGH"), customer(1, 4, 40, op="d"),
@@ -82,14 +86,14 @@ def payments_have_their_customers_as_of_then(root: Path) -> None:
         return records
 
     payments, customers = good(PAYMENTS.unlabelled, paid), good(CUSTOMERS, changes)
-    states = op.map("states", customers, without_tombstones)
+    states = op.map("states", customers, partial(as_versions, CUSTOMERS))
     joined = temporal_join(
-        "join", payments, states, named["JOIN"], {"payments": 1, "customers": 1}, GROUPS
+        "join", payments, states, join, {"payments": 1, "customers": 1}, GROUPS
     )
     op.output("out", joined.rows, TestingSink(found))
     run_main(flow)
     rows = pl.concat(found).sort("payment_id")
-    assert rows["segment"].to_list() == [
+    assert rows["customer_segment"].to_list() == [
         None, "LOW", "LOW", "HIGH", "MEDIUM", None, None, "BACK", "BACK"
     ]  # fmt: skip
 
@@ -107,4 +111,4 @@ def payments_have_their_customers_as_of_then(root: Path) -> None:
         ("customer-1", "BE", "BACK"), ("customer-2", "BE", "MEDIUM")
     ]  # fmt: skip
     told = query(str(root), as_of).sort("payment_id")
-    assert told.equals(rows.select("payment_id", "segment"))
+    assert told.equals(rows.select("payment_id", segment="customer_segment"))

@@ -79,11 +79,16 @@ def test_what_tables_cannot_make_anew_is_refused():
     def never() -> None:
         raise AssertionError("set aside")
 
-    now = {"window a": "now", "aggregate n of window a": "sum"}
+    now = {"window a": "now", "aggregate n of window a": "sum", "lookup": "now"}
     for before, tables, words in (
         ({"window a": "then"}, Tables("a"), "give the window another name"),
         ({"aggregate n of window a": "count"}, Tables("a"), "give the aggregate another name"),
         ({"window a": None}, Tables("a", can_warm=False), "Start with an empty recovery dir"),
+        (
+            {"lookup": "x"},
+            Tables(can_warm=False),
+            "lookup is defined anew: .* Start with an empty",
+        ),
     ):
         with pytest.raises(StateChangedError, match=words):
             refuse_or_set_aside("f", before, now, tables, never)
@@ -99,11 +104,14 @@ def test_what_tables_cannot_make_anew_is_refused():
             refuse_or_set_aside("f", first_or_last, then, none, never)
 
 
-def test_a_join_of_another_time_to_wait_is_refused_with_what_is_to_be_moved_away(tmp_path):
-    table = Table("gold/o", {"n": pl.Int64()}, fixed={"lateness": "0", "within": "6"})
+@pytest.mark.parametrize("name", ["within", "lookup"])
+def test_a_join_of_another_time_to_wait_or_lookup_is_refused_with_what_is_to_be_moved_away(
+    tmp_path, name
+):
+    table = Table("gold/o", {"n": pl.Int64()}, fixed={"lateness": "0", name: "6"})
     root = str(tmp_path)
     handle = open_table(root, table)
-    other = replace(table, fixed={"lateness": "0", "within": "7"})
+    other = replace(table, fixed={"lateness": "0", name: "7"})
     # Without rows it may be another.
     refuse_two_kinds_of_rows(root, [other])
     rows = pl.DataFrame({"n": [1], "flow_version": [None], "written_at": [None]}, table.schema)
@@ -112,8 +120,8 @@ def test_a_join_of_another_time_to_wait_is_refused_with_what_is_to_be_moved_away
     with pytest.raises(StateChangedError) as refused:
         refuse_two_kinds_of_rows(root, [other])
     assert str(refused.value) == (
-        "the within of the tables gold/o was another: move these tables and the recovery directory "
-        "away, and start: they are filled again from the topics; or take the old one back"
+        f"the {name} of the tables gold/o was another: move these tables and the recovery "
+        "directory away, and start: they are filled again from the topics; or take the old one back"
     )
 
 

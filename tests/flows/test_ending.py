@@ -101,6 +101,14 @@ def test_a_process_that_is_killed_is_told_of_by_the_others() -> None:
             "the recovery store cannot be used: database or disk is full",
         ),
         (
+            RuntimeError(
+                "(src/run.rs:292:17) panicked at /x/timely-dataflow-4c0cc365061cd263/432ef57/"
+                "communication/src/allocator/zero_copy/tcp.rs:21:5:\n"
+                "timely communication error: reading data: socket closed"
+            ),
+            "another process of this flow has ended",
+        ),
+        (
             RuntimeError("StateKey(old/1) is not in this worker's routing map"),
             "the recovery directory does not fit this flow: StateKey(old/1)",
         ),

@@ -81,6 +81,14 @@ def test_what_changes_come_to_is_of_what_orders_them_too():
     assert since == Column(of("customers", "customer_id"), "aggregation", "changes")
 
 
+def test_what_is_looked_up_is_of_the_rows_that_it_is_of():
+    each = lineage(CUSTOMERS_TOPIC="clients")["gold/payments_enriched"]
+    assert (each.flow, each.topics) == ("enriched", ("clients", "paid", "terminals"))
+    assert each.columns["country"] == Column(of("paid", "country"), "identity")
+    assert each.columns["customer_country"] == Column(of("clients", "country"), "identity")
+    assert each.columns["terminal_as_of"].of == of("terminals", "event_time")
+
+
 def test_every_flow_and_every_table_is_there_and_columns_are_the_tables_own():
     settings = settings_.load(SETTINGS)
     every = flows(settings)

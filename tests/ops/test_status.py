@@ -38,12 +38,12 @@ def test_a_flow_that_has_read_all_and_stopped(read: Field) -> None:
     assert sum(each.rows for each in flow.commits if each.table == "silver/payments") == 50
     (problem,) = flow.problems
     assert problem.problem == "9% of the last hour's records were refused (5 of 55)"
-    assert [each.state for each in status.flows if each.flow != "payments"] == ["never run"] * 5
+    assert [each.state for each in status.flows if each.flow != "payments"] == ["never run"] * 6
     shown = text(status)
     for part in ("payments  stopped", "; 0 to read", "bad_magic 5 (5)", "epoch 1", "✗ 9% of"):
         assert part in shown
     assert (
-        "never run with these settings: alerts, clicks, customers, terminals, chargebacks"
+        "never run with these settings: alerts, clicks, customers, terminals, chargebacks, enriched"
         in shown
     )
 
@@ -86,8 +86,8 @@ def test_the_command(read: Field, monkeypatch, capsys) -> None:
         cli.main(["status", "payment"])
     assert ended.value.code == 2
     assert (
-        "there is no flow payment: payments, alerts, clicks, customers, terminals, chargebacks"
-        in (capsys.readouterr().err)
+        "there is no flow payment: payments, alerts, clicks, customers, terminals, chargebacks, "
+        "enriched" in (capsys.readouterr().err)
     )
     with pytest.raises(SystemExit) as ended:
         cli.main(["status", "payments", "--json", "-r", str(read.folder / "state/payments")])
