@@ -246,6 +246,24 @@ class Fence:
         watermark = table.transaction_version(self._watermark_id)
         return Frontier(offsets, NO_WATERMARK if watermark is None else watermark, floors)
 
+    def lacking(self, table: Fenced, frontier: Frontier) -> list[Transaction]:
+        """Return the actions that bring a table to a frontier.
+
+        Which topics they are of is left out where the table has it: two commits with an action of
+        the same id are in each other's way, and other slices of the flow write there as well.
+        """
+        constant = {self._topics_id, *map(self._identity_id, self._topics)}
+        return [
+            each
+            for each in self.transactions(frontier)
+            if each.app_id not in constant
+            or table.transaction_version(each.app_id) != each.version
+        ]
+
+    def offset_ids(self, frontier: Frontier) -> dict[str, tuple[str, int]]:
+        """Return the ids that tell a frontier's offsets, each with its place."""
+        return {self._offset_id(*place): place for place in frontier.offsets}
+
     def transactions(self, frontier: Frontier) -> list[Transaction]:
         """Return the actions that record a frontier."""
         found = [
