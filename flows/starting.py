@@ -48,7 +48,7 @@ def start(
     except KnownError as error:
         refuse(error, 1)
     ending.install()
-    reporting.begin(name, version("millstream"))
+    reporting.begin(name, version("millstream"), loaded[0].share)
     try:
         built = connect(loaded)
         telemetry.begin(name, loaded[0])
