@@ -14,6 +14,7 @@ from benchmarks import (
     latency,
     rejects,
     roofline,
+    slices,
     windows,
 )
 from benchmarks.nexmark import rates
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         joins,
         rates,
         enforce,
+        slices,
     ):
         module.add_parser(commands)
     return top
