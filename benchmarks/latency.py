@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -89,7 +90,7 @@ def latencies(
         ]
         try:
             for process in flows:
-                wait_until(lambda pid=process.pid: listens(pid))
+                wait_until(partial(listens, process.pid))
             made = simulate(
                 Params(
                     payments=int(rate * seconds),

@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -204,7 +205,7 @@ def killed(kind: str, rate: int, seconds: int, epoch: int) -> dict[int, float]:
         running = _Supervised(commands)
         try:
             for each in running.processes:
-                wait_until(lambda pid=each.pid: listens(pid))
+                wait_until(partial(listens, each.pid))
             made = simulate(
                 Params(
                     payments=rate * seconds,

@@ -28,7 +28,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     """The flow itself is stopped by Ctrl-C, as the text says, and then started again."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
     start, look, quick, join, clicks = blocks("README.md", "sh")[1:]
-    (keep,), (refused,) = (
+    (keep, sliced), (refused,) = (
         blocks("docs/operations.md", "sh"),
         blocks("docs/dead-letters.md", "sh"),
     )
@@ -50,6 +50,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
             quick,
             join,
             keep,
+            sliced,
             refused,
             test.replace("flows/streams", f"{ROOT}/flows/streams"),
             held,

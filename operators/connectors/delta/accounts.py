@@ -107,7 +107,7 @@ def refuse_restored(handle: DeltaTable, table: Table, fence: Fence) -> None:
     FencedError.
     """
     now = recorded(handle, fence)
-    found = restored(handle, fence.offset_ids(now))
+    found = restored(handle, fence.offset_ids(now.offsets))
     if found is None:
         return
     try:
@@ -120,7 +120,9 @@ def refuse_restored(handle: DeltaTable, table: Table, fence: Fence) -> None:
     # A ValueError is of a time without its zone.
     except (DeltaError, OSError, ValueError):
         then = Frontier()
-    untold = {place for id_, place in fence.offset_ids(now).items() if id_ in found.untold}
+    untold = {
+        place for id_, place in fence.offset_ids(now.offsets).items() if id_ in found.untold
+    }
     if untold < now.offsets.keys():
         # Another slice has gone on behind it.
         then, now = (

@@ -8,7 +8,7 @@ second place: other engines' checkpoints may drop transactions.
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -29,12 +29,12 @@ def properties(
     told: dict[str, Any],
     fence: Sequence[Transaction],
     before: Sequence[Transaction],
-    lacking: Sequence[Transaction],
+    known: Container[str] = (),
 ) -> CommitProperties:
     """Return what goes into a commit beside its rows: the fence, and the metadata `told`.
 
-    Of the fence the table has all but what is `lacking`. Transactions have the time as their last
-    update: where `delta.setTransactionRetentionDuration` is set, Spark keeps no other.
+    What is `known` of the fence, by its ids, is not told again. Transactions have the time as
+    their last update: where `delta.setTransactionRetentionDuration` is set, Spark keeps no other.
     """
     was = {each.app_id: each.version for each in before}
     now = {each.app_id: each.version for each in fence}
@@ -42,7 +42,9 @@ def properties(
     at = int(time.time() * 1000)
     return CommitProperties(
         custom_metadata=metadata(told | {"fence": now, "before": moved}),
-        app_transactions=[Transaction(each.app_id, each.version, at) for each in lacking],
+        app_transactions=[
+            Transaction(name, version, at) for name, version in now.items() if name not in known
+        ],
     )
 
 

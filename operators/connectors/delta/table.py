@@ -246,23 +246,15 @@ class Fence:
         watermark = table.transaction_version(self._watermark_id)
         return Frontier(offsets, NO_WATERMARK if watermark is None else watermark, floors)
 
-    def lacking(self, table: Fenced, frontier: Frontier) -> list[Transaction]:
-        """Return the actions that bring a table to a frontier.
+    def of_topics(self, table: Fenced) -> frozenset[str]:
+        """Return the ids by which a table has which topics it is of."""
+        now = {self._topics_id: number(*self._topics)}
+        now |= {self._identity_id(topic): id_ for topic, id_ in self._ids.items()}
+        return frozenset(n for n, told in now.items() if table.transaction_version(n) == told)
 
-        Which topics they are of is left out where the table has it: two commits with an action of
-        the same id are in each other's way, and other slices of the flow write there as well.
-        """
-        constant = {self._topics_id, *map(self._identity_id, self._topics)}
-        return [
-            each
-            for each in self.transactions(frontier)
-            if each.app_id not in constant
-            or table.transaction_version(each.app_id) != each.version
-        ]
-
-    def offset_ids(self, frontier: Frontier) -> dict[str, tuple[str, int]]:
-        """Return the ids that tell a frontier's offsets, each with its place."""
-        return {self._offset_id(*place): place for place in frontier.offsets}
+    def offset_ids(self, places: Iterable[tuple[str, int]]) -> dict[str, tuple[str, int]]:
+        """Return the ids that tell the offsets of (topic, partition) places, each with its own."""
+        return {self._offset_id(*place): place for place in places}
 
     def transactions(self, frontier: Frontier) -> list[Transaction]:
         """Return the actions that record a frontier."""

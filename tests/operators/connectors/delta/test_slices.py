@@ -14,7 +14,7 @@ from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.delta.table import Fence, table_uri
 from operators.records.batches import Progress
 from tests.field.tables import checkpoint_of_spark, limit_transactions
-from tests.operators.connectors.delta_flow import ROWS, held
+from tests.operators.connectors.delta_flow import ROWS, Flow, held
 
 IDENTITIES = {"t": "cluster/id"}
 
@@ -76,6 +76,20 @@ def test_a_second_copy_of_a_slice_is_refused(tmp_path, slices):
     slices[0].epoch(3)
     with pytest.raises(FencedError, match="another copy of it writes to the same tables"):
         copy.epoch(5)
+
+
+def test_a_whole_flow_beside_a_slice_is_refused_also_of_a_partition_that_was_empty(tmp_path):
+    Slice(tmp_path, 0).epoch(1)
+    flow = Flow(tmp_path)
+    flow.rows(0, 2)
+    flow.progress(0, 2)
+    Slice(tmp_path, 1).epoch(1)
+    # Neither's commit is in the other's way.
+    flow.parts[ROWS.name].snapshot()
+    flow.rows(1, 0, 1)
+    flow.progress(1, 1)
+    with pytest.raises(FencedError, match="was told f/t/1 under this flow: another copy"):
+        flow.parts[ROWS.name].snapshot()
 
 
 def test_what_a_slice_has_committed_is_dropped_from_its_replay(tmp_path, slices):
