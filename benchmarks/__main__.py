@@ -15,6 +15,7 @@ from benchmarks import (
     latency,
     rejects,
     roofline,
+    slices,
     windows,
 )
 from benchmarks.nexmark import rates
@@ -40,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
         joins,
         rates,
         enforce,
+        slices,
     ):
         module.add_parser(commands)
     return top

@@ -36,7 +36,7 @@ from ops.topics import create_topic
 _PARTITIONS: Final = 4
 _WARM_MS: Final = 2_000
 _SHARES: Final = (0.0, 0.01, 0.5)
-_NAME: Final = "events"
+NAME: Final = "events"
 _STATED: Final = {
     "json": "version: {field: _schema_version}\n",
     "avro": "",
@@ -107,17 +107,18 @@ def rate(name: str, share: float, events: int, epoch: int) -> float:
         declare(folder, name)
         send(bootstrap, records(name, events, share))
         create_topic(bootstrap, "empty", _PARTITIONS)
-        took = [_cpu(bootstrap, Path(work), folder, topic, epoch) for topic in (_NAME, "empty")]
+        took = [_cpu(bootstrap, Path(work), folder, topic, epoch) for topic in (NAME, "empty")]
         return round(events / (took[0] - took[1]))
 
 
-def declare(folder: Path, name: str) -> None:
-    """Write the files of the topic in a format."""
-    mine = folder / _NAME
+def declare(folder: Path, name: str, topic: str | None = None) -> None:
+    """Write the files of the topic in a format; it has the name of their folder, or another."""
+    mine = folder / NAME
     mine.mkdir(parents=True)
     kind, schema = ("json", _JSON) if name == "json" else ("avsc", _AVRO)
     (mine / f"1.{kind}").write_text(json.dumps(schema))
-    (mine / "contract.yaml").write_text(_STATED[name] + _CHECKS)
+    named = f"topic: {topic}\n" if topic is not None else ""
+    (mine / "contract.yaml").write_text(named + _STATED[name] + _CHECKS)
 
 
 def records(name: str, events: int, share: float) -> list[bytes]:
@@ -129,7 +130,7 @@ def records(name: str, events: int, share: float) -> list[bytes]:
 
 def _encoder(name: str) -> Callable[[int, random.Random, bool], bytes]:
     parsed = fastavro.parse_schema(_AVRO)
-    frame = struct.pack(">bI", 0, schemas.local_id(_NAME, 1))
+    frame = struct.pack(">bI", 0, schemas.local_id(NAME, 1))
 
     def encode(n: int, chance: random.Random, bad: bool) -> bytes:
         way = n % 3 if bad else 3
@@ -164,12 +165,12 @@ def _encoder(name: str) -> Callable[[int, random.Random, bool], bytes]:
 
 def send(bootstrap: str, values: list[bytes]) -> None:
     """Make the topic, and fill it."""
-    create_topic(bootstrap, _NAME, _PARTITIONS)
+    create_topic(bootstrap, NAME, _PARTITIONS)
     producer = Producer(
         {"bootstrap.servers": bootstrap, "linger.ms": 50, "queue.buffering.max.messages": 0}
     )
     for n, value in enumerate(values):
-        producer.produce(_NAME, value, b"key-%d" % (n % 1000), n % _PARTITIONS)
+        producer.produce(NAME, value, b"key-%d" % (n % 1000), n % _PARTITIONS)
         if not n % 10_000:
             producer.poll(0)
     producer.flush()
@@ -186,7 +187,7 @@ def settings(bootstrap: str, work: Path, folder: Path) -> dict[str, str]:
 
 
 def _cpu(bootstrap: str, work: Path, folder: Path, topic: str, epoch: int) -> float:
-    contract = folder / _NAME / "contract.yaml"
+    contract = folder / NAME / "contract.yaml"
     contract.write_text(f"topic: {topic}\n{contract.read_text()}")
     environ = settings(bootstrap, work / topic, folder)
     used = run_alone(Code(), "enforce", environ, work / topic, epoch)
@@ -203,7 +204,7 @@ def delay(name: str, rate: int, seconds: int, epoch: int) -> dict[str, float]:
     values = records(name, rate * seconds, 0.0)
     with start_broker() as bootstrap, tempfile.TemporaryDirectory(prefix="millstream-") as work:
         declare(Path(work, "enforced"), name)
-        for topic in (_NAME, f"{_NAME}.validated"):
+        for topic in (NAME, f"{NAME}.validated"):
             create_topic(bootstrap, topic, _PARTITIONS)
         environ = {
             **ENVIRON,
@@ -240,7 +241,7 @@ def _paced(bootstrap: str, values: list[bytes], rate: int) -> None:
     for first in range(0, len(values), tick):
         time.sleep(max(0.0, began + first / rate - time.monotonic()))
         for n, value in enumerate(values[first : first + tick], first):
-            producer.produce(_NAME, value, b"key", n % _PARTITIONS)
+            producer.produce(NAME, value, b"key", n % _PARTITIONS)
         producer.poll(0)
     producer.flush()
 
@@ -253,7 +254,7 @@ class _Heard:
         self.came: list[float] = []
         self._over = False
         self._client = consumer({"bootstrap.servers": bootstrap}, "heard")
-        places = [TopicPartition(f"{_NAME}.validated", p, 0) for p in range(_PARTITIONS)]
+        places = [TopicPartition(f"{NAME}.validated", p, 0) for p in range(_PARTITIONS)]
         self._client.assign(places)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -1,4 +1,4 @@
-"""From a payment's production to its alert's: the time at a steady rate.
+"""From a payment's production to that of its alert and its decision: the time at a steady rate.
 
 On Apache Kafka where there is Java and Maven (or on the brokers of KAFKA_BOOTSTRAP_SERVERS), else
 on the local broker, which takes longer to hand a record on the more of them it has.
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,23 +27,24 @@ from operators.connectors.kafka.outgoing import SOURCE_HEADER
 from ops.local import local_stack
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
+from tests.running import listens, wait_until
 from tests.servers import kafka
 
-_PARTITIONS: Final = 4
-_WARM_MS: Final = 5_000
+PARTITIONS: Final = 4
+_WARM_SECONDS: Final = 5.0
 _PLACE: Final = {"source_partition": pl.Int32, "source_offset": pl.Int64}
 
 
 def add_parser(subparsers: Any) -> None:
     """Add the benchmark ``latency``."""
     parser = subparsers.add_parser(
-        "latency", help="event to alert at 10,000 events/s", description=__doc__
+        "latency", help="event to alert and to decision at 10,000 events/s", description=__doc__
     )
     parser.add_argument(
         "--flow",
         choices=("alerts", "payments"),
         default="alerts",
-        help="which sends the alerts",
+        help="which sends them",
     )
     parser.add_argument(
         "--tables", action="store_true", help="the payments flow runs beside that of the alerts"
@@ -57,34 +59,25 @@ def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     others = ["payments"] if args.tables and args.flow == "alerts" else []
     show(
-        event_to_alert(10_000, args.seconds, 1_000_000, args.epoch, args.flow, others),
+        latencies(10_000, args.seconds, 1_000_000, args.epoch, args.flow, others),
         args.json,
     )
 
 
-def event_to_alert(
+def latencies(
     rate: float, seconds: int, cards: int, epoch: int, flow: str, others: list[str]
 ) -> dict[str, Any]:
     """Produce at `rate` events/s for `seconds` to a flow that alerts; return quantiles in ms.
 
+    They are of alerts, and of decisions to review or to block, as a plain approval is no message.
     `others` run beside it and send none. Payments happen as they are produced: their event time
     is now. Both times are Kafka's CreateTime on this machine's clock, in whole ms. The first 5 s,
-    while the flows start, are left out.
+    in which the flows get warm, are left out.
     """
-    made = simulate(
-        Params(
-            payments=int(rate * seconds),
-            customers=cards // 20,
-            cards_per_customer=20,
-            partitions=_PARTITIONS,
-            pace=rate,
-            start=datetime.now(UTC),
-        )
-    )
     with _servers() as environ, tempfile.TemporaryDirectory() as work:
         settings = load(environ)
         bootstrap = settings.kafka["bootstrap.servers"]
-        create_topic(bootstrap, settings.topic, _PARTITIONS)
+        create_topic(bootstrap, settings.topic, PARTITIONS)
         every = {**os.environ, **environ, "BYTEWAX_SNAPSHOT_INTERVAL": str(epoch)}
         silent = {**every, "MILLSTREAM_SEND_ALERTS": "false"}
         flows = [
@@ -96,6 +89,18 @@ def event_to_alert(
             for name in (flow, *others)
         ]
         try:
+            for process in flows:
+                wait_until(partial(listens, process.pid))
+            made = simulate(
+                Params(
+                    payments=int(rate * seconds),
+                    customers=cards // 20,
+                    cards_per_customer=20,
+                    partitions=PARTITIONS,
+                    pace=rate,
+                    start=datetime.now(UTC),
+                )
+            )
             produce(made, bootstrap, settings.topic, rate)
             time.sleep(2)  # for the flow to read the last of them
             for process in flows:
@@ -106,17 +111,35 @@ def event_to_alert(
         finally:
             for process in flows:
                 process.kill()
-        produced = _produced(settings.kafka, settings.topic)
-        alerts = _alerts(settings.kafka, settings.alerts_topic)
-    settled = pl.col("produced") > pl.col("produced").min() + _WARM_MS
-    both = alerts.join(produced.filter(settled), on=list(_PLACE))
-    took = both["alerted"] - both["produced"]
+        both = settings.kafka, settings.topic
+        alerts = delays(*both, settings.alerts_topic)["took"]
+        decisions = delays(*both, settings.decisions_topic)["took"]
     return {
         "rate": rate,
         "epoch_s": epoch,
-        "alerts": len(took),
-        **{f"p{q}_ms": took.quantile(q / 100, "higher") for q in (50, 90, 99)},
-        "max_ms": took.max(),
+        **_quantiles("alert", alerts),
+        **_quantiles("decision", decisions),
+    }
+
+
+def delays(
+    config: dict[str, str], topic: str, sent_to: str, warm: float = _WARM_SECONDS
+) -> pl.DataFrame:
+    """Return of each message of a flow's its record's place, and the ms that it `took`.
+
+    Those of the first seconds, in which the flow gets `warm`, are left out.
+    """
+    produced = _produced(config, topic)
+    settled = pl.col("produced") > pl.col("produced").min() + 1_000 * warm
+    both = _sent(config, sent_to).join(produced.filter(settled), on=list(_PLACE))
+    return both.select(*_PLACE, took=pl.col("sent") - pl.col("produced"))
+
+
+def _quantiles(name: str, took: pl.Series) -> dict[str, Any]:
+    return {
+        f"{name}s": len(took),
+        **{f"{name}_p{q}_ms": took.quantile(q / 100, "higher") for q in (50, 90, 99)},
+        f"{name}_max_ms": took.max(),
     }
 
 
@@ -135,15 +158,15 @@ def _produced(config: dict[str, str], topic: str) -> pl.DataFrame:
     """Return when each record was produced, in ms."""
     rows = [
         (message.partition(), message.offset(), message.timestamp()[1])
-        for message in read_to_end(config, topic, dict.fromkeys(range(_PARTITIONS), 0))
+        for message in read_to_end(config, topic, dict.fromkeys(range(PARTITIONS), 0))
     ]
     return pl.DataFrame(rows, {**_PLACE, "produced": pl.Int64}, orient="row")
 
 
-def _alerts(config: dict[str, str], topic: str) -> pl.DataFrame:
-    """Return when each alert was produced, in ms, and by which record it was raised."""
+def _sent(config: dict[str, str], topic: str) -> pl.DataFrame:
+    """Return when each message of a flow's was produced, in ms, and of which record it is."""
     rows = []
-    for message in read_to_end(config, topic, dict.fromkeys(range(_PARTITIONS), 0)):
+    for message in read_to_end(config, topic, dict.fromkeys(range(PARTITIONS), 0)):
         source = headers_of(message)[SOURCE_HEADER].decode().rsplit("/", 2)
         rows.append((int(source[1]), int(source[2]), message.timestamp()[1]))
-    return pl.DataFrame(rows, {**_PLACE, "alerted": pl.Int64}, orient="row")
+    return pl.DataFrame(rows, {**_PLACE, "sent": pl.Int64}, orient="row")

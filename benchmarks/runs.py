@@ -97,19 +97,25 @@ def run_flow(
     it has ended. Raises BenchmarkError if the flow fails, with what it said last.
     """
     with own_ends(STREAMS[flow], bootstrap, topic) as ends:
-        before = _cpu_of(ends.redis)
+        before = cpu_of(ends.redis)
         environ = ends.environ | _to_the_end(code) | dict(more or {})
         wall, used, peak = run_alone(code, flow, environ, ends.folder, epoch)
         look(ends.folder / "tables")
-        return Used(used, wall, peak, _cpu_of(ends.redis) - before)
+        return Used(used, wall, peak, cpu_of(ends.redis) - before)
 
 
 def run_alone(
-    code: Code, flow: str, environ: Mapping[str, str], folder: Path, epoch: int
+    code: Code,
+    flow: str,
+    environ: Mapping[str, str],
+    folder: Path,
+    epoch: int,
+    state: Path | None = None,
 ) -> tuple[float, float, float]:
     """Run a flow to the end of what it reads; return seconds, CPU seconds and its peak MB.
 
-    Its log, its recovery store and its working directory are in `folder`. Raises BenchmarkError.
+    Its log, its working directory and, unless `state` is another folder, its recovery store are in
+    `folder`. Raises BenchmarkError.
     """
     every = {
         **ENVIRON,
@@ -119,7 +125,7 @@ def run_alone(
         "BYTEWAX_SNAPSHOT_INTERVAL": str(epoch),
         "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0",
     }
-    state, log = folder / "state", folder / "log"
+    state, log = state or folder / "state", folder / "log"
     command = [code.python, "-m", "bytewax.run", f"flows.{flow}", "-r", str(state)]
     # From an empty folder: bytewax.run looks for the flow in the working directory first.
     (folder / "work").mkdir(parents=True)
@@ -150,7 +156,8 @@ def _to_the_end(code: Code) -> dict[str, str]:
     return found
 
 
-def _cpu_of(redis: Redis) -> float:
+def cpu_of(redis: Redis) -> float:
+    """Return the CPU-seconds that a Redis server has used."""
     used = redis.info("cpu")
     return float(used["used_cpu_user"] + used["used_cpu_sys"])
 

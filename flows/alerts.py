@@ -60,7 +60,7 @@ def flow() -> Dataflow:
     Ends the process with status 2 for settings that cannot be used and 1 where Kafka, Redis or
     the registry are not there in time.
     """
-    return start("alerts", partial(load, PAYMENTS), _connect)
+    return start("alerts", partial(load, PAYMENTS, sliced=True), _connect)
 
 
 def _connect(loaded: Loaded) -> Dataflow:

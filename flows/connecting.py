@@ -77,14 +77,15 @@ def run(stream: Stream) -> Dataflow:
 class Ends:
     """What the flow `name` is connected with before its streams are.
 
-    `topics` are the partitions of those that it reads, `identities` which topics those are, and
-    `group` the consumer group.
+    `topics` are the partitions that it reads, by topic, `counts` how many there are, `identities`
+    which topics those are, and `group` the consumer group.
     """
 
     name: str
     settings: Settings
     group: str
     topics: dict[str, list[int]]
+    counts: dict[str, int]
     identities: dict[str, str]
     redis: Redis | None
     lookup: Lookup
@@ -115,12 +116,14 @@ class Ends:
         watchdog.start(settings.stall_timeout)
         timeout = settings.start_timeout.total_seconds()
         names = [settings.of(each).topic for each in streams]
-        topics = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
+        every = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
+        share, counts = settings.share, {topic: len(found) for topic, found in every.items()}
+        topics = share.of(every)
         identities = topic_ids.identify(settings.kafka, names, timeout)
         refuse_two_kinds_of_rows(settings.delta_root, tables)
         refuse_mixed(settings.delta_root, tables)
         now = definitions(settings, *streams, own=own, grouped=grouped, lookups=lookups)
-        before = changed_definitions(name, identities, now, partial(as_today, now=now))
+        before = changed_definitions(name, identities, now, partial(as_today, now=now), share)
         line = None
         if before:
             mine = [settings.of(own).topic] if own else names
@@ -130,14 +133,13 @@ class Ends:
             line = refuse_or_set_aside(name, before, now, own_tables, set_aside)
         if line is not None:
             say(line)
-        prepare_recovery(name, identities, now)
+        prepare_recovery(name, identities, now, slice_=share)
         client = None
         if not all(each.changes for each in streams):
             client = redis.connect(settings.redis_url.get_secret_value(), timeout)
         lookup = open_registry(settings)
-        return cls(
-            name, settings, group, topics, identities, client, lookup, anew=line is not None
-        )
+        aside = line is not None
+        return cls(name, settings, group, topics, counts, identities, client, lookup, aside)
 
     def tables(self, tables: Sequence[Table], *streams: Stream) -> DeltaSink:
         """Return the sink of tables of the flow, of all that it reads or of these streams."""
@@ -158,8 +160,9 @@ class Ends:
 
         In a flow without `tables` it looks before an epoch ends whether topics were made anew.
         """
-        made, same = dict.fromkeys(topics, len(self.topics[own.topic])), self.identities
-        common = self.settings, made, self.group, same
+        made, same = dict.fromkeys(topics, self.counts[own.topic]), self.identities
+        mine = self.settings.share.shared(self.topics, own.control_topic)
+        common = self.settings, made, self.group, same, mine
         if tables:
             return open_outputs(*common)
         return open_outputs(*common, topic_ids.Unchanged(self.settings.kafka, same))
@@ -228,7 +231,7 @@ class Ends:
         `told` is what a table of the flow's tells of its rows, `since` is as of `Parts`, `keeps` as
         of `follow`.
         """
-        own = self.settings.of(stream)
+        own, share = self.settings.of(stream), self.settings.share
         guard = guard_of(self.settings, stream)
         expect(own.topic, load_contract(stream.record))
         changes = follow(self.settings, stream, rules, keeps=keeps)
@@ -245,7 +248,8 @@ class Ends:
             since or {},
             None if changes is None else changes.reader,
             self.breaker(stream),
-            pauses=None if changes is None else self._pauses(changes.reader),
+            # Each slice hears of them all, and one of them is to tell.
+            pauses=self._pauses(changes.reader) if changes and not share.number else None,
             guard=guard,
         )
 

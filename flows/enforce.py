@@ -126,14 +126,19 @@ def _connect(both: tuple[FlowSettings, EnforceLoaded]) -> Dataflow:
     watchdog.start(settings.stall_timeout)
     timeout = settings.start_timeout.total_seconds()
     names = [each.topic for each in topics]
-    partitions = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
+    every = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
+    partitions = settings.share.of(every)
     identities = topic_ids.identify(settings.kafka, names, timeout)
-    prepare_recovery(FLOW, identities, {}, grows=True)
+    prepare_recovery(FLOW, identities, {}, slice_=settings.share, grows=True)
     lookup = open_schemas(settings, topics)
     letters = open_outputs(
-        settings, {each.dlq: len(partitions[each.topic]) for each in topics}, group, identities
+        settings,
+        {each.dlq: len(every[each.topic]) for each in topics},
+        group,
+        identities,
+        settings.share.shared(partitions),
     )
-    valid = _forward(settings, topics, partitions, identities, group)
+    valid = _forward(settings, topics, every, identities, group)
     _allow_files(settings, partitions)
     parts = [_parts(loaded, each, partitions, identities, lookup) for each in topics]
     written = [each.validated for each in topics if each.validated is not None]
@@ -155,10 +160,12 @@ def _forward(
 ) -> KafkaForward | None:
     """Return the sink of what is good, None where no topic has any of it.
 
-    Raises OutputTopicError for a topic with fewer partitions than the one that it is made of.
+    `partitions` are all those of the topics. Raises OutputTopicError for a topic with fewer
+    partitions than the one that it is made of.
     """
     timeout = settings.start_timeout.total_seconds()
-    there, sources = {}, {}
+    there: dict[str, list[int]] = {}
+    sources = {}
     for each in topics:
         if each.validated is None:
             continue
@@ -169,7 +176,8 @@ def _forward(
                 f"topic {each.validated} has {len(found)} partitions, and {each.topic} {count}: "
                 "each record goes to the partition that it came from, so add some"
             )
-        there[each.validated] = found
+        # Each record goes to its own.
+        there |= settings.share.of({each.validated: partitions[each.topic]})
         sources[each.validated] = each.topic, identities[each.topic]
     return KafkaForward(settings.kafka, there, sources, group) if there else None
 

@@ -2,6 +2,7 @@
 
 from flows import settings as settings_
 from flows.control import not_listed
+from flows.environment import PREFIX
 from flows.privacy import told_to_topics, unfit
 from flows.settings import Settings
 from flows.starting import recovery_directory
@@ -14,26 +15,41 @@ Loaded = tuple[Settings, list[tuple[Stream, RuleSet | None]]]
 """The settings, and the streams as they are with them, each with its rules."""
 
 
-def load(*streams: Stream) -> Loaded:
+def load(*streams: Stream, sliced: bool = False) -> Loaded:
     """Read the settings, and the contract, the features and the rules of each stream.
 
+    A flow that keeps nothing but by partition may be `sliced`, as far as the features let it.
     Raises SettingsError, ContractError, FeatureError and RuleError.
     """
-    settings = settings_of(*streams)
+    settings = settings_of(*streams, sliced=sliced)
     found = [settings.stream(each) for each in streams]
+    others = [f.name for each in found for f in each.features.by_another]
+    if settings.share and others:
+        raise settings_.SettingsError(
+            f"{PREFIX}SLICE: features that are not of the topic's key alone "
+            f"({', '.join(others)}) need all partitions: take them out of the rules' folder, or "
+            "run processes of one cluster (-i, -a)"
+        )
     return settings, [(each, rules_of(each, settings)) for each in found]
 
 
-def settings_of(*streams: Stream) -> Settings:
+def settings_of(*streams: Stream, sliced: bool = False) -> Settings:
     """Read the settings, and the contract of each stream.
 
-    Raises SettingsError and ContractError.
+    Raises SettingsError, also where there are slices and the flow cannot be `sliced`, and
+    ContractError.
     """
     settings = settings_.load(recovery=recovery_directory())
     for each in streams:
         load_contract(each.record)
     if problems := list(dict.fromkeys(unfit(settings, streams))):
         raise settings_.SettingsError("\n".join(problems))
+    if settings.share and not sliced:
+        raise settings_.SettingsError(
+            f"{PREFIX}SLICE: only the alerts and the enforce flow run in slices: this one puts "
+            "together what is of several partitions, so run it as processes of one cluster "
+            "(-i, -a)"
+        )
     return settings
 
 

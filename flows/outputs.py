@@ -1,6 +1,6 @@
 """Outputs: the topics that a flow sends to, made where they are missing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from flows.settings import FlowSettings
 from operators.connectors.kafka import output_topics, topic_ids
@@ -12,13 +12,14 @@ def open_outputs(
     topics: Mapping[str, int],
     group: str,
     sources: Mapping[str, str],
+    mine: Mapping[str, Sequence[int]] | None,
     unchanged: Callable[[], None] = lambda: None,
 ) -> KafkaSink:
     """Return the sink of topics, each made with its number of partitions if it is not there.
 
-    They are read back as of a consumer `group`; `sources` are the topics that the flow reads, with
-    their identities. A flow without tables, whose commits look themselves, gives what looks
-    whether those are `unchanged`.
+    They are read back as of a consumer `group`; `sources` are the topics that the flow reads,
+    with their identities, and `mine` is as of `KafkaSink`. A flow without tables, whose commits
+    look themselves, gives what looks whether those are `unchanged`.
 
     Raises OutputTopicError for one that cannot be used, and KafkaUnavailableError.
     """
@@ -28,4 +29,4 @@ def open_outputs(
         for topic, partitions in topics.items()
     }
     identities = topic_ids.identify(settings.kafka, outputs, timeout)
-    return KafkaSink(settings.kafka, outputs, identities, group, sources, unchanged)
+    return KafkaSink(settings.kafka, outputs, identities, group, sources, mine, unchanged)

@@ -38,6 +38,7 @@ def sink_of(
         flow_version=version("millstream"),
         partitions=[(topic, p) for topic, found in topics.items() for p in found],
         identities=identities,
+        slice_=str(settings.share) if settings.share else None,
         unchanged=topic_ids.Unchanged(settings.kafka, identities),
         writers=writers_of(settings.delta_root, counted),
         timed=timed,

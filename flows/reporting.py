@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from flows.slices import Slice
 from flows.told import told
 from operators import metrics
 from operators.avro import CODES
@@ -23,10 +24,11 @@ LOG: Final = logging.getLogger("millstream.flow")
 _FEW: Final = 8
 
 
-def begin(name: str, version: str) -> None:
-    """Say which flow starts, as which process of how many."""
+def begin(name: str, version: str, share: Slice) -> None:
+    """Say which flow starts, as which process of how many, or as which slice."""
     how = told()
     among = f"process {how.process} of {len(how.addresses)}" if how.addresses else "one process"
+    among = f"slice {share}, {among}" if share else among
     workers = "" if how.workers == 1 else f" with {how.workers} workers"
     metrics.INFO.labels(name, version, how.process).set(1)
     LOG.info("%s: flow of Millstream %s, %s%s", name, version, among, workers)

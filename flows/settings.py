@@ -20,6 +20,7 @@ from flows.kafka_settings import kafka_problems, kafka_settings
 from flows.privacy_settings import PrivacySettings
 from flows.registry_settings import RegistrySettings
 from flows.roles import granted
+from flows.slices import Slice
 from flows.streams import PAYMENTS, STREAMS, Stream
 from flows.streams.models import with_model
 from flows.streams.settings import OWN, Duration, StreamSettings
@@ -83,7 +84,24 @@ class FlowSettings(RegistrySettings, PrivacySettings):
         "process writes its threads' stacks to the log and ends with 75; the first epoch has "
         "ten times as long; `0s` never",
     )
+    slice: str = Field(
+        "0/1",
+        description="which of how many slices of the alerts or the enforce flow this process is, "
+        "`0/3` to `2/3` of three: it reads every third partition, and shares nothing but tables "
+        "and topics with the others ([slices](operations.md#slices))",
+    )
     role: str = Field("", description=_ROLE)
+
+    @property
+    def share(self) -> Slice:
+        """The slice."""
+        return Slice.parse(self.slice)
+
+    @field_validator("slice")
+    @classmethod
+    def _slice(cls, value: str) -> str:
+        Slice.parse(value)
+        return value
 
     @field_validator("start")
     @classmethod

@@ -11,6 +11,7 @@ from bytewax.dataflow import Dataflow
 
 from flows import ending, log_lines, reporting, telemetry
 from flows.settings import FlowSettings, SettingsError, refuse
+from flows.slices import Slice
 from flows.told import check_endpoint, told
 from operators.connectors import memory, recovery, recovery_owner
 from operators.connectors.delta import defining
@@ -47,7 +48,7 @@ def start(
     except KnownError as error:
         refuse(error, 1)
     ending.install()
-    reporting.begin(name, version("millstream"))
+    reporting.begin(name, version("millstream"), loaded[0].share)
     try:
         built = connect(loaded)
         telemetry.begin(name, loaded[0])
@@ -63,15 +64,16 @@ def prepare_recovery(
     topics: Mapping[str, str],
     definitions: Mapping[str, str],
     *,
+    slice_: Slice,
     grows: bool = False,
 ) -> None:
     """Make or purge the recovery store that Bytewax was told of, before it opens it.
 
     `topics` are those that the flow reads, with their identities, `definitions` what its states
-    are of. One that `grows` may have read others, and is refused here what others are refused by
-    `changed_definitions`.
-    Raises KnownError for a folder that cannot be used, and InUseError, OtherOwnerError
-    and TopicChangedError for a store that cannot be gone on with.
+    are of, and `slice_` is what the process is of the flow. One that `grows` may have read
+    others, and is refused here what others are refused by `changed_definitions`. Raises
+    KnownError for a folder that cannot be used, and InUseError, OtherOwnerError and
+    TopicChangedError for a store that cannot be gone on with.
     """
     directory = told().recovery
     # One process does it for all: the others wait for it before they open the store.
@@ -79,8 +81,10 @@ def prepare_recovery(
         try:
             recovery.prepare(directory)
             if grows:
-                recovery_owner.refuse_others(directory, flow, topics, grows=True)
-            recovery_owner.claim(directory, flow, topics, definitions)
+                recovery_owner.refuse_others(
+                    directory, flow, topics, slice_=str(slice_), grows=True
+                )
+            recovery_owner.claim(directory, flow, topics, definitions, str(slice_))
         except OSError as error:
             raise KnownError(
                 f"the recovery directory {directory.absolute()} cannot be used: {error.strerror}; "
@@ -93,6 +97,7 @@ def changed_definitions(
     topics: Mapping[str, str],
     definitions: Mapping[str, str],
     as_today: Callable[[Mapping[str, str]], Mapping[str, str]],
+    slice_: Slice,
 ) -> dict[str, str | None]:
     """Return which of the recovery store's definitions are others now, with what they were.
 
@@ -104,7 +109,7 @@ def changed_definitions(
     if directory is None:
         return {}
     if told().process == 0:
-        recovery_owner.refuse_others(directory, flow, topics)
+        recovery_owner.refuse_others(directory, flow, topics, slice_=str(slice_))
     return recovery_owner.changed(directory, definitions, as_today)
 
 

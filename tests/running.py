@@ -28,6 +28,13 @@ def wait_until(done: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
+def listens(pid: int) -> bool:
+    """Tell whether a process listens to SIGTERM, as a flow does once it has found its servers."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> signal.SIGTERM - 1 & 1)
+
+
 def at_rest(seconds: float) -> float:
     """Return what a promise of `seconds` comes to where others are at work on the machine too.
 
@@ -87,13 +94,7 @@ class Flow:
 
     def tell(self, number: int, timeout: float = 30) -> int:
         """Send it a signal once it listens to signals, and return its exit status."""
-        status = Path(f"/proc/{self.process.pid}/status")
-
-        def listens() -> bool:
-            caught = next(x for x in status.read_text().splitlines() if x.startswith("SigCgt"))
-            return bool(int(caught.split()[1], 16) >> signal.SIGTERM - 1 & 1)
-
-        wait_until(lambda: self.process.poll() is not None or listens())
+        wait_until(lambda: self.process.poll() is not None or listens(self.process.pid))
         self.process.send_signal(number)
         return self.wait(timeout)
 

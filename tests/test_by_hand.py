@@ -28,10 +28,8 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     """The flow itself is stopped by Ctrl-C, as the text says, and then started again."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
     start, look, quick, join, clicks = blocks("README.md", "sh")[1:]
-    keep, (refused,) = (
-        blocks("docs/operations.md", "sh")[0],
-        blocks("docs/dead-letters.md", "sh"),
-    )
+    keep, *_, sliced = blocks("docs/operations.md", "sh")
+    (refused,) = blocks("docs/dead-letters.md", "sh")
     (test,), (held,) = blocks("docs/rules.md", "sh"), blocks("docs/streams.md", "sh")
     (asked,) = blocks("docs/bi.md", "sh")
     flow = start.splitlines()[-1]
@@ -50,6 +48,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
             quick,
             join,
             keep,
+            sliced,
             refused,
             test.replace("flows/streams", f"{ROOT}/flows/streams"),
             held,

@@ -14,6 +14,8 @@ _MAKE: Final = (
     f"CREATE TABLE IF NOT EXISTS {_TABLE} (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
 )
 _FLOW: Final = "flow"
+_SLICE: Final = "slice"
+_WHOLE: Final = "0/1"
 _TOPIC: Final = "topic:"
 _STATE: Final = "state:"
 
@@ -23,11 +25,17 @@ class OtherOwnerError(KnownError):
 
 
 def refuse_others(
-    directory: Path, flow: str, topics: Mapping[str, str], *, grows: bool = False
+    directory: Path,
+    flow: str,
+    topics: Mapping[str, str],
+    *,
+    slice_: str | None = None,
+    grows: bool = False,
 ) -> None:
     """Refuse a recovery store of another flow, or of topics that are others by now.
 
-    A flow that `grows` may read more of them from now on, or fewer.
+    That of another slice of the flow is refused too, where `slice_` says which, as 0/3. A flow that
+    `grows` may read more topics from now on, or fewer.
 
     `topics` are the flow's, each with its identity as of `topic_ids.identify`. A store that was
     made before stores knew their topics is told by its steps; which topics they were it takes up
@@ -46,6 +54,13 @@ def refuse_others(
             raise OtherOwnerError(
                 f"the recovery directory {directory} is the {owner} flow's: give the {flow} flow "
                 "another one with -r"
+            )
+        was = known.get(_SLICE, _WHOLE)
+        if slice_ is not None and (known or steps) and was != slice_:
+            raise OtherOwnerError(
+                f"the recovery directory {directory} is of slice {was} of the {flow} flow, not of "
+                f"{slice_}: name that of {slice_} with -r, or an empty one, for which the topic is "
+                "read from its start and only what is missing is added"
             )
         before = {n.removeprefix(_TOPIC): v for n, v in known.items() if n.startswith(_TOPIC)}
         if before and not grows and before.keys() != topics.keys():
@@ -98,10 +113,12 @@ def claim(
     flow: str,
     topics: Mapping[str, str],
     definitions: Mapping[str, str] | None = None,
+    slice_: str = _WHOLE,
 ) -> None:
     """Write into a recovery store whose it is, and what its states are of."""
     rows = [
         (_FLOW, flow),
+        (_SLICE, slice_),
         *((_TOPIC + topic, identity) for topic, identity in topics.items()),
         *((_STATE + name, text) for name, text in (definitions or {}).items()),
     ]

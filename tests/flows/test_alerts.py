@@ -2,11 +2,13 @@
 
 import contextlib
 import random
+import signal
 import threading
 import time
 from pathlib import Path
 
 from flows import settings as settings_
+from flows.settings import PREFIX
 from ops.local import Stack
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
@@ -80,3 +82,24 @@ def test_without_its_recovery_store_it_sends_nothing_again(
     assert sent.height
     run("alerts", environ, tmp_path / "second")
     assert read_topic(settings, settings.alerts_topic).equals(sent)
+
+    # Two slices, one killed before its first epoch is durable, send the same.
+    again = environ | {
+        f"{PREFIX}ALERTS_TOPIC": f"{name}.sliced",
+        f"{PREFIX}DECISIONS_TOPIC": f"{name}.sliced.decisions",
+    }
+
+    def slice_(number: int, at: str = "") -> Flow:
+        own = again | {f"{PREFIX}SLICE": f"{number}/2"}
+        return Flow("alerts", own, tmp_path / str(number), at=at)
+
+    dies = slice_(1, at="operators.connectors.kafka.sink._Topic.snapshot:kill")
+    lives = slice_(0)
+    assert dies.wait() == -signal.SIGKILL, dies.said()
+    assert lives.wait() == 0, lives.said()
+    assert slice_(1).wait() == 0
+    for topic, sliced in (
+        (settings.alerts_topic, f"{name}.sliced"),
+        (settings.decisions_topic, f"{name}.sliced.decisions"),
+    ):
+        assert read_topic(settings, sliced).equals(read_topic(settings, topic)), topic

@@ -1,6 +1,7 @@
 """The enforce flow whole: topics of three formats, killed, then on two processes."""
 
 import json
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,57 @@ def test_what_is_bad_is_kept_with_its_reason_and_sent_as_a_dead_letter(
             "__streams.errors.topic",
         }
         assert connect <= {name for name, _ in letters[0].headers()}
+
+
+def test_two_slices_make_the_same_tables_and_one_that_dies_leaves_the_other_at_work(
+    stack: Stack, enforced: tuple[Path, Sent], tmp_path: Path
+) -> None:
+    whole, every = enforced
+    mine = settings(stack, tmp_path) | {"MILLSTREAM_STOP_AT_END": "true"}
+    for contract in (tmp_path / "enforced").glob("*/contract.yaml"):
+        # The same topics, to topics of their own.
+        text = contract.read_text().replace(f"topic: {tmp_path.name}", f"topic: {whole.name}")
+        name = f"{tmp_path.name}.{contract.parent.name}"
+        if "validated" not in text:
+            text += f"validated: {name}.validated\n"
+        contract.write_text(f"{text}dlq: {name}.dlq\n")
+
+    def slice_(number: int, at: str = "") -> Flow:
+        own = mine | {"MILLSTREAM_SLICE": f"{number}/2"}
+        return Flow("enforce", own, tmp_path / str(number), at=at)
+
+    # Behind the first of its tables' commits, before the recovery store's.
+    dies = slice_(1, at="operators.connectors.delta.writer.write:kill")
+    lives = slice_(0)
+    assert dies.wait() == -signal.SIGKILL, dies.said()
+    assert lives.wait() == 0, lives.said()
+    names = [f"{kind}/{name}" for name in every for kind in ("silver", "quarantine")]
+    for name in names:
+        there_now = set(table(tmp_path, name).filter(source_partition=0)["source_offset"])
+        assert there_now == set(table(whole, name).filter(source_partition=0)["source_offset"])
+    again = slice_(1)
+    assert again.wait() == 0, again.said()
+    assert "slice 1/2, one process" in again.said()
+    stamps = ["written_at", "refused_at"]
+    for name in names:
+        ours, theirs = (
+            table(each, name).drop(stamps, strict=False) for each in (tmp_path, whole)
+        )
+        assert ours.equals(theirs), name
+    for name in ("orders.validated", "readings.validated", "orders.dlq", "readings.dlq"):
+        ours, theirs = (there(stack, f"{each.name}.{name}") for each in (tmp_path, whole))
+        got, expected_ = (
+            [sorted((m.key() or b"", m.value() or b"") for m in part) for part in each]
+            for each in (ours, theirs)
+        )
+        assert got == expected_, name
+        if name.endswith("validated"):
+            for one, other in zip(ours, theirs, strict=True):
+                assert [m.value() for m in one] == [m.value() for m in other]
+    # Where their number changes stores begin anew, and there is nothing to add.
+    before = [table(tmp_path, name) for name in names]
+    run("enforce", mine, tmp_path / "whole")
+    assert all(table(tmp_path, n).equals(b) for n, b in zip(names, before, strict=True))
 
 
 def test_rejects_are_explained_edited_and_sent_again(

@@ -1,6 +1,7 @@
 """What kustomize makes of the manifests."""
 
 import json
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -53,8 +54,8 @@ def secrets() -> dict[str, str]:
     return dict(example["stringData"])
 
 
-def environment(folder: str, container: dict[str, Any]) -> dict[str, str]:
-    """Return a container's environment, its secrets as in the example."""
+def environment(folder: str, container: dict[str, Any], index: int = 0) -> dict[str, str]:
+    """Return a container's environment in a pod of an index, its secrets as in the example."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         if "configMapRef" in source:
@@ -63,7 +64,13 @@ def environment(folder: str, container: dict[str, Any]) -> dict[str, str]:
             assert source["secretRef"]["optional"]
     for entry in container["env"]:
         if "value" in entry:
-            found[entry["name"]] = entry["value"]
+            # As the kubelet does, of what is before it.
+            text = re.sub(r"\$\((\w+)\)", lambda name: found[name[1]], entry["value"])
+            found[entry["name"]] = text
+        elif "fieldRef" in entry["valueFrom"]:
+            path = entry["valueFrom"]["fieldRef"]["fieldPath"]
+            assert path == "metadata.labels['apps.kubernetes.io/pod-index']"
+            found[entry["name"]] = str(index)
         else:
             found[entry["name"]] = secrets()[entry["valueFrom"]["secretKeyRef"]["key"]]
     return found

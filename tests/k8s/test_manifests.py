@@ -1,6 +1,7 @@
 """Manifests as kustomize builds them: valid, closed, and with what flows need."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from flows import settings
 from flows.enforced.loading import load as enforce_load
+from flows.slices import Slice
 from tests.k8s.built import (
     K8S,
     built,
@@ -230,6 +232,30 @@ def test_the_enforce_flow_has_its_topics_files_where_it_looks(tmp_path: Path) ->
     assert environ["MILLSTREAM_ENFORCE_FOLDER"] == mount["mountPath"]
     loaded = enforce_load(environ | {"MILLSTREAM_ENFORCE_FOLDER": str(tmp_path)})
     assert [each.topic for each in loaded.topics] == ["shop.orders"]
+
+
+@pytest.mark.parametrize("flow", ["alerts", "enforce"])
+def test_each_slices_pod_has_a_slice_and_a_volume_of_its_own(flow: str, tmp_path: Path) -> None:
+    made = {
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(K8S / "flows" / flow, tmp_path)],
+        "components": [os.path.relpath(K8S / "components" / "slices", tmp_path)],
+    }
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(made))
+    folder = str(tmp_path)
+    stateful = built(folder)["StatefulSet", f"millstream-{flow}"]
+    validator = pytest.importorskip("kubernetes_validate")
+    assert validator.validate(stateful, KUBERNETES, strict=True) == KUBERNETES
+    spec = stateful["spec"]
+    assert spec["podManagementPolicy"] == "Parallel"
+    (claim,) = spec["volumeClaimTemplates"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+    (process,) = containers(spec["template"])
+    shares = [
+        settings.load(environment(folder, process, index)).share
+        for index in range(spec["replicas"])
+    ]
+    assert shares == [Slice(0, 3), Slice(1, 3), Slice(2, 3)]
 
 
 def test_files_that_the_settings_name_are_where_they_are_mounted() -> None:

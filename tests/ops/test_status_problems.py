@@ -17,7 +17,7 @@ from flows import settings as settings_
 from flows.catalog import flows
 from flows.streams import PAYMENTS
 from operators.connectors.delta import maintenance
-from operators.connectors.delta.commits import restored_to
+from operators.connectors.delta.commits import Restored, restored
 from ops import cli
 from ops.status import problems as status_problems
 from ops.status.flow_status import TopicStatus
@@ -137,7 +137,7 @@ def test_a_table_that_is_behind_its_store_or_was_restored(tampered: Field) -> No
     assert any("is behind the recovery store" in each for each in problems(tampered))
     bronze = DeltaTable(str(tampered.folder / "tables/bronze/payments"))
     bronze.restore(0)
-    assert restored_to(bronze) == 0
+    assert restored(bronze) == Restored(0)
     found = problems(tampered)
     assert any("was restored to its version 0" in each for each in found), found
 

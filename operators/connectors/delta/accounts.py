@@ -7,7 +7,7 @@ from typing import Final
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from operators.connectors.delta.commits import newest_fence, restored_to
+from operators.connectors.delta.commits import newest_fence, restored
 from operators.connectors.delta.errors import FencedError
 from operators.connectors.delta.layout import columns_of, missing_columns
 from operators.connectors.delta.paths import table_uri
@@ -106,12 +106,13 @@ def refuse_restored(handle: DeltaTable, table: Table, fence: Fence) -> None:
     That is what a restore does, unless it writes the older version's fence as well. Raises
     FencedError.
     """
-    restored = restored_to(handle)
-    if restored is None:
+    now = recorded(handle, fence)
+    found = restored(handle, fence.offset_ids(now.offsets))
+    if found is None:
         return
     try:
         older = DeltaTable(handle.table_uri)
-        older.load_as_version(restored)
+        older.load_as_version(found.to)
         then = fence.read(older)
         if then == Frontier():
             told = newest_fence(handle, fence.flow, older.version())
@@ -119,8 +120,17 @@ def refuse_restored(handle: DeltaTable, table: Table, fence: Fence) -> None:
     # A ValueError is of a time without its zone.
     except (DeltaError, OSError, ValueError):
         then = Frontier()
-    if then != recorded(handle, fence):
-        what = f"version {restored}" if isinstance(restored, int) else f"rows of {restored}"
+    untold = {
+        place for id_, place in fence.offset_ids(now.offsets).items() if id_ in found.untold
+    }
+    if untold < now.offsets.keys():
+        # Another slice has gone on behind it.
+        then, now = (
+            Frontier({place: at for place, at in each.offsets.items() if place in untold})
+            for each in (then, now)
+        )
+    if then != now:
+        what = f"version {found.to}" if isinstance(found.to, int) else f"rows of {found.to}"
         raise FencedError(
             f"table {table.name} was restored to its {what}: its rows went back, but not the "
             "offsets that it accounts for, so what it has lost would never be written again. "

@@ -8,7 +8,7 @@ second place: other engines' checkpoints may drop transactions.
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,16 +19,22 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 RESTORED: Final = "restored"
 """What a restoring commit says of the version that its table is as of."""
 
+SLICE: Final = "slice"
+"""What a slice's commit says of which that is of how many, as 0/3."""
+
 _FIRST_LOOK: Final = 2
 
 
 def properties(
-    told: dict[str, Any], fence: Sequence[Transaction], before: Sequence[Transaction]
+    told: dict[str, Any],
+    fence: Sequence[Transaction],
+    before: Sequence[Transaction],
+    known: Container[str] = (),
 ) -> CommitProperties:
     """Return what goes into a commit beside its rows: the fence, and the metadata `told`.
 
-    Transactions have the time as their last update: where
-    `delta.setTransactionRetentionDuration` is set, Spark keeps no other.
+    What is `known` of the fence, by its ids, is not told again. Transactions have the time as
+    their last update: where `delta.setTransactionRetentionDuration` is set, Spark keeps no other.
     """
     was = {each.app_id: each.version for each in before}
     now = {each.app_id: each.version for each in fence}
@@ -36,7 +42,9 @@ def properties(
     at = int(time.time() * 1000)
     return CommitProperties(
         custom_metadata=metadata(told | {"fence": now, "before": moved}),
-        app_transactions=[Transaction(name, version, at) for name, version in now.items()],
+        app_transactions=[
+            Transaction(name, version, at) for name, version in now.items() if name not in known
+        ],
     )
 
 
@@ -50,16 +58,24 @@ def newest_fence(
 ) -> dict[str, int] | None:
     """Return the fence that the newest commit of a flow tells, by its transactions' ids.
 
+    A slice's commit tells its own partitions: those of the others are told by theirs before it.
     None if the log has no such commit any more. `table` is as it is now, also where only commits
     `until` a version count: the history of an older version's handle is that of the newest one.
     """
+    found: dict[str, int] = {}
+    slices: dict[str, set[str]] = {}
     for commit in _newest_first(table):
         if until is not None and commit["version"] > until:
             continue
         told = _told(commit)
         if told.get("flow") == flow and isinstance(told.get("fence"), dict):
-            return dict(told["fence"])
-    return None
+            found = told["fence"] | found
+            mine = str(told.get(SLICE, "0/1"))
+            count = mine.partition("/")[2]
+            slices.setdefault(count, set()).add(mine)
+            if len(slices[count]) == int(count):
+                break
+    return found or None
 
 
 def fences(table: DeltaTable, flow: str) -> Iterator[tuple[dict[str, int], dict[str, int]]]:
@@ -122,21 +138,38 @@ def _commit(found: Mapping[str, Any]) -> Commit:
     )
 
 
-def restored_to(table: DeltaTable) -> int | datetime | str | None:
-    """Return the version or time that a table was restored to after our newest rows.
+@dataclass(frozen=True)
+class Restored:
+    """A restore: the version or time of the rows, and the fence's ids that no commit since tells.
 
     A time that an engine wrote without its zone is a string.
     """
+
+    to: int | datetime | str
+    untold: frozenset[str] = frozenset()
+
+
+def restored(table: DeltaTable, ids: Iterable[str] = ()) -> Restored | None:
+    """Return the restore that came after our newest rows, or those of one of the fence's ids.
+
+    Slices of a flow commit each for itself, and one may have gone on behind a restore.
+    """
+    untold = frozenset(ids)
     for commit in _newest_first(table):
         if commit.get("operation") == "RESTORE":
             how = commit.get("operationParameters", {})
             if how.get("version") is not None:
-                return int(how["version"])
+                return Restored(int(how["version"]), untold)
             if how.get("datetime") is not None:
-                return datetime.fromtimestamp(int(how["datetime"]) / 1000, UTC)
-            return str(how.get("timestamp", "an earlier time"))
+                at = datetime.fromtimestamp(int(how["datetime"]) / 1000, UTC)
+                return Restored(at, untold)
+            return Restored(str(how.get("timestamp", "an earlier time")), untold)
         if _is_ours(commit):
-            return None
+            told = _told(commit)
+            # One that is no slice's tells of all there is, also of an earlier release.
+            untold -= told["fence"].keys() if SLICE in told else untold
+            if not untold:
+                return None
     return None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from bytewax.outputs import StatefulSinkPartition
 
 from operators.connectors.delta.accounts import fenced, frontiers_of, tables_there
+from operators.connectors.delta.commits import SLICE
 from operators.connectors.delta.paths import local_folder
 from operators.connectors.delta.table import Fence, check_storage
 from operators.connectors.delta.writer import TableItem, Writer
@@ -38,15 +39,17 @@ class DeltaSink(NamedSink[TableItem, dict[str, Any]]):
         flow_version: str,
         partitions: Sequence[tuple[str, int]],
         identities: Mapping[str, str] | None = None,
+        slice_: str | None = None,
         unchanged: Callable[[], None] = lambda: None,
         writers: Mapping[str, Callable[..., Writer]] | None = None,
         timed: bool = True,
     ) -> None:
         """`partitions` are the source's (topic, partition) pairs, `identities` its topics'.
 
-        `unchanged` is called before an epoch that read anything ends; raises of a topic made anew.
-        `writers` are those of tables that have one of their own, which is given what comes.
-        In a flow that is not `timed` there are no watermarks, and nobody waits for one.
+        Where they are those of one of the flow's slices, `slice_` says which, as 0/3. `unchanged`
+        is called before an epoch that read anything ends; raises of a topic made anew. `writers`
+        are those of tables that have one of their own, which is given what comes. In a flow that
+        is not `timed` there are no watermarks, and nobody waits for one.
         """
         self.timed = timed
         self._own_writers = writers or {}
@@ -56,6 +59,8 @@ class DeltaSink(NamedSink[TableItem, dict[str, Any]]):
         self._unchanged = unchanged
         run = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}-{secrets.token_hex(3)}"
         self.told = {"millstream": flow_version, "flow": flow, "run": run}
+        if slice_ is not None:
+            self.told[SLICE] = slice_
         self.partitions = Counter(topic for topic, _ in partitions)
         self._tables = {table.name: table for table in tables}
         self._writers: dict[int, list[Writer]] = {}

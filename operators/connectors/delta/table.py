@@ -246,6 +246,16 @@ class Fence:
         watermark = table.transaction_version(self._watermark_id)
         return Frontier(offsets, NO_WATERMARK if watermark is None else watermark, floors)
 
+    def of_topics(self, table: Fenced) -> frozenset[str]:
+        """Return the ids by which a table has which topics it is of."""
+        now = {self._topics_id: number(*self._topics)}
+        now |= {self._identity_id(topic): id_ for topic, id_ in self._ids.items()}
+        return frozenset(n for n, told in now.items() if table.transaction_version(n) == told)
+
+    def offset_ids(self, places: Iterable[tuple[str, int]]) -> dict[str, tuple[str, int]]:
+        """Return the ids that tell the offsets of (topic, partition) places, each with its own."""
+        return {self._offset_id(*place): place for place in places}
+
     def transactions(self, frontier: Frontier) -> list[Transaction]:
         """Return the actions that record a frontier."""
         found = [

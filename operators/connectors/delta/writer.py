@@ -21,6 +21,7 @@ from operators.connectors.delta.accounts import (
     refuse_behind,
     refuse_restored,
 )
+from operators.connectors.delta.commits import SLICE
 from operators.connectors.delta.durability import sync_commit, sync_table
 from operators.connectors.delta.errors import (
     FencedError,
@@ -81,6 +82,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         with reaching(self._handle.table_uri):
             sync_table(self._handle)
             self._frontier, unrecorded = accounted(self._handle, table, sink.fence)
+            self._read_at = self._handle.version()
             refuse_restored(self._handle, table, sink.fence)
         self._tracker = Tracker(sink.partitions)
         if state is not None:
@@ -151,6 +153,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
     def _append(self, rows: pl.DataFrame, target: Frontier) -> None:
         """Commit rows and the frontier that they bring the table to, on disk on return."""
         properties = self._properties(rows.height, target)
+        self._refuse_copies(target)
         for attempt in range(_ATTEMPTS):
             try:
                 # Through the handle whose fence was read: together an atomic compare-and-set.
@@ -163,19 +166,51 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         sync_commit(self._handle)
         self._frontier = target
         self._age += 1
+        self._look_topics()
 
     def _properties(self, rows: int, target: Frontier) -> CommitProperties:
         fence = self._sink.fence
         told = self._sink.told | {"epoch": self._epoch, "rows": rows}
         return commits.properties(
-            told, fence.transactions(target), fence.transactions(self._frontier)
+            told,
+            fence.transactions(target),
+            fence.transactions(self._frontier),
+            self._of_topics,
         )
 
     def _reopen(self) -> None:
         """Take a fresh handle: commits grow slow with a handle's age."""
         self._handle = open_table(self._sink.root, self._table)
         self._columns = columns_of(self._handle)
-        self._age = 0
+        self._age, self._of_topics = 0, frozenset[str]()
+        self._look_topics()
+
+    def _look_topics(self) -> None:
+        """Leave out of commits, in a slice, what the table has of its topics.
+
+        Two commits with a transaction of one id are in each other's way, and other slices' commits
+        would have it as well.
+        """
+        if SLICE in self._sink.told and not self._of_topics:
+            self._of_topics = self._sink.fence.of_topics(self._handle)
+
+    def _refuse_copies(self, target: Frontier) -> None:
+        """Refuse to tell a place for the first time that somebody else has told meanwhile.
+
+        Of those that were told before another's commit is in the way.
+        """
+        new = target.offsets.keys() - self._frontier.offsets.keys()
+        if self._handle.version() == self._read_at:
+            return
+        for id_ in self._sink.fence.offset_ids(new):
+            if self._handle.transaction_version(id_) is not None:
+                raise self._copied(f"was told {id_}")
+
+    def _copied(self, how: str) -> FencedError:
+        return FencedError(
+            f"table {self._table.name} {how} under this flow: another copy of it writes to the "
+            "same tables. Stop one of them"
+        )
 
     def _landed(self, error: Exception, target: Frontier, attempt: int) -> bool:
         """Tell from the table's fence whether a failed commit landed; wait where it did not."""
@@ -194,10 +229,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         if found == target:
             return True
         if found != self._frontier:
-            raise FencedError(
-                f"table {name} moved from {self._frontier} to {found} under this "
-                "flow: another copy of it writes to the same tables. Stop one of them"
-            ) from error
+            raise self._copied(f"moved from {self._frontier} to {found}") from error
         if hopeless := never_fits(name, error):
             raise hopeless from error
         if attempt + 1 == _ATTEMPTS:

@@ -36,9 +36,13 @@ _FULL_SECONDS: Final = 0.1
 
 class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
     def __init__(
-        self, sink: "KafkaForward", topic: str, partitions: int, state: dict[str, Any] | None
+        self,
+        sink: "KafkaForward",
+        topic: str,
+        partitions: Sequence[int],
+        state: dict[str, Any] | None,
     ) -> None:
-        self._topic, self._sink, self._count = topic, sink, partitions
+        self._topic, self._sink, self._partitions = topic, sink, partitions
         self._source, identity = sink.sources[topic]
         self._mark = SOURCE_ID_HEADER, identity.encode()
         self._last: dict[int, int] = {}
@@ -69,7 +73,7 @@ class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
 
     def _there(self, identity: str) -> dict[int, int]:
         """Return by partition the offset of the last record in the topic."""
-        common = self._sink.config, self._topic, range(self._count), _START_SECONDS
+        common = self._sink.config, self._topic, self._partitions, _START_SECONDS
         firsts, ends = first_offsets(*common), end_offsets(*common, self._sink.group)
         found: dict[int, int] = {}
         left, back = {p for p in ends if ends[p] > firsts[p]}, _FIRST_LOOK
@@ -187,9 +191,10 @@ class KafkaForward(NamedSink[RawBatch, dict[str, Any]]):
         sources: Mapping[str, tuple[str, str]],
         group: str,
     ) -> None:
-        """`topics` maps each topic to its partitions, `sources` to what its records are of.
+        """`topics` maps each topic to the partitions that records go to.
 
-        That is the topic's name and identity. They are read as of a consumer `group`.
+        `sources` maps it to what its records are of. That is the topic's name and identity. They
+        are read as of a consumer `group`.
         """
         super().__init__(topics)
         self.config, self.sources, self.group = config, sources, group
@@ -199,4 +204,4 @@ class KafkaForward(NamedSink[RawBatch, dict[str, Any]]):
         self, step_id: str, for_part: str, resume_state: dict[str, Any] | None
     ) -> StatefulSinkPartition[RawBatch, dict[str, Any]]:
         """Open a topic behind the last record that is there."""
-        return _Topic(self, for_part, len(self._topics[for_part]), resume_state)
+        return _Topic(self, for_part, self._topics[for_part], resume_state)

@@ -1,5 +1,6 @@
 """Kafka sink: every message once, without transactions, by what is already in the topic."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ from operators.connectors.kafka.client import (
     ANY_GROUP,
     LOG,
     Config,
+    end_offsets,
     first_offsets,
     headers_of,
     read_to_end,
@@ -29,6 +31,7 @@ from operators.records.batches import Progress
 STATE_VERSION: Final = 2
 _FLUSH_SECONDS: Final = 60.0
 _START_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 600.0
 
 
 class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
@@ -40,11 +43,14 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
         partitions: Sequence[int],
         group: str,
         sources: Mapping[str, str],
+        mine: Mapping[str, Sequence[int]] | None,
         unchanged: Callable[[], None],
         state: dict[str, Any] | None,
     ) -> None:
         self._topic, self._identity, self._sources = topic, identity, sources
-        self._unchanged = unchanged
+        self._unchanged, self._mine = unchanged, mine
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        self._group, self._config = group, config
         self._ends = dict.fromkeys(partitions, 0)
         if state is not None:
             self._resume(state)
@@ -97,6 +103,8 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
         try:
             headers = headers_of(message)
             topic, partition, offset = headers[SOURCE_HEADER].decode().rsplit("/", 2)
+            if self._mine and int(partition) not in self._mine.get(topic, (int(partition),)):
+                return
             # Of a topic that has been made anew since, the same id is another message's.
             made_of = headers.get(SOURCE_ID_HEADER, b"").decode()
             if made_of and made_of != self._sources.get(topic, made_of):
@@ -130,9 +138,23 @@ class _Topic(StatefulSinkPartition[KafkaItem, dict[str, Any]]):
             if offset > self._reached.get((topic, partition), -1)
         }
         if not self._sent:
+            self._look()
             self._read_from = dict(self._ends)
         ends = dict(self._read_from)
         return {"version": STATE_VERSION, "ends": ends, "topic": self._identity}
+
+    def _look(self) -> None:
+        """See now and then where a topic ends that others write to as well.
+
+        All that is to be skipped is before it by now; behind the last of ours would be too much to
+        read at a start, and some of it deleted.
+        """
+        if self._mine is None or time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        common = self._config, self._topic, [*self._ends], _START_SECONDS, self._group
+        for partition, end in end_offsets(*common).items():
+            self._ends[partition] = max(self._ends[partition], end)
 
 
 def _same_topic(known: str, identity: str) -> bool:
@@ -160,16 +182,18 @@ class KafkaSink(NamedSink[KafkaItem, dict[str, Any]]):
         identities: Mapping[str, str] | None = None,
         group: str = ANY_GROUP,
         sources: Mapping[str, str] | None = None,
+        mine: Mapping[str, Sequence[int]] | None = None,
         unchanged: Callable[[], None] = lambda: None,
     ) -> None:
         """`topics` maps each topic to its partitions, `identities` to which topic it is.
 
         They are read as of a consumer `group`. `sources` are the identities of the topics that
-        the messages are made of; `unchanged` is called before an epoch ends, and raises where one
-        of them has been made anew.
+        the messages are made of. Where other slices of the flow send to them as well, `mine` are
+        by source the partitions that this one reads. `unchanged` is called before an epoch ends,
+        and raises where one of them has been made anew.
         """
         super().__init__(topics)
-        self._unchanged = unchanged
+        self._unchanged, self._mine = unchanged, mine
         self._config, self._topics, self._group = config, topics, group
         self._sources = dict(sources or {})
         self.identities = dict(identities or {})
@@ -187,6 +211,7 @@ class KafkaSink(NamedSink[KafkaItem, dict[str, Any]]):
             partitions,
             self._group,
             self._sources,
+            self._mine,
             self._unchanged,
             resume_state,
         )

@@ -49,6 +49,28 @@ def test_a_flow_that_grows_reads_other_topics_but_none_that_was_made_anew(tmp_pa
         recovery_owner.refuse_others(tmp_path, "f", {"t": "cluster/anew"}, grows=True)
 
 
+def test_a_store_is_of_one_slice(tmp_path):
+    recovery.prepare(tmp_path)
+    recovery_owner.refuse_others(tmp_path, "f", TOPICS, slice_="1/2")
+    recovery_owner.claim(tmp_path, "f", TOPICS, slice_="1/2")
+    recovery_owner.refuse_others(tmp_path, "f", TOPICS, slice_="1/2")
+    # By a tool that is told of several.
+    recovery_owner.refuse_others(tmp_path, "f", TOPICS)
+    with pytest.raises(recovery_owner.OtherOwnerError, match=r"of slice 1/2 .*, not of 0/1"):
+        recovery_owner.refuse_others(tmp_path, "f", TOPICS, slice_="0/1")
+
+
+def test_a_store_of_before_slices_is_of_the_whole_flow(tmp_path):
+    recovery.prepare(tmp_path)
+    recovery_owner.claim(tmp_path, "f", TOPICS)
+    for file in tmp_path.glob("part-*.sqlite3"):
+        with recovery_owner.sqlite3.connect(file) as store:
+            store.execute("DELETE FROM millstream_owner WHERE name = 'slice'")
+    recovery_owner.refuse_others(tmp_path, "f", TOPICS, slice_="0/1")
+    with pytest.raises(recovery_owner.OtherOwnerError, match=r"of slice 0/1 .*, not of 0/2"):
+        recovery_owner.refuse_others(tmp_path, "f", TOPICS, slice_="0/2")
+
+
 def test_a_store_of_before_takes_up_what_its_states_are_of(tmp_path):
     recovery.prepare(tmp_path)
     recovery_owner.claim(tmp_path, "f", TOPICS)

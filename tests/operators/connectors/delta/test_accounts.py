@@ -131,7 +131,7 @@ def test_another_engines_rows_do_not_hide_a_restore(root):
     log = root / ROWS.name / "_delta_log"
     theirs = {"timestamp": 1, "operation": "WRITE", "engineInfo": "Apache-Spark/4.0.0"}
     (log / f"{4:020}.json").write_text(json.dumps({"commitInfo": theirs}))
-    assert commits.restored_to(handle(root, ROWS)) == 1
+    assert commits.restored(handle(root, ROWS)) == commits.Restored(1)
     with pytest.raises(FencedError, match="restored to its version 1"):
         Flow(root)
 

@@ -77,6 +77,26 @@ def test_what_a_replay_makes_again_is_skipped(config, topic, start):
     assert sent(config, topic) == ids(2, rule="other") + ids(0, 1, 2, 3, 4)
 
 
+def test_what_other_slices_send_is_for_them_to_skip(config, topic, start, monkeypatch):
+    theirs = start()
+    theirs.write_batch([messages(0, 1, partition=1), progress(1, 1)])
+    theirs.snapshot()
+    mine = {"payments": [0], "control": []}
+    part = KafkaSink(config, {topic: [0, 1]}, mine=mine).build_part("out", topic, None)
+    part.write_batch([messages(0), progress(0)])
+    state = part.snapshot()
+    assert sum(state["ends"].values()) == 3, "it waits for none of theirs"
+    theirs.write_batch([messages(2, 3, partition=1), progress(3, 1)])
+    theirs.snapshot()
+    assert part.snapshot() == state
+    # Now and then it looks, so that a start need not read all that is theirs.
+    monkeypatch.setattr(part, "_look_at", 0.0)
+    assert sum(part.snapshot()["ends"].values()) == 5
+    again = KafkaSink(config, {topic: [0, 1]}, mine=mine).build_part("out", topic, state)
+    again.write_batch([messages(0, 1), progress(1)])
+    assert sent(config, topic) == sorted(ids(0, 0, 1) + ids(0, 1, 2, 3, partition=1))
+
+
 def test_also_when_a_second_crash_cuts_the_replay_short(config, topic, start):
     part = start()
     state = part.snapshot()
