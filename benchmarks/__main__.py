@@ -7,6 +7,7 @@ import sys
 from benchmarks import (
     against,
     alerts,
+    commits,
     dedup,
     dlq,
     enforce,
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         rejects,
         dedup,
         dlq,
+        commits,
         windows,
         joins,
         rates,
