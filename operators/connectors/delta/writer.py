@@ -84,7 +84,8 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._again: list[pl.DataFrame] = []
         self._commit: Future[None] | None = None
         # With its files, as it is read here.
-        self._open(files=True)
+        self._handle = open_table(sink.root, table)
+        self._columns, self._knows_files = columns_of(self._handle), True
         with reaching(self._handle.table_uri):
             sync_table(self._handle)
             self._frontier, unrecorded = accounted(self._handle, table, sink.fence)
@@ -176,25 +177,25 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             told, fence.transactions(target), fence.transactions(self._frontier)
         )
 
-    def _open(self, *, files: bool) -> None:
-        self._handle = open_table(self._sink.root, self._table, files=files)
-        self._columns, self._knows_files = columns_of(self._handle), files
-
     def _reopen(self) -> Frontier:
         """Take a fresh handle; return what the table accounts for by it.
 
         One that knows files makes each commit as much slower as it knows more: who only adds rows
         needs none.
         """
-        self._open(files=self._table.merging is not None)
-        return recorded(self._handle, self._sink.fence)
+        files = self._table.merging is not None
+        handle = open_table(self._sink.root, self._table, files=files)
+        found = recorded(handle, self._sink.fence)
+        self._handle, self._columns, self._knows_files = handle, columns_of(handle), files
+        return found
 
     def _keep_short(self) -> None:
         """Sum the log up now and then, and go on with a handle that is quick.
 
         The rows are in the table: nothing that fails here matters before the next commit.
         """
-        due = self._handle.version() % CHECKPOINT_EVERY == 0
+        # As deltalake and Spark reckon, of which one may have the commit that is due.
+        due = (self._handle.version() + 1) % CHECKPOINT_EVERY == 0
         try:
             if due:
                 sum_up(self._handle.table_uri)
