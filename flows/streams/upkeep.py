@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from operators.connectors.delta.table import KEPT
+from operators.records.tables import KEPT
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from deltalake.exceptions import CommitFailedError
 from operators.connectors.delta.durability import sync_commit, sync_table
 from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.paths import local_folder, table_uri
-from operators.connectors.delta.table import KEPT, kept_for, reaching
+from operators.connectors.delta.table import kept_for, reaching
 from operators.errors import KnownError
-from operators.records.tables import Table
+from operators.records.tables import KEPT, Table
 
 SHORTEST: Final = timedelta(hours=1)
 """For how long at the least files are kept that are no part of a table any more.

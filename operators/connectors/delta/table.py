@@ -23,15 +23,12 @@ from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON, TopicChangedError
 from operators.connectors.pulse import PULSE
 from operators.event_time.frontier import Frontier
 from operators.records.batches import NO_WATERMARK
-from operators.records.tables import Table
+from operators.records.tables import KEPT, Table
 
 LOG: Final = logging.getLogger("millstream.delta")
 
 CHECKPOINT_EVERY: Final = 50
 """Commits from one checkpoint of a table to the next."""
-
-KEPT: Final = timedelta(days=1)
-"""For how long a table can be brought back, unless its stream declares it: its log and files."""
 
 _ATTEMPTS: Final = 5
 _PROBE_BYTES: Final = 65_536
