@@ -7,6 +7,7 @@ import sys
 from benchmarks import (
     against,
     alerts,
+    backfill,
     commits,
     dedup,
     dlq,
@@ -31,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         roofline,
         against,
         alerts,
+        backfill,
         latency,
         rejects,
         dedup,

@@ -20,6 +20,7 @@ _AGGREGATE: Final = "aggregate "
 _FEATURE: Final = "feature "
 _BY_ANOTHER: Final = " by another key of "
 _GROUPS: Final = "key groups"
+_SILVER_ALONE: Final = "a backfill of silver alone"
 _BEHIND: Final = {
     "window": "whose table is then filled from the beginning",
     "aggregate": "which the rows from then on have",
@@ -50,6 +51,8 @@ def definitions(
         found[_WINDOW + name] = f"version {Intake.VERSION}: {text}"
         for column, aggregate in each.aggregates.items():
             found[f"{_AGGREGATE}{column} of {_WINDOW}{name}"] = repr(aggregate)
+    if settings.backfill_silver_alone:
+        found[_SILVER_ALONE] = "1"
     if own is not None and own.windows:
         found[LATENESS] = str(micros(settings.of(own).allowed_lateness))
     return found
