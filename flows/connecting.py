@@ -275,11 +275,12 @@ def _connect(loaded: Loaded) -> Dataflow:
     if not settings.backfill_from:
         names += [settings.of(each).dlq_topic for each in labels]
     topic_sink = ends.outputs(own, names)
-    table_sink = ends.tables(tables, stream)
+    written = pipeline.written(tables, stream, settings)
+    table_sink = ends.tables(written, stream)
     source = ends.source(stream, table_sink, hurried=len(names) > 1)
     owner = table_id(settings, stream.silver)
     memory = memory_of(stream.name, own.topic, ends.identity_of(stream), owner)
-    told = ends.define(table_sink, tables, stream.silver, own=stream)
+    told = ends.define(table_sink, written, stream.silver, own=stream)
     since = None
     if stream.rules:
         (alerts,) = (each for each in tables if each.name == stream.alerts.name)

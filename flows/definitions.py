@@ -21,6 +21,7 @@ _FEATURE: Final = "feature "
 _BY_ANOTHER: Final = " by another key of "
 _GROUPS: Final = "key groups"
 _OF_TOPICS: Final = {LATENESS, WITHIN, LOOKUP}
+_SILVER_ALONE: Final = "a backfill of silver alone"
 _BEHIND: Final = {
     "window": "whose table is then filled from the beginning",
     "aggregate": "which the rows from then on have",
@@ -58,6 +59,8 @@ def definitions(
             found[f"{_AGGREGATE}{column} of {_WINDOW}{name}"] = repr(aggregate)
     if lookups is not None:
         found[LOOKUP] = lookups
+    if settings.backfill_silver_alone:
+        found[_SILVER_ALONE] = "1"
     if own is not None and own.windows:
         found[LATENESS] = str(micros(settings.of(own).allowed_lateness))
     return found

@@ -1,6 +1,6 @@
 """The pipeline: the topology that a declared stream has, from raw records to tables and topics."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -33,6 +33,7 @@ from operators.event_time.watermarks import Bounds
 from operators.privacy import Guard
 from operators.records.batches import RawBatch
 from operators.records.quarantine import quarantined
+from operators.records.tables import Table
 from operators.rules.status import live
 from operators.steps.by_another import Labels, hold
 from operators.steps.control import controlled
@@ -207,8 +208,12 @@ def build(
     """
     own = settings.of(stream)
     flow = Dataflow(stream.name)
+    alone = settings.backfill_silver_alone
+    if alone:
+        # They find things in rows, and change none of silver.
+        parts = replace(parts, rules=None, decider=None)
     records = read(
-        flow, source, stream, parts, own, settings.key_groups, bronze=True, labelled=labelled
+        flow, source, stream, parts, own, settings.key_groups, bronze=not alone, labelled=labelled
     )
     # Steps run in the order in which they are made: alerts go out before windows are worked on.
     refused = None
@@ -220,6 +225,11 @@ def build(
     if labelled is not None and labelled.sink is not None and records.labels is not None:
         of = kept(records.labels, labelled.stream, labelled.parts.guard, "labels_")
         write_tables(of, records.labels.all, labelled.sink, "labels_")
+    if alone:
+        rows = kept(records, stream, guard)
+        some = {each.name: rows[each.name] for each in written(stream.all_tables, stream, settings)}
+        write_tables(some, records.all, table_sink)
+        return flow
     windows = {
         name: window(name, records.all, each, settings.key_groups, stream.late_by)
         for name, each in stream.windowed(micros(own.allowed_lateness)).items()
@@ -237,6 +247,14 @@ def build(
         rows[stream.schema_drift.name] = records.drifts
     write_tables(rows, records.all, table_sink)
     return flow
+
+
+def written(tables: Sequence[Table], stream: Stream, settings: Settings) -> list[Table]:
+    """Return those of a stream's tables that its own flow writes."""
+    if not settings.backfill_silver_alone:
+        return list(tables)
+    names = (stream.silver.name, *(() if stream.changes else (stream.duplicates.name,)))
+    return [each for each in tables if each.name in names]
 
 
 def topics(stream: Stream, settings: Settings) -> dict[str, str | None]:

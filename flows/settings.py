@@ -47,6 +47,11 @@ class FlowSettings(RegistrySettings, PrivacySettings):
         description="the root of tables whose bronze is read before the topic: the flow makes "
         "its tables anew under another root, and sends nothing ([Backfill](backfill.md))",
     )
+    backfill_silver_alone: bool = Field(
+        False,
+        description="with that: only `silver/…` and its duplicates are made anew, no windows and "
+        "no rules run",
+    )
     kafka: dict[str, str] = Field(description="librdkafka settings")
     start: str | datetime = Field(
         "earliest",
@@ -114,6 +119,13 @@ class FlowSettings(RegistrySettings, PrivacySettings):
             except ValueError:
                 raise ValueError("must be earliest, latest or an ISO 8601 time") from None
         return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+    @field_validator("backfill_silver_alone")
+    @classmethod
+    def _backfill_silver_alone(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("backfill_from", True):
+            raise ValueError("needs MILLSTREAM_BACKFILL_FROM: a flow makes all of its tables")
+        return value
 
     @field_validator("close_windows_at_end")
     @classmethod

@@ -34,6 +34,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("stream", choices=names)
     parser.add_argument("--into", required=True, metavar="ROOT", help="of the new tables")
     parser.add_argument(
+        "--silver-alone", action="store_true", help="and its duplicates, and no other table"
+    )
+    parser.add_argument(
         "--state", type=Path, metavar="FOLDER",
         help="for its log and its recovery store; default: backfill-STREAM",
     )  # fmt: skip
@@ -49,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         own = {
             f"{PREFIX}DELTA_ROOT": args.into,
             f"{PREFIX}BACKFILL_FROM": live,
+            f"{PREFIX}BACKFILL_SILVER_ALONE": str(args.silver_alone).lower(),
             f"{PREFIX}STOP_AT_END": "true",
         }
         given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}

@@ -42,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
         ("zorder", _zorder, "rewrite files so that rows of equal values are together"),
         ("vacuum", _vacuum, "delete files that are no part of it any more"),
         ("retain", _retain, "delete rows that are older than is declared"),
-        ("checkpoint", _checkpoint, "sum its log up"),
+        ("checkpoint", _checkpoint, "sum its log up, and delete what is too old of it"),
         ("history", _history, "its newest commits"),
         ("restore", _restore, "bring it back to an earlier version"),
         ("switch", _switch, "replace its rows by those that a backfill has made anew"),
@@ -71,7 +71,7 @@ def add_parser(subparsers: Any) -> None:
             )
         if name == "vacuum":
             command.add_argument(
-                "--keep", metavar="DURATION", help="at least 1h; as declared by default, 7d"
+                "--keep", metavar="DURATION", help="at least 1h; as declared by default, 1d"
             )
             command.add_argument(
                 "--orphans", action="store_true", help="also files that no commit ever named"
@@ -205,7 +205,10 @@ def _retain(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
 
 
 def _checkpoint(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
-    return _each(args, tables, lambda each: {"version": maintenance.checkpoint(root, each)})
+    def done(table: Table) -> dict[str, Any]:
+        return {"version": maintenance.checkpoint(root, table, upkeep_of(table.name).keep)}
+
+    return _each(args, tables, done)
 
 
 def _history(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:

@@ -66,7 +66,11 @@ def load(environ: Mapping[str, str] | None = None) -> EnforceLoaded:
     if problems or settings is None or enforce is None:
         raise SettingsError("\n".join(problems))
     # There are no windows, so no end of all time, and no bronze to make tables anew of.
-    unneeded = {"close_windows_at_end": False, "backfill_from": None}
+    unneeded = {
+        "close_windows_at_end": False,
+        "backfill_from": None,
+        "backfill_silver_alone": False,
+    }
     whole = settings.model_copy(update=unneeded)
     return EnforceLoaded(whole, enforce, topics)
 

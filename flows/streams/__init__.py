@@ -9,7 +9,7 @@ from flows.streams.lookups import Enriched
 from flows.streams.payments import PAYMENTS
 from flows.streams.stream import Stream
 from flows.streams.terminals import TERMINALS
-from flows.streams.upkeep import OF_MERGED, OF_REFUSED, Upkeep
+from flows.streams.upkeep import OF_REFUSED, Upkeep
 from operators.records.tables import Table
 
 STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS, LABELS, CUSTOMERS, TERMINALS)
@@ -48,8 +48,7 @@ def writers() -> dict[str, tuple[Table, str]]:
 def upkeep_of(table: str) -> Upkeep:
     """Return how a table is maintained."""
     own = (each.upkeep[table] for each in STREAMS if table in each.upkeep)
-    special = {each.merged.name: OF_MERGED for each in STREAMS if each.changes}
-    special |= {each.quarantine.name: OF_REFUSED for each in STREAMS}
+    special = {each.quarantine.name: OF_REFUSED for each in STREAMS}
     return next(own, special.get(table, Upkeep()))
 
 

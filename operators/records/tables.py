@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal, Protocol
 
 import polars as pl
@@ -44,6 +44,9 @@ LATENESS_US: Final = (
 STAMPS: Final[dict[str, pl.DataType]] = {"flow_version": pl.String(), "written_at": TIME}
 """What the writer adds to every row; `written_at` alone may differ between reruns."""
 
+
+KEPT: Final = timedelta(days=1)
+"""For how long a table can be brought back to what it was, where its stream declares nothing."""
 
 BUCKET: Final = "bucket"
 """The column by which a table is cut whose rows change."""

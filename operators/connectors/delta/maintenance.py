@@ -19,9 +19,9 @@ from deltalake.exceptions import CommitFailedError
 from operators.connectors.delta.durability import sync_commit, sync_table
 from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.paths import local_folder, table_uri
-from operators.connectors.delta.table import reaching
+from operators.connectors.delta.table import kept_for, reaching
 from operators.errors import KnownError
-from operators.records.tables import Table
+from operators.records.tables import KEPT, Table
 
 SHORTEST: Final = timedelta(hours=1)
 """For how long at the least files are kept that are no part of a table any more.
@@ -146,14 +146,21 @@ def delete(root: str, table: Table, where: str) -> int:
     return done(root, table, attempt, attempts=_ATTEMPTS_TO_DELETE)
 
 
-def checkpoint(root: str, table: Table) -> int:
+def checkpoint(root: str, table: Table, keep: timedelta = KEPT) -> int:
     """Sum a table's log up, so that who opens it reads one file; return the version.
 
-    Raises OwnedError and StorageUnavailableError.
+    Commits from before `keep` are deleted, and the table tells all engines so. Raises OwnedError
+    and StorageUnavailableError.
     """
+    wanted = kept_for(keep)
 
     def attempt(handle: DeltaTable) -> int:
+        if wanted.items() - handle.metadata().configuration.items():
+            handle.alter.set_table_properties(wanted, raise_if_not_exists=False)
         handle.create_checkpoint()
+        # What takes the place of commits that go is on disk before they do.
+        sync_commit(handle)
+        handle.cleanup_metadata()
         return handle.version()
 
     return done(root, table, attempt)

@@ -5,6 +5,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Final, Protocol
 
 from deltalake import DeltaTable, Transaction
@@ -22,19 +23,24 @@ from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON, TopicChangedError
 from operators.connectors.pulse import PULSE
 from operators.event_time.frontier import Frontier
 from operators.records.batches import NO_WATERMARK
-from operators.records.tables import Table
+from operators.records.tables import KEPT, Table
 
 LOG: Final = logging.getLogger("millstream.delta")
+
+CHECKPOINT_EVERY: Final = 50
+"""Commits from one checkpoint of a table to the next."""
 
 _ATTEMPTS: Final = 5
 _PROBE_BYTES: Final = 65_536
 
 
-def open_table(root: str, table: Table, told: History | None = None) -> DeltaTable:
+def open_table(
+    root: str, table: Table, told: History | None = None, *, files: bool = True
+) -> DeltaTable:
     """Open a table, creating it first if need be, with columns that are new to it added.
 
     One that is created tells what is `told` of its definitions, or that it has had them from its
-    beginning.
+    beginning. A handle without `files` can add rows and not read any.
     Raises UnfitTableError where somebody made of it what the flow's rows would not fit, and
     StorageUnavailableError.
     """
@@ -43,7 +49,7 @@ def open_table(root: str, table: Table, told: History | None = None) -> DeltaTab
     uri = table_uri(root, table.name)
     for attempt in range(_ATTEMPTS):
         try:
-            return _opened(uri, table, told)
+            return _opened(uri, table, told, files)
         except CommitFailedError as error:
             # Someone else was first, perhaps with the very same.
             if attempt + 1 == _ATTEMPTS:
@@ -53,23 +59,42 @@ def open_table(root: str, table: Table, told: History | None = None) -> DeltaTab
     raise AssertionError("unreachable")
 
 
-def _opened(uri: str, table: Table, told: History | None) -> DeltaTable:
+def _opened(uri: str, table: Table, told: History | None, files: bool) -> DeltaTable:
     if not DeltaTable.is_deltatable(uri):
         DeltaTable.create(
             uri,
             declared(table),
             mode="ignore",
             partition_by=list(table.partition_by),
-            configuration={"delta.checkpointInterval": "50", **_told(table, told)},
+            configuration={
+                "delta.checkpointInterval": str(CHECKPOINT_EVERY),
+                **kept_for(KEPT),
+                **_told(table, told),
+            },
             raise_if_key_not_exists=False,
         )
-    handle = DeltaTable(uri)
+    handle = DeltaTable(uri, without_files=not files)
     missing = missing_columns(handle, table)
     if missing:
         # Through the handle whose columns were looked at: another's change in between refuses.
         handle.alter.add_columns(missing)
         LOG.info("%s: new columns %s", table.name, ", ".join(each.name for each in missing))
     return handle
+
+
+def kept_for(keep: timedelta) -> dict[str, str]:
+    """Return the properties by which a table can be brought back for so long, and no longer.
+
+    That a file is replaced is told for a day more, as nobody deletes it who is not told.
+    """
+    return {
+        "delta.logRetentionDuration": _interval(keep),
+        "delta.deletedFileRetentionDuration": _interval(keep + timedelta(days=1)),
+    }
+
+
+def _interval(time: timedelta) -> str:
+    return f"interval {time // timedelta(hours=1)} hours"
 
 
 def _told(table: Table, told: History | None) -> dict[str, str]:

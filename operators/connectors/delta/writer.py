@@ -22,7 +22,7 @@ from operators.connectors.delta.accounts import (
     refuse_restored,
 )
 from operators.connectors.delta.commits import SLICE
-from operators.connectors.delta.durability import sync_commit, sync_table
+from operators.connectors.delta.durability import sum_up, sync_commit, sync_table
 from operators.connectors.delta.errors import (
     FencedError,
     StorageUnavailableError,
@@ -32,7 +32,14 @@ from operators.connectors.delta.errors import (
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.lookup import lacking
 from operators.connectors.delta.parquet import writer_properties
-from operators.connectors.delta.table import Fence, open_table, reaching, table_uri, unavailable
+from operators.connectors.delta.table import (
+    CHECKPOINT_EVERY,
+    Fence,
+    open_table,
+    reaching,
+    table_uri,
+    unavailable,
+)
 from operators.connectors.delta.writing import write
 from operators.connectors.observers import OBSERVERS
 from operators.event_time.frontier import Frontier, Tracker
@@ -46,7 +53,6 @@ TableItem: TypeAlias = pl.DataFrame | Progress
 
 STATE_VERSION: Final = 1
 _ATTEMPTS: Final = 6
-_REOPEN_AFTER: Final = 50
 
 
 class Owner(Protocol):
@@ -78,7 +84,11 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._rows: list[pl.DataFrame] = []
         self._again: list[pl.DataFrame] = []
         self._commit: Future[None] | None = None
-        self._reopen()
+        # With its files, as it is read here.
+        self._handle = open_table(sink.root, table)
+        self._columns, self._knows_files = columns_of(self._handle), True
+        self._of_topics = frozenset[str]()
+        self._look_topics()
         with reaching(self._handle.table_uri):
             sync_table(self._handle)
             self._frontier, unrecorded = accounted(self._handle, table, sink.fence)
@@ -145,8 +155,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             return
         self._append(rows, self._frontier.joined(self._tracker.frontier))
         OBSERVERS.tell(self._table.name, self._handle, rows.height, since)
-        if self._age >= _REOPEN_AFTER:
-            self._reopen()
+        self._keep_short()
         newest, frontier = newest_of(self._table, rows), self._frontier
         self._shown.committed(began, rows.height, newest, frontier.offsets)
 
@@ -165,7 +174,6 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
                     break
         sync_commit(self._handle)
         self._frontier = target
-        self._age += 1
         self._look_topics()
 
     def _properties(self, rows: int, target: Frontier) -> CommitProperties:
@@ -178,12 +186,36 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             self._of_topics,
         )
 
-    def _reopen(self) -> None:
-        """Take a fresh handle: commits grow slow with a handle's age."""
-        self._handle = open_table(self._sink.root, self._table)
-        self._columns = columns_of(self._handle)
-        self._age, self._of_topics = 0, frozenset[str]()
+    def _reopen(self) -> Frontier:
+        """Take a fresh handle; return what the table accounts for by it.
+
+        One that knows files makes each commit as much slower as it knows more: who only adds rows
+        needs none.
+        """
+        files = self._table.merging is not None
+        handle = open_table(self._sink.root, self._table, files=files)
+        found = recorded(handle, self._sink.fence)
+        self._handle, self._columns, self._knows_files = handle, columns_of(handle), files
+        self._of_topics = frozenset[str]()
         self._look_topics()
+        return found
+
+    def _keep_short(self) -> None:
+        """Sum the log up now and then, and go on with a handle that is quick.
+
+        The rows are in the table: nothing that fails here matters before the next commit.
+        """
+        # As deltalake and Spark reckon, of which one may have the commit that is due.
+        due = (self._handle.version() + 1) % CHECKPOINT_EVERY == 0
+        try:
+            if due:
+                sum_up(self._handle.table_uri)
+            if self._knows_files and (due or self._table.merging is None):
+                found = self._reopen()
+                if found != self._frontier:
+                    raise self._copied(f"moved from {self._frontier} to {found}")
+        except (DeltaError, OSError, StorageUnavailableError) as error:
+            LOG.warning("%s: its log is not summed up: %s", self._table.name, reason(error))
 
     def _look_topics(self) -> None:
         """Leave out of commits, in a slice, what the table has of its topics.
@@ -219,8 +251,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         uri = table_uri(self._sink.root, name)
         LOG.warning("%s: commit failed (attempt %d): %s", name, attempt + 1, reason(error))
         try:
-            self._reopen()
-            found = recorded(self._handle, self._sink.fence)
+            found = self._reopen()
         except (DeltaError, OSError, StorageUnavailableError) as again:
             if attempt + 1 == _ATTEMPTS:
                 raise unavailable(uri, again) from again

@@ -1,11 +1,25 @@
 """Writing: an epoch's rows into a table, as what is added to it or as what changes in it."""
 
+from typing import Final
+
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    WriterProperties,
+    write_deltalake,
+)
 
 from operators.connectors.delta.layout import laid_out
 from operators.connectors.delta.reading import read
 from operators.records.tables import BUCKET, Table
+
+# Else each commit looks through the whole log for what is too old: a day of it takes ten times as
+# long as the commit. Maintenance does that, and the writer sums up.
+_AFTERWARDS: Final = PostCommitHookProperties(
+    create_checkpoint=False, cleanup_expired_logs=False
+)
 
 
 def write(
@@ -27,6 +41,7 @@ def write(
             laid_out(rows, columns),
             mode="append",
             commit_properties=properties,
+            post_commithook_properties=_AFTERWARDS,
             writer_properties=parquet,
         )
         return
@@ -40,5 +55,6 @@ def write(
         mode="overwrite",
         predicate=where,
         commit_properties=properties,
+        post_commithook_properties=_AFTERWARDS,
         writer_properties=parquet,
     )

@@ -1,5 +1,7 @@
 """A restored table accounts for what it did, and its flow writes again what it lost."""
 
+import os
+import time
 from datetime import timedelta
 
 import pytest
@@ -8,7 +10,8 @@ from deltalake import DeltaTable
 from operators.connectors.delta import commits, maintenance
 from operators.connectors.delta.errors import FencedError
 from operators.connectors.delta.restoring import RestoreError, restore
-from operators.connectors.delta.table import table_uri
+from operators.connectors.delta.table import kept_for, table_uri
+from operators.records.tables import KEPT
 from tests.field.tables import checkpoint_of_spark, limit_transactions
 from tests.operators.connectors.delta_flow import (
     PANES,
@@ -120,3 +123,35 @@ def test_a_version_that_lacks_what_came_later_is_refused(root):
         restore(str(root), ROWS, "f", version_of(root, ROWS, 2), "1")
     with pytest.raises(RestoreError, match="choose a version with rows of the flow"):
         restore(str(root), ROWS, "g", version_of(root, ROWS, 2), "1")
+
+
+def aged(log, last: int) -> None:
+    """Make commits and checkpoints up to a version two days old."""
+    then = time.time() - timedelta(days=2).total_seconds()
+    for each in log.iterdir():
+        if each.name[:20].isdigit() and int(each.name[:20]) <= last:
+            os.utime(each, (then, then))
+
+
+def test_a_log_is_kept_for_as_long_as_is_declared(root):
+    """Also that of a table which an earlier release made, while its flow writes."""
+    log = root / ROWS.name / "_delta_log"
+    of_before = dict.fromkeys(kept_for(KEPT), "interval 30 days")
+    handle(root, ROWS).alter.set_table_properties(of_before)
+    flow = Flow(root)
+    assert maintenance.checkpoint(str(root), ROWS, timedelta(days=3)) == 5
+    aged(log, 5)
+    epoch(flow, 7)
+    assert maintenance.checkpoint(str(root), ROWS, timedelta(days=3)) == 6
+    assert len(list(log.glob("*.json"))) == 7
+    assert maintenance.checkpoint(str(root), ROWS) == 7
+    assert sorted(int(each.stem) for each in log.glob("*.json")) == [6, 7]
+    told = handle(root, ROWS).metadata().configuration
+    assert told["delta.logRetentionDuration"] == "interval 24 hours"
+    # The flow that was at work goes on, as does a new one.
+    epoch(flow, 9)
+    assert maintenance.checkpoint(str(root), ROWS) == 8
+    epoch(Flow(root), 11)
+    assert held(root) == [(0, offset) for offset in range(12)]
+    assert restore(str(root), ROWS, "f", 8, "1") == 8
+    assert held(root) == [(0, offset) for offset in range(10)]

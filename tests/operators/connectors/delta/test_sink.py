@@ -154,14 +154,52 @@ def test_a_table_behind_its_recovery_store_is_refused(tmp_path):
 
 
 def test_handles_are_renewed_and_the_fence_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr(delta_writer, "_REOPEN_AFTER", 2)
+    monkeypatch.setattr(delta_writer, "CHECKPOINT_EVERY", 3)
     flow = Flow(tmp_path)
     for offset in range(7):
         flow.rows(0, offset)
         flow.progress(0, offset, offset)
         flow.snapshot()
+    log = tmp_path / ROWS.name / "_delta_log"
+    assert {int(each.name[:20]) for each in log.glob("*.checkpoint.parquet")} == {2, 5}
+    # A checkpoint has all that was before it.
+    for commit in sorted(log.glob("*.json"))[:5]:
+        commit.unlink()
     assert held(tmp_path) == [(0, i) for i in range(7)]
     assert fence(tmp_path).offsets == {("t", 0): 6}
+
+
+def test_another_copy_that_commits_before_a_handle_is_renewed_is_noticed(tmp_path, monkeypatch):
+    one, opened = Flow(tmp_path), delta_writer.open_table
+
+    def other_first(*arguments, **options):
+        monkeypatch.setattr(delta_writer, "open_table", opened)
+        other = Flow(tmp_path)
+        other.rows(0, 1)
+        other.progress(0, 1)
+        other.snapshot()
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(delta_writer, "open_table", other_first)
+    one.rows(0, 0)
+    one.progress(0, 0)
+    with pytest.raises(FencedError, match=r"silver/rows moved from .* another copy"):
+        one.snapshot()
+    assert held(tmp_path) == [(0, 0), (0, 1)]
+
+
+def test_a_log_that_cannot_be_summed_up_stops_nobody(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(delta_writer, "CHECKPOINT_EVERY", 2)
+    log = tmp_path / ROWS.name / "_delta_log"
+    flow = Flow(tmp_path)
+    # A folder in the place of the file that is due.
+    (log / f"{1:020}.checkpoint.parquet" / "x").mkdir(parents=True)
+    for offset in range(2):
+        flow.rows(0, offset)
+        flow.progress(0, offset)
+        flow.snapshot()
+    assert "silver/rows: its log is not summed up" in caplog.text
+    assert held(tmp_path) == [(0, 0), (0, 1)]
 
 
 def test_each_table_has_its_writer_in_a_fixed_place(tmp_path):
