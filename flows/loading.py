@@ -4,9 +4,9 @@ from flows import settings as settings_
 from flows.control import not_listed
 from flows.privacy import told_to_topics, unfit
 from flows.settings import Settings
-from flows.starting import recovery_directory
 from flows.streams import Stream
 from flows.tables import thresholds_of
+from flows.told import told
 from operators.contracts import load_contract
 from operators.rules.rules import RuleError, RuleSet, load_rules
 
@@ -19,7 +19,7 @@ def load(*streams: Stream) -> Loaded:
 
     Raises SettingsError, ContractError, FeatureError and RuleError.
     """
-    settings = settings_.load(recovery=recovery_directory())
+    settings = settings_.load(recovery=told().recovery)
     for each in streams:
         load_contract(each.record)
     if problems := list(dict.fromkeys(unfit(settings, streams))):
