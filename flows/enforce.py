@@ -22,7 +22,7 @@ from flows.enforced.topic import Enforced
 from flows.messages import reject_messages
 from flows.outputs import open_outputs
 from flows.own_tables import sink_of
-from flows.pipeline import micros, write_tables
+from flows.pipeline import write_tables
 from flows.reporting import expect, report
 from flows.rows import with_day
 from flows.settings import FlowSettings
@@ -31,6 +31,7 @@ from flows.starting import prepare_recovery, start, table_id
 from flows.told import told
 from operators.avro import Lookup
 from operators.avro.decode import Decodes
+from operators.columns.durations import micros
 from operators.connectors import file_limit
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import output_topics, topic_ids

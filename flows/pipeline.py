@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -28,6 +27,7 @@ from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from flows.writing import counted
 from flows.writing import write_tables as write_tables
+from operators.columns.durations import micros
 from operators.connectors.kafka.pause_source import Paused
 from operators.event_time.watermarks import Bounds
 from operators.privacy import Guard
@@ -43,11 +43,6 @@ from operators.steps.model import score
 from operators.steps.rules import detect
 from operators.steps.watermarks import watermarks
 from operators.steps.windows import window
-
-
-def micros(duration: timedelta) -> int:
-    """Return a duration in µs."""
-    return duration // timedelta(microseconds=1)
 
 
 def read(

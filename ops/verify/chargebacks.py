@@ -12,11 +12,11 @@ import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
 from flows.chargebacks import outcomes_of
-from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import CHARGEBACKS, PAYMENTS
 from flows.streams.chargebacks import LATE, outcomes_table
 from flows.tables import bounds
+from operators.columns.durations import micros
 from operators.connectors.delta.accounts import recorded
 from operators.connectors.delta.definitions import history
 from operators.connectors.delta.reading import read
