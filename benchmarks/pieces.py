@@ -25,12 +25,12 @@ from benchmarks.topics import PARTITIONS
 from benchmarks.windows import Groups, Partition
 from flows import settings as settings_
 from flows.connecting import rules_of
-from flows.pipeline import micros
 from flows.registry import open_registry
 from flows.rows import bronze_rows, silver_rows
 from flows.settings import Settings
 from flows.streams import PAYMENTS
 from operators.avro import Decoder
+from operators.columns.durations import micros
 from operators.connectors import memory
 from operators.connectors.delta.committed_ids import CommittedIds
 from operators.connectors.delta.counting import counting

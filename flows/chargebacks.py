@@ -17,7 +17,7 @@ from bytewax.outputs import Sink
 
 from flows.connecting import Ends, Loaded, load
 from flows.messages import label_messages, reject_messages
-from flows.pipeline import Parts, kept, micros, read, write_tables
+from flows.pipeline import Parts, kept, read, write_tables
 from flows.privacy import telling
 from flows.reporting import report
 from flows.settings import Settings
@@ -26,6 +26,7 @@ from flows.streams import CHARGEBACKS, LABELS, PAYMENTS, Stream
 from flows.streams.chargebacks import LATE, ChargebackSettings, outcome_join, outcomes_table
 from flows.streams.labels.making import frauds, genuine, undisputed_join
 from flows.tables import LATENESS, WITHIN, out_of_orderness
+from operators.columns.durations import micros
 from operators.columns.frames import filtered
 from operators.connectors.redis.dedup_store import memory_of
 from operators.connectors.watched import WatchedSink

@@ -25,7 +25,7 @@ from flows.loading import load as load
 from flows.loading import rules_of as rules_of
 from flows.outputs import open_outputs
 from flows.own_tables import OwnTables, sink_of
-from flows.pipeline import Parts, micros
+from flows.pipeline import Parts
 from flows.privacy import guard_of, guarded, refuse_mixed, telling
 from flows.registry import open_registry
 from flows.reporting import expect, report, say
@@ -45,6 +45,7 @@ from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from flows.tables import bounds, defined, rules_since
 from operators.avro import Lookup
+from operators.columns.durations import micros
 from operators.connectors.delta.committed_ids import CommittedIds
 from operators.connectors.delta.definitions import History as Told
 from operators.connectors.delta.sink import DeltaSink

@@ -7,7 +7,7 @@ from flows.streams import Stream
 from operators.avro import Decoder, Lookup
 from operators.changes import ChangeDecoder, check_rows
 from operators.contracts import load_contract
-from operators.steps.decode import Contract
+from operators.contracts.contract import Checks
 
 
 def decoder_of(stream: Stream, lookup: Lookup) -> Decoder | ChangeDecoder:
@@ -19,7 +19,7 @@ def decoder_of(stream: Stream, lookup: Lookup) -> Decoder | ChangeDecoder:
     return ChangeDecoder(stream.changes, latest, lookup, versions)
 
 
-def contract_of(stream: Stream, future_bound_us: int) -> Contract:
+def contract_of(stream: Stream, future_bound_us: int) -> Checks:
     """Return what checks a stream's records: of changes the rows that they make."""
     check = partial(load_contract(stream.record).check, future_bound_us=future_bound_us)
     return check if stream.changes is None else partial(check_rows, check)

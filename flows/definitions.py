@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.tables import CHANGES, LATENESS, LOOKUP, WITHIN
+from operators.columns.durations import micros
 from operators.connectors.delta.defining import RedefinedError, refuse_redefined
 from operators.errors import KnownError
 from operators.records.tables import Table

@@ -22,7 +22,7 @@ from flows.enforced.topic import Enforced
 from flows.messages import reject_messages
 from flows.outputs import open_outputs
 from flows.own_tables import sink_of
-from flows.pipeline import micros, write_tables
+from flows.pipeline import write_tables
 from flows.reporting import expect, report
 from flows.rows import with_day
 from flows.settings import FlowSettings
@@ -30,16 +30,18 @@ from flows.sources import open_source
 from flows.starting import prepare_recovery, start, table_id
 from flows.told import told
 from operators.avro import Lookup
+from operators.avro.decode import Decodes
+from operators.columns.durations import micros
 from operators.connectors import file_limit
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import output_topics, topic_ids
 from operators.connectors.kafka.forward import KafkaForward
 from operators.connectors.kafka.reader import READERS
 from operators.connectors.watched import WatchedSink
+from operators.contracts.contract import Checks
 from operators.records.batches import Batch, RawBatch, merge
 from operators.records.breaker import Breaker
 from operators.records.quarantine import quarantined
-from operators.steps.decode import Contract, Decodes
 from operators.steps.enforce import enforce
 
 
@@ -50,7 +52,7 @@ class Parts:
     topic: Enforced
     source: Source[Any]
     decoder: Decodes
-    contract: Contract
+    contract: Checks
     breaker: Breaker
     tables: Sink[Any]
 

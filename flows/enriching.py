@@ -14,7 +14,7 @@ from bytewax.outputs import Sink
 
 from flows.connecting import Ends
 from flows.loading import settings_of
-from flows.pipeline import Parts, micros, read, write_tables
+from flows.pipeline import Parts, read, write_tables
 from flows.privacy import telling
 from flows.reporting import report
 from flows.rows import as_versions
@@ -22,6 +22,7 @@ from flows.settings import Settings
 from flows.starting import start, table_id
 from flows.streams import Enriched, Stream
 from flows.tables import LATENESS, LOOKUP, out_of_orderness
+from operators.columns.durations import micros
 from operators.columns.frames import filtered
 from operators.connectors.redis.dedup_store import memory_of
 from operators.connectors.watched import WatchedSink

@@ -5,8 +5,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Producer
-
 _PREFIX: Final = "MILLSTREAM_KAFKA_"
 _TRUE: Final = ("true", "t", "1")
 _FALSE: Final = ("false", "f", "0")
@@ -109,6 +107,8 @@ def _problem(name: str, value: str) -> str | None:
         return "librdkafka has no such setting"
     if name == "bootstrap.servers":
         return None
+    from confluent_kafka import KafkaException, Producer  # tools need none of it
+
     try:
         Producer({**_PRODUCER, name: value}, logger=_silent())
     # A value of another type than Python's client expects raises whatever it comes to.
@@ -127,6 +127,8 @@ def _problem(name: str, value: str) -> str | None:
 
 
 def _together(environ: Mapping[str, str], names: Mapping[str, str]) -> list[str]:
+    from confluent_kafka import Consumer, KafkaException, Producer
+
     # Without brokers: nothing is to be connected to here.
     config: dict[str, Any] = {
         name: environ[variable]
@@ -157,7 +159,8 @@ def _variable(name: str) -> str:
 
 
 def _text(error: Exception) -> str:
-    return str(error.args[0].str()) if isinstance(error, KafkaException) else ""
+    # Of others there is nothing to tell that has no value in it.
+    return str(error.args[0].str()) if hasattr(error.args[0], "str") else ""
 
 
 def _silent() -> logging.Logger:

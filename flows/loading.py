@@ -5,9 +5,9 @@ from flows.control import not_listed
 from flows.environment import PREFIX
 from flows.privacy import told_to_topics, unfit
 from flows.settings import Settings
-from flows.starting import recovery_directory
 from flows.streams import Stream
 from flows.tables import thresholds_of
+from flows.told import told
 from operators.contracts import load_contract
 from operators.rules.rules import RuleError, RuleSet, load_rules
 
@@ -39,7 +39,7 @@ def settings_of(*streams: Stream, sliced: bool = False) -> Settings:
     Raises SettingsError, also where there are slices and the flow cannot be `sliced`, and
     ContractError.
     """
-    settings = settings_.load(recovery=recovery_directory())
+    settings = settings_.load(recovery=told().recovery)
     for each in streams:
         load_contract(each.record)
     if problems := list(dict.fromkeys(unfit(settings, streams))):

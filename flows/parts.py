@@ -17,6 +17,7 @@ from flows.streams.settings import StreamSettings
 from operators.avro import Decoder
 from operators.changes import ChangeDecoder
 from operators.connectors.kafka.pause_source import Paused
+from operators.contracts.contract import Checks
 from operators.decisions.decider import Decider
 from operators.event_time.watermarks import Bounds
 from operators.features.by_another import Known
@@ -25,7 +26,6 @@ from operators.records.batches import Batch, RawBatch
 from operators.records.breaker import Breaker
 from operators.rules.rules import Rules
 from operators.steps.control import Control
-from operators.steps.decode import Contract
 from operators.steps.dedup import DedupStore
 
 
@@ -43,7 +43,7 @@ class Parts:
     """
 
     decoder: Decoder | ChangeDecoder
-    contract: Contract
+    contract: Checks
     seen: DedupStore | None
     rules: Rules | None
     bounds: Bounds | None = None

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -28,6 +27,7 @@ from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from flows.writing import counted
 from flows.writing import write_tables as write_tables
+from operators.columns.durations import micros
 from operators.connectors.kafka.pause_source import Paused
 from operators.event_time.watermarks import Bounds
 from operators.privacy import Guard
@@ -44,11 +44,6 @@ from operators.steps.model import score
 from operators.steps.rules import detect
 from operators.steps.watermarks import watermarks
 from operators.steps.windows import window
-
-
-def micros(duration: timedelta) -> int:
-    """Return a duration in µs."""
-    return duration // timedelta(microseconds=1)
 
 
 def read(
@@ -213,7 +208,14 @@ def build(
         # They find things in rows, and change none of silver.
         parts = replace(parts, rules=None, decider=None)
     records = read(
-        flow, source, stream, parts, own, settings.key_groups, bronze=not alone, labelled=labelled
+        flow,
+        source,
+        stream,
+        parts,
+        own,
+        settings.key_groups,
+        bronze=not alone,
+        labelled=labelled,
     )
     # Steps run in the order in which they are made: alerts go out before windows are worked on.
     refused = None
@@ -227,7 +229,9 @@ def build(
         write_tables(of, records.labels.all, labelled.sink, "labels_")
     if alone:
         rows = kept(records, stream, guard)
-        some = {each.name: rows[each.name] for each in written(stream.all_tables, stream, settings)}
+        some = {
+            each.name: rows[each.name] for each in written(stream.all_tables, stream, settings)
+        }
         write_tables(some, records.all, table_sink)
         return flow
     windows = {

@@ -12,12 +12,11 @@ from operators.connectors.delta.accounts import tables_there
 from operators.connectors.delta.definitions import history
 from operators.connectors.delta.table import reaching
 from operators.contracts import REPAIRS, load_privacy
-from operators.contracts.contract import Checked
+from operators.contracts.contract import Checked, Checks
 from operators.errors import KnownError
 from operators.privacy import Guard
 from operators.records.tables import Table
 from operators.rules.rule import Rule
-from operators.steps.decode import Contract
 
 _PII: Final = "pii "
 
@@ -56,7 +55,7 @@ def unfit(settings: PrivacySettings, streams: Sequence[Stream]) -> Iterator[str]
                 )
 
 
-def guarded(check: Contract, guard: Guard) -> Contract:
+def guarded(check: Checks, guard: Guard) -> Checks:
     """Return a contract's check whose rows have of personal data what silver has."""
     if not guard.privacy.of("silver"):
         return check

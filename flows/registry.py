@@ -3,7 +3,7 @@
 from typing import Final
 
 from flows.settings import PREFIX, FlowSettings, SettingsError
-from flows.starting import recovery_directory
+from flows.told import told
 from operators.avro import Lookup
 from operators.connectors.registry import schema_source as registry
 
@@ -16,7 +16,7 @@ def open_registry(settings: FlowSettings) -> Lookup:
     What it finds is kept beside the recovery store. Raises SettingsError, and
     RegistryUnavailableError if the registry is not there in time.
     """
-    directory = recovery_directory()
+    directory = told().recovery
     try:
         return registry.open_registry(
             settings.schema_registry.get_secret_value(),

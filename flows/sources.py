@@ -22,8 +22,8 @@ from operators.connectors.delta.warming import warming as find_warming
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka.reader import READERS
 from operators.connectors.kafka.source import KafkaSource
-from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON
 from operators.connectors.shutdown import SHUTDOWN
+from operators.connectors.topic_identity import HOW_TO_GO_ON
 from operators.connectors.warm_source import WarmSource
 from operators.connectors.watched import WatchedSource
 from operators.errors import KnownError

@@ -171,11 +171,6 @@ def known_partitions(topic: str) -> set[int]:
     return set() if directory is None else recovery.known_partitions(directory, topic)
 
 
-def recovery_directory() -> Path | None:
-    """Return the recovery directory that Bytewax was told of, if any."""
-    return told().recovery
-
-
 def at_good_end(do: Callable[[], None]) -> None:
     """Call `do` when the process ends, unless an exception has ended it.
 

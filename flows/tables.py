@@ -5,10 +5,10 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
-from flows.pipeline import micros
 from flows.rows import ALL_RULES
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
+from operators.columns.durations import micros
 from operators.connectors.delta.definitions import History, Told
 from operators.connectors.delta.parts import LATENESS as LATENESS
 from operators.decisions.columns import MODEL

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import sys
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from flows import settings as settings_
 from flows.enforced.loading import enforced_tables
 from flows.streams import STREAMS, all_tables
 from operators.connectors.delta.control_history import CONTROL
+from operators.connectors.delta.errors import one_line
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
 from operators.records.tables import Table as Declared
@@ -101,8 +101,3 @@ def run(args: argparse.Namespace) -> int:
         table.add_row(*("" if value is None else str(value) for value in row))
     Console().print(table, highlight=False)
     return 0
-
-
-def one_line(error: Exception) -> str:
-    """Return what the engine says without its colours and indents."""
-    return " ".join(re.sub(r"\x1b\[\d*m|↳", "", str(error)).split())

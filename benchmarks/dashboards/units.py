@@ -34,5 +34,7 @@ def text(value: float, unit: str) -> str:
     """Return a value with its unit, in three digits or what whole numbers need."""
     by, behind = scale(unit, abs(value))
     return (
-        f"{value / by:,.3g}{behind}" if abs(value / by) < 999.5 else f"{value / by:,.0f}{behind}"
+        f"{value / by:,.3g}{behind}"
+        if abs(value / by) < 999.5
+        else f"{value / by:,.0f}{behind}"
     )

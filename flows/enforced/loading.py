@@ -15,8 +15,8 @@ from flows.environment import ENFORCE_PREFIX, PREFIX, SettingsError, parsed, val
 from flows.kafka_settings import kafka_problems, kafka_settings
 from flows.registry import open_registry
 from flows.settings import FlowSettings, unknown
-from flows.starting import recovery_directory
 from flows.streams.settings import StreamSettings
+from flows.told import told
 from operators.avro import Lookup, SchemaId
 from operators.records.tables import Table
 
@@ -62,7 +62,7 @@ def load(environ: Mapping[str, str] | None = None) -> EnforceLoaded:
         topics, wrong = read_folder(enforce.folder)
         problems += wrong
     root = environ.get(f"{PREFIX}DELTA_ROOT", "")
-    problems += same_folders(root, recovery_directory(), {_FOLDER: folder})
+    problems += same_folders(root, told().recovery, {_FOLDER: folder})
     if problems or settings is None or enforce is None:
         raise SettingsError("\n".join(problems))
     # There are no windows, so no end of all time, and no bronze to make tables anew of.

@@ -11,11 +11,11 @@ from flows.streams.settings import StreamSettings, named_settings
 from flows.streams.stream import Stream
 from operators.avro import CODES as AVRO_CODES
 from operators.avro import REST, Lookup
+from operators.avro.decode import Decodes
 from operators.contracts import REPAIRS
 from operators.contracts.contract import Contract
 from operators.json_schema import CODES as JSON_CODES
 from operators.records.tables import COORDINATES, STAMPS, TIME, Table
-from operators.steps.decode import Decodes
 
 RESERVED = frozenset({*COORDINATES, "kafka_timestamp", REST, REPAIRS, "ingest_date", *STAMPS})
 """The columns of silver that no field may have the name of."""

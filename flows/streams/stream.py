@@ -29,12 +29,19 @@ from operators.features import (
     load_features,
 )
 from operators.model import SCORE, Model
-from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table, late_columns
+from operators.records.tables import (
+    COORDINATES,
+    MISSED,
+    STAMPS,
+    TIME,
+    Ledger,
+    Table,
+    duplicate_columns,
+    late_columns,
+)
 from operators.rules.cases import Fixture
 from operators.rules.lists import LISTED
 from operators.rules.rule import alert_columns
-from operators.steps.dedup import duplicate_columns
-from operators.steps.windows import MISSED
 from operators.windows import Windows
 
 

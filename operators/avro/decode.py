@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -72,6 +72,20 @@ class Decoded:
         if good is not None:
             order = order[good.to_numpy()[order]]
         return taken(self.frame, order), rows[order]
+
+
+class Decodes(Protocol):
+    """Decodes batches, as `Decoder` does; `by_columns` if their values as one column help."""
+
+    by_columns: bool
+
+    def decode(
+        self,
+        values: Sequence[bytes | None],
+        headers: Sequence[Headers | None],
+        column: pl.Series | None = None,
+    ) -> Decoded:
+        """Decode a batch."""
 
 
 class Decoder:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON, TopicChangedError
+from operators.connectors.topic_identity import HOW_TO_GO_ON, TopicChangedError
 from operators.errors import KnownError
 
 _TABLE: Final = "millstream_owner"

@@ -1,7 +1,7 @@
 """A contract's checks on columns: which rows are good, and why the others are not."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 import polars as pl
@@ -31,6 +31,10 @@ class Checked(NamedTuple):
     warned: Counter[str]
     frame: pl.DataFrame
     repaired: Counter[tuple[str, str]]
+
+
+Checks = Callable[[pl.DataFrame, pl.Series], Checked]
+"""Checks (decoded rows, their Kafka timestamps in ms)."""
 
 
 class Contract:

@@ -17,6 +17,25 @@ COORDINATES: Final[dict[str, pl.DataType]] = {
 """Where a record came from."""
 
 
+def duplicate_columns(id_column: str) -> dict[str, pl.DataType]:
+    """Return the columns of duplicates, with the coordinates of the record each repeats."""
+    return {
+        **COORDINATES,
+        id_column: pl.String(),
+        "event_time": TIME,
+        "first_partition": pl.Int32(),
+        "first_offset": pl.Int64(),
+    }
+
+
+MISSED: Final[dict[str, pl.DataType]] = {
+    "step": pl.String(),
+    "window_start": TIME,
+    "window_end": TIME,
+}
+"""Columns of late records that tell the window: there is a row for each that a record missed."""
+
+
 def late_columns(
     told: Sequence[str] = (), missed: Mapping[str, pl.DataType] | None = None
 ) -> dict[str, pl.DataType]:

@@ -2,10 +2,9 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import bytewax.operators as op
 import numpy as np
@@ -13,34 +12,17 @@ import polars as pl
 from bytewax.dataflow import Stream, operator
 
 from operators import metrics
-from operators.avro.decode import Decoded
+from operators.avro.decode import Decodes
 from operators.avro.drift import drift_rows
 from operators.changes import ChangeDecoder
 from operators.columns.frames import taken
-from operators.contracts.contract import Checked
-from operators.records.batches import Batch, Headers, RawBatch
+from operators.contracts.contract import Checks
+from operators.records.batches import Batch, RawBatch
 from operators.records.breaker import Breaker
 from operators.records.raw import coordinates, refused
 from operators.records.rejects import BrokenContractError, Refusal
 
 _LOG: Final = logging.getLogger("millstream")
-
-Contract = Callable[[pl.DataFrame, pl.Series], Checked]
-"""Checks (decoded rows, their Kafka timestamps in ms)."""
-
-
-class Decodes(Protocol):
-    """Decodes batches, as `Decoder` does; `by_columns` if their values as one column help."""
-
-    by_columns: bool
-
-    def decode(
-        self,
-        values: Sequence[bytes | None],
-        headers: Sequence[Headers | None],
-        column: pl.Series | None = None,
-    ) -> Decoded:
-        """Decode a batch."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +43,7 @@ class _Drifts(NamedTuple):
 def decode_batches(
     raws: list[RawBatch],
     decoder: Decodes | ChangeDecoder,
-    contract: Contract,
+    contract: Checks,
     drifts: list[pl.DataFrame] | None = None,
 ) -> list[Batch | pl.DataFrame]:
     """Return a batch for each raw batch, and a frame of rejects if there are any.
@@ -144,7 +126,7 @@ def _observe(breaker: Breaker, raws: list[RawBatch], rejects: list[pl.DataFrame]
 def decode_observed(
     raws: list[RawBatch],
     decoder: Decodes | ChangeDecoder,
-    contract: Contract,
+    contract: Checks,
     breaker: Breaker,
     drifts: list[pl.DataFrame] | None = None,
 ) -> list[Batch | pl.DataFrame]:
@@ -163,7 +145,7 @@ def decode(
     step_id: str,
     up: Stream[RawBatch],
     decoder: Decodes | ChangeDecoder,
-    contract: Contract,
+    contract: Checks,
     breaker: Breaker,
 ) -> DecodeOut:
     """Decode and check the contract; the breaker hears of each partition how much is refused.

@@ -13,20 +13,9 @@ from operators.columns.arrays import Int64s
 from operators.columns.frames import filtered, taken
 from operators.columns.times import in_micros
 from operators.records.batches import Batch, merge, split
-from operators.records.tables import COORDINATES, TIME
+from operators.records.tables import duplicate_columns
 
 HOUR: Final = 3_600_000_000
-
-
-def duplicate_columns(id_column: str) -> dict[str, pl.DataType]:
-    """Return the columns of duplicates, with the coordinates of the record each repeats."""
-    return {
-        **COORDINATES,
-        id_column: pl.String(),
-        "event_time": TIME,
-        "first_partition": pl.Int32(),
-        "first_offset": pl.Int64(),
-    }
 
 
 class DedupStore(Protocol):

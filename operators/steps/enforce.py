@@ -7,10 +7,12 @@ import numpy as np
 import polars as pl
 from bytewax.dataflow import Stream, operator
 
+from operators.avro.decode import Decodes
+from operators.contracts.contract import Checks
 from operators.records.batches import Batch, RawBatch
 from operators.records.breaker import Breaker
 from operators.records.raw import picked
-from operators.steps.decode import Contract, Decodes, decode_observed
+from operators.steps.decode import decode_observed
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def passed(raw: RawBatch, batch: Batch) -> RawBatch:
 
 @operator
 def enforce(
-    step_id: str, up: Stream[RawBatch], decoder: Decodes, contract: Contract, breaker: Breaker
+    step_id: str, up: Stream[RawBatch], decoder: Decodes, contract: Checks, breaker: Breaker
 ) -> EnforceOut:
     """Decode records and check the contract; the breaker hears how much is refused.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import bytewax.operators as op
 import polars as pl
@@ -13,7 +13,7 @@ from operators import metrics
 from operators.columns.frames import stacked
 from operators.metrics import observe_state
 from operators.records.batches import Batch, merge
-from operators.records.tables import LATENESS_US, TIME, late_columns
+from operators.records.tables import LATENESS_US, MISSED, TIME, late_columns
 from operators.steps.routing import LATE, Routed, add_rows, to_all_groups
 from operators.windows import (
     KEY_HASH,
@@ -31,13 +31,6 @@ from operators.windows import (
     micros,
     new_panes,
 )  # fmt: skip
-
-MISSED: Final[dict[str, pl.DataType]] = {
-    "step": pl.String(),
-    "window_start": TIME,
-    "window_end": TIME,
-}
-"""Columns of late records that tell the window: there is a row for each that a record missed."""
 
 
 @dataclass(frozen=True)

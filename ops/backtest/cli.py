@@ -15,10 +15,10 @@ from polars.exceptions import InvalidOperationError
 from rich.console import Console
 
 from flows import settings as settings_
-from flows.pipeline import micros
 from flows.streams import PAYMENTS, STREAMS, Stream
 from flows.streams.models import drafts_of, with_model
 from flows.streams.settings import StreamSettings
+from operators.columns.durations import micros
 from operators.decisions.thresholds import load_thresholds
 from operators.features import FeatureError
 from operators.rules.rule import Rule

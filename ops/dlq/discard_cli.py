@@ -11,13 +11,6 @@ from ops.dlq.lines import dump
 from ops.dlq.records import Sought, at
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what both have beside filters."""
-    parser.add_argument(
-        "--why", required=True, metavar="TEXT", help="the reason, for ops/audit"
-    )
-
-
 def run(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> int:
     """Discard, or restore, what is meant; return the exit code. Raises QuarantineError."""
     filters = Filters.of(args)

@@ -4,7 +4,7 @@ import argparse
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 
@@ -13,47 +13,12 @@ from operators.avro import Lookup
 from ops.dlq.changes import ChangeError, patch
 from ops.dlq.editing import AS_IT_CAME, GOOD, Edit, Editor, assigned, each, replaced, undone
 from ops.dlq.edits import Edits
-from ops.dlq.filters import Filters, opened, positive, root_of
+from ops.dlq.filters import Filters, opened, root_of
 from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError
 from ops.dlq.records import Sought, at, matching, name_of
 from ops.dlq.streams import needs_approval
 from ops.dlq.text_editor import Draft
 from ops.progress import bar
-
-EDIT: Final = (
-    "Say what would become of rejects if they were changed, and with --save keep that: who, when, "
-    "why, and the bytes before and after, in ops/edits. The quarantine stays as it is, and replay "
-    "sends them as changed. Kept is only what would be good by schema and contract. One that was "
-    "edited before is gone on with; the newest edit counts."
-)
-APPROVE: Final = (
-    "Show an edit, and with --save approve it. Where the contract says `approval: true`, replay "
-    "sends no edited record before another user than who edited it has done so."
-)
-
-
-def add_edit(parser: argparse.ArgumentParser) -> None:
-    """Add what edit has beside filters."""
-    kinds = parser.add_argument_group("how").add_mutually_exclusive_group(required=True)
-    kinds.add_argument("--patch", metavar="JSON|FILE", help="a JSON patch (RFC 6902)")
-    kinds.add_argument("--set", action="append", metavar="FIELD=SQL", dest="assignments",
-                       help="an expression over the record's fields; may be repeated")  # fmt: skip
-    kinds.add_argument("--editor", action="store_true",
-                       help="one record in $VISUAL or $EDITOR, as JSON")  # fmt: skip
-    kinds.add_argument("--as", type=Path, dest="whole", metavar="FILE",
-                       help="one record as this JSON, written by the newest schema")  # fmt: skip
-    kinds.add_argument("--undo", action="store_true", help="take all edits back")
-    parser.add_argument("--save", action="store_true", help="keep it; without, a dry run")
-    parser.add_argument("--why", metavar="TEXT", help="the reason, for ops/edits and ops/audit")
-    parser.add_argument("--limit", type=positive, default=20, metavar="N",
-                        help="how many records are shown (default: %(default)s)")  # fmt: skip
-
-
-def add_approve(parser: argparse.ArgumentParser) -> None:
-    """Add what approve takes."""
-    parser.add_argument("edit", metavar="EDIT", help="its name, as list has it")
-    parser.add_argument("--save", action="store_true", help="approve it; without, it is shown")
-    parser.add_argument("--why", metavar="TEXT", help="the reason, for ops/audit")
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from flows import settings as settings_
 from flows.enforced.topic import Enforced
 from flows.streams import Stream
 from operators.avro import Decoder, Lookup, SchemaId
+from operators.avro.decode import Decodes
 from operators.avro.encode import NotOfSchemaError, encode, framed
 from operators.avro.explain import Explained
 from operators.connectors.registry import schema_source as registry
-from operators.steps.decode import Decodes
 from ops.dlq.changes import Assignments, ChangeError, changes
 from ops.dlq.edits import edited
 from ops.dlq.judge import judge_of

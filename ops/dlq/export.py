@@ -19,8 +19,6 @@ from ops.dlq.filters import Filters
 from ops.dlq.quarantine import Quarantine, with_fingerprints
 from ops.dlq.records import COLUMNS, Sought, explained, hexed, matching
 
-FORMATS: Final = (".parquet", ".jsonl")
-
 _SCHEMA: Final[dict[str, pl.DataType]] = {
     "source_topic": pl.String(), "source_partition": pl.Int32(), "source_offset": pl.Int64(),
     **dict.fromkeys(("time", "kafka_timestamp", "written_at"), pl.Datetime("us", "UTC")),

@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 
 from flows import settings as settings_
-from flows.pipeline import micros
 from flows.privacy import guard_of, guarded
 from flows.streams import Stream
 from operators.avro import Lookup
+from operators.columns.durations import micros
 from operators.contracts.contract import Checked
 from operators.records.batches import Batch, Progress, RawBatch
 from operators.steps.decode import decode_batches

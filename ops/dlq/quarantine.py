@@ -163,15 +163,14 @@ class Quarantine:
             found[name] = pl.DataFrame(schema={**dict(COORDINATES), "fingerprint": pl.String()})
             if name in self.acts:
                 columns = ", ".join((*PLACE, "fingerprint"))
+                columns += ", number, value IS NOT NULL AS stands" if name == "edit" else ""
                 mine = f"stream = {quoted(self.stream.name)}"
-                sql = f"SELECT {columns} FROM rows WHERE {mine}"  # noqa: S608 # our own
+                rows = query(self.acts[name], f"SELECT {columns} FROM rows WHERE {mine}")  # noqa: S608 # our own
                 if name == "edit":
-                    sql = (
-                        f"SELECT {columns} FROM (SELECT {columns}, value, row_number() OVER ("  # noqa: S608
-                        f"PARTITION BY {', '.join(PLACE)} ORDER BY number DESC) AS turn "
-                        f"FROM rows WHERE {mine}) WHERE turn = 1 AND value IS NOT NULL"
-                    )
-                found[name] = query(self.acts[name], sql)
+                    # A window over texts took the engine ten times as long.
+                    last = rows.sort("number", descending=True).unique(PLACE, keep="first")
+                    rows = last.filter("stands").drop("number", "stands")
+                found[name] = rows
         edited = found["edit"].join(found["replay"], on=PLACE, how="anti")
         states = {"replayed": found["replay"], "edited": edited, "discarded": edited.clear()}
         return {

@@ -1,5 +1,6 @@
 """Records: those that filters pick, newest first, and all about one of them."""
 
+import argparse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -45,6 +46,11 @@ class Sought:
 
     contains: str | None = None
     id: str | None = None
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> "Sought":
+        """Return what the options of a command say."""
+        return cls(args.contains, args.id)
 
     def __bool__(self) -> bool:
         return self.contains is not None or self.id is not None

@@ -22,6 +22,7 @@ from ops.dlq.became import read_and_gone
 from ops.dlq.edits import Edits, edited, unapproved
 from ops.dlq.filters import Filters
 from ops.dlq.judge import JUDGED, judge_of
+from ops.dlq.options import MOST_ATTEMPTS
 from ops.dlq.quarantine import (
     PLACE,
     Place,
@@ -37,7 +38,6 @@ from ops.dlq.tables import REPLAYS
 from ops.sealed import decrypted
 
 GOOD: Final = "silver"
-MOST_ATTEMPTS: Final = 3
 _TIMEOUT: Final = 30.0
 _KNOWN: Final = {"fingerprint": pl.String(), "attempts": pl.Int32(), "edit": pl.String()}
 _EVENT: Final = ["event_id", "event_hour"]

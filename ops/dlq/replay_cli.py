@@ -2,63 +2,24 @@
 
 import argparse
 import os
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from flows import settings as settings_
 from flows.kafka_settings import kafka_settings
-from flows.streams.settings import Duration
 from operators.avro import Lookup
 from ops.dlq.became import NOWHERE
 from ops.dlq.canary import FINE, awaited
-from ops.dlq.filters import Filters, opened, positive, root_of
+from ops.dlq.filters import Filters, opened, root_of
 from ops.dlq.quarantine import Place, Quarantine, open_quarantines
 from ops.dlq.records import Sought, count, name_of
-from ops.dlq.replay import MOST_ATTEMPTS, Plan, begin, finish, plan
+from ops.dlq.replay import Plan, begin, finish, plan
 from ops.dlq.replays import Replays
 from ops.progress import bar
-
-DESCRIPTION = (
-    "Say what would become of rejects by today's schemas and contract, and with --send send those "
-    "that would be good to their topic again, each once, with its key, value and headers: a "
-    "running flow then takes them as any other record. Needs MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS. "
-    "A replay that was ended on its way is gone on with first. With --sandbox they go through the "
-    "flow's steps here and to tables in a folder, and nothing is sent."
-)
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what replay has beside filters."""
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--send", action="store_true", help="do it; without, this is a dry run")
-    how.add_argument("--sandbox", type=Path, metavar="DIR", help="let the flow's own steps make "
-                     "tables of them in an empty folder, and touch nothing else")  # fmt: skip
-    parser.add_argument("--canary", type=positive, metavar="N", help="send N of each "
-                        "stream first, and the others once silver has these")  # fmt: skip
-    parser.add_argument("--wait", type=_duration, default="5m", metavar="TIME",
-                        help="how long for the canary (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--attempts", type=positive, default=MOST_ATTEMPTS, metavar="N",
-                        help="leave out what was tried N times (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--limit", type=positive, metavar="N", help="send N at the most")
-    parser.add_argument("--rate", type=_rate, metavar="R/s", help="records a second")
-    parser.add_argument("--why", metavar="TEXT", help="the reason, for ops/audit")
-
-
-def _rate(text: str) -> int:
-    return positive(text.removesuffix("/s"))
-
-
-def _duration(text: str) -> timedelta:
-    try:
-        return TypeAdapter(Duration).validate_python(text)
-    except (ValidationError, OverflowError):
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 5m") from None
 
 
 def replay(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> dict[str, Any]:

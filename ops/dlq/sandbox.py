@@ -22,10 +22,11 @@ from flows.decoding import contract_of, decoder_of
 from flows.loading import rules_of
 from flows.own_tables import writers_of
 from flows.parts import Parts
-from flows.pipeline import build, micros
+from flows.pipeline import build
 from flows.tables import defined
 from operators.avro import Lookup
 from operators.columns.arrays import Int64s
+from operators.columns.durations import micros
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query
 from operators.connectors.delta.sink import DeltaSink

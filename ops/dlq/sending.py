@@ -12,14 +12,9 @@ from operators.connectors.kafka.brokers import brokers_of
 from operators.connectors.kafka.client import headers_of, read_to_end
 from operators.connectors.kafka.faults import denied
 from operators.records.quarantine import ATTEMPTS_HEADER, TIMESTAMP_HEADER
+from ops.dlq.headers import EDITED_HEADER, ORIGIN_HEADER, REPLAY_HEADER, origin_of
 from ops.dlq.quarantine import Place, QuarantineError
 from ops.dlq.records import headers_of as original_headers
-
-ORIGIN_HEADER: Final = "millstream.origin"
-"""The coordinates of the reject that a record is sent again of."""
-REPLAY_HEADER: Final = "millstream.replay"
-EDITED_HEADER: Final = "millstream.edited"
-"""The edit that has changed a record, which tells who it was and why."""
 
 _CHUNK: Final = 5_000
 _SECONDS: Final = 30.0
@@ -135,11 +130,3 @@ class Sender:
         if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return denied(self._config, "WRITE", self._topic, ["READ", "WRITE"])
         return f"Kafka at {self._config.get('bootstrap.servers')}: {error.str()}"
-
-
-def origin_of(headers: Mapping[str, bytes], replay: str) -> Place | None:
-    """Return where the record came from that a replay has sent with these headers, else None."""
-    if headers.get(REPLAY_HEADER) != replay.encode():
-        return None
-    topic, partition, offset = headers[ORIGIN_HEADER].decode().rsplit("/", 2)
-    return topic, int(partition), int(offset)

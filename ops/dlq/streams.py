@@ -5,7 +5,7 @@ What is asked of either is asked here, so that the commands need not know which 
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any, Protocol
 
 import schemas
@@ -15,12 +15,15 @@ from flows.enforced.loading import enforce_settings, enforced, enforced_names, o
 from flows.enforced.topic import Enforced
 from flows.streams import STREAMS, Stream
 from operators.avro import Lookup, SchemaId
+from operators.avro.decode import Decodes
 from operators.avro.explain import Explained, Explainer
 from operators.avro.framing import Headers
 from operators.changes import ChangeDecoder
+from operators.connectors.registry import schema_source as registry
 from operators.contracts import files
+from operators.contracts.contract import Checks
 from operators.json_schema import JsonDecoder, JsonExplainer
-from operators.steps.decode import Contract, Decodes
+from schemas import AvroSchema
 
 
 class Explains(Protocol):
@@ -62,7 +65,7 @@ def future_bound_of(stream: Stream) -> timedelta:
     return settings_.declared(stream).future_bound
 
 
-def contract_of(stream: Stream, future_bound_us: int) -> Contract:
+def contract_of(stream: Stream, future_bound_us: int) -> Checks:
     """Return what checks its records."""
     if isinstance(stream, Enforced):
         return partial(stream.contract.check, future_bound_us=future_bound_us)
@@ -110,3 +113,24 @@ def with_own(lookup: Lookup) -> Lookup:
             return lookup(schema_id)
 
     return find
+
+
+@cache
+def lookup() -> Lookup:
+    """Return what finds schemas in the registry that is set, and here; raises SettingsError."""
+    settings = settings_.registry_settings()
+    try:
+        asked = registry.ask_registry(
+            settings.schema_registry.get_secret_value(), settings.registry_config
+        )
+        return with_own(asked)
+    except ValueError as error:
+        raise settings_.SettingsError(f"{settings_.PREFIX}SCHEMA_REGISTRY: {error}") from error
+
+
+def lookup_or_why(schema_id: SchemaId) -> AvroSchema:
+    """Find a schema; a registry that does not answer is a reason why there is none."""
+    try:
+        return lookup()(schema_id)
+    except registry.RegistryUnavailableError as error:
+        raise KeyError(schema_id, f"could not be had: {error}") from error

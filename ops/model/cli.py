@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows import settings as settings_
-from flows.pipeline import micros
 from flows.streams import PAYMENTS, STREAMS, Stream
 from flows.streams.models import drafts_of
+from operators.columns.durations import micros
 from operators.features import FeatureError
 from operators.model import ModelCard, ModelError, ModelSpec, card_of, read_card, read_spec
 from ops.backtest.labels import (

@@ -9,10 +9,10 @@ import polars as pl
 
 from flows import control
 from flows.connecting import rules_of
-from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import ENRICHMENTS, PAYMENTS, STREAMS, Stream
 from flows.tables import bounds
+from operators.columns.durations import micros
 from operators.connectors.delta.accounts import recorded
 from operators.connectors.delta.definitions import History, history
 from operators.connectors.delta.table import Fence

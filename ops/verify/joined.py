@@ -11,10 +11,10 @@ import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 
-from flows.pipeline import micros
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.tables import bounds
+from operators.columns.durations import micros
 from operators.connectors.delta.accounts import recorded
 from operators.connectors.delta.definitions import history
 from operators.connectors.delta.table import Fence

@@ -18,8 +18,9 @@ from flows.settings import PREFIX, kafka_settings
 from operators.connectors.kafka.client import headers_of, read_to_end
 from ops import cli
 from ops.dlq import cli as dlq_cli
+from ops.dlq.headers import ORIGIN_HEADER, REPLAY_HEADER
 from ops.dlq.quarantine import QuarantineError
-from ops.dlq.sending import ORIGIN_HEADER, REPLAY_HEADER, Sender
+from ops.dlq.sending import Sender
 from ops.local import Stack
 from ops.query import query
 from ops.verify import verify

@@ -38,6 +38,11 @@ def reason(error: BaseException) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
+def one_line(error: Exception) -> str:
+    """Return what the engine says of SQL, without its colours and indents."""
+    return " ".join(_COLOURS.sub("", str(error)).replace("↳", "").split())
+
+
 def never_fits(table: str, error: BaseException) -> UnfitTableError | None:
     """Return what to raise of a commit that will fail as often as it is tried."""
     text = str(error)

@@ -19,8 +19,8 @@ from operators.connectors.delta.errors import reason
 from operators.connectors.delta.layout import declared, missing_columns
 from operators.connectors.delta.paths import local_folder
 from operators.connectors.delta.paths import table_uri as table_uri
-from operators.connectors.kafka.topic_ids import HOW_TO_GO_ON, TopicChangedError, number
 from operators.connectors.pulse import PULSE
+from operators.connectors.topic_identity import HOW_TO_GO_ON, TopicChangedError, number
 from operators.event_time.frontier import Frontier
 from operators.records.batches import NO_WATERMARK
 from operators.records.tables import KEPT, Table

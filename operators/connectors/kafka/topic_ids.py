@@ -4,7 +4,6 @@ A topic that is deleted and made anew under its old name is another one, whose o
 records. Kafka gives each an id of its own (KIP-516), and each cluster one.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -12,13 +11,9 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from operators.connectors.kafka.brokers import LOG, Config, brokers_of, try_seconds
-from operators.errors import KnownError
+from operators.connectors.topic_identity import HOW_TO_GO_ON, TopicChangedError
 
 _LOOK_SECONDS: Final = 2.0
-
-
-class TopicChangedError(KnownError):
-    """A topic is not the one that was read before, though it has its name."""
 
 
 def identify(config: Config, topics: Iterable[str], timeout: float) -> dict[str, str]:
@@ -55,12 +50,6 @@ def _text(topic_id: object) -> str:
     return "" if set(text) <= {"A", "="} else text
 
 
-def number(*names: str) -> int:
-    """Return names as a number of 63 bits, as a table's `txn` can hold it."""
-    digest = hashlib.sha256("\0".join(names).encode()).digest()
-    return int.from_bytes(digest[:8]) >> 1
-
-
 class Unchanged:
     """Looks, before what was read is committed, whether the topics are still the same ones.
 
@@ -93,11 +82,3 @@ class Unchanged:
                     f"topic {topic} was made anew while the flow ran: what was read since the "
                     "last commit may be of both and was not written. " + HOW_TO_GO_ON
                 )
-
-
-HOW_TO_GO_ON: Final = (
-    "To read it, give MILLSTREAM_DELTA_ROOT and the recovery directory (-r) new, empty folders; "
-    "the old tables stay as they are, what the old topic held. If it should have been another "
-    "topic or other brokers, mend MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS or the topic's setting"
-)
-"""What to do about a topic that is not the one that was read before."""

@@ -14,7 +14,6 @@ from redis import Redis
 
 from operators import metrics
 from operators.columns.arrays import Int64s
-from operators.connectors.kafka.topic_ids import number
 from operators.connectors.outage import PATIENCE
 from operators.connectors.redis.client import (
     LIFE,
@@ -26,6 +25,7 @@ from operators.connectors.redis.client import (
 from operators.connectors.redis.dedup_before import KeptBefore
 from operators.connectors.redis.dedup_ids import FOUND, NOTHING, History, Packed, Seen
 from operators.connectors.redis.scripts import script
+from operators.connectors.topic_identity import number
 
 LOG: Final = logging.getLogger("millstream.redis")
 

@@ -14,7 +14,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from operators.avro import SchemaId
-from operators.connectors.registry.lookup import RegistryAwayError, RegistryDeniedError
+from operators.connectors.registry.errors import RegistryAwayError, RegistryDeniedError
 from schemas import AvroSchema
 
 _MAX_REFERENCES: Final = 100

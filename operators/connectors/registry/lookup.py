@@ -7,9 +7,13 @@ from typing import Final, Protocol
 
 from operators.avro import SchemaId
 from operators.connectors.outage import PATIENCE, Outage, wait_for
+from operators.connectors.registry.errors import (
+    RegistryAwayError,
+    RegistryDeniedError,
+    RegistryUnavailableError,
+)
 from operators.connectors.registry.kept import KeptSchemas
 from operators.connectors.shutdown import SHUTDOWN, Shutdown
-from operators.errors import KnownError
 from schemas import AvroSchema
 
 LOG: Final = logging.getLogger("millstream.registry")
@@ -30,18 +34,6 @@ _WORTH_WAITING: Final = 2.0
 _ADVICE: Final = (
     "check that it runs, and the settings that begin with MILLSTREAM_SCHEMA_REGISTRY"
 )
-
-
-class RegistryUnavailableError(KnownError):
-    """The registry did not answer, or not as a registry does, for as long as one waits."""
-
-
-class RegistryAwayError(Exception):
-    """A call was not answered as a registry does; the next one may be."""
-
-
-class RegistryDeniedError(Exception):
-    """The registry does not let us in."""
 
 
 class Registry(Protocol):

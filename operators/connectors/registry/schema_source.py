@@ -13,13 +13,12 @@ from urllib.request import url2pathname
 
 import schemas
 from operators.avro import Lookup, SchemaId
-from operators.connectors.registry.kept import KeptSchemas
-from operators.connectors.registry.lookup import (
+from operators.connectors.registry.errors import (
     RegistryAwayError,
     RegistryDeniedError,
-    RegistryLookup,
     RegistryUnavailableError,
 )
+from operators.connectors.registry.kept import KeptSchemas
 from schemas import AvroSchema
 
 if TYPE_CHECKING:
@@ -71,6 +70,8 @@ def open_registry(
     """
     if not is_registry(url):
         return _read_folder(url).__getitem__
+    from operators.connectors.registry.lookup import RegistryLookup  # it has metrics
+
     client = _client(url, config)
     lookup = RegistryLookup(client, KeptSchemas(kept, client.where))
     lookup.begin(timeout)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from operators.connectors import recovery, recovery_owner
-from operators.connectors.kafka.topic_ids import TopicChangedError
+from operators.connectors.topic_identity import TopicChangedError
 
 TOPICS = {"t": "cluster/id"}
 

@@ -11,8 +11,8 @@ from bytewax.testing import TestingSink, run_main
 
 from operators.connectors import recovery
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Batch, Progress
-from operators.records.tables import late_columns
-from operators.steps.windows import MISSED, aggregate
+from operators.records.tables import MISSED, late_columns
+from operators.steps.windows import aggregate
 from operators.windows import Windows, agg, session, sliding, tumbling
 from tests.operators.steps.crashing import Crashing
 from tests.operators.windows.model import Record, expected, frame, shown

@@ -6,10 +6,10 @@ from deltalake import write_deltalake
 
 from flows.streams import LABELS, PAYMENTS
 from ops.dlq.became import read_and_gone
+from ops.dlq.headers import ORIGIN_HEADER, REPLAY_HEADER
 from ops.dlq.judge import JUDGED
 from ops.dlq.quarantine import PLACE, QuarantineError
 from ops.dlq.replays import Replays
-from ops.dlq.sending import ORIGIN_HEADER, REPLAY_HEADER
 
 
 def chosen(*offsets: int) -> pl.DataFrame:

@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 
 from operators.connectors.registry import lookup as registry_lookup
+from operators.connectors.registry.errors import (
+    RegistryAwayError,
+    RegistryDeniedError,
+    RegistryUnavailableError,
+)
 from operators.connectors.registry.kept import KeptSchemas
 from operators.connectors.registry.lookup import (
     NOT_YET_SECONDS,
     UNKNOWN_SECONDS,
-    RegistryAwayError,
-    RegistryDeniedError,
     RegistryLookup,
-    RegistryUnavailableError,
 )
 from operators.connectors.shutdown import Shutdown
 

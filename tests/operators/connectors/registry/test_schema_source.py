@@ -14,7 +14,7 @@ import pytest
 import schemas
 from operators.connectors.registry import schema_source as registry
 from operators.connectors.registry.client import RegistryClient
-from operators.connectors.registry.lookup import RegistryAwayError, RegistryDeniedError
+from operators.connectors.registry.errors import RegistryAwayError, RegistryDeniedError
 from operators.connectors.registry.schema_source import (
     RegistryUnavailableError,
     open_registry,
