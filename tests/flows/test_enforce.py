@@ -154,7 +154,9 @@ def test_what_is_good_goes_on_as_it_came_once_and_in_order(
             offsets = []
             for message in got[partition]:
                 headers = dict(message.headers())
-                topic, p, offset = headers["millstream.source"].decode().rsplit("/", 2)
+                place, _, made_of = headers["millstream.record"].decode().partition("@")
+                topic, p, offset = place.split("/")
+                assert made_of.count("/") == 1
                 assert (topic, int(p)) == (f"{folder.name}.{name}", partition)
                 offsets.append(int(offset))
                 assert message.timestamp() == source[partition][int(offset)].timestamp()
