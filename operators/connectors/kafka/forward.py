@@ -7,7 +7,7 @@ there tells which ones are: a restart looks that up, and goes on behind it.
 
 from collections.abc import Mapping, Sequence
 from itertools import repeat, starmap
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from bytewax.outputs import StatefulSinkPartition
@@ -36,6 +36,25 @@ _WIDER: Final = 20
 _FULL_SECONDS: Final = 0.1
 # Their arguments are made first: of so many the processor's cache still has them.
 _AT_ONCE: Final = 2_000
+
+
+class Forwarded(NamedTuple):
+    """Which record a message is, and `made_of` which topic, as `topic_ids.identify` tells it."""
+
+    topic: str
+    partition: int
+    offset: int
+    made_of: str
+
+
+def forwarded(message: Message) -> Forwarded | None:
+    """Return which record a message is, None for one that was not forwarded."""
+    try:
+        place, _, made_of = headers_of(message)[RECORD_HEADER].decode().partition("@")
+        topic, partition, offset = place.split("/")
+        return Forwarded(topic, int(partition), int(offset), made_of)
+    except (KeyError, ValueError):
+        return None
 
 
 class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
@@ -97,14 +116,11 @@ class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
 
     def _offset_of(self, message: Message) -> int | None:
         """Return the offset of the record that a message is; None for what is not ours."""
-        try:
-            place, _, made_of = headers_of(message)[RECORD_HEADER].decode().partition("@")
-            topic, partition, offset = place.split("/")
-            mine = topic == self._source and int(partition) == message.partition()
-            return int(offset) if mine and made_of == self._identity else None
-        except (KeyError, ValueError):
+        found = forwarded(message)
+        if found is None or found[:2] != (self._source, message.partition()):
             LOG.debug("a message in %s is not ours", self._topic)
             return None
+        return found.offset if found.made_of == self._identity else None
 
     def write_batch(self, values: list[RawBatch]) -> None:
         for raw in values:
