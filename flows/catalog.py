@@ -3,10 +3,17 @@
 For tools: what people run beside flows, and know only by their settings.
 """
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
 
 from flows import chargebacks, enriching, pipeline
+from flows import settings as settings_
+from flows.enforced import loading
+from flows.enforced.topic import Enforced
 from flows.label_ends import label_tables, labels_of
 from flows.privacy import telling
 from flows.settings import Settings
@@ -37,6 +44,11 @@ class Flow:
     lookups: str | None = None
 
     @property
+    def enforces(self) -> bool:
+        """Whether it holds topics to schemas, and does no more."""
+        return isinstance(self.reads[0], Enforced)
+
+    @property
     def topics(self) -> list[str]:
         """The topics that it reads."""
         return [self.settings.of(each).topic for each in self.reads]
@@ -44,12 +56,70 @@ class Flow:
     @property
     def grouped(self) -> bool:
         """Whether some of its state is kept by key group."""
-        return bool(self.tables)
+        return bool(self.tables) and not self.enforces
 
     @property
     def command(self) -> str:
         """How it is started, but for its recovery directory."""
         return f"python -m bytewax.run flows.{self.name}"
+
+
+def all_flows(
+    rules: Callable[[Stream, Settings], RuleSet | None] = lambda _, __: None,
+    *,
+    recovery: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> list[Flow]:
+    """Return every flow that the environment has settings of; `rules` are as of `flows`.
+
+    Where no Redis is set, which all others need, that is the one that enforces alone. `recovery`
+    is as of `settings.load`. Raises SettingsError and FeatureError.
+    """
+    environ = os.environ if environ is None else environ
+    found = enforcing(environ)
+    if enforces_alone(environ):
+        return found
+    settings = settings_.load(environ, recovery)
+    return [*flows(settings, lambda stream: rules(stream, settings)), *found]
+
+
+def enforces_alone(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether topics are enforced here, and no other flow could run."""
+    environ = os.environ if environ is None else environ
+    return bool(environ.get(loading.FOLDER)) and f"{settings_.PREFIX}REDIS_URL" not in environ
+
+
+def enforcing(environ: Mapping[str, str] | None = None) -> list[Flow]:
+    """Return the flow that enforces, none where no folder of topics is set.
+
+    Raises SettingsError.
+    """
+    environ = os.environ if environ is None else environ
+    if not environ.get(loading.FOLDER):
+        return []
+    loaded = loading.load(environ)
+    topics = tuple(loaded.topics)
+    # Of payments and of Redis it needs to know nothing.
+    settings = Settings.model_construct(
+        **dict(loaded.settings),
+        redis_url=SecretStr(""),
+        streams={each.name: loaded.of(each) for each in topics},
+    )
+    return [
+        Flow(
+            loading.FLOW,
+            settings,
+            topics,
+            tuple(
+                topic
+                for each in topics
+                for topic in (each.validated, each.dlq)
+                if topic is not None
+            ),
+            loaded.own.consumer_group,
+            tuple(table for each in topics for table in each.all_tables),
+        )
+    ]
 
 
 def flows(

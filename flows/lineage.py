@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from flows.catalog import Flow
+from flows.enforced.topic import Enforced
 from flows.streams import CHARGEBACKS, ENRICHMENTS, PAYMENTS, Enriched, Stream
 from flows.streams.chargebacks import outcome_tables
 from operators.changes import DELETED, EVENT_TIME, MADE, SEQUENCE, Changes
@@ -75,6 +76,9 @@ def _of_tables(
 ) -> Iterator[tuple[str, tuple[tuple[str, ...], Mapping[str, Column]]]]:
     topics = {each.name: flow.settings.of(each).topic for each in flow.reads}
     for stream in flow.reads:
+        if isinstance(stream, Enforced):
+            yield from _enforced(stream)
+            continue
         labels = topics.get(stream.labelled.name) if stream.labelled else None
         made = _Made(stream, topics[stream.name], labels, rules.get(stream.name))
         for name, columns in made.tables():
@@ -103,6 +107,18 @@ def _looked_up(enriched: Enriched, topics: Mapping[str, str]) -> Iterator[tuple[
         for name, column in columns.items():
             if column in made:
                 yield name, made[column]
+
+
+def _enforced(
+    stream: Enforced,
+) -> Iterator[tuple[str, tuple[tuple[str, ...], Mapping[str, Column]]]]:
+    """Yield the tables of a topic that is enforced: its fields as they are, or repaired."""
+    columns = {n: Column((Field(stream.topic, n),), "identity") for n in stream.fields}
+    for each in stream.contract.repairs:
+        of = dict.fromkeys(Field(stream.topic, n) for n in (each.field, each.of) if n)
+        columns[each.field] = Column(tuple(of), "transformation", "repairs")
+    yield stream.silver.name, ((stream.topic,), columns)
+    yield stream.quarantine.name, ((stream.topic,), {})
 
 
 def _outcomes(table: Table, topics: Mapping[str, str]) -> Iterator[tuple[str, Column]]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from flows import settings as settings_
-from flows.catalog import Flow, flows
+from flows.catalog import Flow, all_flows
 from flows.lineage import Column, TableLineage, lineage_of
 from flows.loading import rules_of
 from operators.features import FeatureError
@@ -42,13 +42,14 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print it; returns 0, 1 for a name that nothing has, or 2 for settings or rules."""
     try:
-        settings = settings_.load()
         found = [
             (
                 flow,
-                lineage_of(flow, {each.name: rules_of(each, settings) for each in flow.reads}),
+                lineage_of(
+                    flow, {each.name: rules_of(each, flow.settings) for each in flow.reads}
+                ),
             )
-            for flow in flows(settings)
+            for flow in all_flows()
         ]
     except (settings_.SettingsError, FeatureError, RuleError) as error:
         settings_.refuse(error, 2)

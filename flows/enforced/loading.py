@@ -22,7 +22,9 @@ from operators.records.tables import Table
 
 FLOW: Final = "enforce"
 
-_FOLDER: Final = f"{ENFORCE_PREFIX}FOLDER"
+FOLDER: Final = f"{ENFORCE_PREFIX}FOLDER"
+"""The setting that names the folder of topics."""
+
 _COMMON: Final = [name for name in FlowSettings.model_fields if name != "kafka"]
 INHERITED: Final = [
     n for n in EnforceSettings.model_fields if n in ("future_bound", "max_reject_ratio")
@@ -57,12 +59,12 @@ def load(environ: Mapping[str, str] | None = None) -> EnforceLoaded:
     )
     enforce = _enforce(environ, problems)
     problems += kafka_problems(environ)
-    folder, topics = environ.get(_FOLDER, ""), list[Enforced]()
+    folder, topics = environ.get(FOLDER, ""), list[Enforced]()
     if enforce is not None:
         topics, wrong = read_folder(enforce.folder)
         problems += wrong
     root = environ.get(f"{PREFIX}DELTA_ROOT", "")
-    problems += same_folders(root, told().recovery, {_FOLDER: folder})
+    problems += same_folders(root, told().recovery, {FOLDER: folder})
     if problems or settings is None or enforce is None:
         raise SettingsError("\n".join(problems))
     # There are no windows, so no end of all time, and no bronze to make tables anew of.
@@ -99,7 +101,7 @@ def enforced(environ: Mapping[str, str] | None = None) -> list[Enforced]:
     if folder is None:
         return []
     if not folder.is_dir():
-        raise SettingsError(f"{_FOLDER}: {folder} is no folder")
+        raise SettingsError(f"{FOLDER}: {folder} is no folder")
     topics, problems = read_folder(folder)
     if problems:
         raise SettingsError("\n".join(problems))
@@ -119,7 +121,7 @@ def enforced_names(environ: Mapping[str, str] | None = None) -> list[str]:
 
 
 def _folder(environ: Mapping[str, str] | None) -> Path | None:
-    found = (os.environ if environ is None else environ).get(_FOLDER)
+    found = (os.environ if environ is None else environ).get(FOLDER)
     return Path(found) if found else None
 
 

@@ -93,15 +93,19 @@ class JsonDecoder:
         refusals: list[Refusal],
     ) -> dict[Of, list[tuple[int, Json]]]:
         """Return the records by their version and its id, each with its row."""
+        pairs = zip(rows, records, strict=True)
+        some = [(row, record) for row, record in pairs if record is not None]
+        of = self.versions.of
+        said = [told[row] if told else of(record) for row, record in some]
+        # As it mostly is.
+        if said and said.count(said[0]) == len(said) and not isinstance(said[0], Refused):
+            return {said[0]: some}
         found: dict[Of, list[tuple[int, Json]]] = defaultdict(list)
-        for row, record in zip(rows, records, strict=True):
-            if record is None:
-                continue
-            of = told[row] if told else self.versions.of(record)
-            if isinstance(of, Refused):
-                refusals.append(Refusal(row, "decode", of.code, of.message))
+        for (row, record), each in zip(some, said, strict=True):
+            if isinstance(each, Refused):
+                refusals.append(Refusal(row, "decode", each.code, each.message))
             else:
-                found[of].append((row, record))
+                found[each].append((row, record))
         return found
 
     @staticmethod

@@ -19,7 +19,8 @@ _AT_ONCE: Final = 100
 # What makes the sum of `_KEY` tell nothing: white space before a colon, and a quote or a colon that
 # is written as an escape.
 _ODD: Final = re.compile(rb"[ \t\r\n]:|\\u00")
-_ODDITIES: Final = (b" :", b"\t:", b"\r:", b"\n:", b"\\u00")
+_SPACED: Final = (b" :", b"\t:", b"\r:", b"\n:")
+_ESCAPED: Final = b"\\u00"
 
 
 class _RepeatedError(ValueError):
@@ -70,15 +71,18 @@ def _suspects(bodies: Sequence[bytes], found: Sequence[Json | None]) -> Iterator
     """Yield the rows of objects in which a name may be repeated.
 
     Of an object with each name once, written out again, there are as many names as in its body; of
-    another there are fewer. So it is of several together.
+    another there are fewer. So it is of several together. Of flat ones it is enough to count: each
+    has as many as it has values.
     """
     good = [row for row, value in enumerate(found) if value is not None]
     for begin in range(0, len(good), _AT_ONCE):
         rows = good[begin : begin + _AT_ONCE]
-        whole = b"".join([bodies[row] for row in rows])
-        if not any(odd in whole for odd in _ODDITIES):
-            again = orjson.dumps([found[row] for row in rows])
-            if again.count(_KEY) == whole.count(_KEY):
+        whole, objects = b"".join([bodies[row] for row in rows]), [found[row] for row in rows]
+        if not any(odd in whole for odd in _SPACED):
+            names = whole.count(_KEY)
+            if names == sum(map(len, objects)):  # type: ignore[arg-type] # none of them is None
+                continue
+            if _ESCAPED not in whole and names == orjson.dumps(objects).count(_KEY):
                 continue
         for row in rows:
             body = bodies[row]

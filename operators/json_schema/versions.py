@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, NamedTuple, Protocol
 
 from operators.avro import framing
@@ -94,6 +95,10 @@ class ByField(_Plain):
     schema_field: str | None
     record: str
 
+    @cached_property
+    def _named(self) -> dict[int, Of]:
+        return {n: (each, f"{self.record}/{n}") for n, each in self.versions.items()}
+
     def of(self, record: Json) -> Of | Refused:
         """Return the version that the record names."""
         name = self.schema_field
@@ -102,12 +107,12 @@ class ByField(_Plain):
         told = record.get(self.field)
         if told is None:
             return Refused("no_version", f"The field {self.field} is missing.")
-        version = self.versions.get(_number(told))
-        if version is None:
+        found = self._named.get(_number(told))
+        if found is None:
             return Refused(
                 "unknown_version", f"The field {self.field} names no version that is here."
             )
-        return version, f"{self.record}/{version.number}"
+        return found
 
 
 def _number(told: Any) -> int:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from flows import settings as settings_
-from flows.catalog import Flow, flows
+from flows.catalog import Flow, all_flows
 from flows.connecting import rules_of
 from operators.connectors.recovery_owner import OtherOwnerError
 from operators.contracts import ContractError, load_contract
@@ -30,10 +30,11 @@ def examine(names: Sequence[str], directories: Sequence[Path]) -> Iterator[Check
     """
     yield from answers([Question("versions", versions)])
     try:
-        settings = settings_.load(recovery=directories[0] if len(directories) == 1 else None)
-        known = flows(settings, partial(rules_of, settings=settings))
+        recovery = directories[0] if len(directories) == 1 else None
+        known = all_flows(rules_of, recovery=recovery)
         for flow in known:
-            for stream in flow.reads:
+            # Those of topics that are enforced were read with their settings.
+            for stream in () if flow.enforces else flow.reads:
                 load_contract(stream.record)
     except (settings_.SettingsError, ContractError, FeatureError, RuleError) as error:
         for line in str(error).splitlines():
@@ -64,8 +65,11 @@ def _questions(
     for each in directories:
         yield Question(f"recovery directory {each}", partial(folder, each.absolute(), "-r"))
     yield Question("brokers", servers.brokers)
-    yield Question("Redis", servers.redis)
-    yield Question("registry", servers.registry)
+    others = not all(flow.enforces for flow in chosen)
+    if others:
+        yield Question("Redis", servers.redis)
+    if others or settings.schema_registry.get_secret_value():
+        yield Question("registry", servers.registry)
     asked: set[str] = set()
     for flow in chosen:
         for topic in flow.topics:

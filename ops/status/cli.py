@@ -60,14 +60,14 @@ def add_recovery(parser: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show it; returns 0, 1 (a recovery directory cannot be read) or 2 (settings)."""
-    from flows.catalog import flows  # with the engine, which takes a while to import
+    from flows.catalog import all_flows  # with the engine, which takes a while to import
     from ops.status.gather import gather
     from ops.stores import directories, stores
 
     # What the brokers' clients say while they wait is in the status.
     logging.getLogger("millstream").setLevel(logging.CRITICAL)
     try:
-        known = flows(settings_.load())
+        known = all_flows()
     except (settings_.SettingsError, FeatureError) as error:
         settings_.refuse(error, 2)
     names = [each.name for each in known]

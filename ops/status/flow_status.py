@@ -117,6 +117,8 @@ class Mark:
 class Letters:
     """Refused records: all in the quarantine, those of the last hour, and both by code.
 
+    Of several quarantines together, `table` names them all.
+
     `records` is how many records the tables have had in the last hour, these included.
     """
 

@@ -22,7 +22,7 @@ from ops.status.flow_status import (
     TableStatus,
     TopicStatus,
 )
-from ops.status.letters import letters
+from ops.status.letters import letters, together
 from ops.status.problems import of_all, of_flow
 from ops.status.scraped import Place, scrape
 from ops.status.seen import Seen, see
@@ -67,7 +67,7 @@ def status_of(seen: Seen, now: datetime) -> FlowStatus:
         None if seen.scraped is None else seen.scraped.where,
         topics,
         _rate(seen),
-        _mark(seen),
+        None if flow.enforces else _mark(seen),
         [
             TableStatus(
                 each.table.name, each.version, each.files,
@@ -159,12 +159,19 @@ def _time(micros: int) -> datetime | None:
 
 def _letters(seen: Seen, now: datetime) -> Letters | None:
     looks = {each.table.name: each for each in seen.looks}
-    own = seen.flow.own or CHARGEBACKS
-    if seen.flow.quarantine is None or seen.flow.quarantine.name not in looks:
-        return None
-    others = [looks[t.name] for t in (own.silver, own.duplicates) if t.name in looks]
+    flow, own = seen.flow, seen.flow.own or CHARGEBACKS
+    pairs = [(flow.quarantine, [own.silver, own.duplicates])]
+    if flow.enforces:
+        pairs = [(each.quarantine, [each.silver]) for each in flow.reads]
     try:
-        return letters(looks[seen.flow.quarantine.name], others, now)
+        found = [
+            letters(
+                looks[refused.name], [looks[t.name] for t in others if t.name in looks], now
+            )
+            for refused, others in pairs
+            if refused is not None and refused.name in looks
+        ]
     except StorageUnavailableError as error:
         seen.unreadable.append(str(error))
         return None
+    return together(found) if found else None

@@ -34,6 +34,22 @@ def letters(quarantine: Look, others: Sequence[Look], now: datetime) -> Letters:
     return found
 
 
+def together(found: Sequence[Letters]) -> Letters:
+    """Return what several quarantines have, of which there is one at least."""
+    codes: dict[str, dict[str, int]] = {}
+    for code, each in (pair for letters in found for pair in letters.codes.items()):
+        whole = codes.setdefault(code, dict.fromkeys(each, 0))
+        for name, count in each.items():
+            whole[name] += count
+    return Letters(
+        ", ".join(each.table for each in found),
+        sum(each.all for each in found),
+        sum(each.last_hour for each in found),
+        dict(sorted(codes.items(), key=lambda pair: (-pair[1]["all"], pair[0]))),
+        sum(each.records for each in found),
+    )
+
+
 def _count(quarantine: Look, others: Sequence[Look], since: datetime) -> Letters:
     codes: dict[str, dict[str, int]] = {}
     if quarantine.rows:

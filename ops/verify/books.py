@@ -1,13 +1,14 @@
 """The books: where each record of the source topic went, and what was made of it."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import polars as pl
 
 from flows import control
+from flows.catalog import Flow
 from flows.connecting import rules_of
 from flows.settings import Settings
 from flows.streams import ENRICHMENTS, PAYMENTS, STREAMS, Stream
@@ -29,6 +30,7 @@ from ops.verify.chargebacks import check_chargebacks
 from ops.verify.control import Changed, check_listed, pause_ids
 from ops.verify.data_quality import check_data_quality
 from ops.verify.decisions import Decided, as_were, check_decisions, inputs
+from ops.verify.enforced import check_enforced
 from ops.verify.enriched import check_enriched
 from ops.verify.features import check_features
 from ops.verify.forgotten import Forgotten, place_of
@@ -51,11 +53,13 @@ def verify(
     settings: Settings,
     truth: Path | None = None,
     told: Callable[[str], None] = lambda _: None,
+    enforcing: Sequence[Flow] = (),
 ) -> Report:
     """Read topics and tables and check that they agree; `told` hears what is being done.
 
-    Every stream of the catalog is checked that has tables, and the flows' that join some if they
-    are there. `truth` is what a simulation wrote beside the records of a stream. Raises
+    Every stream of the catalog is checked that has tables, the flows' that join some if they are
+    there, and each topic of flows that are `enforcing`; of these are `settings` where there
+    is no other flow. `truth` is what a simulation wrote beside the records of a stream. Raises
     MissingTableError if there are none, or none of that stream, TruthError for another file, and
     KafkaUnavailableError where the topics cannot be read.
     """
@@ -63,16 +67,21 @@ def verify(
     tables = Tables(settings.delta_root)
     found = [
         as_scored(settings, each, tables)
-        for each in STREAMS
+        # Without Redis no other flow is set up here.
+        for each in (STREAMS if settings.redis_url.get_secret_value() else ())
         if each.alone and tables.there(each.bronze.name)
     ]
-    if not found:
+    checks: list[Check] = []
+    counts: Counter[str] = Counter()
+    for flow in enforcing:
+        some, counted = check_enforced(flow, tables, told)
+        checks += some
+        counts += counted
+    if not (found or checks):
         tables.handle(PAYMENTS.bronze.name)
     for stream in STREAMS:
         if stream.name in expected["stream"]:
             tables.handle(stream.bronze.name)
-    checks: list[Check] = []
-    counts: Counter[str] = Counter()
     alerts: Counter[str] = Counter()
     for stream, unasked in found:
         books = _Books(settings, stream, tables, told, unasked)

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from flows import catalog
 from flows import settings as settings_
 from operators.errors import KnownError
 from operators.features import FeatureError
@@ -48,14 +49,21 @@ def run(args: argparse.Namespace) -> int:
     """Verify with the settings of the environment; returns 0, 1 (wrong) or 2 (settings)."""
     console = Console(stderr=True)
     try:
-        settings = settings_.load(without_lost_models(os.environ))
+        enforcing = catalog.enforcing()
+        settings = (
+            enforcing[0].settings
+            if catalog.enforces_alone()
+            else settings_.load(without_lost_models(os.environ))
+        )
         if args.truth and not args.truth.is_file():
             settings_.refuse(f"--truth: no file {args.truth}", 2)
         with console.status("verifying") as status:
             if args.against:
                 report = against(settings.delta_root, args.against, status.update)
             else:
-                report = verify(settings, args.truth, lambda text: status.update(text))
+                report = verify(
+                    settings, args.truth, lambda text: status.update(text), enforcing
+                )
     except (settings_.SettingsError, FeatureError, RuleError, TruthError) as error:
         settings_.refuse(error, 2)
     except (KnownError, MissingTableError, OSError) as error:

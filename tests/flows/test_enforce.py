@@ -1,6 +1,7 @@
 """The enforce flow whole: topics of three formats, killed, then on two processes."""
 
 import json
+import shlex
 import signal
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,8 @@ import polars as pl
 import pytest
 from confluent_kafka import Producer
 
-from operators.connectors.kafka.client import read_to_end
+from operators.connectors.kafka.client import headers_of, read_to_end
+from ops import cli
 from ops.dlq import cli as dlq_cli
 from ops.local import Stack
 from ops.topics import create_topic
@@ -155,7 +157,9 @@ def test_what_is_good_goes_on_as_it_came_once_and_in_order(
             offsets = []
             for message in got[partition]:
                 headers = dict(message.headers())
-                topic, p, offset = headers["millstream.source"].decode().rsplit("/", 2)
+                place, _, made_of = headers["millstream.record"].decode().partition("@")
+                topic, p, offset = place.split("/")
+                assert made_of.count("/") == 1
                 assert (topic, int(p)) == (f"{folder.name}.{name}", partition)
                 offsets.append(int(offset))
                 assert message.timestamp() == source[partition][int(offset)].timestamp()
@@ -300,3 +304,66 @@ def test_rejects_are_explained_edited_and_sent_again(
         assert table(folder, f"silver/{name}").height == count
     assert table(folder, "silver/orders").filter(currency="USD").height == 6
     assert {each["state"] for each in told(capsys, f"list {by}")} == {"replayed"}
+
+
+def asked(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, Any]:
+    """Return what a command of ``millstream`` ends with, and prints as JSON."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*shlex.split(command), "--json"])
+    return int(ended.value.code or 0), json.loads(capsys.readouterr().out)
+
+
+def test_tools_know_the_flow_and_its_topics(
+    stack: Stack,
+    enforced: tuple[Path, Sent],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, every = enforced
+    for name, value in settings(stack, folder).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MILLSTREAM_REDIS_URL", raising=False)
+    topic = f"{folder.name}.readings"
+
+    status, (flow,) = asked(capsys, "lineage")
+    assert (status, flow["flow"]) == (0, "enforce")
+    assert f"{topic}.validated" in flow["sends"]
+    columns = {each["table"]: each["columns"] for each in flow["tables"]}
+    assert columns["silver/readings"]["value"]["of"] == [f"{topic}.value"]
+    assert columns["silver/heartbeats"]["sensor"]["by"] == "repairs"
+
+    status, found = asked(capsys, f"status enforce -r {folder / 'state'}")
+    (flow,) = found["flows"]
+    assert (status, flow["state"], flow["mark"]) == (0, "stopped", None)
+    assert sum(each["lag"] for each in flow["topics"]) == 0
+    assert flow["letters"]["all"] == 2 * SIZE // 20 + 30
+    assert flow["letters"]["codes"]["unknown_version"]["all"] == 6 + 15
+
+    status, found = asked(capsys, f"doctor enforce -r {folder / 'state'}")
+    states = {each["name"]: (each["state"], each["said"]) for each in found["checks"]}
+    assert status == 0, found["to_do"]
+    assert "Redis" not in states
+    for name in (f"topic {topic}.validated", "tables of enforce", "recovery store of enforce"):
+        assert states[name][0] == "ok", states[name]
+
+    status, found = asked(capsys, "verify")
+    assert status == 0, found
+    assert found["counts"]["events"] == sum(map(len, every.values()))
+    assert len(found["checks"]) == 4 + 4 + 2
+
+    # One record once more, and one out of its place.
+    message = there(stack, f"{topic}.validated")[1][3]
+    producer = Producer({"bootstrap.servers": stack.bootstrap, "log_level": 0})
+    producer.produce(f"{topic}.validated", b"another", None, 1, headers=headers_of(message))
+    assert producer.flush(60) == 0
+    (folder / "tables" / "silver" / "orders").rename(folder / "away")
+    status, found = asked(capsys, "verify")
+    (folder / "away").rename(folder / "tables" / "silver" / "orders")
+    wrong = [each["name"] for each in found["checks"] if not each["ok"]]
+    assert (status, wrong) == (
+        1,
+        [
+            f"topic {topic}.validated has each record of silver/readings once, as it came",
+            f"topic {topic}.validated has each partition's records in their order",
+        ],
+    )

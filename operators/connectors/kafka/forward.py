@@ -6,8 +6,10 @@ there tells which ones are: a restart looks that up, and goes on behind it.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from itertools import repeat, starmap
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 from bytewax.outputs import StatefulSinkPartition
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -21,7 +23,7 @@ from operators.connectors.kafka.client import (
     read_to_end,
 )
 from operators.connectors.kafka.faults import denied
-from operators.connectors.kafka.outgoing import SOURCE_HEADER, SOURCE_ID_HEADER
+from operators.connectors.kafka.outgoing import RECORD_HEADER
 from operators.connectors.kafka.producer import TOO_LARGE, DeliveryError
 from operators.connectors.named_sink import NamedSink
 from operators.records.batches import RawBatch
@@ -32,6 +34,27 @@ _START_SECONDS: Final = 60.0
 _FIRST_LOOK: Final = 100
 _WIDER: Final = 20
 _FULL_SECONDS: Final = 0.1
+# Their arguments are made first: of so many the processor's cache still has them.
+_AT_ONCE: Final = 2_000
+
+
+class Forwarded(NamedTuple):
+    """Which record a message is, and `made_of` which topic, as `topic_ids.identify` tells it."""
+
+    topic: str
+    partition: int
+    offset: int
+    made_of: str
+
+
+def forwarded(message: Message) -> Forwarded | None:
+    """Return which record a message is, None for one that was not forwarded."""
+    try:
+        place, _, made_of = headers_of(message)[RECORD_HEADER].decode().partition("@")
+        topic, partition, offset = place.split("/")
+        return Forwarded(topic, int(partition), int(offset), made_of)
+    except (KeyError, ValueError):
+        return None
 
 
 class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
@@ -44,11 +67,11 @@ class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
     ) -> None:
         self._topic, self._sink, self._partitions = topic, sink, partitions
         self._source, identity = sink.sources[topic]
-        self._mark = SOURCE_ID_HEADER, identity.encode()
+        self._identity = identity
         self._last: dict[int, int] = {}
         if state is not None:
             self._last = {int(p): offset for p, offset in state["last"].items()}
-        for partition, offset in self._there(identity).items():
+        for partition, offset in self._there().items():
             self._last[partition] = max(offset, self._last.get(partition, -1))
         self._failed: KafkaError | None = None
         self._brokers = brokers_of(sink.config)
@@ -71,7 +94,7 @@ class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
         }
         self._producer = Producer(self._config)
 
-    def _there(self, identity: str) -> dict[int, int]:
+    def _there(self) -> dict[int, int]:
         """Return by partition the offset of the last record in the topic."""
         common = self._sink.config, self._topic, self._partitions, _START_SECONDS
         firsts, ends = first_offsets(*common), end_offsets(*common, self._sink.group)
@@ -86,7 +109,7 @@ class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
                 group=self._sink.group,
                 isolation="read_uncommitted",
             ):
-                offset = self._offset_of(message, identity)
+                offset = self._offset_of(message)
                 if offset is not None:
                     partition = message.partition()
                     found[partition] = max(offset, found.get(partition, -1))
@@ -95,17 +118,13 @@ class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
             back *= _WIDER
         return found
 
-    def _offset_of(self, message: Message, identity: str) -> int | None:
+    def _offset_of(self, message: Message) -> int | None:
         """Return the offset of the record that a message is; None for what is not ours."""
-        try:
-            headers = headers_of(message)
-            topic, partition, offset = headers[SOURCE_HEADER].decode().rsplit("/", 2)
-            made_of = headers[SOURCE_ID_HEADER].decode()
-            mine = topic == self._source and int(partition) == message.partition()
-            return int(offset) if mine and made_of == identity else None
-        except (KeyError, ValueError, AttributeError):
+        found = forwarded(message)
+        if found is None or found[:2] != (self._source, message.partition()):
             LOG.debug("a message in %s is not ours", self._topic)
             return None
+        return found.offset if found.made_of == self._identity else None
 
     def write_batch(self, values: list[RawBatch]) -> None:
         for raw in values:
@@ -118,33 +137,44 @@ class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
         self._check()
 
     def _send(self, raw: RawBatch, partition: int, last: int) -> None:
-        produce, topic, mark = self._producer.produce, self._topic, self._mark
-        place = b"%s/%d/%%d" % (self._source.encode(), partition)
-        each = zip(
-            raw.offsets.tolist(),
-            raw.timestamps.tolist(),
-            raw.keys,
-            raw.values,
-            raw.headers,
-            strict=True,
-        )
-        for offset, timestamp, key, value, own in each:
-            if offset <= last:
-                continue
+        begin = int(np.searchsorted(raw.offsets, last, "right"))
+        for first in range(begin, len(raw), _AT_ONCE):
+            self._produce(self._messages(raw, slice(first, first + _AT_ONCE), partition))
+
+    def _messages(self, raw: RawBatch, rows: slice, partition: int) -> list[Any]:
+        """Return what `produce` is given for each of some records, in its order."""
+        place = f"{self._source}/{partition}/%d@{self._identity}".encode()
+        ours = [[(RECORD_HEADER, place % offset)] for offset in raw.offsets[rows].tolist()]
+        own = raw.headers[rows]
+        if any(own):
             # Where names repeat, ours stand last.
-            headers = [*(own or ()), (SOURCE_HEADER, place % offset), mark]
-            # 0 is now, for a record that has no time.
-            time = max(timestamp, 0)
-            while True:
-                try:
-                    produce(topic, value, key, partition, headers=headers, timestamp=time)
-                    break
-                except BufferError:
-                    self._producer.poll(_FULL_SECONDS)
-                    self._check()
-                except KafkaException as error:
-                    self._failed = error.args[0]
-                    self._check()
+            ours = [[*(each or ()), *mine] for each, mine in zip(own, ours, strict=True)]
+        return list(
+            zip(
+                repeat(self._topic),
+                raw.values[rows],
+                raw.keys[rows],
+                repeat(partition),
+                repeat(None),
+                repeat(None),
+                # 0 is now, for a record that has no time.
+                np.maximum(raw.timestamps[rows], 0).tolist(),
+                ours,
+            )
+        )
+
+    def _produce(self, messages: list[Any]) -> None:
+        done: list[None] = []
+        while len(done) < len(messages):
+            try:
+                # By place and from within C: half of what a message costs is to call for it.
+                done.extend(starmap(self._producer.produce, messages[len(done) :]))
+            except BufferError:
+                self._producer.poll(_FULL_SECONDS)
+                self._check()
+            except KafkaException as error:
+                self._failed = error.args[0]
+                self._check()
 
     def _refused(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
@@ -177,7 +207,7 @@ class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
 class KafkaForward(NamedSink[RawBatch, dict[str, Any]]):
     """Sends `(topic, raw batch)` items on, each record as it came and exactly once.
 
-    Key, value, headers, time and partition are the record's own; two headers more say which record
+    Key, value, headers, time and partition are the record's own; a header more says which record
     of which topic it is. They go out at once; the epoch's end flushes. A restart finds the last
     record that is there, also without the recovery store, and sends what is behind it. That holds
     as long as the topic keeps a partition's last record for longer than an outage without the

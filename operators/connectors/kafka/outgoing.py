@@ -11,6 +11,12 @@ SOURCE_HEADER: Final = "millstream.source"
 SOURCE_ID_HEADER: Final = "millstream.source_id"
 """Which topic the record behind a message is of: ids and coordinates come again in another one."""
 
+RECORD_HEADER: Final = "millstream.record"
+"""Which record a message is: its topic/partition/offset, and behind an @ which topic that is.
+
+One header, as in what is sent on as it came each costs a fifth of sending it.
+"""
+
 Coordinates: TypeAlias = tuple[str, int, int]
 Part: TypeAlias = Literal["value", "headers", "key"]
 HeaderPairs: TypeAlias = tuple[tuple[str, bytes | None], ...]

@@ -26,7 +26,7 @@ def batch(partition: int, first: int, last: int, step: int = 1) -> RawBatch:
         offsets + 1_772_000_000_000,
         [None, *texts[1:]],
         texts,
-        [[("millstream.source", b"of an earlier flow")], *[None] * (len(texts) - 1)],
+        [[("millstream.record", b"of an earlier flow")], *[None] * (len(texts) - 1)],
     )
 
 

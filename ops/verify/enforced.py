@@ -1,0 +1,123 @@
+"""Enforced topics: each record is good or refused, once, and what is good has gone on."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+import polars as pl
+from confluent_kafka import OFFSET_BEGINNING
+
+from flows.catalog import Flow
+from flows.enforced.topic import Enforced
+from operators.connectors.kafka.client import (
+    Config,
+    first_offsets,
+    read_to_end,
+    wait_for_partitions,
+)
+from operators.connectors.kafka.forward import forwarded
+from operators.connectors.kafka.topic_ids import identify
+from ops.verify.forgotten import place_of
+from ops.verify.report import Check, only_once
+from ops.verify.tables import Tables, uncut
+from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
+
+_SECONDS: Final = 10
+
+
+def check_enforced(
+    flow: Flow, tables: Tables, told: Callable[[str], None]
+) -> tuple[list[Check], Counter[str]]:
+    """Return the checks of the topics whose tables are there, and how many records went where."""
+    checks: list[Check] = []
+    counts: Counter[str] = Counter()
+    for each in flow.reads:
+        if isinstance(each, Enforced) and tables.there(each.silver.name):
+            found, counted = _of_topic(flow.settings.kafka, each, tables, told)
+            checks += found
+            counts += counted
+    return checks, counts
+
+
+def _of_topic(
+    config: Config, topic: Enforced, tables: Tables, told: Callable[[str], None]
+) -> tuple[list[Check], Counter[str]]:
+    name = topic.topic
+    source = source_records(
+        config, name, lambda n: told(f"reading topic {name}: {n:,} records")
+    )
+    silver = tables.read(topic.silver.name, [*PLACE])
+    columns = {"code": pl.String(), "source_topic": pl.String(), **PLACE}
+    refused = pl.DataFrame(schema=columns)
+    cut: dict[int, int] = {}
+    if tables.there(topic.quarantine.name):
+        refused = tables.read(topic.quarantine.name, columns)
+        cut = tables.cut(topic.quarantine.name, name)
+    placed = pl.concat([silver, refused.select([*PLACE])])
+    still = still_there(source, placed)
+    # Only of what was refused retention has cut any.
+    lacking = source.join(placed, on=[*PLACE], how="anti")
+    excused = lacking.join(uncut(cut, lacking), on=[*PLACE], how="anti")
+    told(f"reading what was sent of {name}")
+    made_of = identify(config, [name], _SECONDS)[name]
+    checks = [
+        only_once(
+            f"every record of topic {name} is in {topic.silver.name} or in "
+            f"{topic.quarantine.name}, once",
+            source.join(excused, on=[*PLACE], how="anti").select([*PLACE]),
+            still,
+            deleted=placed.height - still.height + excused.height,
+        ),
+        sent_once(
+            f"topic {topic.dlq} has each reject of {topic.quarantine.name} once",
+            config,
+            topic.dlq,
+            reject_ids(refused),
+            made_of,
+            removed=partial(_cut_off, cut),
+        ),
+    ]
+    if topic.validated is not None:
+        good = source.join(silver, on=[*PLACE], how="semi")
+        checks += _sent_on(config, topic, topic.validated, good, made_of)
+    counts = {"events": source.height, "unique": silver.height, "rejected": refused.height}
+    return checks, Counter(counts)
+
+
+def _cut_off(cut: Mapping[int, int], id_: str) -> bool:
+    """Tell whether a dead letter is of a record whose reject retention may have cut."""
+    place = place_of(id_)
+    return place is not None and place[1] <= cut.get(place[0], -1)
+
+
+def _sent_on(
+    config: Config, topic: Enforced, validated: str, good: pl.DataFrame, made_of: str
+) -> list[Check]:
+    """Check that a topic has the `good` records of which the other still has any."""
+    partitions = wait_for_partitions(config, validated, _SECONDS)
+    rows, values = [], []
+    for message in read_to_end(config, validated, dict.fromkeys(partitions, OFFSET_BEGINNING)):
+        found = forwarded(message)
+        if found is not None and (found.topic, found.made_of) == (topic.topic, made_of):
+            rows.append((found.partition, found.offset))
+            values.append(message.value())
+    deleted = sum(first_offsets(config, validated, partitions, _SECONDS).values())
+    sent = pl.DataFrame(rows, schema=PLACE, orient="row")
+    sent = sent.with_columns(pl.Series("value_hash", values, pl.Binary()).hash())
+    back = pl.col("source_offset") <= pl.col("source_offset").shift().over("source_partition")
+    still = still_there(good, sent)
+    return [
+        only_once(
+            f"topic {validated} has each record of {topic.silver.name} once, as it came",
+            good,
+            still,
+            deleted=sent.height - still.height,
+            may_lack=deleted,
+        ),
+        Check.of(
+            f"topic {validated} has each partition's records in their order",
+            sent.height,
+            sent.filter(back).select([*PLACE]),
+        ),
+    ]
