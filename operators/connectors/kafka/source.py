@@ -22,6 +22,9 @@ from operators.records.breaker import Breaker
 
 STATE_VERSION: Final = 1
 _DOUBT_SECONDS: Final = 2.0
+# What partitions are asked at one time costs one round of the engine, not one each.
+_POLL_SECONDS: Final = 0.002
+_REST_SECONDS: Final = 0.05
 
 
 class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
@@ -52,7 +55,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._closed = (state or {}).get("closed", NO_WATERMARK)
         # Where the broker last said that there is no more to read now.
         self._end: int | None = None
-        self._silent = self._backlog = False
+        self._silent = self._backlog = self._took = False
         self._opened = self._last_record = time.monotonic()
         self._shown = metrics.PartitionRead(source.topic, str(partition))
 
@@ -83,6 +86,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if source.alignment.held(mine) or breaker.holds(mine) or source.readers.early(mine):
             return self._wait()
         records, events, at_end = self._reader.take(mine, breaker.most(mine))
+        self._took = bool(records)
         breaker.took(mine, len(records))
         self._heed(events)
         now = time.monotonic()
@@ -109,8 +113,12 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
     def next_awake(self) -> datetime | None:
         """Return when to read next: at once, or at a time that all partitions have in common."""
         every = self._source.read_every
-        if not every or self._backlog:
+        if self._run.reached:
+            # Nothing is read any more, and nobody waits but for the epoch's end.
+            every = _REST_SECONDS
+        elif self._backlog or (self._took and not every):
             return None
+        every = every or _POLL_SECONDS
         return datetime.fromtimestamp((time.time() // every + 1) * every, UTC)
 
     def _wait(self) -> list[RawBatch]:
@@ -238,7 +246,8 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     end of all event time: every window closes, and no later run takes another record.
 
     With `read_every`, in seconds, a partition that is read to its end is read again at the next
-    multiple of it, in fewer and larger batches.
+    multiple of it, in fewer and larger batches; without it one of which nothing came is looked at
+    again after 2 ms at the most.
 
     A partition waits while the Kafka timestamp of its last record is more than `alignment`
     ahead of that of another partition of this process with more to read, unless nothing has

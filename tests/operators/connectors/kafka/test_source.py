@@ -63,8 +63,31 @@ def test_an_unhurried_partition_is_read_again_at_the_next_multiple_unless_there_
     awake = part.next_awake().timestamp()
     assert before < awake <= time.time() + 0.5
     assert awake % 0.5 == 0
-    assert open_part().next_awake() is None
-    assert open_part(read_every=0.5, stop_at_end=True).next_awake() is None
+
+
+def test_a_hurried_partition_is_read_on_at_once_and_when_nothing_came_together_with_others(
+    send, open_part
+):
+    send(b"x")
+    part = open_part(stop_at_end=False)
+    read(part, 1)
+    assert part.next_awake() is None
+    while list(part.next_batch()):
+        pass
+    before = time.time()
+    awake = part.next_awake().timestamp()
+    assert before < awake <= time.time() + 0.002
+    assert round(awake % 0.002, 5) in (0, 0.002)
+
+
+def test_a_partition_that_rests_at_the_end_of_its_run_is_not_looked_at_all_the_time(
+    send, open_part
+):
+    send(b"x")
+    part = open_part(stop_at_end=True, read_every=0.5)
+    read(part, 1)
+    before = time.time()
+    assert before < part.next_awake().timestamp() <= time.time() + 0.05
 
 
 def test_what_had_closed_before_it_is_kept_until_it_is_told(open_part):
