@@ -3,15 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, Final
 
 import bytewax.operators as op
+import numpy as np
 import polars as pl
 from bytewax.dataflow import Stream
 from bytewax.operators import StatefulBatchLogic
 
-from operators.columns.frames import filtered, stacked
-from operators.columns.grouping import distinct
+from operators.columns.frames import stacked, taken
+from operators.columns.grouping import differs
 from operators.event_time.watermarks import Bounds
 from operators.features import Features
 from operators.features.by_another import (
@@ -153,11 +155,16 @@ def _key(topic: str, partition: int) -> str:
 
 
 def _by_partition(rows: pl.DataFrame, column: str) -> list[tuple[int, pl.DataFrame]]:
+    """Return the rows of each partition, in their order."""
     partitions = rows[column].to_numpy()
-    found = distinct(partitions).tolist()
-    if len(found) == 1:
-        return [(found[0], rows)]
-    return [(each, filtered(rows, pl.Series(partitions == each))) for each in found]
+    order = np.argsort(partitions, kind="stable")
+    if (partitions[1:] < partitions[:-1]).any():
+        rows, partitions = taken(rows, order), partitions[order]
+    starts = np.flatnonzero(differs(partitions)).tolist()
+    return [
+        (int(partitions[start]), rows.slice(start, end - start))
+        for start, end in pairwise([*starts, rows.height])
+    ]
 
 
 class _HoldLogic(StatefulBatchLogic[Any, Batch | Aside, dict[str, Any]]):

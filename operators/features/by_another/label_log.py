@@ -64,11 +64,13 @@ class LabelLog:
         fresh = Run.of(Labels.joined(self._aside))
         self._aside = []
         self._relate(fresh)
-        self._recent = Run.merged(self._recent, fresh, self._before)
-        if len(self._recent.labels) > max(_FEW, len(self._main.labels) // _SHARE):
-            self._main = Run.merged(self._main, self._recent, self._before)
-            self._recent = Run.of(self._empty())
-            self._replaced = self._main.replaced
+        few = max(_FEW, len(self._main.labels) // _SHARE)
+        if len(self._recent.labels) + len(fresh.labels) <= few:
+            self._recent = Run.merged([self._recent, fresh], self._before)
+            return
+        self._main = Run.merged([self._main, self._recent, fresh], self._before)
+        self._recent = Run.of(self._empty())
+        self._replaced = self._main.replaced
 
     def _kept(self, labels: Labels) -> Labels:
         kept = labels.since >= self._before

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -66,50 +67,69 @@ class Run:
     def __init__(self, labels: Labels, order: Indices, until: Int64s) -> None:
         """`until` says of each label when another has replaced it; STANDS where none has."""
         self.labels, self.until, self._order = labels, until, order
-        keys = labels.keys.take(order)
+        self._ordered = labels.keys.take(order)
         self._since = labels.since.take(order)
-        new = differs(keys)
-        self._starts = np.flatnonzero(new)
-        self._keys = keys[self._starts]
-        self._by_key = Finder(self._keys)
-        seconds = self._since // _SECOND
-        self._base = int(seconds.min(initial=2**62))
-        seconds -= self._base
-        self._most = int(seconds.max(initial=0)) + 1
-        self._bits = (self._most + 1).bit_length()
-        self._by_time = Finder(((np.cumsum(new) - 1) << self._bits) + seconds)
+        self._new = differs(self._ordered)
         self._totals: dict[tuple[tuple[str, str], ...], Int64s] = {}
-        self._pairs: UInt64s = labels.keys * _MULTIPLY ^ labels.events
-        self._in_order = np.sort(self._pairs)
-        self._by_pair = Finder(self._in_order)
 
     @classmethod
     def of(cls, labels: Labels) -> "Run":
         """Return labels that are new as a run."""
         by_time = np.argsort(labels.since)
-        order = by_time[order_by(labels.keys[by_time])]
+        order = by_time.take(order_by(labels.keys.take(by_time)))
         return cls(labels, order, np.full(len(labels), STANDS))
 
     @classmethod
-    def merged(cls, one: "Run", other: "Run", before: int) -> "Run":
-        """Return those of two runs as one, without labels that count since `before` a time."""
-        if not len(one.labels):
-            return other
-        labels = Labels.joined([one.labels, other.labels])
-        until = np.concatenate((one.until, other.until))
-        order = np.concatenate((one._order, other._order + len(one.labels)))
-        kept = labels.since >= before
-        if not kept.all():
+    def merged(cls, runs: "Sequence[Run]", before: int) -> "Run":
+        """Return those of runs as one, the oldest first, without labels that count since `before`.
+
+        That is a time in µs.
+        """
+        runs = [run for run in runs if len(run.labels)] or runs[:1]
+        if len(runs) == 1:
+            return runs[0]
+        labels = Labels.joined([run.labels for run in runs])
+        until = np.concatenate([run.until for run in runs])
+        starts = np.cumsum([0, *(len(run.labels) for run in runs)]).tolist()
+        order = np.concatenate([r._order + at for r, at in zip(runs, starts, strict=False)])
+        # Timsort finds that there are sorted runs of keys, and merges them. What came later
+        # counts later, but for some.
+        keys = np.concatenate([run._ordered for run in runs])
+        order = order.take(np.argsort(keys, kind="stable"))
+        if int(labels.since.min()) < before:
+            kept = labels.since >= before
             order = (np.cumsum(kept) - 1).take(order[kept.take(order)])
             at = np.flatnonzero(kept)
             labels, until = labels.pick(at), until.take(at)
-        # Timsort finds that there are two sorted runs of keys, and merges them in one pass. What
-        # came later counts later, but for some.
-        order = order.take(np.argsort(labels.keys.take(order), kind="stable"))
-        keys, since = labels.keys.take(order), labels.since.take(order)
-        if ((since[1:] < since[:-1]) & ~differs(keys)[1:]).any():
-            order = order.take(np.lexsort((since, keys)))
-        return cls(labels, order, until)
+        made = cls(labels, order, until)
+        if (made._since[1:] < made._since[:-1])[~made._new[1:]].any():
+            return cls(labels, np.lexsort((labels.since, labels.keys)), until)
+        return made
+
+    @cached_property
+    def _codes(self) -> Int64s:
+        """The place of each key's first label in the order."""
+        return np.flatnonzero(self._new)
+
+    @cached_property
+    def _by_key(self) -> Finder:
+        return Finder(self._ordered.take(self._codes))
+
+    @cached_property
+    def _by_time(self) -> "_ByTime":
+        return _ByTime(self._new, self._since)
+
+    @cached_property
+    def _pairs(self) -> UInt64s:
+        return self.labels.keys * _MULTIPLY ^ self.labels.events
+
+    @cached_property
+    def _in_order(self) -> UInt64s:
+        return np.sort(self._pairs)
+
+    @cached_property
+    def _by_pair(self) -> Finder:
+        return Finder(self._in_order)
 
     @property
     def repeated(self) -> UInt64s:
@@ -142,29 +162,22 @@ class Run:
         Of each begin, with its end; both are of whole seconds, shape (n,). What is the same array
         for several is looked for once, and is the same one again.
         """
-        code = np.minimum(self._by_key.places(keys), len(self._keys) - 1)
-        none = np.flatnonzero(self._keys.take(code) != keys)
+        code = np.minimum(self._by_key.places(keys), len(self._codes) - 1)
+        first = self._codes.take(code)
+        none = np.flatnonzero(self._ordered.take(first) != keys)
         every = {id(times): times for times in (*begins, *ends)}
-        places = {name: self._place(code, none, times) for name, times in every.items()}
-        pairs = zip(begins, ends, strict=True)
-        found = [(places[id(begin)], places[id(end)]) for begin, end in pairs]
-        return [
-            (low, np.maximum(low, high) if (low > high).any() else high) for low, high in found
+        places = {}
+        for name, times in every.items():
+            # Where no label is as old there is nothing to look for.
+            found = self._by_time.places(code, times)
+            places[name] = first.copy() if found is None else found
+            places[name][none] = 0
+        pairs = [
+            (places[id(begin)], places[id(end)]) for begin, end in zip(begins, ends, strict=True)
         ]
-
-    def _place(self, code: Int64s, none: Indices, time: Int64s) -> Int64s:
-        seconds = time // _SECOND
-        seconds -= self._base
-        np.maximum(seconds, 0, out=seconds)
-        np.minimum(seconds, self._most, out=seconds)
-        if seconds.any():
-            seconds += code << self._bits
-            found = self._by_time.places(seconds)
-        else:
-            # No label is as old: nothing to look for.
-            found = self._starts.take(code)
-        found[none] = 0
-        return found
+        return [
+            (low, np.maximum(low, high) if (low > high).any() else high) for low, high in pairs
+        ]
 
     def fold(self, asks: Sequence[Ask], ranges: Sequence[tuple[Int64s, Int64s]]) -> list[Int64s]:
         """Return what is asked of all labels in ranges of the order; of a min, turned."""
@@ -226,3 +239,27 @@ class Run:
         since = turned(since) if ask.fold == "min" else since
         np.maximum.at(found, at, np.where(stands & (values > 0), since, NONE))
         return found
+
+
+class _ByTime:
+    """Finds places in the order of labels by (key, since), in whole seconds."""
+
+    def __init__(self, new: Bools, since: Int64s) -> None:
+        """`new` tells of each label whether it is the first of its key."""
+        seconds = since // _SECOND
+        self._base = int(seconds.min(initial=2**62))
+        seconds -= self._base
+        self._most = int(seconds.max(initial=0)) + 1
+        self._bits = (self._most + 1).bit_length()
+        self._finder = Finder(((np.cumsum(new) - 1) << self._bits) + seconds)
+
+    def places(self, codes: Int64s, times: Int64s) -> Int64s | None:
+        """Return how many labels are before times in µs of keys by number; None: none of theirs."""
+        seconds = times // _SECOND
+        seconds -= self._base
+        np.maximum(seconds, 0, out=seconds)
+        if not seconds.any():
+            return None
+        np.minimum(seconds, self._most, out=seconds)
+        seconds += codes << self._bits
+        return self._finder.places(seconds)
