@@ -1,14 +1,15 @@
 """Routing: rows to the key groups that have their keys, every partition's progress with them."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import polars as pl
 
 from operators.columns.arrays import Bools, UInt64s
-from operators.columns.frames import filtered, taken
-from operators.columns.grouping import distinct
+from operators.columns.frames import taken
+from operators.columns.grouping import differs
 from operators.columns.hashing import key_groups
 from operators.records.batches import Progress
 
@@ -66,7 +67,11 @@ def add_rows(
 def by_partition(rows: pl.DataFrame, column: str) -> list[tuple[int, pl.DataFrame]]:
     """Return rows by the partition that a column names, in their order."""
     partitions = rows[column].to_numpy()
-    found = distinct(partitions).tolist()
-    if len(found) == 1:
-        return [(found[0], rows)]
-    return [(each, filtered(rows, pl.Series(partitions == each))) for each in found]
+    if (partitions[1:] < partitions[:-1]).any():
+        order = np.argsort(partitions, kind="stable")
+        rows, partitions = taken(rows, order), partitions[order]
+    starts = np.flatnonzero(differs(partitions)).tolist()
+    return [
+        (int(partitions[start]), rows.slice(start, end - start))
+        for start, end in pairwise([*starts, rows.height])
+    ]

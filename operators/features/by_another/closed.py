@@ -7,10 +7,11 @@ from typing import Final
 import numpy as np
 
 from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
+from operators.columns.finding import Finder
 from operators.columns.grouping import differs, distinct, order_by
 from operators.columns.ranges import repeats
 from operators.records.batches import NO_WATERMARK
-from operators.state.folds import Ask, Ranges, exclusive
+from operators.state.folds import NONE, Ask, Ranges, exclusive
 
 _MULTIPLY: Final = np.uint64(0x9E3779B97F4A7C15)
 
@@ -27,8 +28,13 @@ class Run:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def pick(self, rows: Indices | slice) -> "Run":
+    def pick(self, rows: Indices) -> "Run":
         """Return the rows at some positions, in their order."""
+        columns = {name: each.take(rows) for name, each in self.columns.items()}
+        return Run(self.keys.take(rows), self.starts.take(rows), self.new.take(rows), columns)
+
+    def cut(self, rows: slice) -> "Run":
+        """Return the rows of a slice."""
         columns = {name: each[rows] for name, each in self.columns.items()}
         return Run(self.keys[rows], self.starts[rows], self.new[rows], columns)
 
@@ -72,7 +78,8 @@ class Closed:
         panes = run.starts // self._pane - self._base
         self._most = int(panes.max(initial=0)) + 1
         self._bits = (self._most + 1).bit_length()
-        self._joined = ((np.cumsum(new) - 1) << self._bits) + panes
+        self._by_key = Finder(self._keys)
+        self._by_pane = Finder(((np.cumsum(new) - 1) << self._bits) + panes)
         self._ranges = Ranges(run.columns)
         self._counts: dict[int, Int64s] = {}
 
@@ -121,18 +128,23 @@ class Closed:
         self, asks: Sequence[Ask], keys: UInt64s, begin: Int64s, end: Int64s
     ) -> list[Int64s]:
         """Return what is asked of the panes of n keys in [begin, end), shape (n,) each."""
-        code = np.searchsorted(self._keys, keys)
-        there = np.zeros(len(keys), bool)
-        if len(self._keys):
-            there = self._keys[np.minimum(code, len(self._keys) - 1)] == keys
-        low = np.where(there, self._place(code, begin), 0)
-        high = np.where(there, self._place(code, np.maximum(begin, end)), 0)
+        if not len(self.run):
+            return [np.full(len(keys), NONE if ask.fold == "max" else 0) for ask in asks]
+        code = np.minimum(self._by_key.places(keys), len(self._keys) - 1)
+        none = np.flatnonzero(self._keys.take(code) != keys)
+        low = self._place(code, none, begin)
+        high = self._place(code, none, np.maximum(begin, end))
         return [self._fold(ask, begin, low, high) for ask in asks]
 
-    def _place(self, code: Int64s, start: Int64s) -> Int64s:
+    def _place(self, code: Int64s, none: Indices, start: Int64s) -> Int64s:
         """Return how many rows are of an earlier key, or of it and before a start."""
-        panes = np.minimum(np.maximum(-(-start // self._pane) - self._base, 0), self._most)
-        return np.searchsorted(self._joined, (code << self._bits) + panes)
+        panes = -(-start // self._pane) - self._base
+        np.maximum(panes, 0, out=panes)
+        np.minimum(panes, self._most, out=panes)
+        panes += code << self._bits
+        found = self._by_pane.places(panes)
+        found[none] = 0
+        return found
 
     def _fold(self, ask: Ask, begin: Int64s, low: Int64s, high: Int64s) -> Int64s:
         if ask.fold == "max":

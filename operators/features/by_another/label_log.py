@@ -10,10 +10,10 @@ from operators.columns.grouping import differs, distinct
 from operators.features.by_another.label_runs import STANDS, Labels, Run
 from operators.records.batches import NO_WATERMARK
 from operators.state.folds import NONE, Ask, is_sum
-from operators.state.shards import Rows, gather, of_shard, span_of_shard
+from operators.state.shards import Rows, gather, of_shard
 
 _FEW: Final = 16_384
-_SHARE: Final = 8
+_SHARE: Final = 3
 _ROWS: Final = {"key": np.uint64, "event": np.uint64, "since": np.int64, "place": np.int64}
 
 
@@ -29,7 +29,7 @@ class LabelLog:
         """`columns` are numbers of each label."""
         self._columns = tuple(columns)
         self._before = NO_WATERMARK
-        self._main, self._recent = Run(self._empty()), Run(self._empty())
+        self._main, self._recent = Run.of(self._empty()), Run.of(self._empty())
         self._aside: list[Labels] = []
         self._replaced = np.empty(0, np.uint64)
 
@@ -61,31 +61,28 @@ class LabelLog:
     def _index(self) -> None:
         if not self._aside:
             return
-        recent = Labels.joined([self._recent.labels, *self._aside])
+        fresh = Run.of(Labels.joined(self._aside))
         self._aside = []
-        if len(recent) > max(_FEW, len(self._main.labels) // _SHARE):
-            self._main = Run(self._kept(Labels.joined([self._main.labels, recent])))
-            self._recent = Run(self._empty())
-            self._relate(self._main.repeated)
-        else:
-            self._recent = Run(recent)
-            pairs = self._recent.pairs
-            known = self._main.pairs
-            there = np.searchsorted(known, pairs, "right") > np.searchsorted(known, pairs)
-            self._relate(np.union1d(pairs[there], self._recent.repeated))
-        runs = self._main, self._recent
-        replaced = [run.labels.keys[run.until < STANDS] for run in runs]
-        self._replaced = distinct(np.concatenate(replaced))
+        self._relate(fresh)
+        few = max(_FEW, len(self._main.labels) // _SHARE)
+        if len(self._recent.labels) + len(fresh.labels) <= few:
+            self._recent = Run.merged([self._recent, fresh], self._before)
+            return
+        self._main = Run.merged([self._main, self._recent, fresh], self._before)
+        self._recent = Run.of(self._empty())
+        self._replaced = self._main.replaced
 
     def _kept(self, labels: Labels) -> Labels:
         kept = labels.since >= self._before
         return labels if kept.all() else labels.pick(np.flatnonzero(kept))
 
-    def _relate(self, pairs: UInt64s) -> None:
+    def _relate(self, fresh: Run) -> None:
         """Let the labels of each pair count until the next one of it does."""
+        runs = self._main, self._recent, fresh
+        known = [run.shared(fresh) for run in runs[:2]]
+        pairs = distinct(np.concatenate([*known, fresh.repeated]))
         if not len(pairs):
             return
-        runs = self._main, self._recent
         rows = [run.rows_of(pairs) for run in runs]
         some = Labels.joined([r.labels.pick(at) for r, at in zip(runs, rows, strict=True)])
         order = np.lexsort((some.places, some.since, some.events, some.keys))
@@ -93,8 +90,11 @@ class LabelLog:
         last = np.append(differs(keys) | differs(events), True)[1:]
         until = np.empty_like(since)
         until[order] = np.where(last, STANDS, np.append(since[1:], STANDS))
-        for run, at, mine in zip(runs, rows, np.split(until, [len(rows[0])]), strict=True):
+        ends = np.cumsum([len(at) for at in rows[:2]])
+        for run, at, mine in zip(runs, rows, np.split(until, ends), strict=True):
             run.until[at] = mine
+        replaced = some.keys[until < STANDS]
+        self._replaced = distinct(np.concatenate((self._replaced, replaced)))
 
     def ask(
         self,
@@ -120,7 +120,7 @@ class LabelLog:
             if not len(run.labels):
                 continue
             ranges = run.ranges(keys, begins, ends)
-            parts = [run.fold(ask, *ranges[ask.horizon]) for ask in asks]
+            parts = run.fold(asks, ranges)
             if len(at):
                 for ask, part in zip(asks, parts, strict=True):
                     low, high = ranges[ask.horizon]
@@ -152,9 +152,7 @@ class LabelLog:
 
     def shard(self, shard: int) -> dict[str, bytes]:
         """Return all labels of a shard."""
-        runs = [r.labels for r in (self._main, self._recent)]
-        some = [labels.pick(span_of_shard(labels.keys, shard)) for labels in runs]
-        some += [each.pick(np.flatnonzero(of_shard(each.keys, shard))) for each in self._aside]
+        some = [each.pick(np.flatnonzero(of_shard(each.keys, shard))) for each in self._all]
         return self._builtins([self._kept(each) for each in some])
 
     def _builtins(self, some: Sequence[Labels]) -> dict[str, bytes]:

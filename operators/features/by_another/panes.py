@@ -129,7 +129,7 @@ class Panes:
         """Return all rows of a shard."""
         closed = self._closed.run
         some = [run.pick(np.flatnonzero(of_shard(run.keys, shard))) for run in self._open]
-        return self._builtins([closed.pick(span_of_shard(closed.keys, shard)), *some])
+        return self._builtins([closed.cut(span_of_shard(closed.keys, shard)), *some])
 
     def _builtins(self, runs: Sequence[Run]) -> dict[str, bytes]:
         return {
