@@ -19,13 +19,13 @@ from bytewax.outputs import Sink
 from flows import watchdog
 from flows.enforced.loading import FLOW, EnforceLoaded, load, open_schemas
 from flows.enforced.topic import Enforced
+from flows.flow_settings import FlowSettings
 from flows.messages import reject_messages
 from flows.outputs import open_outputs
 from flows.own_tables import sink_of
 from flows.pipeline import write_tables
 from flows.reporting import expect, report
 from flows.rows import with_day
-from flows.settings import FlowSettings
 from flows.sources import open_source
 from flows.starting import prepare_recovery, start, table_id
 from flows.told import told

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from flows.settings import FlowSettings
+from flows.flow_settings import FlowSettings
 from operators.connectors.kafka import output_topics, topic_ids
 from operators.connectors.kafka.sink import KafkaSink
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from flows.settings import FlowSettings, Settings
+from flows.flow_settings import FlowSettings
+from flows.settings import Settings
 from flows.streams import Stream
 from operators.avro.drift import ONE_DRIFT
 from operators.connectors.delta.accounts import has_rows

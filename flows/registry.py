@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from flows.settings import PREFIX, FlowSettings, SettingsError
+from flows.flow_settings import FlowSettings
+from flows.settings import PREFIX, SettingsError
 from flows.told import told
 from operators.avro import Lookup
 from operators.connectors.registry import schema_source as registry

@@ -8,7 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from flows import reporting
-from flows.settings import FlowSettings
+from flows.flow_settings import FlowSettings
 from flows.starting import at_good_end, known_partitions
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from bytewax.dataflow import Dataflow
 
 from flows import ending, log_lines, reporting, telemetry
-from flows.settings import FlowSettings, SettingsError, refuse
+from flows.flow_settings import FlowSettings
+from flows.settings import SettingsError, refuse
 from flows.slices import Slice
 from flows.told import check_endpoint, told
 from operators.connectors import memory, recovery, recovery_owner

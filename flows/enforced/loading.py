@@ -12,9 +12,10 @@ from flows.enforced.files import names_in, read_folder
 from flows.enforced.settings import EnforceSettings
 from flows.enforced.topic import Enforced
 from flows.environment import ENFORCE_PREFIX, PREFIX, SettingsError, parsed, values_of
+from flows.flow_settings import FlowSettings
 from flows.kafka_settings import kafka_problems, kafka_settings
 from flows.registry import open_registry
-from flows.settings import FlowSettings, unknown
+from flows.settings import unknown
 from flows.streams.settings import StreamSettings
 from flows.told import told
 from operators.avro import Lookup, SchemaId

@@ -7,7 +7,8 @@ where these are not set. Neither ever holds a flow up: what cannot be sent is dr
 import os
 from importlib.util import find_spec
 
-from flows.settings import FlowSettings, Settings
+from flows.flow_settings import FlowSettings
+from flows.settings import Settings
 from operators.errors import KnownError
 
 
