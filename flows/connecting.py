@@ -44,6 +44,7 @@ from flows.starting import (
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from flows.tables import bounds, defined, rules_since
+from flows.writing import written
 from operators.avro import Lookup
 from operators.columns.durations import micros
 from operators.connectors.delta.committed_ids import CommittedIds
@@ -132,14 +133,13 @@ class Ends:
             sink = sink_of(name, settings, *kept, own.all_tables if own else [])
             own_tables = OwnTables(settings, own, sink)
             line = refuse_or_set_aside(name, before, now, own_tables, set_aside)
-        if line is not None:
+        if aside := line is not None:
             say(line)
         prepare_recovery(name, identities, now, slice_=share)
         client = None
         if not all(each.changes for each in streams):
             client = redis.connect(settings.redis_url.get_secret_value(), timeout)
         lookup = open_registry(settings)
-        aside = line is not None
         return cls(name, settings, group, topics, counts, identities, client, lookup, aside)
 
     def tables(self, tables: Sequence[Table], *streams: Stream) -> DeltaSink:
@@ -276,12 +276,12 @@ def _connect(loaded: Loaded) -> Dataflow:
     if not settings.backfill_from:
         names += [settings.of(each).dlq_topic for each in labels]
     topic_sink = ends.outputs(own, names)
-    written = pipeline.written(tables, stream, settings)
-    table_sink = ends.tables(written, stream)
+    mine = written(tables, stream, settings)
+    table_sink = ends.tables(mine, stream)
     source = ends.source(stream, table_sink, hurried=len(names) > 1)
     owner = table_id(settings, stream.silver)
     memory = memory_of(stream.name, own.topic, ends.identity_of(stream), owner)
-    told = ends.define(table_sink, written, stream.silver, own=stream)
+    told = ends.define(table_sink, mine, stream.silver, own=stream)
     since = None
     if stream.rules:
         (alerts,) = (each for each in tables if each.name == stream.alerts.name)

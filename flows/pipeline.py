@@ -1,6 +1,6 @@
 """The pipeline: the topology that a declared stream has, from raw records to tables and topics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from flows.rows import alerts_behind, bronze_rows, change_rows, decisions_behind
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
-from flows.writing import counted
+from flows.writing import counted, written
 from flows.writing import write_tables as write_tables
 from operators.columns.durations import micros
 from operators.connectors.kafka.pause_source import Paused
@@ -33,7 +33,6 @@ from operators.event_time.watermarks import Bounds
 from operators.privacy import Guard
 from operators.records.batches import RawBatch
 from operators.records.quarantine import quarantined
-from operators.records.tables import Table
 from operators.rules.status import live
 from operators.steps.by_another import Labels, hold
 from operators.steps.control import controlled
@@ -251,14 +250,6 @@ def build(
         rows[stream.schema_drift.name] = records.drifts
     write_tables(rows, records.all, table_sink)
     return flow
-
-
-def written(tables: Sequence[Table], stream: Stream, settings: Settings) -> list[Table]:
-    """Return those of a stream's tables that its own flow writes."""
-    if not settings.backfill_silver_alone:
-        return list(tables)
-    names = (stream.silver.name, *(() if stream.changes else (stream.duplicates.name,)))
-    return [each for each in tables if each.name in names]
 
 
 def topics(stream: Stream, settings: Settings) -> dict[str, str | None]:

@@ -1,6 +1,6 @@
 """Writing: what tables get of a stream's records, and how far these have come."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,9 +9,19 @@ import polars as pl
 from bytewax.dataflow import Stream as Flowing
 from bytewax.outputs import Sink
 
+from flows.settings import Settings
 from flows.streams import Stream
 from operators.records.batches import Batch
 from operators.records.stretches import Kind, Part
+from operators.records.tables import Table
+
+
+def written(tables: Sequence[Table], stream: Stream, settings: Settings) -> list[Table]:
+    """Return those of a stream's tables that its own flow writes."""
+    if not settings.backfill_silver_alone:
+        return list(tables)
+    names = (stream.silver.name, *(() if stream.changes else (stream.duplicates.name,)))
+    return [each for each in tables if each.name in names]
 
 
 def counted(

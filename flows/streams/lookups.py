@@ -73,7 +73,7 @@ class Enriched:
     @cached_property
     def streams(self) -> tuple[Stream, ...]:
         """All that are read, the one that asks first; its features are not wanted."""
-        return (self.stream.bare, *(each.stream for each in self.lookups))
+        return (_bare(self.stream), *(each.stream for each in self.lookups))
 
     def joins(self, topics: Mapping[str, str], lateness: int) -> list[TemporalJoin]:
         """Return the join of each lookup, by the streams' topics; `lateness` is in µs.
@@ -112,3 +112,8 @@ class Enriched:
     def tables(self) -> list[Table]:
         """Both, whatever the settings."""
         return [self.late, self.table(0)]
+
+
+def _bare(stream: Stream) -> Stream:
+    """Return a stream without features and rules, as who only joins its records reads it."""
+    return replace(stream, stated=(), coded=(), added=(), former=None, model=None, rules=None)

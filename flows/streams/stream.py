@@ -144,11 +144,6 @@ class Stream(Watched):
         coded = {name for code in self.coded for name in code.columns}
         return {"watermark", WOKEN, SCORE, "event_date", REST, REPAIRS, LISTED, *STAMPS, *coded}
 
-    @property
-    def bare(self) -> "Stream":
-        """The stream without features and rules, as who only joins its records reads it."""
-        return replace(self, stated=(), coded=(), added=(), former=None, model=None, rules=None)
-
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is that of the stream's own rules."""
         return self.rules is not None and folder.resolve() == self.rules.resolve()
@@ -213,12 +208,11 @@ class Stream(Watched):
     def silver(self) -> Table:
         """The good records, each event once."""
         fractions = [n for n, dtype in self.columns.items() if dtype == pl.Float64()]
-        own = set(self.fields)
         return Table(
             self._table("silver", f"silver/{self.name}"),
             {**self.columns, "event_date": pl.Date()},
             partition_by=("event_date",),
-            scattered=(self.id, *(name for name in fractions if name not in own)),
+            scattered=(self.id, *(name for name in fractions if name not in self.fields)),
         )
 
     @cached_property
