@@ -152,6 +152,9 @@ TRIED = {
     "pii: {card_id": "test_the_tags_that_it_shows_can_be_those_of_payments",
     ".venv/bin/millstream forget": "tests/field/test_privacy.py",
     ".venv/bin/millstream backfill": "tests/field/test_backfill.py",
+    "prometheus --config": "tests/test_cluster_by_hand.py",
+    "kill ": "tests/test_cluster_by_hand.py",
+    'wait "$sending"': "tests/test_cluster_by_hand.py",
 }
 """By how a block begins, the test here or the file of one that tries it."""
 
