@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import bytewax.operators as op
 import polars as pl
@@ -32,8 +32,6 @@ from operators.steps.joins import temporal_join, together
 
 Input = tuple[Source[Any], Parts]
 """What of one of the topics the steps read and work with."""
-
-_WITH: Final = "with_"
 
 
 def run(declared: Enriched) -> Dataflow:
@@ -79,29 +77,29 @@ def build(
     nowhere here: the streams' own flows keep it.
     """
     flow, groups = Dataflow(declared.name), settings.key_groups
-    records = {
-        each.name: read(
-            flow, source, each, parts, settings.of(each), groups, f"{each.name}_"
-        ).good
-        for each, (source, parts) in ((each, inputs[each.name]) for each in declared.streams)
-    }
+    records = {}
+    for each in declared.streams:
+        source, parts = inputs[each.name]
+        own = settings.of(each)
+        found = read(flow, source, each, parts, own, groups, f"{each.name}_")
+        records[each.name] = found.good
     asking = records[declared.stream.name]
-    found: list[Flowing[pl.DataFrame]] = []
+    made: list[Flowing[pl.DataFrame]] = []
     late: list[Flowing[pl.DataFrame]] = []
     for lookup, join in zip(declared.lookups, joins_of(declared, settings), strict=True):
-        own = lookup.stream.name
-        states = op.map(f"{own}_states", records[own], partial(as_versions, lookup.stream))
-        others = [each for n, each in records.items() if n not in (declared.stream.name, own)]
+        name = lookup.stream.name
+        states = op.map(f"{name}_states", records[name], partial(as_versions, lookup.stream))
+        others = [each for n, each in records.items() if n not in (declared.stream.name, name)]
         joined = temporal_join(
-            f"{_WITH}{own}", asking, states, join, partitions, groups, *others
+            f"with_{name}", asking, states, join, partitions, groups, *others
         )
-        found.append(joined.rows)
+        made.append(joined.rows)
         # What asks is late for every join at once, and told by the first.
         of = partial(_of_topic, join.right.topic)
-        late.append(op.map(f"{own}_late", joined.late, of) if late else joined.late)
+        late.append(op.map(f"{name}_late", joined.late, of) if late else joined.late)
     rows = {
         declared.late.name: op.merge("late", *late),
-        declared.table(0).name: together("together", asking, found),
+        declared.table(0).name: together("together", asking, made),
     }
     write_tables(rows, op.merge("progress", *records.values()), table_sink)
     return flow
