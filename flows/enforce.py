@@ -178,7 +178,7 @@ def _forward(
                 f"topic {each.validated} has {len(found)} partitions, and {each.topic} {count}: "
                 "each record goes to the partition that it came from, so add some"
             )
-        # Each record goes to its own.
+        # Each record goes to the partition that it came from.
         there |= settings.share.of({each.validated: partitions[each.topic]})
         sources[each.validated] = each.topic, identities[each.topic]
     return KafkaForward(settings.kafka, there, sources, group) if there else None

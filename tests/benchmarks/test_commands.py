@@ -24,6 +24,7 @@ NAMES = (
     "windows",
     "joins",
     "nexmark",
+    "slices",
 )
 
 

@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from operators.connectors.kafka.client import headers_of, read_to_end
 from ops import cli
-from ops.dlq import cli as dlq_cli
+from ops.dlq import streams as dlq_streams
 from ops.local import Stack
 from ops.topics import create_topic
 from tests.field.refused import told
@@ -276,7 +276,7 @@ def test_rejects_are_explained_edited_and_sent_again(
     for name, value in settings(stack, folder).items():
         monkeypatch.setenv(name, value)
     # Of the registry that another test may have asked.
-    dlq_cli._lookup.cache_clear()
+    dlq_streams.lookup.cache_clear()
     groups = {each["code"]: each for each in told(capsys, "summary --stream orders")}
     assert len(groups) == 10
     assert groups["schema_required"]["message"] == "the record: required currency"
@@ -332,14 +332,14 @@ def test_tools_know_the_flow_and_its_topics(
     assert columns["silver/readings"]["value"]["of"] == [f"{topic}.value"]
     assert columns["silver/heartbeats"]["sensor"]["by"] == "repairs"
 
-    status, found = asked(capsys, f"status enforce -r {folder / 'state'}")
+    status, found = asked(capsys, f"status enforce -r {folder / 'anew' / 'enforce'}")
     (flow,) = found["flows"]
-    assert (status, flow["state"], flow["mark"]) == (0, "stopped", None)
+    assert (status, flow["state"], flow["watermark"]) == (0, "stopped", None)
     assert sum(each["lag"] for each in flow["topics"]) == 0
-    assert flow["letters"]["all"] == 2 * SIZE // 20 + 30
-    assert flow["letters"]["codes"]["unknown_version"]["all"] == 6 + 15
+    assert flow["dead_letters"]["all"] == 2 * SIZE // 20 + 30
+    assert flow["dead_letters"]["codes"]["unknown_version"]["all"] == 6 + 15
 
-    status, found = asked(capsys, f"doctor enforce -r {folder / 'state'}")
+    status, found = asked(capsys, f"doctor enforce -r {folder / 'anew' / 'enforce'}")
     states = {each["name"]: (each["state"], each["said"]) for each in found["checks"]}
     assert status == 0, found["to_do"]
     assert "Redis" not in states

@@ -80,12 +80,14 @@ def test_a_second_copy_of_a_slice_is_refused(tmp_path, slices):
 
 def test_a_whole_flow_beside_a_slice_is_refused_also_of_a_partition_that_was_empty(tmp_path):
     Slice(tmp_path, 0).epoch(1)
-    flow = Flow(tmp_path)
-    flow.rows(0, 2)
-    flow.progress(0, 2)
-    Slice(tmp_path, 1).epoch(1)
-    # Neither's commit is in the other's way.
-    flow.parts[ROWS.name].snapshot()
+    flow, slice_ = Flow(tmp_path), Slice(tmp_path, 1)
+    for at in (2, 3):
+        flow.rows(0, at)
+        flow.progress(0, at)
+        flow.parts[ROWS.name].snapshot()
+        if at == 2:
+            # Neither this commit nor the next is in the other's way.
+            slice_.epoch(1)
     flow.rows(1, 0, 1)
     flow.progress(1, 1)
     with pytest.raises(FencedError, match="was told f/t/1 under this flow: another copy"):
