@@ -70,7 +70,7 @@ def test_every_manifest_is_applied_by_some_folder() -> None:
     named = "\n".join(path.read_text() for path in K8S.rglob("kustomization.yaml"))
     others = {
         "kustomization.yaml", "secret.example.yaml", "rules.yaml", "rules_test.yaml",
-        ".checkov.yaml",
+        ".checkov.yaml", "prometheus.yaml",
     }  # fmt: skip
     files = {path.name for path in K8S.rglob("*.yaml")} - others
     assert {name for name in files if name not in named} == set()
