@@ -78,7 +78,8 @@ _STILL_S: Final = 15
 def watched(folder: Path, seconds: float) -> Iterator[tuple[str, float]]:
     """Run it for so many seconds; then give Prometheus' address, and when it began.
 
-    The time is in s since 1970; the address answers for the length of a block. Raises BenchmarkError if a flow ends, with what it said last.
+    The time is in s since 1970; the address answers for the length of a block. Raises
+    BenchmarkError if a flow ends, with what it said last.
     """
     start = datetime.now(UTC) + timedelta(seconds=_READY_S)
     made = _payments(0, _RATE, seconds, start, Troubles())
