@@ -70,7 +70,7 @@ _ALL_BAD: Final = replace(
     Troubles.none(), malformed=0.35, contract=0.45, bad_utf8=0.1, duplicate=0.1
 )
 # As shares of the time.
-_CHANGED, _STOOD_STILL, _KILLED = 0.3, 0.35, 0.8
+_CHANGED, _STOOD_STILL, _KILLED = 0.3, 0.35, 0.7
 _STILL_S: Final = 15
 
 
