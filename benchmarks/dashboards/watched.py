@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +46,7 @@ _SILENT: Final = 2
 
 
 @dataclass(frozen=True)
-class Part:
+class _Part:
     """A share of the time, and that of the payments which are sent in it."""
 
     time: float
@@ -56,32 +55,31 @@ class Part:
     silent: bool = False
 
 
-PARTS: Final = (
-    Part(0.2, 0.2),
-    Part(0.07, 0),
-    Part(0.13, 0.2),
-    Part(0.15, 0.15, bad=True),
-    Part(0.15, 0.15, silent=True),
-    Part(0.3, 0.3),
+_PARTS: Final = (
+    _Part(0.2, 0.2),
+    _Part(0.07, 0),
+    _Part(0.13, 0.2),
+    _Part(0.15, 0.15, bad=True),
+    _Part(0.15, 0.15, silent=True),
+    _Part(0.3, 0.3),
 )
 _RATE: Final = 400
 _BAD_RATE: Final = 40
-_BAD_SHARE: Final = sum(part.time for part in PARTS if part.bad)
+_BAD_SHARE: Final = sum(part.time for part in _PARTS if part.bad)
 _ALL_BAD: Final = replace(
     Troubles.none(), malformed=0.35, contract=0.45, bad_utf8=0.1, duplicate=0.1
 )
 # As shares of the time.
-_CHANGED, _STOOD_STILL, _KILLED = 0.3, 0.35, 0.8
+_CHANGED, _STOOD_STILL, _KILLED = 0.3, 0.35, 0.7
 _STILL_S: Final = 15
 
 
 @contextlib.contextmanager
 def watched(folder: Path, seconds: float) -> Iterator[tuple[str, float]]:
-    """Run it for so many seconds; then give Prometheus' address, and when the first was sent.
+    """Run it for so many seconds; then give Prometheus' address, and when it began.
 
-    The time is in s since 1970; the address answers for the length of a block.
-
-    Raises BenchmarkError if a flow ends, with what it said last.
+    The time is in s since 1970; the address answers for the length of a block. Raises
+    BenchmarkError if a flow ends, with what it said last.
     """
     start = datetime.now(UTC) + timedelta(seconds=_READY_S)
     made = _payments(0, _RATE, seconds, start, Troubles())
@@ -103,10 +101,10 @@ def watched(folder: Path, seconds: float) -> Iterator[tuple[str, float]]:
         for flow in flows:
             flow.wait()
         time.sleep(max(0.0, start.timestamp() - time.time()))
-        bears = threading.Thread(target=_bear, args=(settings, cache.pid, payments, seconds))
-        bears.start()
-        _send(stack.bootstrap, made, bad, seconds)
-        bears.join()
+        with ThreadPoolExecutor(1) as meanwhile:
+            borne = meanwhile.submit(_bear, settings, cache.pid, payments, seconds)
+            _send(stack.bootstrap, made, bad, seconds)
+            borne.result()
         for flow in flows:
             flow.check()
         yield url, start.timestamp()
@@ -193,7 +191,7 @@ def _bear(settings: Mapping[str, str], redis: int, flow: _Flow, seconds: float) 
 def _send(bootstrap: str, made: Simulation, bad: Simulation, seconds: float) -> None:
     """Send payments part by part, labels of each after it, and in one part the bad ones beside."""
     until = 0.0
-    for part in PARTS:
+    for part in _PARTS:
         lasts, since, until = part.time * seconds, until, until + part.payments
         if not part.payments:
             time.sleep(lasts)
@@ -201,13 +199,15 @@ def _send(bootstrap: str, made: Simulation, bad: Simulation, seconds: float) -> 
         records = _share(made.records, since, until)
         if part.silent:
             records = records.filter(pl.col("partition") != _SILENT)
-        with ThreadPoolExecutor(1) as beside:
-            if part.bad:
+        sent = [replace(made, records=records), *([bad] if part.bad else [])]
+        with ThreadPoolExecutor() as beside:
+            for done in [
                 beside.submit(
-                    produce, bad, bootstrap, PAYMENTS.name, bad.records.height / lasts
+                    produce, each, bootstrap, PAYMENTS.name, len(each.records) / lasts
                 )
-            mine = replace(made, records=records)
-            produce(mine, bootstrap, PAYMENTS.name, records.height / lasts)
+                for each in sent
+            ]:
+                done.result()
         fill_labels(bootstrap, _share(made.events, since, until), _LABELLED)
 
 

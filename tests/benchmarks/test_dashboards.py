@@ -1,5 +1,8 @@
 """Dashboards as pictures: what is drawn of a panel, and that those of the docs are of today's."""
 
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +64,15 @@ def test_a_bound_is_drawn_where_it_is_in_sight() -> None:
     for panel, seen in ((bounded, True), (replace(bounded, soft_low=0.96), False)):
         made = picture("", "", [(panel, [Line("a", [(SPAN.start, 1.0)])])], SPAN)
         assert ('class="bound"' in made) is seen
+
+
+@pytest.mark.slow
+def test_they_are_drawn_of_flows_that_run(tmp_path: Path) -> None:
+    if shutil.which("prometheus") is None:
+        pytest.skip("no prometheus on the PATH: Debian's package prometheus has it")
+    command = ["-m", "benchmarks", "dashboards", "--minutes", "1", "--folder", str(tmp_path)]
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+    assert {path.stem for path in tmp_path.iterdir()} == {path.stem for path in DASHBOARDS}
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
