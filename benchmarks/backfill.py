@@ -67,7 +67,9 @@ def run(args: argparse.Namespace) -> None:
     show(figures, args.json)
 
 
-def _made_anew(environ: Mapping[str, str], folder: Path, only: list[str]) -> tuple[float, float]:
+def _made_anew(
+    environ: Mapping[str, str], folder: Path, only: list[str]
+) -> tuple[float, float]:
     """Run the command; return CPU seconds of it and its flow, and seconds."""
     command = [
         sys.executable, "-m", "ops.cli", "backfill", PAYMENTS.name, "--into",

@@ -90,7 +90,9 @@ def _measured(
             if every and number and number % every == 0:
                 maintain()
             if number in looks:
-                found.append({"commits": number, "maintained": bool(every), **_look(root, took)})
+                found.append(
+                    {"commits": number, "maintained": bool(every), **_look(root, took)}
+                )
                 took = []
             if number < commits:
                 took.append(flow.commit(number))

@@ -213,7 +213,14 @@ def build(
         # They find things in rows, and change none of silver.
         parts = replace(parts, rules=None, decider=None)
     records = read(
-        flow, source, stream, parts, own, settings.key_groups, bronze=not alone, labelled=labelled
+        flow,
+        source,
+        stream,
+        parts,
+        own,
+        settings.key_groups,
+        bronze=not alone,
+        labelled=labelled,
     )
     # Steps run in the order in which they are made: alerts go out before windows are worked on.
     refused = None
@@ -227,7 +234,9 @@ def build(
         write_tables(of, records.labels.all, labelled.sink, "labels_")
     if alone:
         rows = kept(records, stream, guard)
-        some = {each.name: rows[each.name] for each in written(stream.all_tables, stream, settings)}
+        some = {
+            each.name: rows[each.name] for each in written(stream.all_tables, stream, settings)
+        }
         write_tables(some, records.all, table_sink)
         return flow
     windows = {

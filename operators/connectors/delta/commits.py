@@ -23,9 +23,16 @@ _FIRST_LOOK: Final = 2
 
 
 def properties(
-    told: dict[str, Any], fence: Sequence[Transaction], before: Sequence[Transaction]
+    told: dict[str, Any],
+    fence: Sequence[Transaction],
+    before: Sequence[Transaction],
+    *,
+    adds: bool,
 ) -> CommitProperties:
     """Return what goes into a commit beside its rows: the fence, and the metadata `told`.
+
+    One that only `adds` rows says so: what others delete or merge meanwhile then need not be done
+    again, by Spark as little as by deltalake.
 
     Transactions have the time as their last update: where
     `delta.setTransactionRetentionDuration` is set, Spark keeps no other.
@@ -35,7 +42,10 @@ def properties(
     moved = {name: was[name] for name in now if name in was and was[name] != now[name]}
     at = int(time.time() * 1000)
     return CommitProperties(
-        custom_metadata=metadata(told | {"fence": now, "before": moved}),
+        custom_metadata={
+            **metadata(told | {"fence": now, "before": moved}),
+            **({"isBlindAppend": True} if adds else {}),
+        },
         app_transactions=[Transaction(name, version, at) for name, version in now.items()],
     )
 

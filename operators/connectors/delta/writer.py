@@ -174,7 +174,10 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         fence = self._sink.fence
         told = self._sink.told | {"epoch": self._epoch, "rows": rows}
         return commits.properties(
-            told, fence.transactions(target), fence.transactions(self._frontier)
+            told,
+            fence.transactions(target),
+            fence.transactions(self._frontier),
+            adds=self._table.merging is None,
         )
 
     def _reopen(self) -> Frontier:
