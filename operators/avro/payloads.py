@@ -33,8 +33,12 @@ class Payloads(NamedTuple):
         padded = pl.concat([column, pl.Series(column.name, [_PADDING])])
         arrow = padded.to_arrow(compat_level=pl.CompatLevel.oldest())
         _, offsets, data = arrow.buffers()
-        ends = np.frombuffer(offsets, np.int64)[arrow.offset : arrow.offset + len(values) + 1]
-        return cls(values, np.frombuffer(data, np.uint8), ends[:-1], ends[1:])
+        bounds = np.frombuffer(offsets, np.int64)[arrow.offset : arrow.offset + len(values) + 1]
+        starts, ends = bounds[:-1], bounds[1:]
+        if column.null_count():
+            # Whatever bytes it has where a null is.
+            ends = np.where(column.is_null().to_numpy(), starts, ends)
+        return cls(values, np.frombuffer(data, np.uint8), starts, ends)
 
 
 class Group(NamedTuple):

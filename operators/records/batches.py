@@ -1,9 +1,9 @@
 """Batches: runs of consecutive records of one source partition, as columns."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import polars as pl
@@ -60,6 +60,22 @@ class Progress:
         return replace(self, watermark=watermark)
 
 
+class Column(Sequence[bytes | None]):
+    """A Binary column as a sequence: bytes are made of it for who asks for them."""
+
+    def __init__(self, column: pl.Series) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self._column[row].to_list() if isinstance(row, slice) else self._column[int(row)]
+
+    def __iter__(self) -> Iterator[bytes | None]:
+        return iter(self._column.to_list())
+
+
 @dataclass(frozen=True)
 class RawBatch:
     """Records as consumed: one list entry per record, in offset order.
@@ -77,6 +93,22 @@ class RawBatch:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @classmethod
+    def of(
+        cls,
+        progress: Progress,
+        offsets: Int64s,
+        timestamps: Int64s,
+        columns: pl.DataFrame,
+        headers: Sequence[Headers | None],
+    ) -> Self:
+        """Return a batch of which keys and values are `columns`; none is made an object of."""
+        keys, values = (columns[name].rechunk() for name in ("key", "value"))
+        made = cls(progress, offsets, timestamps, Column(keys), Column(values), headers)
+        # What a cached property would find.
+        made.__dict__["columns"] = pl.DataFrame([keys, values])
+        return made
 
     @cached_property
     def columns(self) -> pl.DataFrame:

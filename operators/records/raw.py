@@ -44,12 +44,11 @@ def as_consumed(progress: Progress, rows: pl.DataFrame) -> RawBatch:
             None if each is None else [(pair["key"], pair["value"]) for pair in each]
             for each in rows["headers"].to_list()
         ]
-    return RawBatch(
+    return RawBatch.of(
         progress,
         rows["source_offset"].to_numpy(),
         (rows["kafka_timestamp"].dt.epoch("ms").fill_null(-1)).to_numpy(),
-        rows["key"].to_list(),
-        rows["value"].to_list(),
+        rows[["key", "value"]],
         headers,
     )
 

@@ -18,6 +18,8 @@ NAMES = (
     "roofline",
     "against",
     "alerts",
+    "backfill",
+    "commits",
     "latency",
     "rejects",
     "dedup",

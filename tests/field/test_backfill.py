@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
 from flows import settings as settings_
+from flows.streams import PAYMENTS
 from ops import cli
 from tests.compare import Difference, read_tables, read_topic
 from tests.field.topic import Field, payment, payments
@@ -74,6 +75,22 @@ def test_they_are_those_of_the_flow_row_for_row_also_of_records_that_kafka_has_n
     assert read_topic(live, live.dlq_topic).equals(sent)  # nothing was sent again
     assert millstream(*compare)[0] == 0
     assert millstream(*switch)[0] == 0
+
+    # Of silver alone the rows are the same ones.
+    alone = str(field.folder / "silver-alone")
+    more = ("--into", alone, "--silver-alone", "--state", "alone")
+    status, _, error = millstream("backfill", "payments", *more)
+    assert status == 0, error
+    made = read_tables(live.model_copy(update={"delta_root": alone}))
+    assert {n for n, rows in made.items() if rows.height} == {
+        PAYMENTS.silver.name, PAYMENTS.duplicates.name
+    }  # fmt: skip
+    for name in (PAYMENTS.silver.name, PAYMENTS.duplicates.name):
+        found.add(name, before[name], made[name])
+    assert found.differences == 0, found.examples
+    status, _, error = millstream("backfill", "payments", "--into", alone, "--state", "alone")
+    assert status == 1
+    assert "a backfill of silver alone is gone" in error
 
     # Rows that are wrong are found, by column, and those made anew taken in their place.
     silver = DeltaTable(f"{live.delta_root}/silver/payments")

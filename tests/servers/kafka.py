@@ -57,15 +57,16 @@ def jars() -> Path:
 
     Raises ServerError if that fails.
     """
-    return _brought(_HERE / "pom.xml", "kafka", "kafka.version")
+    return brought(_HERE / "pom.xml", "kafka", "kafka.version")
 
 
 def tool_jars() -> Path:
     """Return the folder with what reads dead letters of others' making, as `jars` does."""
-    return _brought(_HERE / "tools.xml", "tools", "tools.version")
+    return brought(_HERE / "tools.xml", "tools", "tools.version")
 
 
-def _brought(pom: Path, name: str, version: str) -> Path:
+def brought(pom: Path, name: str, version: str) -> Path:
+    """Return the folder with the jars of a POM, bringing them the first time."""
     found = re.search(rf"<{version}>(.*)</{version}>", pom.read_text())
     assert found
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "millstream"

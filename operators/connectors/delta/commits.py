@@ -30,18 +30,27 @@ def properties(
     fence: Sequence[Transaction],
     before: Sequence[Transaction],
     known: Container[str] = (),
+    *,
+    adds: bool,
 ) -> CommitProperties:
     """Return what goes into a commit beside its rows: the fence, and the metadata `told`.
 
-    What is `known` of the fence, by its ids, is not told again. Transactions have the time as
-    their last update: where `delta.setTransactionRetentionDuration` is set, Spark keeps no other.
+    What is `known` of the fence, by its ids, is not told again. One that only `adds` rows says so:
+    what others delete or merge meanwhile then need not be done again, by Spark as little as by
+    deltalake.
+
+    Transactions have the time as their last update: where
+    `delta.setTransactionRetentionDuration` is set, Spark keeps no other.
     """
     was = {each.app_id: each.version for each in before}
     now = {each.app_id: each.version for each in fence}
     moved = {name: was[name] for name in now if name in was and was[name] != now[name]}
     at = int(time.time() * 1000)
     return CommitProperties(
-        custom_metadata=metadata(told | {"fence": now, "before": moved}),
+        custom_metadata={
+            **metadata(told | {"fence": now, "before": moved}),
+            **({"isBlindAppend": True} if adds else {}),
+        },
         app_transactions=[
             Transaction(name, version, at) for name, version in now.items() if name not in known
         ],
