@@ -15,7 +15,7 @@ import schemas
 from flows.settings import PREFIX
 from operators.connectors.kafka.client import headers_of, read_to_end
 from operators.records.quarantine import ATTEMPTS_HEADER
-from ops.dlq import cli as dlq_cli
+from ops.dlq import streams as dlq_streams
 from ops.local import Stack
 from tests.field import refused as refused_
 from tests.field.refused import refused, run, send_again
@@ -251,7 +251,7 @@ def test_a_registry_that_is_away_is_said_and_what_the_record_tells_without_it_is
     told: Told, printed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"{PREFIX}SCHEMA_REGISTRY", "http://127.0.0.1:9")
-    dlq_cli._lookup.cache_clear()
+    dlq_streams.lookup.cache_clear()
     try:
         lines = {each["code"]: each["sample"] for each in told("summary")}
         found = told(f"show {lines['malformed']}")
@@ -259,18 +259,18 @@ def test_a_registry_that_is_away_is_said_and_what_the_record_tells_without_it_is
         assert "could not be had: schema registry http://127.0.0.1:9" in found["broken"]["why"]
         assert "schema registry http://127.0.0.1:9" in printed("list --contains x", 1)
     finally:
-        dlq_cli._lookup.cache_clear()
+        dlq_streams.lookup.cache_clear()
 
 
 def test_a_registry_is_asked_for_schemas_and_at_once_for_those_that_it_lacks(
     field: Field, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"{PREFIX}SCHEMA_REGISTRY", field.stack.registry_url)
-    dlq_cli._lookup.cache_clear()
+    dlq_streams.lookup.cache_clear()
     try:
         lines = {each["code"]: each["sample"] for each in told("summary")}
         assert told(f"show {lines['malformed']}")["record"]["currency"] == "EUR"
         unknown = told(f"show {lines['unknown_schema']}")
         assert unknown["broken"]["why"].startswith("there is no schema with the id ")
     finally:
-        dlq_cli._lookup.cache_clear()
+        dlq_streams.lookup.cache_clear()

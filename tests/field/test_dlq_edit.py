@@ -15,8 +15,8 @@ from operators.avro.framing import ID_HEADER
 from operators.connectors.kafka.client import headers_of, read_to_end
 from ops import cli
 from ops.dlq import acts
-from ops.dlq import cli as dlq_cli
-from ops.dlq.sending import EDITED_HEADER, ORIGIN_HEADER
+from ops.dlq import streams as dlq_streams
+from ops.dlq.headers import EDITED_HEADER, ORIGIN_HEADER
 from ops.local import Stack
 from ops.query import query
 from ops.verify import verify
@@ -185,7 +185,7 @@ def test_a_registry_names_the_schema_that_a_whole_record_is_written_by(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setenv(f"{PREFIX}SCHEMA_REGISTRY", field.stack.registry_url)
-    dlq_cli._lookup.cache_clear()
+    dlq_streams.lookup.cache_clear()
     try:
         file = tmp_path / "record.json"
         file.write_text(json.dumps(told(f"decode {field.topic}/0/1")["record"]))
@@ -198,7 +198,7 @@ def test_a_registry_names_the_schema_that_a_whole_record_is_written_by(
         capsys.readouterr()
         assert outcomes(told(asked)) == {"unchanged": 1}
     finally:
-        dlq_cli._lookup.cache_clear()
+        dlq_streams.lookup.cache_clear()
 
 
 def test_what_is_discarded_is_left_out_until_it_is_restored(
@@ -296,14 +296,14 @@ def test_what_was_edited_is_sent_once_approved_a_canary_first_and_tells_who_and_
         # Good by what is known here, and the flow that runs does not know it yet.
         late = field.folder / "schemas" / "payment" / "3.avsc"
         late.write_text(json.dumps(next_schema()))
-        dlq_cli._lookup.cache_clear()
+        dlq_streams.lookup.cache_clear()
         found = told("replay --send --canary 1 --code unknown_schema --wait 2m", 1)
         assert found["canary"][0]["outcome"] == "refused: decode unknown_schema"
         place = found["stopped"].partition("dlq show ")[2]
         (reason,) = told(f"show {place}")["reasons"]
         assert (reason["code"], reason["attempts"]) == ("unknown_schema", 2)
         late.unlink()
-        dlq_cli._lookup.cache_clear()
+        dlq_streams.lookup.cache_clear()
         told("replay --send --attempts 4 --why all")
         origins = {f"{field.topic}/0/{n}" for n in (0, 1, 2, 3, 4, 5, 6, 7, 11)}
         wait_until(lambda: field.table("silver/payments").height == 10)

@@ -17,7 +17,7 @@ from flows import settings as settings_
 from flows.settings import PREFIX, kafka_settings
 from operators.connectors.kafka.client import headers_of, read_to_end
 from ops import cli
-from ops.dlq import cli as dlq_cli
+from ops.dlq import streams as dlq_streams
 from ops.dlq.headers import ORIGIN_HEADER, REPLAY_HEADER
 from ops.dlq.quarantine import QuarantineError
 from ops.dlq.sending import Sender
@@ -35,7 +35,6 @@ import os, signal, sys
 from pkgutil import resolve_name
 import flows
 from ops import cli
-from ops.dlq import cli as dlq_cli
 from ops.dlq import sending
 
 where, name, nth = sys.argv[1].rpartition(".")[0], sys.argv[1].rpartition(".")[2], int(sys.argv[2])
@@ -140,7 +139,7 @@ def test_what_is_good_by_now_is_in_silver_once_whatever_kills_the_replay(
     assert not (field.folder / "tables" / "ops").exists(), "a plan writes nothing"
 
     (known / "payment" / "3.avsc").write_text(json.dumps(next_schema()))
-    dlq_cli._lookup.cache_clear()
+    dlq_streams.lookup.cache_clear()
     planned = told("replay")["outcomes"]
     assert [(each["outcome"], each["count"]) for each in planned] == [
         ("silver", 18), ("duplicate", 2), ("refused: contract currency_format", 1),
