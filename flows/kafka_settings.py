@@ -159,8 +159,8 @@ def _variable(name: str) -> str:
 
 
 def _text(error: Exception) -> str:
-    # Of others there is nothing to tell that has no value in it.
-    return str(error.args[0].str()) if hasattr(error.args[0], "str") else ""
+    # librdkafka's own; Python's may have the value in them.
+    return next((str(each.str()) for each in error.args[:1] if hasattr(each, "str")), "")
 
 
 def _silent() -> logging.Logger:

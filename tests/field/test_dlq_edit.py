@@ -16,7 +16,7 @@ from operators.connectors.kafka.client import headers_of, read_to_end
 from ops import cli
 from ops.dlq import acts
 from ops.dlq import streams as dlq_streams
-from ops.dlq.sending import EDITED_HEADER, ORIGIN_HEADER
+from ops.dlq.headers import EDITED_HEADER, ORIGIN_HEADER
 from ops.local import Stack
 from ops.query import query
 from ops.verify import verify

@@ -35,7 +35,6 @@ import os, signal, sys
 from pkgutil import resolve_name
 import flows
 from ops import cli
-from ops.dlq import cli as dlq_cli
 from ops.dlq import sending
 
 where, name, nth = sys.argv[1].rpartition(".")[0], sys.argv[1].rpartition(".")[2], int(sys.argv[2])
