@@ -332,14 +332,16 @@ def test_tools_know_the_flow_and_its_topics(
     assert columns["silver/readings"]["value"]["of"] == [f"{topic}.value"]
     assert columns["silver/heartbeats"]["sensor"]["by"] == "repairs"
 
-    status, found = asked(capsys, f"status enforce -r {folder / 'state'} --metrics 127.0.0.1:9")
+    status, found = asked(
+        capsys, f"status enforce -r {folder / 'enforce'} --metrics 127.0.0.1:9"
+    )
     (flow,) = found["flows"]
     assert (status, flow["state"], flow["watermark"]) == (0, "stopped", None)
     assert flow["lag"] == 0
     assert flow["dead_letters"]["all"] == 2 * SIZE // 20 + 30
     assert flow["dead_letters"]["codes"]["unknown_version"]["all"] == 6 + 15
 
-    status, found = asked(capsys, f"doctor enforce -r {folder / 'state'}")
+    status, found = asked(capsys, f"doctor enforce -r {folder / 'enforce'}")
     states = {each["name"]: (each["state"], each["said"]) for each in found["checks"]}
     assert status == 0, found["to_do"]
     assert "Redis" not in states
