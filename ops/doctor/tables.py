@@ -14,7 +14,7 @@ from flows.definitions import (
 from flows.own_tables import OwnTables, sink_of
 from flows.sources import refuse_shorter
 from operators.connectors import recovery, recovery_owner
-from operators.connectors.delta.accounts import frontiers_of, refuse_behind, minethere
+from operators.connectors.delta.accounts import frontiers_of, refuse_behind, tables_there
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.kafka import client as kafka
 from operators.event_time.frontier import Frontier
@@ -45,7 +45,7 @@ def tables(flow: Flow, topics: Topics, identities: Mapping[str, str]) -> str:
 def store(flow: Flow, directory: Path, topics: Topics, identities: Mapping[str, str]) -> str:
     """See that a recovery store is this flow's, of these topics, and that tables reach up to it."""
     if recovery_owner.owner(directory) is None:
-        if any(minethere(flow.settings.delta_root, flow.tables)):
+        if any(tables_there(flow.settings.delta_root, flow.tables)):
             raise NoteError(
                 f"there is no recovery store in {directory}, but there are tables; a start makes "
                 "state of their rows: if the flow has had a store, name its folder with -r"
