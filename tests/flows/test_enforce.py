@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from operators.connectors.kafka.client import headers_of, read_to_end
 from ops import cli
-from ops.dlq import cli as dlq_cli
+from ops.dlq import streams as dlq_streams
 from ops.local import Stack
 from ops.topics import create_topic
 from tests.field.refused import told
@@ -276,7 +276,7 @@ def test_rejects_are_explained_edited_and_sent_again(
     for name, value in settings(stack, folder).items():
         monkeypatch.setenv(name, value)
     # Of the registry that another test may have asked.
-    dlq_cli._lookup.cache_clear()
+    dlq_streams.lookup.cache_clear()
     groups = {each["code"]: each for each in told(capsys, "summary --stream orders")}
     assert len(groups) == 10
     assert groups["schema_required"]["message"] == "the record: required currency"
