@@ -66,9 +66,12 @@ def store(flow: Flow, directory: Path, topics: Topics, identities: Mapping[str, 
             if table.name in states:
                 (reached,) = frontiers_of(root, [table], sink.fence) or [Frontier()]
                 refuse_behind(table, reached, states[table.name]["offsets"])
-    now = definitions(
-        flow.settings, *flow.reads, own=flow.own, grouped=flow.grouped, lookups=flow.lookups
-    )
+    now: dict[str, str] = {}
+    if not flow.enforces:
+        # Else there are none that a state could be of.
+        now = definitions(
+            flow.settings, *flow.reads, own=flow.own, grouped=flow.grouped, lookups=flow.lookups
+        )
     before = recovery_owner.changed(directory, now, partial(as_today, now=now))
     if before:
         mine = OwnTables(flow.settings, flow.own, sinks[0][0])
