@@ -1,76 +1,35 @@
 """Enforcing: events per CPU-second of the whole flow, by format and share of bad records.
 
 And, with --delay, how long an event takes to its consumer of the validated topic, at 10,000
-events/s on the local broker.
+events/s on the local broker. With --bare the limit of the first: what the client alone takes to
+consume as many messages and to produce each again, and the flow with a table alone.
 """
 
 import argparse
-import io
-import json
-import random
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import fastavro
 import numpy as np
-import orjson
 from confluent_kafka import Producer, TopicPartition
 
-import schemas
 from benchmarks import ENVIRON
+from benchmarks.enforce_topic import NAME, PARTITIONS, STATED, declare, records, send
 from benchmarks.figures import add_json, show
 from benchmarks.runs import ROOT, Code, run_alone
 from flows.environment import ENFORCE_PREFIX, PREFIX
 from operators.connectors.kafka.client import consumer
+from operators.connectors.kafka.outgoing import RECORD_HEADER
 from ops.local import start_broker
 from ops.topics import create_topic
 
-_PARTITIONS: Final = 4
 _WARM_MS: Final = 2_000
 _SHARES: Final = (0.0, 0.01, 0.5)
-NAME: Final = "events"
-_STATED: Final = {
-    "json": "version: {field: _schema_version}\n",
-    "avro": "",
-    "json-avro": "written: json\n",
-}
-_CHECKS: Final = "checks: [{code: amount_range, field: amount, range: [0, 100000]}]\n"
-_FIELDS: Final = ("order_id", "customer_id", "terminal_id", "currency", "status", "country")
-_AVRO: Final[dict[str, Any]] = {
-    "type": "record",
-    "name": "events",
-    "fields": [
-        *({"name": name, "type": "string"} for name in _FIELDS),
-        {"name": "ordered_at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
-        {"name": "amount", "type": "double"},
-        {"name": "quantity", "type": "int"},
-        {"name": "note", "type": ["null", "string"], "default": None},
-    ],
-}
-_JSON: Final[dict[str, Any]] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "type": "object",
-    "required": [*_FIELDS, "ordered_at", "amount", "quantity"],
-    "additionalProperties": False,
-    "properties": {
-        "_schema_version": {"type": "integer"},
-        **{name: {"type": "string", "maxLength": 64} for name in _FIELDS},
-        "currency": {"enum": ["EUR", "USD", "GBP"]},
-        "country": {"type": "string", "pattern": "^[A-Z]{2}$"},
-        "ordered_at": {"type": "string", "format": "date-time"},
-        "amount": {"type": "number", "minimum": 0},
-        "quantity": {"type": "integer", "minimum": 1},
-        "note": {"type": ["string", "null"]},
-    },
-}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -80,9 +39,14 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--events", type=int, default=400_000, metavar="N")
     parser.add_argument("--epoch", type=int, default=10, metavar="SECONDS")
-    parser.add_argument("--format", choices=tuple(_STATED), action="append", dest="formats")
+    parser.add_argument("--format", choices=tuple(STATED), action="append", dest="formats")
     parser.add_argument(
         "--delay", type=int, metavar="SECONDS", help="the time at a steady rate, instead"
+    )
+    parser.add_argument(
+        "--bare",
+        action="store_true",
+        help="the client without the flow, and the flow without a validated topic, instead",
     )
     add_json(parser)
     parser.set_defaults(func=run)
@@ -91,9 +55,12 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     found: dict[str, float] = {}
-    for name in args.formats or _STATED:
+    for name in args.formats or STATED:
         if args.delay:
             found |= delay(name, 10_000, args.delay, args.epoch)
+            continue
+        if args.bare:
+            found |= bare(name, args.events, args.epoch)
             continue
         for share in _SHARES:
             found[f"{name} {share:.0%} bad"] = rate(name, share, args.events, args.epoch)
@@ -106,74 +73,52 @@ def rate(name: str, share: float, events: int, epoch: int) -> float:
         folder = Path(work, "enforced")
         declare(folder, name)
         send(bootstrap, records(name, events, share))
-        create_topic(bootstrap, "empty", _PARTITIONS)
-        took = [_cpu(bootstrap, Path(work), folder, topic, epoch) for topic in (NAME, "empty")]
-        return round(events / (took[0] - took[1]))
+        create_topic(bootstrap, "empty", PARTITIONS)
+        return round(events / _cpu_beyond_start(bootstrap, Path(work), folder, epoch))
 
 
-def declare(folder: Path, name: str, topic: str | None = None) -> None:
-    """Write the files of the topic in a format; it has the name of their folder, or another."""
-    mine = folder / NAME
-    mine.mkdir(parents=True)
-    kind, schema = ("json", _JSON) if name == "json" else ("avsc", _AVRO)
-    (mine / f"1.{kind}").write_text(json.dumps(schema))
-    named = f"topic: {topic}\n" if topic is not None else ""
-    (mine / "contract.yaml").write_text(named + _STATED[name] + _CHECKS)
-
-
-def records(name: str, events: int, share: float) -> list[bytes]:
-    """Return events of a format, of which a share is bad, in one of three ways."""
-    chance = random.Random(7)
-    encode = _encoder(name)
-    return [encode(n, chance, chance.random() < share) for n in range(events)]
-
-
-def _encoder(name: str) -> Callable[[int, random.Random, bool], bytes]:
-    parsed = fastavro.parse_schema(_AVRO)
-    frame = struct.pack(">bI", 0, schemas.local_id(NAME, 1))
-
-    def encode(n: int, chance: random.Random, bad: bool) -> bytes:
-        way = n % 3 if bad else 3
-        record: dict[str, Any] = {
-            "order_id": f"order-{n}",
-            "customer_id": f"customer-{chance.randrange(100_000)}",
-            "terminal_id": f"terminal-{chance.randrange(10_000)}",
-            "currency": "EUR",
-            "status": "NEW",
-            "country": "BE",
-            "ordered_at": 1_772_366_400_000_000 + n * 1_000,
-            "amount": 200_000.0 if way == 0 else chance.randrange(10_000_000) / 100,
-            "quantity": 1 + n % 9,
-            "note": None if n % 4 else "by phone",
+def bare(name: str, events: int, epoch: int) -> dict[str, float]:
+    """Return events per CPU-second of the client alone, and of the flow with a table alone."""
+    with start_broker() as bootstrap, tempfile.TemporaryDirectory(prefix="millstream-") as work:
+        folder = Path(work, "enforced")
+        declare(folder, name, "validated: false\n")
+        send(bootstrap, records(name, events, 0.0))
+        for topic in ("empty", "copied"):
+            create_topic(bootstrap, topic, PARTITIONS)
+        alone = _cpu_beyond_start(bootstrap, Path(work), folder, epoch)
+        took = {
+            "consumed": _copied(bootstrap, events, None),
+            "consumed and produced": _copied(bootstrap, events, "copied"),
+            "table alone": alone,
         }
-        if name == "avro":
-            out = io.BytesIO(frame)
-            out.seek(len(frame))
-            fastavro.schemaless_writer(out, parsed, record)
-            body = out.getvalue()
-        else:
-            if name == "json":
-                time = f"2026-03-01T12:{n // 60 % 60:02}:{n % 60:02}.{n % 1000:03}Z"
-                record |= {"_schema_version": 1, "ordered_at": time}
-            if way == 1:
-                record["quantity"] = "one"
-            body = orjson.dumps(record)
-        return body[:-2] if way == 2 or (name == "avro" and way == 1) else body
-
-    return encode
+        return {f"{name} {what}": round(events / used) for what, used in took.items()}
 
 
-def send(bootstrap: str, values: list[bytes]) -> None:
-    """Make the topic, and fill it."""
-    create_topic(bootstrap, NAME, _PARTITIONS)
-    producer = Producer(
-        {"bootstrap.servers": bootstrap, "linger.ms": 50, "queue.buffering.max.messages": 0}
-    )
-    for n, value in enumerate(values):
-        producer.produce(NAME, value, b"key-%d" % (n % 1000), n % _PARTITIONS)
-        if not n % 10_000:
-            producer.poll(0)
+def _copied(bootstrap: str, events: int, to: str | None) -> float:
+    """Consume all messages, produce each `to` a topic, and return the CPU seconds."""
+    own = {"bootstrap.servers": bootstrap, "queue.buffering.max.messages": 0}
+    producer = Producer({**own, "enable.idempotence": True, "linger.ms": 1})
+    client = consumer({"bootstrap.servers": bootstrap}, "bare")
+    client.assign([TopicPartition(NAME, p, 0) for p in range(PARTITIONS)])
+    used, left = time.process_time(), events
+    while left > 0:
+        messages = [m for m in client.consume(2_000, 0.1) if m.error() is None]
+        left -= len(messages)
+        for m in messages if to is not None else ():
+            header = b"%d" % m.offset()
+            place = m.partition(), None, None, m.timestamp()[1]
+            producer.produce(to, m.value(), m.key(), *place, [(RECORD_HEADER, header)])
+        producer.poll(0)
     producer.flush()
+    used = time.process_time() - used
+    client.close()
+    return used
+
+
+def _cpu_beyond_start(bootstrap: str, work: Path, folder: Path, epoch: int) -> float:
+    """Return what the flow takes of the topic, less what it takes of an empty one."""
+    took = [_cpu(bootstrap, work, folder, topic, epoch) for topic in (NAME, "empty")]
+    return took[0] - took[1]
 
 
 def settings(bootstrap: str, work: Path, folder: Path) -> dict[str, str]:
@@ -205,7 +150,7 @@ def delay(name: str, rate: int, seconds: int, epoch: int) -> dict[str, float]:
     with start_broker() as bootstrap, tempfile.TemporaryDirectory(prefix="millstream-") as work:
         declare(Path(work, "enforced"), name)
         for topic in (NAME, f"{NAME}.validated"):
-            create_topic(bootstrap, topic, _PARTITIONS)
+            create_topic(bootstrap, topic, PARTITIONS)
         environ = {
             **ENVIRON,
             **settings(bootstrap, Path(work), Path(work, "enforced")),
@@ -241,7 +186,7 @@ def _paced(bootstrap: str, values: list[bytes], rate: int) -> None:
     for first in range(0, len(values), tick):
         time.sleep(max(0.0, began + first / rate - time.monotonic()))
         for n, value in enumerate(values[first : first + tick], first):
-            producer.produce(NAME, value, b"key", n % _PARTITIONS)
+            producer.produce(NAME, value, b"key", n % PARTITIONS)
         producer.poll(0)
     producer.flush()
 
@@ -254,7 +199,7 @@ class _Heard:
         self.came: list[float] = []
         self._over = False
         self._client = consumer({"bootstrap.servers": bootstrap}, "heard")
-        places = [TopicPartition(f"{NAME}.validated", p, 0) for p in range(_PARTITIONS)]
+        places = [TopicPartition(f"{NAME}.validated", p, 0) for p in range(PARTITIONS)]
         self._client.assign(places)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from benchmarks import enforce
+from benchmarks import enforce_topic as enforce
 from benchmarks.against import spread
 from benchmarks.figures import add_json, at_least_one, show
 from benchmarks.latency import PARTITIONS, delays
@@ -93,7 +93,7 @@ def _rates(flow: str, events: int, turns: int, epoch: int) -> Iterator[dict[str,
             enforce.send(bootstrap, enforce.records("json", events, 0.01))
             create_topic(bootstrap, EMPTY, PARTITIONS)
             for topic in (enforce.NAME, EMPTY):
-                enforce.declare(Path(work, topic), "json", topic)
+                enforce.declare(Path(work, topic), "json", f"topic: {topic}\n")
                 more[topic] = {f"{ENFORCE_PREFIX}FOLDER": f"{work}/{topic}"}
         kinds = (ONE, CLUSTER, SLICES)
         for number in range(turns):

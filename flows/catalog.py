@@ -54,6 +54,14 @@ class Flow:
         return [self.settings.of(each).topic for each in self.reads]
 
     @property
+    def made_of(self) -> list[tuple[list[str], list[Table]]]:
+        """Topics, and the tables that account for them together."""
+        enforced = [each for each in self.reads if isinstance(each, Enforced)]
+        if enforced:
+            return [([each.topic], each.all_tables) for each in enforced]
+        return [(self.topics, list(self.tables))]
+
+    @property
     def grouped(self) -> bool:
         """Whether some of its state is kept by key group."""
         return bool(self.tables) and not self.enforces

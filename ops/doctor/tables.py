@@ -18,6 +18,7 @@ from operators.connectors.delta.accounts import frontiers_of, refuse_behind, tab
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.kafka import client as kafka
 from operators.event_time.frontier import Frontier
+from operators.records.tables import Table
 from ops.doctor.checks import NoteError
 from ops.doctor.servers import SECONDS
 from ops.topics_now import refuse_gone
@@ -29,9 +30,10 @@ def tables(flow: Flow, topics: Topics, identities: Mapping[str, str]) -> str:
     """See that a flow's tables are its own, whole, of today's definitions and of these topics."""
     settings = flow.settings
     refuse_two_kinds_of_rows(settings.delta_root, flow.tables)
-    sink = _sink(flow, topics, identities)
-    sink.refuse_others()
-    found = frontiers_of(settings.delta_root, flow.tables, sink.fence)
+    found: list[Frontier] = []
+    for sink, own in _sinks(flow, topics, identities):
+        sink.refuse_others()
+        found += frontiers_of(settings.delta_root, own, sink.fence)
     if not found:
         return "are not there yet: the first start makes them"
     for topic in flow.topics:
@@ -58,24 +60,35 @@ def store(flow: Flow, directory: Path, topics: Topics, identities: Mapping[str, 
             topic, kafka.first_offsets(config, topic, topics[topic], SECONDS), positions
         )
     states = recovery.states(directory, [each.name for each in flow.tables])
-    fence = _sink(flow, topics, identities).fence
-    for table in flow.tables:
-        if table.name in states:
-            (reached,) = frontiers_of(root, [table], fence) or [Frontier()]
-            refuse_behind(table, reached, states[table.name]["offsets"])
-    now = definitions(
-        flow.settings, *flow.reads, own=flow.own, grouped=flow.grouped, lookups=flow.lookups
-    )
+    sinks = _sinks(flow, topics, identities)
+    for sink, own in sinks:
+        for table in own:
+            if table.name in states:
+                (reached,) = frontiers_of(root, [table], sink.fence) or [Frontier()]
+                refuse_behind(table, reached, states[table.name]["offsets"])
+    now: dict[str, str] = {}
+    if not flow.enforces:
+        # Else there are none that a state could be of.
+        now = definitions(
+            flow.settings, *flow.reads, own=flow.own, grouped=flow.grouped, lookups=flow.lookups
+        )
     before = recovery_owner.changed(directory, now, partial(as_today, now=now))
     if before:
-        own = OwnTables(flow.settings, flow.own, _sink(flow, topics, identities))
-        line = refuse_or_set_aside(flow.name, before, now, own, lambda: None)
+        mine = OwnTables(flow.settings, flow.own, sinks[0][0])
+        line = refuse_or_set_aside(flow.name, before, now, mine, lambda: None)
         if line is not None:
             raise NoteError(f"{line}; nothing is to be done, the next start only takes longer")
     reach = ", and its tables reach up to it" if flow.tables else ""
     return f"is this flow's{reach}"
 
 
-def _sink(flow: Flow, topics: Topics, identities: Mapping[str, str]) -> DeltaSink:
-    own = {topic: topics[topic] for topic in flow.topics}
-    return sink_of(flow.name, flow.settings, own, {t: identities[t] for t in own}, flow.tables)
+def _sinks(
+    flow: Flow, topics: Topics, identities: Mapping[str, str]
+) -> list[tuple[DeltaSink, list[Table]]]:
+    """Return the sinks that a start makes, each with its tables."""
+    found = []
+    for names, tables in flow.made_of:
+        parts = {topic: topics[topic] for topic in names}
+        same = {topic: identities[topic] for topic in names}
+        found.append((sink_of(flow.name, flow.settings, parts, same, tables), tables))
+    return found

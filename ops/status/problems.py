@@ -115,8 +115,14 @@ def _of_identity(seen: Seen) -> Iterator[Problem]:
     places = [(name, p) for name in identities for p in there[name].partitions]
     checks: list[Callable[[], object]] = []
     if len(identities) == len(seen.flow.topics):
-        fence = Fence(seen.flow.name, places, identities)
-        checks += [_other_topic(each, fence) for each in seen.looks]
+        for names, tables in seen.flow.made_of:
+            own = {each.name for each in tables}
+            fence = Fence(
+                seen.flow.name,
+                [place for place in places if place[0] in names],
+                {name: identities[name] for name in names},
+            )
+            checks += [_other_topic(x, fence) for x in seen.looks if x.table.name in own]
         if seen.store is not None:
             checks.append(_other_owner(seen.store, seen.flow.name, identities))
         for name in identities:

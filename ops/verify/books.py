@@ -65,10 +65,11 @@ def verify(
     """
     expected = read_truth(truth) if truth else pl.DataFrame({"stream": []})
     tables = Tables(settings.delta_root)
+    # Without Redis no other flow is set up here.
+    others = bool(settings.redis_url.get_secret_value())
     found = [
         as_scored(settings, each, tables)
-        # Without Redis no other flow is set up here.
-        for each in (STREAMS if settings.redis_url.get_secret_value() else ())
+        for each in (STREAMS if others else ())
         if each.alone and tables.there(each.bronze.name)
     ]
     checks: list[Check] = []
@@ -91,7 +92,7 @@ def verify(
     if any(stream.name == PAYMENTS.name for stream, _ in found):
         checks += check_chargebacks(settings, tables.handle(PAYMENTS.silver.name), told)
         checks += check_quality(settings.delta_root)
-    for each in ENRICHMENTS:
+    for each in ENRICHMENTS if others else ():
         told(f"looking up anew what {each.stream.name} were told")
         checks += check_enriched(settings, each, tables)
     named = ("events", "unique", "duplicates", "rejected", "late", "windows", "alerts")
