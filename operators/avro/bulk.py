@@ -34,6 +34,8 @@ WORDS = {
 """pyruhvro's word for each kind that it decodes exactly."""
 # Arrow's strings end at 2 GiB a column, and pyruhvro panics there. No batch comes near it.
 _PIECE_BYTES = 1 << 30
+# Fewer than one in so many are picked each, for less than passing over all of them takes.
+_FEW = 3
 
 
 # What stands before a body is read as well, as fields of its length: cutting it off each value
@@ -95,11 +97,7 @@ class Bulk:
         try:
             for group in groups:
                 for rows in pieces(payloads, group.rows):
-                    values = payloads.values
-                    if len(rows) < len(values):
-                        picked = np.zeros(len(values), np.bool_)
-                        picked[rows] = True
-                        values = list(compress(values, picked.tolist()))
+                    values = picked(payloads.values, rows)
                     batch = pyruhvro.deserialize_array(values, self._schemas[group.skip])
                     before = len(BEFORE[group.skip])
                     made.append(batch.select(batch.schema.names[before:]) if before else batch)
@@ -125,6 +123,17 @@ class Bulk:
         if good is None:
             return columns, rows
         return [column.filter(good) for column in columns], rows[good.to_numpy()]
+
+
+def picked(values: list[bytes | None], rows: Int64s) -> list[bytes | None]:
+    """Return the values at some rows, ascending."""
+    if len(rows) == len(values):
+        return values
+    if _FEW * len(rows) < len(values):
+        return list(map(values.__getitem__, rows.tolist()))
+    mask = np.zeros(len(values), np.bool_)
+    mask[rows] = True
+    return list(compress(values, mask.tolist()))
 
 
 def _schema(before: list[str], types: list[str | list[str]]) -> str:

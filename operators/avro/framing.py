@@ -43,11 +43,16 @@ def split(
     sizes = payloads.ends - payloads.starts
     magic = payloads.data[payloads.starts]
     plain = (sizes >= _SIZES[0]) & (magic == 0) | (sizes >= _SIZES[1]) & (magic == 1)
-    plain[list(compress(range(len(headers)), headers))] = False
+    some = compress(range(len(headers)), headers)
+    headed = np.array([row for row in some if ID_HEADER in dict(headers[row] or ())], np.int64)
+    plain[headed] = False
     done = np.zeros(len(sizes), np.bool_)
     for head, rows in _alike(payloads, np.flatnonzero(plain)):
         groups[_parse(head)].append(Group(rows, len(head)))
         done[rows] = True
+    for head, places in _by_header(headers, headed[sizes[headed] > 0].tolist()).items():
+        groups[_parse(head)].append(Group(np.sort(places), 0))
+        done[places] = True
     odd = np.flatnonzero(~done).tolist()
     by_head, refusals = _one_by_one(payloads.values, headers, odd)
     for (head, skip), places in by_head.items():
@@ -70,6 +75,20 @@ def _alike(payloads: Payloads, rows: Int64s) -> Iterator[tuple[bytes, Int64s]]:
             same &= word == word[0]
         yield data[at[0] : at[0] + size].tobytes(), rows[same]
         rows = rows[~same]
+
+
+def _by_header(headers: Sequence[Headers | None], rows: list[int]) -> dict[bytes, list[int]]:
+    """Return rows by the id that their first header is, without those of which it is none."""
+    alike: dict[bytes | None, list[int]] = defaultdict(list)
+    for row in rows:
+        name, value = headers[row][0]  # type: ignore[index] # these have one of ids
+        alike[value if name == ID_HEADER else None].append(row)
+    found: dict[bytes, list[int]] = defaultdict(list)
+    for value, places in alike.items():
+        size = _SIZES.get(value[0], 0) if value else 0
+        if value and 0 < size <= len(value):
+            found[value[:size]] += places
+    return found
 
 
 def _one_by_one(

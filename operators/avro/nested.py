@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pyruhvro
 
-from operators.avro.bulk import BEFORE, WORDS, pieces
+from operators.avro.bulk import BEFORE, WORDS, picked, pieces
 from operators.avro.kinds import MOST_SWELL, arrow_of
 from operators.avro.payloads import Group, Payloads
 from operators.avro.resolve import FLAT, WireColumn
@@ -92,7 +92,7 @@ class NestedBulk:
     ) -> bool:
         if not len(rows):
             return True
-        found = self._attempt([payloads.values[row] for row in rows.tolist()], skip)
+        found = self._attempt(picked(payloads.values, rows), skip)
         if found is None:
             return False
         arrays, bad = found

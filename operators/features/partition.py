@@ -64,8 +64,8 @@ class _Group:
         """Return parts, lanes, and columns of code, in the order of the rows."""
         order = rows.order
         own = {lane: lane.numbers(frame, times, masks, hashes) for lane in self._lanes}
-        lanes = {lane: values[order] for lane, values in own.items()}
-        times, marks = times[order], marks[order]
+        lanes = {lane: values.take(order) for lane, values in own.items()}
+        times, marks = times.take(order), marks.take(order)
         found: dict[Part, Int64s] = {}
         coded: dict[str, Found] = {}
         if self.history is not None:
@@ -91,7 +91,7 @@ class _Group:
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return (
-            {part: values[back] for part, values in found.items()},
+            {part: values.take(back) for part, values in found.items()},
             own,
             {name: (values[back], unknown[back]) for name, (values, unknown) in coded.items()},
         )

@@ -139,7 +139,7 @@ class Answers:
                 found[rows] += high - begin
             elif is_sum(ask.fold):
                 sums = ranges.sums(ask.column, ask.fold)
-                found[rows] += sums[high] - sums[begin]
+                found[rows] += sums.take(high) - sums.take(begin)
             elif ask.fold == "distinct":
                 places = np.arange(self._size)[rows]
                 self._differ[at].append((places, begin, high, ranges.values(ask)))
