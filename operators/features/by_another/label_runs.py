@@ -142,7 +142,8 @@ class Run:
             return self._in_order[:0]
         pairs = other._pairs
         near = np.minimum(self._by_pair.places(pairs), len(self._in_order) - 1)
-        return pairs[self._in_order.take(near) == pairs]
+        found: UInt64s = pairs[self._in_order.take(near) == pairs]
+        return found
 
     def rows_of(self, pairs: UInt64s) -> Indices:
         """Return the positions of labels of these pairs, which are in order."""
