@@ -19,7 +19,7 @@ class Finder:
     """
 
     def __init__(self, numbers: npt.NDArray[np.integer]) -> None:
-        """`numbers`, shape (n,), are ascending and not negative, and less than their type's last."""
+        """Take n ascending numbers, not negative and less than the last of their type."""
         kind, n = numbers.dtype.type, len(numbers)
         top = int(numbers[-1]) if n else 0
         self._shift = kind(max(top.bit_length() - n.bit_length() - 1, 0))

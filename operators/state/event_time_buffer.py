@@ -148,8 +148,11 @@ class EventTimeBuffer:
         """Keep keyed rows in any order."""
         self._runs.add(_Run.sorted(rows, np.ones(rows.height, bool)))
 
-    def take(self, before: int) -> pl.DataFrame | None:
-        """Return and forget the rows before a time in µs, by (time, partition, offset)."""
+    def take(self, before: int, *, in_order: bool = True) -> pl.DataFrame | None:
+        """Return and forget the rows before a time in µs, by (time, partition, offset).
+
+        They are in any order where none is asked for.
+        """
         due, left = [], []
         for run in self._runs:
             size = int(np.searchsorted(run.times, before))
@@ -161,6 +164,8 @@ class EventTimeBuffer:
             return None
         self._runs.replace(left)
         rows = stacked(due)
+        if not in_order:
+            return rows
         order = np.lexsort([rows[name].to_numpy() for name in (OFFSET, PARTITION, TIME_US)])
         return taken(rows, order)
 

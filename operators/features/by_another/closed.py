@@ -86,16 +86,21 @@ class Closed:
     def add(self, rows: Run, before: int) -> None:
         """Take rows of panes that are closed now; forget those that start `before` a time in µs."""
         previous = self._previous_of(rows) if self._value else rows.starts
-        joined = Run.joined([self.run, rows])
-        previous = np.concatenate((self._previous, previous))
-        kept = np.flatnonzero(joined.starts >= before)
-        # Timsort finds that there are two sorted runs of keys, and merges them in one pass. Of a
-        # key the rows that were there are of earlier panes.
-        order = kept[np.argsort(joined.keys[kept], kind="stable")]
-        self.run, self._previous = joined.pick(order), previous[order]
-        if (np.diff(self.run.starts)[~differs(self.run.keys)[1:]] < 0).any():
-            order = np.lexsort((self.run.starts, self.run.keys))
-            self.run, self._previous = self.run.pick(order), self._previous[order]
+        kept = np.flatnonzero(self.run.starts >= before)
+        there, earlier = self.run.pick(kept), self._previous.take(kept)
+        fine = rows.starts >= before
+        if not fine.all():
+            rows, previous = rows.pick(np.flatnonzero(fine)), previous[fine]
+        if len(there):
+            joined = Run.joined([there, rows])
+            # Timsort finds that there are two sorted runs of keys, and merges them in one pass.
+            order = np.argsort(joined.keys, kind="stable")
+            rows, previous = joined.pick(order), np.concatenate((earlier, previous)).take(order)
+        # Of a key the rows that were there are of earlier panes, but for some.
+        if (np.diff(rows.starts)[~differs(rows.keys)[1:]] < 0).any():
+            order = np.lexsort((rows.starts, rows.keys))
+            rows, previous = rows.pick(order), previous.take(order)
+        self.run, self._previous = rows, previous
         if self._value:
             still = self._last >= before
             self._pairs, self._last = self._pairs[still], self._last[still]

@@ -119,7 +119,7 @@ class KeyGroup(Composite):
         current = self._passed = max(self._current, self._passed)
         answers = []
         for number, waiting in enumerate(self._waiting):
-            due = [waiting.take(current + 1)] if len(waiting) else []
+            due = [waiting.take(current + 1, in_order=False)] if len(waiting) else []
             if number in rows:
                 asked = self._take(number, rows[number])
                 known = asked[TIME_US].to_numpy() <= current
@@ -168,8 +168,11 @@ class KeyGroup(Composite):
         """Count events in their panes; return what is asked for them."""
         marks = self._marks(rows)
         keys, times = rows[HASH].to_numpy(), rows[EVENT].to_numpy()
+        starts_of: dict[int, Int64s] = {}
         for kept, panes in self._panes[number].items():
-            starts = times // kept.pane * kept.pane
+            if kept.pane not in starts_of:
+                starts_of[kept.pane] = times // kept.pane * kept.pane
+            starts = starts_of[kept.pane]
             counts = starts + kept.pane > marks
             if kept.values is None:
                 parts = self._questions[number].keeps[kept]
@@ -257,7 +260,7 @@ class KeyGroup(Composite):
             self.labels = FlowWatermark.thaw(head["labels"])
         # What was answered may be in an old entry. Nothing else is as early: see `advance`.
         for waiting in self._waiting:
-            waiting.take(self._passed + 1)
+            waiting.take(self._passed + 1, in_order=False)
 
 
 def _folds(kept: Kept, parts: Mapping[str, Any]) -> dict[str, np.ufunc]:

@@ -13,7 +13,7 @@ from operators.state.folds import NONE, Ask, is_sum
 from operators.state.shards import Rows, gather, of_shard
 
 _FEW: Final = 16_384
-_SHARE: Final = 3
+_SHARE: Final = 8
 _ROWS: Final = {"key": np.uint64, "event": np.uint64, "since": np.int64, "place": np.int64}
 
 

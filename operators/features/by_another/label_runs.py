@@ -11,7 +11,7 @@ from operators.columns.arrays import Bools, Indices, Int64s, UInt64s
 from operators.columns.finding import Finder
 from operators.columns.grouping import differs, distinct, order_by
 from operators.columns.ranges import repeats
-from operators.state.folds import NONE, Ask, is_sum, summands, turned
+from operators.state.folds import NONE, Ask, Fold, is_sum, summands, turned
 
 STANDS: Final = 2**62
 """Until when a label counts that no other has replaced, in µs."""
@@ -70,7 +70,7 @@ class Run:
         self._ordered = labels.keys.take(order)
         self._since = labels.since.take(order)
         self._new = differs(self._ordered)
-        self._totals: dict[tuple[tuple[str, str], ...], Int64s] = {}
+        self._totals: dict[tuple[tuple[Fold, str], ...], Int64s] = {}
 
     @classmethod
     def of(cls, labels: Labels) -> "Run":
@@ -142,7 +142,8 @@ class Run:
             return self._in_order[:0]
         pairs = other._pairs
         near = np.minimum(self._by_pair.places(pairs), len(self._in_order) - 1)
-        return pairs[self._in_order.take(near) == pairs]
+        found: UInt64s = pairs[self._in_order.take(near) == pairs]
+        return found
 
     def rows_of(self, pairs: UInt64s) -> Indices:
         """Return the positions of labels of these pairs, which are in order."""
@@ -184,12 +185,14 @@ class Run:
         self, asks: Sequence[Ask], ranges: Sequence[tuple[Int64s, Int64s]]
     ) -> list[Int64s]:
         """Return what is asked of all labels in ranges of the order; of a min, turned."""
-        totals = self._totals_of(asks)
+        names = tuple(dict.fromkeys((ask.fold, ask.column) for ask in asks))
+        totals = self._totals_of(names)
         every = {id(places): places for each in ranges for places in each}
         # All that is asked of a place lies together.
         rows = {name: totals.take(places, axis=0) for name, places in every.items()}
         found = []
-        for at, ask in enumerate(asks):
+        for ask in asks:
+            at = names.index((ask.fold, ask.column))
             low, high = ranges[ask.horizon]
             if is_sum(ask.fold):
                 found.append(rows[id(high)][:, at] - rows[id(low)][:, at])
@@ -201,29 +204,29 @@ class Run:
             found.append(np.where(none, NONE, since if last else turned(since)))
         return found
 
-    def _totals_of(self, asks: Sequence[Ask]) -> Int64s:
-        """Return a row for each place of the order and behind it, with a number for each ask.
+    def _totals_of(self, names: tuple[tuple[Fold, str], ...]) -> Int64s:
+        """Return a row for each place of the order and behind it, with a number for each name.
 
-        It is the sum of all before; of a max the last place before that is not 0, of a min the
-        first one from there on.
+        These are folds of columns. It is the sum of all before; of a max the last place before
+        that is not 0, of a min the first one from there on.
         """
-        names = tuple((ask.fold, ask.column) for ask in asks)
         if names in self._totals:
             return self._totals[names]
         n = len(self.labels)
-        totals = np.zeros((n + 1, len(asks)), np.int64)
-        for at, ask in enumerate(asks):
-            values = self.labels.columns[ask.column].take(self._order)
-            if is_sum(ask.fold):
-                np.cumsum(summands(values, ask.fold), out=totals[1:, at])
-            elif ask.fold == "max":
+        totals = np.empty((n + 1, len(names)), np.int64)
+        for at, (fold, column) in enumerate(names):
+            values = self.labels.columns[column].take(self._order)
+            if is_sum(fold):
+                totals[0, at] = 0
+                np.cumsum(summands(values, fold), out=totals[1:, at])
+            elif fold == "max":
                 totals[0, at] = -1
                 places = np.where(values > 0, np.arange(n), -1)
                 np.maximum.accumulate(places, out=totals[1:, at])
             else:
                 totals[n, at] = n
                 places = np.where(values > 0, np.arange(n), n)[::-1]
-                np.minimum.accumulate(places, out=totals[n - 1 :: -1, at] if n else places)
+                np.minimum.accumulate(places, out=totals[:n, at][::-1])
         self._totals = {names: totals}
         return totals
 
@@ -248,7 +251,7 @@ class _ByTime:
     """Finds places in the order of labels by (key, since), in whole seconds."""
 
     def __init__(self, new: Bools, since: Int64s) -> None:
-        """`new` tells of each label whether it is the first of its key."""
+        """Take labels in that order; `new` tells of each whether it is the first of its key."""
         seconds = since // _SECOND
         self._base = int(seconds.min(initial=2**62))
         seconds -= self._base

@@ -70,13 +70,15 @@ class Panes:
         end = watermark // self._pane * self._pane
         if self._oldest >= end:
             return
-        rows = self._combined(Run.joined(self._open))
+        rows = Run.joined(self._open)
         over = rows.starts < end
         self._open, self._size, self._oldest = [], 0, 2**62
         if not over.all():
+            # What is still open is put in order when it closes, and not before.
             self._put(rows.pick(np.flatnonzero(~over)))
+            rows = rows.pick(np.flatnonzero(over))
         self._combined_size = self._size
-        self._closed.add(rows.pick(np.flatnonzero(over)), self._before)
+        self._closed.add(self._combined(rows), self._before)
 
     def _combined(self, run: Run) -> Run:
         """Return rows by (key, start): one for those of a pane that no snapshot tells apart."""
