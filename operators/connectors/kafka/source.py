@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -12,6 +12,7 @@ from operators import metrics
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka.bounded import NEVER, Bounded
 from operators.connectors.kafka.group_offsets import GroupOffsets
+from operators.connectors.kafka.pace import next_look
 from operators.connectors.kafka.places import Places
 from operators.connectors.kafka.reader import Readers
 from operators.connectors.kafka.records import Records, time_reached
@@ -22,9 +23,6 @@ from operators.records.breaker import Breaker
 
 STATE_VERSION: Final = 1
 _DOUBT_SECONDS: Final = 2.0
-# What partitions are asked at one time costs one round of the engine, not one each.
-_POLL_SECONDS: Final = 0.002
-_REST_SECONDS: Final = 0.05
 
 
 class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
@@ -113,13 +111,8 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
     def next_awake(self) -> datetime | None:
         """Return when to read next: at once, or at a time that all partitions have in common."""
         every = self._source.read_every
-        if self._run.reached:
-            # Nothing is read any more, and nobody waits but for the epoch's end.
-            every = _REST_SECONDS
-        elif self._backlog or (self._took and not every):
-            return None
-        every = every or _POLL_SECONDS
-        return datetime.fromtimestamp((time.time() // every + 1) * every, UTC)
+        at_once = self._backlog or (self._took and not every)
+        return next_look(every, ended=self._run.reached, at_once=at_once)
 
     def _wait(self) -> list[RawBatch]:
         """Leave the records where they are, and say what is due without them."""
