@@ -128,6 +128,7 @@ TRIED = {
     "export MILLSTREAM": "tests/test_by_hand.py",
     ".venv/bin/millstream bi": "tests/test_by_hand.py",
     ".venv/bin/millstream tables": "tests/test_by_hand.py",
+    ".venv/bin/millstream status enforce": "tests/flows/test_enforce_page.py",
     ".venv/bin/millstream capacity": "test_what_a_load_needs_is_what_the_command_says",
     "  0.26  cores": "test_what_a_load_needs_is_what_the_command_says",
     "mkdir candidates": "tests/test_by_hand.py",
