@@ -98,7 +98,7 @@ def _of_flow(seen: Seen, status: FlowStatus, now: datetime) -> Iterator[Problem]
         yield Problem(
             f"{share:.0%} of the last hour's records were refused "
             f"({letters.last_hour:,} of {letters.records:,})",
-            "see why with millstream dlq summary, and tell who sends them",
+            "see why, and tell who sends them: millstream dlq summary",
         )
     for table in status.tables:
         if table.to_compact >= SMALL_FILES:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 from confluent_kafka import OFFSET_END, TopicPartition
@@ -11,7 +12,7 @@ from deltalake import DeltaTable
 from flows import settings as settings_
 from flows.streams import PAYMENTS
 from ops import cli
-from tests.compare import Difference, read_tables, read_topic
+from tests.compare import Difference, read_table, read_tables, read_topic
 from tests.field.topic import Field, payment, payments
 from tests.pages import blocks
 
@@ -81,12 +82,13 @@ def test_they_are_those_of_the_flow_row_for_row_also_of_records_that_kafka_has_n
     more = ("--into", alone, "--silver-alone", "--state", "alone")
     status, _, error = millstream("backfill", "payments", *more)
     assert status == 0, error
-    made = read_tables(live.model_copy(update={"delta_root": alone}))
-    assert {n for n, rows in made.items() if rows.height} == {
-        PAYMENTS.silver.name, PAYMENTS.duplicates.name
-    }  # fmt: skip
-    for name in (PAYMENTS.silver.name, PAYMENTS.duplicates.name):
-        found.add(name, before[name], made[name])
+    anew = live.model_copy(update={"delta_root": alone})
+    made = {
+        each.name: read_table(anew, each) for each in (PAYMENTS.silver, PAYMENTS.duplicates)
+    }
+    assert {f"{p.parent.name}/{p.name}" for p in Path(alone).glob("*/*")} == made.keys()
+    for name, rows in made.items():
+        found.add(name, before[name], rows)
     assert found.differences == 0, found.examples
     status, _, error = millstream("backfill", "payments", "--into", alone, "--state", "alone")
     assert status == 1

@@ -341,7 +341,7 @@ def test_tools_know_the_flow_and_its_topics(
     assert flow["dead_letters"]["all"] == 2 * SIZE // 20 + 30
     assert flow["dead_letters"]["codes"]["unknown_version"]["all"] == 6 + 15
     (problem,) = flow["problems"]
-    assert problem["to_do"] == "see why with millstream dlq summary, and tell who sends them"
+    assert problem["to_do"] == "see why, and tell who sends them: millstream dlq summary"
 
     status, found = asked(capsys, f"doctor enforce -r {folder / 'anew' / 'enforce'}")
     states = {each["name"]: (each["state"], each["said"]) for each in found["checks"]}

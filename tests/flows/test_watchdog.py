@@ -94,7 +94,8 @@ def test_a_commit_a_step_or_a_peer_that_never_comes_back_ends_it_and_no_row_is_a
         assert "process 0 stood still" in both[0].said()
         assert "it waits for another process" in both[0].said()
         both[1].process.send_signal(signal.SIGCONT)
-        assert both[1].process.wait(60) == 1, both[1].said()
+        # It had been silent for long itself, or not, by the time that it heard of the other's end.
+        assert both[1].process.wait(60) in (1, watchdog.STATUS), both[1].said()
         assert "another process of this flow has ended" in both[1].said()
     finally:
         for each in both:

