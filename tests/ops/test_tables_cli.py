@@ -256,5 +256,5 @@ def test_a_mistake_is_one_line(
 def test_every_table_has_its_flow() -> None:
     assert {*writers()} == {each.name for each in all_tables()}
     assert {flow for _, flow in writers().values()} == {
-        "payments", "clicks", "chargebacks", "customers", "terminals"
+        "payments", "clicks", "chargebacks", "enriched", "customers", "terminals"
     }  # fmt: skip
