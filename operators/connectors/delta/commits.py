@@ -35,9 +35,7 @@ def properties(
 ) -> CommitProperties:
     """Return what goes into a commit beside its rows: the fence, and the metadata `told`.
 
-    What is `known` of the fence, by its ids, is not told again. One that only `adds` rows says so:
-    what others delete or merge meanwhile then need not be done again, by Spark as little as by
-    deltalake.
+    What is `known` of the fence, by its ids, is not told again. One that only `adds` rows says so.
 
     Transactions have the time as their last update: where
     `delta.setTransactionRetentionDuration` is set, Spark keeps no other.
