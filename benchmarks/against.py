@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from benchmarks.figures import add_json, at_least_one
+from benchmarks.figures import add_benchmark, add_json, at_least_one
 from benchmarks.revision import checked_out, commit_of, this_tree
 from benchmarks.runs import STREAMS, BenchmarkError, Code, Used, run_flow
 from benchmarks.topics import EMPTY, fill
@@ -27,11 +27,8 @@ _KEYS: Final = 20_000
 
 def add_parser(subparsers: Any) -> None:
     """Add the benchmark ``against``."""
-    parser = subparsers.add_parser(
-        "against",
-        help="this tree against another revision, in turns",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_benchmark(
+        subparsers, "against", "this tree against another revision, in turns", __doc__
     )
     parser.add_argument("revision", metavar="REV", help="what git knows it by")
     parser.add_argument("--pairs", type=at_least_one, default=5, metavar="N")

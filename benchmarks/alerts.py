@@ -20,7 +20,7 @@ from typing import Any, Final
 import yaml
 
 from benchmarks.against import spread
-from benchmarks.figures import add_json, at_least_one
+from benchmarks.figures import add_benchmark, add_json, at_least_one
 from benchmarks.labels import fill_labels
 from benchmarks.runs import BenchmarkError, Code, run_flow
 from benchmarks.topics import EMPTY, PARTITIONS, send, simulated
@@ -40,11 +40,11 @@ PLAIN, MODEL, MORE = "rules", "model", "more_rules"
 
 def add_parser(subparsers: Any) -> None:
     """Add the benchmark ``alerts``."""
-    parser = subparsers.add_parser(
+    parser = add_benchmark(
+        subparsers,
         "alerts",
-        help="the alerts flow with all features, a model, and more rules, in turns",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "the alerts flow with all features, a model, and more rules, in turns",
+        __doc__,
     )
     parser.add_argument("--turns", type=at_least_one, default=2, metavar="N")
     parser.add_argument("--events", type=at_least_one, default=1_000_000, metavar="N")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import ENVIRON
-from benchmarks.figures import add_json, at_least_one, show
+from benchmarks.figures import add_benchmark, add_json, at_least_one, show
 from benchmarks.runs import ROOT, BenchmarkError, Code, own_ends, run_alone
 from benchmarks.topics import fill
 from flows.streams import PAYMENTS
@@ -28,11 +28,8 @@ _EPOCH_S: Final = 5
 
 def add_parser(subparsers: Any) -> None:
     """Add the benchmark ``backfill``."""
-    parser = subparsers.add_parser(
-        "backfill",
-        help="from bronze to silver, records a CPU-second",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_benchmark(
+        subparsers, "backfill", "from bronze to silver, records a CPU-second", __doc__
     )
     parser.add_argument("--events", type=at_least_one, default=1_000_000, metavar="N")
     parser.add_argument("--runs", type=at_least_one, default=3, metavar="N")

@@ -26,7 +26,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from benchmarks import ENVIRON
-from benchmarks.figures import add_json, at_least_one
+from benchmarks.figures import add_benchmark, add_json, at_least_one
 from benchmarks.runs import ROOT, BenchmarkError
 from flows.streams import PAYMENTS
 from operators.connectors.delta.sink import DeltaSink
@@ -50,11 +50,11 @@ _MAINTENANCE: Final = (["compact"], ["checkpoint"], ["vacuum"])
 
 def add_parser(subparsers: Any) -> None:
     """Add the benchmark ``commits``."""
-    parser = subparsers.add_parser(
+    parser = add_benchmark(
+        subparsers,
         "commits",
-        help="a table of thousands of commits: opening it, committing, what is there",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "a table of thousands of commits: opening it, committing, what is there",
+        __doc__,
     )
     parser.add_argument("--commits", type=at_least_one, default=20_000, metavar="N")
     parser.add_argument(

@@ -23,6 +23,19 @@ _PACKAGES: Final = (
 )
 
 
+def add_benchmark(
+    subparsers: Any, name: str, short: str, description: str | None
+) -> argparse.ArgumentParser:
+    """Add a benchmark with what it does in a line and, laid out as it is, in full."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=short,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add the option that every benchmark has."""
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

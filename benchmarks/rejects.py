@@ -14,7 +14,7 @@ from dataclasses import fields, replace
 from typing import Any, Final
 
 from benchmarks.against import spread
-from benchmarks.figures import add_json, at_least_one, show
+from benchmarks.figures import add_benchmark, add_json, at_least_one, show
 from benchmarks.revision import checked_out, commit_of
 from benchmarks.runs import STREAMS, Code, Used, run_flow
 from benchmarks.topics import EMPTY, fill
@@ -31,11 +31,11 @@ _GOOD: Final = ("out_of_order", "late", "duplicate")
 
 def add_parser(subparsers: Any) -> None:
     """Add the benchmark ``rejects``."""
-    parser = subparsers.add_parser(
+    parser = add_benchmark(
+        subparsers,
         "rejects",
-        help="the payments flow at 0, 1 and 50 per cent of bad records",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "the payments flow at 0, 1 and 50 per cent of bad records",
+        __doc__,
     )
     parser.add_argument("--events", type=at_least_one, default=400_000, metavar="N")
     parser.add_argument("--runs", type=at_least_one, default=5, metavar="N")

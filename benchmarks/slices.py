@@ -28,7 +28,7 @@ import polars as pl
 
 from benchmarks import enforce_topic as enforce
 from benchmarks.against import spread
-from benchmarks.figures import add_json, at_least_one, show
+from benchmarks.figures import add_benchmark, add_json, at_least_one, show
 from benchmarks.latency import PARTITIONS, delays
 from benchmarks.runs import Code, cpu_of, own_ends, run_alone
 from benchmarks.topics import EMPTY, fill
@@ -47,11 +47,8 @@ _CARDS: Final = 20_000
 
 def add_parser(subparsers: Any) -> None:
     """Add the benchmark ``slices``."""
-    parser = subparsers.add_parser(
-        "slices",
-        help="two processes of a cluster, two slices, one process",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = add_benchmark(
+        subparsers, "slices", "two processes of a cluster, two slices, one process", __doc__
     )
     parser.add_argument("--flow", choices=("alerts", "enforce"), default="alerts")
     parser.add_argument("--turns", type=at_least_one, default=3, metavar="N")

@@ -14,7 +14,7 @@ from typing import Any, Final
 from benchmarks.dashboards.asked import DASHBOARDS, Span, dashboard, lines
 from benchmarks.dashboards.drawn import picture
 from benchmarks.dashboards.watched import SCRAPED_S, watched
-from benchmarks.figures import at_least_one
+from benchmarks.figures import add_benchmark, at_least_one
 from benchmarks.runs import ROOT
 
 _POINTS: Final = 150
@@ -22,11 +22,11 @@ _POINTS: Final = 150
 
 def add_parser(subparsers: Any) -> None:
     """Add the command ``dashboards``."""
-    parser = subparsers.add_parser(
+    parser = add_benchmark(
+        subparsers,
         "dashboards",
-        help="the dashboards as pictures, of flows that run for some minutes",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "the dashboards as pictures, of flows that run for some minutes",
+        __doc__,
     )
     parser.add_argument("--minutes", type=at_least_one, default=10, metavar="N")
     parser.add_argument(
