@@ -7,7 +7,7 @@ in the header ``__value_schema_id``, and then the payload is all body.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import compress
 from uuid import UUID
 
@@ -43,14 +43,15 @@ def split(
     sizes = payloads.ends - payloads.starts
     magic = payloads.data[payloads.starts]
     plain = (sizes >= _SIZES[0]) & (magic == 0) | (sizes >= _SIZES[1]) & (magic == 1)
-    some = compress(range(len(headers)), headers)
-    headed = np.array([row for row in some if ID_HEADER in dict(headers[row] or ())], np.int64)
+    some = compress(enumerate(headers), headers)
+    pairs = {row: own for row, own in some if own and ID_HEADER in dict(own)}
+    headed = np.array([*pairs], np.int64)
     plain[headed] = False
     done = np.zeros(len(sizes), np.bool_)
     for head, rows in _alike(payloads, np.flatnonzero(plain)):
         groups[_parse(head)].append(Group(rows, len(head)))
         done[rows] = True
-    for head, places in _by_header(headers, headed[sizes[headed] > 0].tolist()).items():
+    for head, places in _by_header(pairs, headed[sizes[headed] > 0].tolist()).items():
         groups[_parse(head)].append(Group(np.sort(places), 0))
         done[places] = True
     odd = np.flatnonzero(~done).tolist()
@@ -77,11 +78,11 @@ def _alike(payloads: Payloads, rows: Int64s) -> Iterator[tuple[bytes, Int64s]]:
         rows = rows[~same]
 
 
-def _by_header(headers: Sequence[Headers | None], rows: list[int]) -> dict[bytes, list[int]]:
+def _by_header(pairs: Mapping[int, Headers], rows: list[int]) -> dict[bytes, list[int]]:
     """Return rows by the id that their first header is, without those of which it is none."""
     alike: dict[bytes | None, list[int]] = defaultdict(list)
     for row in rows:
-        name, value = headers[row][0]  # type: ignore[index] # these have one of ids
+        name, value = pairs[row][0]
         alike[value if name == ID_HEADER else None].append(row)
     found: dict[bytes, list[int]] = defaultdict(list)
     for value, places in alike.items():

@@ -74,19 +74,20 @@ def _suspects(bodies: Sequence[bytes], found: Sequence[Json | None]) -> Iterator
     another there are fewer. So it is of several together. Of flat ones it is enough to count: each
     has as many as it has values.
     """
-    good = [row for row, value in enumerate(found) if value is not None]
+    good = [(row, value) for row, value in enumerate(found) if value is not None]
     for begin in range(0, len(good), _AT_ONCE):
-        rows = good[begin : begin + _AT_ONCE]
-        whole, objects = b"".join([bodies[row] for row in rows]), [found[row] for row in rows]
+        some = good[begin : begin + _AT_ONCE]
+        whole = b"".join([bodies[row] for row, _ in some])
+        objects = [value for _, value in some]
         if not any(odd in whole for odd in _SPACED):
             names = whole.count(_KEY)
-            if names == sum(map(len, objects)):  # type: ignore[arg-type] # none of them is None
+            if names == sum(map(len, objects)):
                 continue
             if _ESCAPED not in whole and names == orjson.dumps(objects).count(_KEY):
                 continue
-        for row in rows:
+        for row, value in some:
             body = bodies[row]
-            if _ODD.search(body) or orjson.dumps(found[row]).count(_KEY) != body.count(_KEY):
+            if _ODD.search(body) or orjson.dumps(value).count(_KEY) != body.count(_KEY):
                 yield row
 
 

@@ -30,12 +30,10 @@ def properties(
     fence: Sequence[Transaction],
     before: Sequence[Transaction],
     known: Container[str] = (),
-    *,
-    adds: bool,
 ) -> CommitProperties:
     """Return what goes into a commit beside its rows: the fence, and the metadata `told`.
 
-    What is `known` of the fence, by its ids, is not told again. One that only `adds` rows says so.
+    What is `known` of the fence, by its ids, is not told again.
 
     Transactions have the time as their last update: where
     `delta.setTransactionRetentionDuration` is set, Spark keeps no other.
@@ -45,10 +43,7 @@ def properties(
     moved = {name: was[name] for name in now if name in was and was[name] != now[name]}
     at = int(time.time() * 1000)
     return CommitProperties(
-        custom_metadata={
-            **metadata(told | {"fence": now, "before": moved}),
-            **({"isBlindAppend": True} if adds else {}),
-        },
+        custom_metadata=metadata(told | {"fence": now, "before": moved}),
         app_transactions=[
             Transaction(name, version, at) for name, version in now.items() if name not in known
         ],

@@ -184,7 +184,6 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             fence.transactions(target),
             fence.transactions(self._frontier),
             self._of_topics,
-            adds=self._table.merging is None,
         )
 
     def _reopen(self) -> Frontier:

@@ -167,7 +167,8 @@ class _Topic(StatefulSinkPartition[RawBatch, dict[str, Any]]):
         done: list[None] = []
         while len(done) < len(messages):
             try:
-                # By place and from within C: half of what a message costs is to call for it.
+                # By place and from within C: half of what a message costs is to call for it. What
+                # was taken before one for which there is no room stays in the list.
                 done.extend(starmap(self._producer.produce, messages[len(done) :]))
             except BufferError:
                 self._producer.poll(_FULL_SECONDS)

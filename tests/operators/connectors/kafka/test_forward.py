@@ -87,3 +87,12 @@ def test_a_record_that_the_topic_does_not_take_ends_the_flow_with_what_to_do(
         DeliveryError, match=r"raise its max\.message\.bytes, and MILLSTREAM_KAFKA_"
     ):
         small.write_batch([raw])
+
+
+def test_each_is_sent_once_where_there_is_no_room_for_all_of_them(
+    stack: Stack, topic: str
+) -> None:
+    small = part(stack, topic, **{"queue.buffering.max.messages": "100"})
+    small.write_batch([batch(0, 0, 2_999), batch(1, 0, 999)])
+    small.snapshot()
+    assert there(stack, topic) == [[*range(3_000)], [*range(1_000)]]
