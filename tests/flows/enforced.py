@@ -1,4 +1,4 @@
-"""Topics for the enforce flow: one of each format, and records that are good and bad."""
+"""Topics for the enforce flow: one of each format, records good and bad, and what came of them."""
 
 import io
 import json
@@ -7,8 +7,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import fastavro
+import polars as pl
+from confluent_kafka import Producer
 
 import schemas
+from operators.connectors.kafka.client import read_to_end
+from ops.local import Stack
+
+PARTITIONS: Final = 2
+SIZE: Final = 1_200
+
+Sent = dict[str, list[tuple[bytes | None, bytes | None, Any]]]
+"""Keys, values and headers by topic."""
 
 ORDER: Final[dict[str, Any]] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -121,3 +131,85 @@ def avro(fields: dict[str, Any]) -> bytes:
     out.write(struct.pack(">bI", 0, schemas.local_id("readings", 1)))
     fastavro.schemaless_writer(out, fastavro.parse_schema(READING), fields)
     return out.getvalue()
+
+
+def settings(stack: Stack, folder: Path) -> dict[str, str]:
+    """Return the flow's settings, with its topics declared and its tables in a folder."""
+    given = stack.env()
+    del given["MILLSTREAM_REDIS_URL"]
+    return {
+        **given,
+        "MILLSTREAM_DELTA_ROOT": str(folder / "tables"),
+        "MILLSTREAM_ENFORCE_FOLDER": str(declare(folder / "enforced", folder.name)),
+        "MILLSTREAM_BATCH_SIZE": "200",
+    }
+
+
+def records() -> Sent:
+    """Return keys, values and headers by topic: one in twenty is bad, in every way."""
+    orders, readings, beats = [], [], []
+    for n in range(SIZE):
+        key, mine = f"key-{n % 11}".encode(), [("trace", str(n).encode())]
+        value = order(n, 1 + n % 2)
+        if n % 20 == 7:
+            value = [
+                value[:-1],
+                value.replace(b'{"_schema"', b'{"amount": 1, "_schema"'),
+                b"\xff" + value,
+                order(n, 3),
+                order(n, 2, currency=None),
+                order(n, amount=2_000_000),
+                order(n, ordered_at="noon"),
+                order(n, _schema="others"),
+                b"[]",
+                b"",
+            ][n // 20 % 10]
+        orders.append((key, value, mine if n % 3 else None))
+        body = avro(reading(n))
+        if n % 20 == 7:
+            body = [body[:-1], b"\0\0\0\0\1" + body[5:], avro(reading(n, value=200)), b"?"][
+                n // 20 % 4
+            ]
+        readings.append((key, body, mine if n % 2 else None))
+        if n < 300:
+            beat = reading(n, sensor=" a" if n % 30 == 4 else "a")
+            if n % 20 == 7:
+                beat["at"] = "noon"
+            version = b"2" if n % 20 == 8 else b"1"
+            beats.append((None, json.dumps(beat).encode(), [("schema-version", version)]))
+    return {"orders": orders, "readings": readings, "heartbeats": beats}
+
+
+def send(stack: Stack, topic: str, every: Sent) -> None:
+    """Send all of them, in turn to the partitions."""
+    producer = Producer({"bootstrap.servers": stack.bootstrap, "log_level": 0})
+    for name, mine in every.items():
+        for n, (key, value, headers) in enumerate(mine):
+            producer.produce(
+                f"{topic}.{name}", value, key, n % PARTITIONS, headers=headers or []
+            )
+    assert producer.flush(60) == 0
+
+
+def there(stack: Stack, topic: str, partitions: int = PARTITIONS) -> list[list[Any]]:
+    """Return the messages that a topic has, by partition."""
+    found: list[list[Any]] = [[] for _ in range(partitions)]
+    config = {"bootstrap.servers": stack.bootstrap}
+    for message in read_to_end(config, topic, dict.fromkeys(range(partitions), 0)):
+        found[message.partition()].append(message)
+    return found
+
+
+def table(folder: Path, name: str) -> pl.DataFrame:
+    """Return a table's rows by their places."""
+    rows = pl.read_delta(str(folder / "tables" / name))
+    return rows.sort("source_partition", "source_offset")
+
+
+def expected(every: Sent, name: str, good: set[int]) -> list[list[Any]]:
+    """Return by partition what a topic has of the records that are good."""
+    found: list[list[Any]] = [[] for _ in range(PARTITIONS)]
+    for n, (key, value, headers) in enumerate(every[name]):
+        if n in good:
+            found[n % PARTITIONS].append((key, value, headers or []))
+    return found

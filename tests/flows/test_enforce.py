@@ -11,90 +11,25 @@ import polars as pl
 import pytest
 from confluent_kafka import Producer
 
-from operators.connectors.kafka.client import headers_of, read_to_end
+from operators.connectors.kafka.client import headers_of
 from ops import cli
 from ops.dlq import streams as dlq_streams
 from ops.local import Stack
 from ops.topics import create_topic
 from tests.field.refused import told
-from tests.flows.enforced import avro, declare, order, reading
+from tests.flows.enforced import (
+    PARTITIONS,
+    SIZE,
+    Sent,
+    expected,
+    records,
+    send,
+    settings,
+    table,
+    there,
+)
 from tests.running import Flow, run, wait_until
 from tests.servers.ports import lasting_port
-
-PARTITIONS = 2
-SIZE = 1_200
-
-
-def settings(stack: Stack, folder: Path) -> dict[str, str]:
-    given = stack.env()
-    del given["MILLSTREAM_REDIS_URL"]
-    return {
-        **given,
-        "MILLSTREAM_DELTA_ROOT": str(folder / "tables"),
-        "MILLSTREAM_ENFORCE_FOLDER": str(declare(folder / "enforced", folder.name)),
-        "MILLSTREAM_BATCH_SIZE": "200",
-    }
-
-
-Sent = dict[str, list[tuple[bytes | None, bytes | None, Any]]]
-
-
-def records() -> Sent:
-    """Return keys, values and headers by topic: one in twenty is bad, in every way."""
-    orders, readings, beats = [], [], []
-    for n in range(SIZE):
-        key, mine = f"key-{n % 11}".encode(), [("trace", str(n).encode())]
-        value = order(n, 1 + n % 2)
-        if n % 20 == 7:
-            value = [
-                value[:-1],
-                value.replace(b'{"_schema"', b'{"amount": 1, "_schema"'),
-                b"\xff" + value,
-                order(n, 3),
-                order(n, 2, currency=None),
-                order(n, amount=2_000_000),
-                order(n, ordered_at="noon"),
-                order(n, _schema="others"),
-                b"[]",
-                b"",
-            ][n // 20 % 10]
-        orders.append((key, value, mine if n % 3 else None))
-        body = avro(reading(n))
-        if n % 20 == 7:
-            body = [body[:-1], b"\0\0\0\0\1" + body[5:], avro(reading(n, value=200)), b"?"][
-                n // 20 % 4
-            ]
-        readings.append((key, body, mine if n % 2 else None))
-        if n < 300:
-            beat = reading(n, sensor=" a" if n % 30 == 4 else "a")
-            if n % 20 == 7:
-                beat["at"] = "noon"
-            version = b"2" if n % 20 == 8 else b"1"
-            beats.append((None, json.dumps(beat).encode(), [("schema-version", version)]))
-    return {"orders": orders, "readings": readings, "heartbeats": beats}
-
-
-def send(stack: Stack, topic: str, every: Sent) -> None:
-    producer = Producer({"bootstrap.servers": stack.bootstrap, "log_level": 0})
-    for name, mine in every.items():
-        for n, (key, value, headers) in enumerate(mine):
-            producer.produce(
-                f"{topic}.{name}", value, key, n % PARTITIONS, headers=headers or []
-            )
-    assert producer.flush(60) == 0
-
-
-def there(stack: Stack, topic: str, partitions: int = PARTITIONS) -> list[list[Any]]:
-    found: list[list[Any]] = [[] for _ in range(partitions)]
-    config = {"bootstrap.servers": stack.bootstrap}
-    for message in read_to_end(config, topic, dict.fromkeys(range(partitions), 0)):
-        found[message.partition()].append(message)
-    return found
-
-
-def table(folder: Path, name: str) -> pl.DataFrame:
-    rows = pl.read_delta(str(folder / "tables" / name))
-    return rows.sort("source_partition", "source_offset")
 
 
 @pytest.fixture(scope="module")
@@ -129,12 +64,15 @@ def enforced(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return folder, every
 
 
-def expected(every: Sent, name: str, good: set[int]) -> list[list[Any]]:
-    found: list[list[Any]] = [[] for _ in range(PARTITIONS)]
-    for n, (key, value, headers) in enumerate(every[name]):
-        if n in good:
-            found[n % PARTITIONS].append((key, value, headers or []))
-    return found
+@pytest.fixture
+def ran(
+    stack: Stack, enforced: tuple[Path, Sent], monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Sent]:
+    """Give what the flow has run on, with its settings in the environment of tools."""
+    for name, value in settings(stack, enforced[0]).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MILLSTREAM_REDIS_URL", raising=False)
+    return enforced
 
 
 def test_what_is_good_goes_on_as_it_came_once_and_in_order(
@@ -267,14 +205,9 @@ def test_two_slices_make_the_same_tables_and_one_that_dies_leaves_the_other_at_w
 
 
 def test_rejects_are_explained_edited_and_sent_again(
-    stack: Stack,
-    enforced: tuple[Path, Sent],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    stack: Stack, ran: tuple[Path, Sent], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, _ = enforced
-    for name, value in settings(stack, folder).items():
-        monkeypatch.setenv(name, value)
+    folder, _ = ran
     # Of the registry that another test may have asked.
     dlq_streams.lookup.cache_clear()
     groups = {each["code"]: each for each in told(capsys, "summary --stream orders")}
@@ -314,15 +247,9 @@ def asked(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, Any]:
 
 
 def test_tools_know_the_flow_and_its_topics(
-    stack: Stack,
-    enforced: tuple[Path, Sent],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    stack: Stack, ran: tuple[Path, Sent], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, every = enforced
-    for name, value in settings(stack, folder).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("MILLSTREAM_REDIS_URL", raising=False)
+    folder, every = ran
     topic = f"{folder.name}.readings"
 
     status, (flow,) = asked(capsys, "lineage")

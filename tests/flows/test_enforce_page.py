@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ops.local import Stack
-from tests.flows.test_enforce import there
+from tests.flows.enforced import there
 from tests.pages import ROOT, blocks
 from tests.running import environment
 
