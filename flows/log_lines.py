@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -23,6 +25,18 @@ def set_up(flow: str) -> None:
     if os.environ.get(VARIABLE) == "json":
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonLines(flow))
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Log nothing of the connectors meanwhile: for tools that show what those would say."""
+    logger = logging.getLogger("millstream")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 class JsonLines(logging.Formatter):

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import sys
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from flows import settings as settings_
+from flows.log_lines import silent
 from ops.status.cli import add_recovery
 
 _MARKS: Final = {
@@ -37,14 +37,13 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(func=run)
 
 
+@silent()  # what the servers' clients say while they wait is in the answer
 def run(args: argparse.Namespace) -> int:
     """Look at everything; returns 0, 1 (something is to mend) or 2 (no such flow)."""
     from ops.doctor.checks import as_json  # with the engine, which takes a while to import
     from ops.doctor.examine import NoFlowError, examine
     from ops.stores import directories
 
-    # What the servers' clients say while they wait is in the checks.
-    logging.getLogger("millstream").setLevel(logging.CRITICAL)
     console = Console(highlight=False, soft_wrap=True)
     found = []
     try:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import os
 import sqlite3
 import sys
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from flows import settings as settings_
+from flows.log_lines import silent
 from operators.errors import KnownError
 from operators.features import FeatureError
 
@@ -58,14 +58,13 @@ def add_recovery(parser: Any) -> None:
     )  # fmt: skip
 
 
+@silent()  # what the servers' clients say while they wait is in the answer
 def run(args: argparse.Namespace) -> int:
     """Show it; returns 0, 1 (a recovery directory cannot be read) or 2 (settings)."""
     from flows.catalog import all_flows  # with the engine, which takes a while to import
     from ops.status.gather import gather
     from ops.stores import directories, stores
 
-    # What the brokers' clients say while they wait is in the status.
-    logging.getLogger("millstream").setLevel(logging.CRITICAL)
     try:
         known = all_flows()
     except (settings_.SettingsError, FeatureError) as error:

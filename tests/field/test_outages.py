@@ -55,9 +55,13 @@ def test_a_broker_that_is_away_is_two_lines_and_costs_no_record_and_a_signal_end
         before, told_before = flow.said(), told.said()
         cache.kill()
         field.send(*dear(300, 10))
+        # It has read what it cannot commit.
+        wait_until(
+            lambda: any("waiting for Redis" in line for line in since(told, told_before))
+        )
         secured.kill(0)
         began = time.monotonic()
-        wait_until(lambda: any("waiting for" in line for line in since(told, told_before)))
+        wait_until(lambda: any("waiting for Kafka" in line for line in since(flow, before)))
         status = told.tell(signal.SIGINT, timeout=at_rest(10))
         last = since(told, told_before)
         assert (status, "nothing is lost" in "".join(last)) == (1, True), told.said()

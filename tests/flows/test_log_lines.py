@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from flows.log_lines import JsonLines, place
+from flows.log_lines import JsonLines, place, silent
 
 
 def line(
@@ -53,3 +53,19 @@ def test_an_error_is_in_the_line_of_who_tells_it() -> None:
 )
 def test_places_are_told_from_tables_and_paths(message: str, named: tuple[object, ...]) -> None:
     assert tuple(place(message).values()) == named
+
+
+def test_what_a_tool_silences_is_heard_again_when_it_has_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logger = logging.getLogger("millstream.kafka")
+
+    @silent()
+    def tool() -> None:
+        logger.warning("in the answer")
+        raise SystemExit(2)
+
+    with pytest.raises(SystemExit):
+        tool()
+    logger.warning("heard")
+    assert caplog.messages == ["heard"]
