@@ -7,6 +7,7 @@ from typing import Self
 import polars as pl
 from deltalake import DeltaTable
 
+from flows.flow_settings import FlowSettings
 from flows.settings import Settings
 from flows.streams import STREAMS, writers
 from operators.connectors.delta.table import table_uri
@@ -69,7 +70,7 @@ def read_tables(
     return {each.name: read_table(settings, each) for each in tables}
 
 
-def read_table(settings: Settings, table: Table) -> pl.DataFrame:
+def read_table(settings: FlowSettings, table: Table) -> pl.DataFrame:
     """Return a table, its rows in an order of their own."""
     rows = pl.scan_delta(DeltaTable(table_uri(settings.delta_root, table.name)))
     return _flat(rows.drop(_NOT_COMPARED).collect())
@@ -88,7 +89,7 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.sort(frame.columns, nulls_last=True)
 
 
-def read_topic(settings: Settings, topic: str) -> pl.DataFrame:
+def read_topic(settings: FlowSettings, topic: str) -> pl.DataFrame:
     """Return each message's key, value and headers, sorted."""
     partitions = wait_for_partitions(settings.kafka, topic, 10)
     messages = [

@@ -42,11 +42,16 @@ CONTROL_POINTS: Final = (
 """Those of a flow that follows a control topic, beside `POINTS`."""
 
 
+FORWARD_POINTS: Final = ("before records go on", "after records went on", "mid forward")
+"""Those of a flow that sends records on as they came."""
+
+
 def install() -> None:
     """Put the failpoints over the connectors."""
     from operators import metrics
     from operators.connectors.delta import control_history
     from operators.connectors.delta import writer as delta_writer
+    from operators.connectors.kafka import forward as kafka_forward
     from operators.connectors.kafka import producer as kafka_producer
     from operators.connectors.kafka import source as kafka_source
     from operators.connectors.redis import dedup_store as first_seen
@@ -95,6 +100,24 @@ def install() -> None:
             return super().flush(*args)
 
     kafka_producer.Producer = Producer
+    kafka_forward.Producer = Producer
+    around(kafka_forward._Topic, "_produce", passed(point, *FORWARD_POINTS[:2]))
+
+    def messages(original: Any) -> Any:
+        def wrapped(*args: Any) -> Any:
+            found = original(*args)
+            if point.name == FORWARD_POINTS[2] and len(found) > 1:
+                # What came before has gone, of these half.
+                half = len(found) // 2
+                args[0]._produce(found[:half])
+                args[0]._producer.poll(0.002)
+                point(FORWARD_POINTS[2])
+                return found[half:]
+            return found
+
+        return wrapped
+
+    around(kafka_forward._Topic, "_messages", messages)
 
     def first(original: Any) -> Any:
         def wrapped(self: Any, ids: Any, hours: Any, partitions: Any, offsets: Any) -> Any:

@@ -145,10 +145,10 @@ def settings(stack: Stack, folder: Path) -> dict[str, str]:
     }
 
 
-def records() -> Sent:
+def records(size: int = SIZE) -> Sent:
     """Return keys, values and headers by topic: one in twenty is bad, in every way."""
     orders, readings, beats = [], [], []
-    for n in range(SIZE):
+    for n in range(size):
         key, mine = f"key-{n % 11}".encode(), [("trace", str(n).encode())]
         value = order(n, 1 + n % 2)
         if n % 20 == 7:
@@ -171,7 +171,7 @@ def records() -> Sent:
                 n // 20 % 4
             ]
         readings.append((key, body, mine if n % 2 else None))
-        if n < 300:
+        if n < size // 4:
             beat = reading(n, sensor=" a" if n % 30 == 4 else "a")
             if n % 20 == 7:
                 beat["at"] = "noon"

@@ -3,20 +3,22 @@
 from collections.abc import Callable
 from typing import Final
 
-from tests.chaos.faults import changes, letters, processes, servers, storage
+from tests.chaos.faults import changes, letters, processes, servers, slices, storage
 from tests.chaos.world import Result, World
 
 Fault = Callable[[World, Result, int], None]
 
 CHANGES: Final = "rules, lists, labels change"
 REPAIRS: Final = "bad records replayed"
-OF_PAYMENTS: Final = (CHANGES, REPAIRS)
-"""Those that are of what payments alone have."""
+SLICES: Final = "slices of the enforce flow"
+OF_PAYMENTS: Final = (CHANGES, REPAIRS, SLICES)
+"""Those that are not of every stream; they run once, beside payments."""
 
 FAULTS: Final[dict[str, tuple[Fault, int]]] = {
     "kill -9": (processes.kill, 500),
     CHANGES: (changes.kill, 180),
     REPAIRS: (letters.repaired, 60),
+    SLICES: (slices.kill, 100),
     "fresh clusters": (processes.starts, 40),
     "SIGTERM": (processes.sigterm, 20),
     "broker of three killed": (servers.brokers, 20),
