@@ -1,6 +1,5 @@
 """The enforce flow in slices: each is killed by itself while all write the same tables."""
 
-import json
 import os
 import random
 import shutil
