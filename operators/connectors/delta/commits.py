@@ -1,9 +1,9 @@
 """Commits: what each says of where its rows came from, and what a table's history tells.
 
 A commit's `userMetadata`, which `DESCRIBE HISTORY` shows, is JSON: the release
-(`millstream`), the `flow`, its `run` and the `epoch` of it, how many `rows`, and the `fence`,
-by its transactions' ids, with where it stood `before` for those that moved. It is the fence's
-second place: other engines' checkpoints may drop transactions.
+(`millstream`), the `flow`, its `run` and the `epoch` of it, when the commit `began` (ms since
+1970), how many `rows`, and the `fence`, by its transactions' ids, with where it stood `before` for
+those that moved. It is the fence's second place: other engines' checkpoints may drop transactions.
 """
 
 import json

@@ -10,6 +10,15 @@ from operators.records.tables import Table
 
 _MAPPING: Final = "delta.columnMapping.mode"
 
+# What these ask of who writes is not about the rows that are added, or holds only where a
+# property or a column says so; other features are deltalake's to obey.
+_OF_NO_ROWS: Final = frozenset({
+    "appendOnly", "changeDataFeed", "checkConstraints", "deletionVectors", "domainMetadata",
+    "generatedColumns", "identityColumns", "invariants", "timestampNtz", "v2Checkpoint",
+    "vacuumProtocolCheck",
+})  # fmt: skip
+_NO_FEATURES: Final = 2
+
 
 def declared(table: Table) -> Schema:
     """Return the columns that a table is declared with."""
@@ -67,3 +76,27 @@ def laid_out(rows: pl.DataFrame, columns: pl.Schema) -> pl.DataFrame:
         if name not in rows.columns
     ]
     return rows.with_columns(empty).select(*columns) if empty else rows.select(*columns)
+
+
+def takes_files(handle: DeltaTable, table: Table) -> bool:
+    """Tell whether files of rows can be added to a table as they are.
+
+    Where rows change others, or somebody has declared what rows must be like, it is for deltalake
+    to look at each.
+    """
+    protocol, known = handle.protocol(), handle.metadata()
+    if protocol.min_writer_version > _NO_FEATURES:
+        features = protocol.writer_features or ["none are told"]
+        if not _OF_NO_ROWS.issuperset(features):
+            return False
+    kinds = [table.schema[name] for name in known.partition_columns if name in table.schema]
+    return (
+        table.merging is None
+        and known.partition_columns == list(table.partition_by)
+        and all(kind == pl.Date or kind.is_integer() for kind in kinds)
+        and not any(name.startswith("delta.constraints.") for name in known.configuration)
+        and all(
+            field.nullable and field.metadata.keys() <= {"comment"}
+            for field in handle.schema().fields
+        )
+    )

@@ -67,7 +67,7 @@ class DeltaSink(NamedSink[TableItem, dict[str, Any]]):
         # Local commits are work for the cores, of which more threads only take from each other;
         # those to an object store mostly wait.
         at_once = 8 if local_folder(root) is None else min(os.cpu_count() or 4, 4)
-        self._pool = ThreadPoolExecutor(at_once, "delta-commit")
+        self.pool = ThreadPoolExecutor(at_once, "delta-tables")
 
     def refuse_others(self) -> None:
         """Raise TopicChangedError if a table accounts for other topics than the source's."""
@@ -106,4 +106,4 @@ class DeltaSink(NamedSink[TableItem, dict[str, Any]]):
         if waiting or writers[0].moved:
             self._unchanged()
         for writer in waiting:
-            writer.begin_commit(self._pool)
+            writer.begin_commit()

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any, Final, Protocol, TypeAlias
 
 import polars as pl
@@ -32,6 +31,7 @@ from operators.connectors.delta.errors import (
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.lookup import lacking
 from operators.connectors.delta.parquet import writer_properties
+from operators.connectors.delta.pending import Pending, Ready
 from operators.connectors.delta.table import (
     CHECKPOINT_EVERY,
     Fence,
@@ -45,7 +45,7 @@ from operators.connectors.observers import OBSERVERS
 from operators.event_time.frontier import Frontier, Tracker
 from operators.event_time.holdup import HoldUp, watch
 from operators.records.batches import Progress
-from operators.records.tables import STAMPS, Table, newest_of
+from operators.records.tables import Table
 
 LOG: Final = logging.getLogger("millstream.delta")
 
@@ -64,6 +64,7 @@ class Owner(Protocol):
     told: dict[str, str]
     partitions: Mapping[str, int]
     timed: bool
+    pool: ThreadPoolExecutor
 
     def list_parts(self) -> list[str]:
         """Return the names of all its tables."""
@@ -80,13 +81,13 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
     def __init__(self, sink: Owner, table: Table, state: dict[str, Any] | None) -> None:
         self._sink, self._table = sink, table
         self._parquet = writer_properties(table)
-        self._epoch = 1
-        self._rows: list[pl.DataFrame] = []
+        self._epoch, self._began = 1, time.time()
         self._again: list[pl.DataFrame] = []
         self._commit: Future[None] | None = None
         # With its files, as it is read here.
         self._handle = open_table(sink.root, table)
         self._columns, self._knows_files = columns_of(self._handle), True
+        self._pending = Pending(table, self._columns, sink.flow_version, sink.pool)
         self._of_topics = frozenset[str]()
         self._look_topics()
         with reaching(self._handle.table_uri):
@@ -98,7 +99,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         if state is not None:
             refuse_behind(table, self._frontier, state["offsets"])
             self._tracker.resume(state["flow"])
-        self._began_at = dict(self._tracker.offsets)
+        self._read_before = dict(self._tracker.offsets)
         if unrecorded:
             LOG.warning(
                 "%s: what it accounts for is gone from its transactions (is its property %s "
@@ -106,7 +107,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
                 table.name,
                 RETENTION,
             )
-            self._append(pl.DataFrame(schema=table.schema), self._frontier)
+            self._append(Ready(0, None, []), self._frontier)
         self._shown = metrics.TableWritten(table.name)
         # All tables see the same progress: one of them speaks of it, wherever it is written.
         speaks = sink.timed and table.name == sink.list_parts()[0]
@@ -124,49 +125,51 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
                 continue
             self._shown.fenced.inc(item.height - rows.height)
             if rows.height:
-                self._rows.append(rows)
+                self._pending.take(rows)
 
     @property
     def waits(self) -> bool:
         """Whether there are rows whose commit has not begun."""
-        return bool(self._rows or self._again) and self._commit is None
+        return bool(self._pending or self._again) and self._commit is None
 
     @property
     def moved(self) -> bool:
         """Whether anything has been read in this epoch."""
-        return self._tracker.offsets != self._began_at
+        return self._tracker.offsets != self._read_before
 
     def settle(self) -> None:
         """Take note that all of the epoch's items are there."""
 
-    def begin_commit(self, pool: ThreadPoolExecutor) -> None:
+    def begin_commit(self) -> None:
         """Start the epoch's commit."""
-        self._commit = pool.submit(self._write)
+        self._commit = self._sink.pool.submit(self._write)
 
     def _write(self) -> None:
-        began, since = time.perf_counter(), time.time()
-        stamps = {
-            "flow_version": pl.lit(self._sink.flow_version),
-            "written_at": pl.lit(datetime.now(UTC)).cast(STAMPS["written_at"]),
-        }
+        clock, self._began = time.perf_counter(), time.time()
         again = lacking(self._sink.root, self._table, self._again)
-        rows = pl.concat([*self._rows, *again]).with_columns(**stamps)
+        rows = self._pending.ready(again)
         if not rows.height:
             return
         self._append(rows, self._frontier.joined(self._tracker.frontier))
-        OBSERVERS.tell(self._table.name, self._handle, rows.height, since)
+        OBSERVERS.tell(self._table.name, self._handle, rows.height, self._began)
         self._keep_short()
-        newest, frontier = newest_of(self._table, rows), self._frontier
-        self._shown.committed(began, rows.height, newest, frontier.offsets)
+        self._shown.committed(clock, rows.height, rows.newest, self._frontier.offsets)
 
-    def _append(self, rows: pl.DataFrame, target: Frontier) -> None:
+    def _append(self, rows: Ready, target: Frontier) -> None:
         """Commit rows and the frontier that they bring the table to, on disk on return."""
         properties = self._properties(rows.height, target)
         self._refuse_copies(target)
         for attempt in range(_ATTEMPTS):
             try:
                 # Through the handle whose fence was read: together an atomic compare-and-set.
-                write(self._handle, self._table, rows, self._columns, properties, self._parquet)
+                write(
+                    self._handle,
+                    self._table,
+                    rows.content,
+                    self._columns,
+                    properties,
+                    self._parquet,
+                )
                 break
             except Exception as error:  # deltalake raises plain ones for many storage faults
                 # Some come after the commit landed: only the table knows.
@@ -178,7 +181,8 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
 
     def _properties(self, rows: int, target: Frontier) -> CommitProperties:
         fence = self._sink.fence
-        told = self._sink.told | {"epoch": self._epoch, "rows": rows}
+        began = int(self._began * 1000)
+        told = self._sink.told | {"epoch": self._epoch, "began": began, "rows": rows}
         return commits.properties(
             told,
             fence.transactions(target),
@@ -273,9 +277,10 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._sink.commit_all()
         if self._commit is not None:
             self._commit.result()
-            self._commit, self._rows, self._again = None, [], []
+            self._commit, self._again = None, []
+            self._pending.clear()
         self._epoch += 1
-        self._began_at = dict(self._tracker.offsets)
+        self._read_before = dict(self._tracker.offsets)
         if self._hold_up is not None:
             watch(self._hold_up, self._tracker.flow, LOG)
         return {

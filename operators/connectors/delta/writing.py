@@ -1,6 +1,8 @@
 """Writing: an epoch's rows into a table, as what is added to it or as what changes in it."""
 
-from typing import Final
+import time
+from collections.abc import Sequence
+from typing import Any, Final
 
 import polars as pl
 from deltalake import (
@@ -10,8 +12,11 @@ from deltalake import (
     WriterProperties,
     write_deltalake,
 )
+from deltalake.fs import DeltaStorageHandler
+from deltalake.transaction import AddAction
 
-from operators.connectors.delta.layout import laid_out
+from operators.connectors.delta.encoding import Encoded
+from operators.connectors.delta.layout import laid_out, takes_files
 from operators.connectors.delta.reading import read
 from operators.records.tables import BUCKET, Table
 
@@ -25,16 +30,22 @@ _AFTERWARDS: Final = PostCommitHookProperties(
 def write(
     handle: DeltaTable,
     table: Table,
-    rows: pl.DataFrame,
+    rows: pl.DataFrame | Sequence[Encoded],
     columns: pl.Schema,
     properties: CommitProperties,
     parquet: WriterProperties,
 ) -> None:
     """Commit rows to the table as the handle has it; `columns` are the table's.
 
-    Where rows change others, the buckets that have any are read, and written anew by the same
-    commit. One that came in between and changed them refuses it.
+    Rows that are encoded are added as they are, if the table takes such. Where rows change others,
+    the buckets that have any are read, and written anew by the same commit. One that came in
+    between and changed them refuses it.
     """
+    if not isinstance(rows, pl.DataFrame):
+        if takes_files(handle, table):
+            _add(handle, table, rows, properties)
+            return
+        rows = pl.concat([each.rows(columns) for each in rows])
     if table.merging is None or not rows.height:
         write_deltalake(
             handle,
@@ -58,3 +69,28 @@ def write(
         post_commithook_properties=_AFTERWARDS,
         writer_properties=parquet,
     )
+
+
+def _add(
+    handle: DeltaTable, table: Table, files: Sequence[Encoded], properties: CommitProperties
+) -> None:
+    """Put files into the table's folder, and add all of them by one commit."""
+    store, at = DeltaStorageHandler.from_table(handle._table), int(time.time() * 1000)
+    for each in files:
+        # Past its stream for PyArrow, which refuses what PyArrow writes to it.
+        out: Any = store._handler.open_output_stream(each.path, None)
+        out.write(each.data)
+        out.close()
+    handle.create_write_transaction(
+        [
+            AddAction(each.path, len(each.data), each.texts, at, True, each.statistics)
+            for each in files
+        ],
+        "append",
+        handle.schema(),
+        list(table.partition_by),
+        commit_properties=properties,
+        post_commithook_properties=_AFTERWARDS,
+    )
+    # Other than `write_deltalake` this leaves the handle as it was.
+    handle.update_incremental()

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.connectors.delta import pending
 from operators.connectors.delta import writer as delta_writer
 from operators.connectors.delta.table import FencedError, table_uri
 from operators.event_time.frontier import Frontier
@@ -21,6 +22,7 @@ from tests.operators.connectors.delta_flow import (
     sink,
     versions,
 )  # fmt: skip
+from tests.running import wait_until
 
 
 def test_an_epoch_is_one_commit_of_rows_and_frontier(tmp_path):
@@ -43,6 +45,34 @@ def test_an_epoch_is_one_commit_of_rows_and_frontier(tmp_path):
     assert written["flow_version"].unique().to_list() == ["1.2.3"]
     (at,) = written["written_at"].unique().to_list()
     assert abs((datetime.now(UTC) - at).total_seconds()) < 60
+
+
+def test_rows_are_encoded_while_they_come(tmp_path, monkeypatch):
+    encoded = []
+    original = pending.Encoder.add
+
+    def add(self, rows):
+        original(self, rows)
+        encoded.append(rows["source_offset"].to_list())
+
+    monkeypatch.setattr(pending, "GROUP_ROWS", 4)
+    monkeypatch.setattr(pending.Encoder, "add", add)
+    flow = Flow(tmp_path)
+    for first in (0, 3, 6):
+        flow.rows(0, first, first + 1, first + 2)
+    wait_until(lambda: encoded == [[*range(6)]])
+    assert held(tmp_path) == [], "nothing is there before the epoch's end"
+    flow.progress(0, 8)
+    flow.snapshot()
+    assert held(tmp_path) == [(0, at) for at in range(9)]
+    assert encoded[1:] == [[6, 7, 8]]
+    (at,) = pl.read_delta(table_uri(str(tmp_path), ROWS.name))["written_at"].unique()
+    flow.rows(0, 9)
+    flow.progress(0, 9)
+    flow.snapshot()
+    again = pl.read_delta(table_uri(str(tmp_path), ROWS.name))["written_at"].unique()
+    assert len(again) == 2
+    assert at == again.min()
 
 
 def test_an_epoch_without_rows_commits_nothing(tmp_path):

@@ -18,7 +18,7 @@ from tests.operators.connectors.delta_flow import ROWS, Flow, held, versions
 def failing(monkeypatch):
     """Make the next commits fail, "before" or "after" they land."""
     plan: list[str] = []
-    original = delta_writing.write_deltalake
+    original = delta_writing._add
 
     def write(*args, **kwargs):
         how = plan.pop(0) if plan else "never"
@@ -28,7 +28,7 @@ def failing(monkeypatch):
         if how == "after":
             raise Exception("post-commit hook failed")  # as deltalake does
 
-    monkeypatch.setattr(delta_writing, "write_deltalake", write)
+    monkeypatch.setattr(delta_writing, "_add", write)
     monkeypatch.setattr(delta_writer.time, "sleep", lambda _: None)
     return plan
 

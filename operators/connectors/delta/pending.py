@@ -1,0 +1,88 @@
+"""Pending: the rows of an epoch until they are committed, encoded by other threads as they come."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from operators.connectors.delta.encoding import GROUP_ROWS, Encoded, Encoder
+from operators.connectors.delta.layout import laid_out
+from operators.records.tables import STAMPS, Table, newest_of
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Rows to commit, as `write` takes them; `newest` is of the times that they are about, in s."""
+
+    height: int
+    newest: float | None
+    content: pl.DataFrame | Sequence[Encoded]
+
+
+class Pending:
+    """Takes rows on a worker's thread; `ready` is for the thread that commits.
+
+    All rows of an epoch are stamped with when the first of them came, which is behind the commit
+    before. Those of a table whose rows are merged are kept as they are.
+    """
+
+    def __init__(
+        self, table: Table, columns: pl.Schema, flow_version: str, pool: ThreadPoolExecutor
+    ) -> None:
+        """`columns` are the table's; what there is enough of is encoded by threads of the pool."""
+        self._table, self._columns, self._pool = table, columns, pool
+        self._flow_version = pl.lit(flow_version).alias("flow_version")
+        self._encoder = Encoder(table, columns) if table.merging is None else None
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin another epoch."""
+        self._frames: list[pl.DataFrame] = []
+        self._waiting = self._height = 0
+        self._newest: float | None = None
+        self._began: datetime | None = None
+        self._encoding: Future[None] | None = None
+
+    def __bool__(self) -> bool:
+        return self._began is not None
+
+    def take(self, rows: pl.DataFrame) -> None:
+        """Take rows."""
+        self._began = self._began or datetime.now(UTC)
+        self._frames.append(rows)
+        self._waiting += rows.height
+        if self._encoder is not None and self._waiting >= GROUP_ROWS:
+            frames, self._frames, self._waiting = self._frames, [], 0
+            self._encoding = self._pool.submit(
+                self._encode, self._encoder, self._encoding, frames
+            )
+
+    def ready(self, more: Sequence[pl.DataFrame]) -> Ready:
+        """Return all rows of the epoch, and `more`."""
+        frames = [*self._frames, *more]
+        content: pl.DataFrame | Sequence[Encoded]
+        if self._encoder is None:
+            content = self._stamped(frames)
+        else:
+            self._encode(self._encoder, self._encoding, frames)
+            content = self._encoder.finish()
+        return Ready(self._height, self._newest, content)
+
+    def _encode(
+        self, encoder: Encoder, before: Future[None] | None, frames: Sequence[pl.DataFrame]
+    ) -> None:
+        if before is not None:
+            # It was submitted earlier, so some thread is at it, or done.
+            before.result()
+        if frames:
+            encoder.add(laid_out(self._stamped(frames), self._columns))
+
+    def _stamped(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+        rows = pl.concat(frames)
+        self._height += rows.height
+        times = (self._newest, newest_of(self._table, rows))
+        self._newest = max((each for each in times if each is not None), default=None)
+        written_at = pl.lit(self._began or datetime.now(UTC)).cast(STAMPS["written_at"])
+        return rows.with_columns(self._flow_version, written_at.alias("written_at"))
