@@ -98,7 +98,7 @@ class _IntakeLogic(StatefulBatchLogic[Routed, _Item, dict[str, Any]]):
         self._intake = Intake(windows) if state is None else Intake.load(windows, state)
 
     def on_batch(self, values: list[Routed]) -> tuple[list[_Item], bool]:
-        self._group = str(values[0].group)
+        self._group, self._intake.group = str(values[0].group), values[0].group
         rows = [each.rows for each in values if each.rows is not None]
         progress = [each for value in values for each in value.progress]
         joined = rows[0] if len(rows) == 1 else stacked(rows) if rows else None

@@ -20,6 +20,7 @@ from operators.windows.timers import Timers
 
 _HELD_MIN: Final = 2_048
 _HELD_MAX: Final = 131_072
+_GOLDEN: Final = 0.618034
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,9 @@ class Intake:
 
     What it hands them to is large and changes seldom; a recovery store that writes a state
     anew whenever it is touched so writes what has changed, and everything only now and then:
-    of N rows there and n new ones in an epoch about √(2·N·n) are written.
+    of N rows there and n new ones in an epoch about √(2·N·n) are written. Three tenths more or
+    less make little difference, so each group waits for a number of its own: they hand on in
+    different epochs, as one in which all did would be long.
     """
 
     VERSION: Final = 5
@@ -50,6 +53,8 @@ class Intake:
         self._dues: dict[int, Timers] = {}
         self._fresh = 0
         self._room = _HELD_MAX
+        self.group = 0
+        """Which key group it is the front of."""
 
     def advance(self, progress: list[Progress], rows: Frame) -> tuple[list[Work], Frame]:
         """Take judged rows and the partitions' progress; return work, and what came late.
@@ -140,7 +145,9 @@ class Intake:
         if len(self._held) > 1:
             self._held = [pl.concat(self._held, rechunk=True)]
         live = sum(dues.rows for dues in self._dues.values())
-        self._room = min(max(isqrt(2 * live * self._fresh), _HELD_MIN), _HELD_MAX)
+        share = 0.7 + 0.6 * (self.group * _GOLDEN % 1)
+        best = int(share * isqrt(2 * live * self._fresh))
+        self._room = min(max(best, _HELD_MIN), _HELD_MAX)
         self._fresh = 0
         return {
             "version": self.VERSION,

@@ -18,6 +18,7 @@ from operators.windows import (
     Windows,
     agg,
     as_times,
+    intake,
     micros,
     newest,
     session,
@@ -25,6 +26,7 @@ from operators.windows import (
     spec,
     tumbling,
 )  # fmt: skip
+from operators.windows.intake import Intake
 from tests.operators.windows.model import Record, frame
 
 COUNTS = {"payments": agg.count(), "total": agg.sum("amount")}
@@ -221,3 +223,23 @@ def test_what_makes_no_sense_is_refused(make):
 def test_as_times():
     rows = pl.DataFrame({"window_start": [0], "window_end": [60]})
     assert as_times(rows).schema == {"window_start": TIME, "window_end": TIME}
+
+
+def test_key_groups_hand_on_in_epochs_of_their_own(monkeypatch):
+    """All of them get as many records in each epoch, and none is due."""
+    monkeypatch.setattr(intake, "_HELD_MIN", 8)
+    windows = Windows(("key",), session("30m"), COUNTS)
+    groups = [Intake(windows) for _ in range(16)]
+    handed: list[int] = []
+    for epoch in range(60):
+        records = [Record(0, 20 * epoch + n, f"{n}", epoch) for n in range(20)]
+        rows = windows.judge(frame(records)).rows
+        work = 0
+        for number, each in enumerate(groups):
+            each.group = number
+            work += bool(each.advance([], rows)[0])
+            each.dump()
+        handed.append(work)
+    settled = handed[20:]
+    assert 16 * 4 < sum(settled) < 16 * 20
+    assert max(settled) < 10
