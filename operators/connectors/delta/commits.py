@@ -30,10 +30,17 @@ def properties(
     fence: Sequence[Transaction],
     before: Sequence[Transaction],
     known: Container[str] = (),
+    *,
+    blind: bool = False,
 ) -> CommitProperties:
     """Return what goes into a commit beside its rows: the fence, and the metadata `told`.
 
     What is `known` of the fence, by its ids, is not told again.
+
+    One is `blind` that adds files and was made of none of the table's, whatever it has read of the
+    fence: so Delta has it (`isBlindAppend` in `OptimisticTransaction.scala` of 4.1), and its
+    `ConflictChecker.scala` lets what others change pass by it, where a table is isolated so. It
+    takes no append for a blind one that does not say so.
 
     Transactions have the time as their last update: where
     `delta.setTransactionRetentionDuration` is set, Spark keeps no other.
@@ -43,7 +50,10 @@ def properties(
     moved = {name: was[name] for name in now if name in was and was[name] != now[name]}
     at = int(time.time() * 1000)
     return CommitProperties(
-        custom_metadata=metadata(told | {"fence": now, "before": moved}),
+        custom_metadata={
+            **metadata(told | {"fence": now, "before": moved}),
+            "isBlindAppend": blind,
+        },
         app_transactions=[
             Transaction(name, version, at) for name, version in now.items() if name not in known
         ],

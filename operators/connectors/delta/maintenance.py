@@ -19,7 +19,8 @@ from deltalake.exceptions import CommitFailedError
 from operators.connectors.delta.durability import sync_commit, sync_table
 from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.paths import local_folder, table_uri
-from operators.connectors.delta.table import kept_for, reaching
+from operators.connectors.delta.properties import isolated, kept_for
+from operators.connectors.delta.table import reaching
 from operators.errors import KnownError
 from operators.records.tables import KEPT, Table
 
@@ -135,7 +136,8 @@ def vacuum(root: str, table: Table, keep: timedelta, *, orphans: bool = False) -
 def delete(root: str, table: Table, where: str) -> int:
     """Delete the rows for which a predicate, as SQL, holds; return how many.
 
-    What the table accounts for stays. Raises OwnedError and StorageUnavailableError.
+    What the table accounts for stays. Rows that a flow adds meanwhile are deleted as well. Raises
+    OwnedError and StorageUnavailableError.
     """
 
     def attempt(handle: DeltaTable) -> int:
@@ -149,13 +151,14 @@ def delete(root: str, table: Table, where: str) -> int:
 def checkpoint(root: str, table: Table, keep: timedelta = KEPT) -> int:
     """Sum a table's log up, so that who opens it reads one file; return the version.
 
-    Commits from before `keep` are deleted, and the table tells all engines so. Raises OwnedError
-    and StorageUnavailableError.
+    Commits from before `keep` are deleted, and the table tells all engines so, and how it is
+    isolated where it did not yet. Raises OwnedError and StorageUnavailableError.
     """
-    wanted = kept_for(keep)
 
     def attempt(handle: DeltaTable) -> int:
-        if wanted.items() - handle.metadata().configuration.items():
+        told = handle.metadata().configuration
+        wanted = kept_for(keep) | isolated(table, told)
+        if wanted.items() - told.items():
             handle.alter.set_table_properties(wanted, raise_if_not_exists=False)
         handle.create_checkpoint()
         # What takes the place of commits that go is on disk before they do.

@@ -5,7 +5,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from typing import Final, Protocol
 
 from deltalake import DeltaTable, Transaction
@@ -19,6 +18,7 @@ from operators.connectors.delta.errors import reason
 from operators.connectors.delta.layout import declared, missing_columns
 from operators.connectors.delta.paths import local_folder
 from operators.connectors.delta.paths import table_uri as table_uri
+from operators.connectors.delta.properties import isolated, kept_for
 from operators.connectors.pulse import PULSE
 from operators.connectors.topic_identity import HOW_TO_GO_ON, TopicChangedError, number
 from operators.event_time.frontier import Frontier
@@ -69,6 +69,7 @@ def _opened(uri: str, table: Table, told: History | None, files: bool) -> DeltaT
             configuration={
                 "delta.checkpointInterval": str(CHECKPOINT_EVERY),
                 **kept_for(KEPT),
+                **isolated(table, {}),
                 **_told(table, told),
             },
             raise_if_key_not_exists=False,
@@ -80,21 +81,6 @@ def _opened(uri: str, table: Table, told: History | None, files: bool) -> DeltaT
         handle.alter.add_columns(missing)
         LOG.info("%s: new columns %s", table.name, ", ".join(each.name for each in missing))
     return handle
-
-
-def kept_for(keep: timedelta) -> dict[str, str]:
-    """Return the properties by which a table can be brought back for so long, and no longer.
-
-    That a file is replaced is told for a day more, as nobody deletes it who is not told.
-    """
-    return {
-        "delta.logRetentionDuration": _interval(keep),
-        "delta.deletedFileRetentionDuration": _interval(keep + timedelta(days=1)),
-    }
-
-
-def _interval(time: timedelta) -> str:
-    return f"interval {time // timedelta(hours=1)} hours"
 
 
 def _told(table: Table, told: History | None) -> dict[str, str]:

@@ -188,6 +188,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             fence.transactions(target),
             fence.transactions(self._frontier),
             self._of_topics,
+            blind=self._table.merging is None and not self._again,
         )
 
     def _reopen(self) -> Frontier:

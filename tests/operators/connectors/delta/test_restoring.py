@@ -9,8 +9,9 @@ from deltalake import DeltaTable
 
 from operators.connectors.delta import commits, maintenance
 from operators.connectors.delta.errors import FencedError
+from operators.connectors.delta.properties import kept_for
 from operators.connectors.delta.restoring import RestoreError, restore
-from operators.connectors.delta.table import kept_for, table_uri
+from operators.connectors.delta.table import table_uri
 from operators.records.tables import KEPT
 from tests.field.tables import checkpoint_of_spark, limit_transactions
 from tests.operators.connectors.delta_flow import (
