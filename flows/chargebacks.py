@@ -16,6 +16,7 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.connecting import Ends, Loaded, load
+from flows.dead_letters import watch_streams
 from flows.messages import label_messages, reject_messages
 from flows.pipeline import Parts, kept, read, write_tables
 from flows.privacy import telling
@@ -178,6 +179,7 @@ def _connect(loaded: Loaded) -> Dataflow:
     topics = [own.dlq_topic, settings.of(LABELS).topic]
     letters = ends.outputs(own, topics)
     report("chargebacks", settings.report_every, tables=settings.delta_root, topics=topics)
+    watch_streams(settings, [CHARGEBACKS])
     partitions = {topic: len(found) for topic, found in ends.topics.items()}
     both = connected(payments), connected(CHARGEBACKS)
     return build(*both, partitions, WatchedSink(sink), letters, settings)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import schemas
 from flows.streams import PAYMENTS
 from operators.avro.framing import ID_HEADER
+from operators.connectors.delta.acts import AUDIT, REPLAYS
+from operators.connectors.delta.letters import OpenLetters
 from operators.records.tables import COORDINATES, STAMPS
 from ops.dlq import acts
 from ops.dlq.became import tell
@@ -24,7 +26,6 @@ from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError, open_quaranti
 from ops.dlq.records import Sought, newest
 from ops.dlq.replay import _records
 from ops.dlq.replays import Replays
-from ops.dlq.tables import AUDIT, REPLAYS
 
 COUNT = 6
 CODES = ("malformed", "rule_failed:a", "rule_failed:b")
@@ -107,7 +108,10 @@ def test_the_state_of_each_reject_is_what_was_done_with_it_last(
     edits: set[int] = set()
     discards: set[int] = set()
     claims: set[int] = set()
+    letters = OpenLetters(root_, "payments", PAYMENTS.quarantine)
     for act, offsets in done:
+        letters.changed()
+        letters.count()
         if act == "edit":
             save(root_, b"new", *offsets)
             edits |= offsets
@@ -129,6 +133,13 @@ def test_the_state_of_each_reject_is_what_was_done_with_it_last(
         else "edited" if offset in edits else "open"
         for offset in range(COUNT)
     }  # fmt: skip
+    # One that has looked all along, by what was new, and one that looks now.
+    waiting = sum(state in ("open", "edited") for state in wanted.values())
+    for each in (letters, OpenLetters(root_, "payments", PAYMENTS.quarantine)):
+        each.changed()
+        counts = {code: count for code, count in each.count().items() if code == CODES[0]}
+        assert counts == ({CODES[0]: waiting} if waiting else {})
+        assert not each.changed()
     quarantine = opened(root_)
     found = quarantine.query("SELECT source_offset, state, stage FROM rows")
     states = dict(
