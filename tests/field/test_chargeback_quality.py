@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -13,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 import schemas
 from flows import settings as settings_
 from ops.verify import verify
+from tests.field.test_labels import FRAUDS, RULE, label
 from tests.field.topic import NOON, Field, payments
 from tests.operators.connectors.registry_server import serving
 from tests.ops.reports import broken
@@ -41,13 +43,13 @@ def chargeback(schema_id: int, schema: Any, number: int) -> bytes:
     return out.getvalue()
 
 
-def send(field: Field, *records: tuple[int, bytes]) -> None:
-    """Send chargebacks (minute of Kafka's time, value)."""
+def produce(field: Field, suffix: str, *records: tuple[int, bytes]) -> None:
+    """Send records (minute of Kafka's time, value) to a topic beside that of payments."""
     producer = Producer({"bootstrap.servers": field.bootstrap, "log_level": 0})
     start = int(NOON.timestamp() * 1000)
     for minute, value in records:
         at = start + minute * MINUTE
-        producer.produce(f"{field.topic}.back", value, partition=0, timestamp=at)
+        producer.produce(f"{field.topic}.{suffix}", value, partition=0, timestamp=at)
     assert producer.flush(30) == 0
 
 
@@ -76,8 +78,8 @@ def test_each_is_counted_in_its_minute_whatever_is_killed_lost_or_deleted(field:
             return chargeback(known, NEWEST, number)
 
         drifted = chargeback(more, MORE, 2)
-        send(
-            field,
+        produce(
+            field, "back",
             *((0, good(number)) for number in (0, 1, 1)), (0, b"junk"),
             (1, drifted), (1, drifted), (1, good(3)[:-1]),
         )  # fmt: skip
@@ -87,7 +89,7 @@ def test_each_is_counted_in_its_minute_whatever_is_killed_lost_or_deleted(field:
         assert killed.wait() == -9
         flow = field.flow("chargebacks", **END)
         assert flow.wait() == 0, flow.said()
-        send(field, (1, good(4)), (1, drifted), (3, good(5)))
+        produce(field, "back", (1, good(4)), (1, drifted), (3, good(5)))
         shutil.rmtree(state)
         forget_before(field, 7)
         for name in ("payments", "chargebacks"):
@@ -117,3 +119,37 @@ def test_each_is_counted_in_its_minute_whatever_is_killed_lost_or_deleted(field:
         assert [name for name in broken(report) if "' watermark is" not in name] == []
         (check,) = (each for each in report.checks if each.name.startswith(QUALITY))
         assert check.compared == quality.height
+
+
+def test_drift_of_labels_is_told_once_where_features_are_made_of_them(
+    local: Field, tmp_path: Path
+) -> None:
+    features = tmp_path / "rules" / "features"
+    features.mkdir(parents=True)
+    (features / "terminal_frauds_1h.yaml").write_text(FRAUDS)
+    (features.parent / "known_terminal.yaml").write_text(RULE)
+    local.settings["MILLSTREAM_RULES"] = str(tmp_path / "rules")
+    local.create()
+    kafka.create_topic(local.bootstrap, f"{local.topic}.labels", 1)
+    newest = schemas.latest("label")
+    more = newest | {"fields": [*newest["fields"], POINTS]}
+    with serving() as registry:
+        id_ = registry.add(f"{local.topic}.labels-value", {"schema": json.dumps(more)})
+        local.settings["MILLSTREAM_SCHEMA_REGISTRY"] = registry.url
+        # The field behind the others: the second branch of its union, and 5.
+        values = [
+            b"\0" + id_.to_bytes(4, "big") + label(n, event_time=NOON)[5:] + b"\2\n"
+            for n in range(3)
+        ]
+        local.send(*payments(0, 3))
+        for number in range(2):
+            produce(local, "labels", *((0, value) for value in values[number:]))
+            flow = local.flow("payments", f"state-{number}", **END)
+            assert flow.wait() == 0, flow.said()
+        drift = local.table("gold/label_schema_drift")
+        told = drift.select("source_offset", "schema_id", "change", "field").rows()
+        assert told == [(0, str(id_), "added", "points")]
+        assert set(local.table("silver/labels")["_rest"]) == {'{"points":5}'}
+        assert local.table("silver/label_duplicates")["kafka_timestamp"].null_count() == 0
+        report = verify(settings_.load(local.settings))
+        assert broken(report) == []
