@@ -1,13 +1,17 @@
 """How many dead letters are open, as a flow's metrics tell it while people work on them."""
 
 import math
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from ops.local import Stack
+from ops.topics import create_topic
 from tests.field import refused
 from tests.field.topic import Field, payment
+from tests.flows import enforced
 from tests.running import Flow, wait_until
 from tests.scraped import scrape, served
 from tests.servers.ports import lasting_port
@@ -72,3 +76,41 @@ def test_what_is_open_is_told_whoever_changes_it_and_at_once_after_a_restart(
         assert are(malformed=10)
     finally:
         flow.kill()
+
+
+def test_the_first_slice_tells_it_for_all_and_each_topic_is_told_of(
+    stack: Stack, tmp_path: Path
+) -> None:
+    every, ports = enforced.records(), [lasting_port() for _ in range(2)]
+    for name in every:
+        create_topic(stack.bootstrap, f"{tmp_path.name}.{name}", enforced.PARTITIONS)
+    mine = enforced.settings(stack, tmp_path)
+    enforced.send(stack, tmp_path.name, every)
+    of = {name: (7, 8) if name == "heartbeats" else (7,) for name in every}
+    wanted = {
+        name: sum(n % 20 in of[name] for n in range(len(records)))
+        for name, records in every.items()
+    }
+    flows = [
+        Flow(
+            "enforce",
+            mine | {"MILLSTREAM_SLICE": f"{number}/2"} | served(ports[number], tmp_path),
+            tmp_path / str(number),
+            altered=OFTEN,
+        )
+        for number in range(2)
+    ]
+    try:
+
+        def told() -> bool:
+            found = Counter[str]()
+            for (_, stream), count in scrape(ports[0], METRIC).items():
+                found[stream] += 0 if math.isnan(count) else int(count)
+            return found == wanted
+
+        wait_until(told)
+        assert scrape(ports[1], "millstream_state")
+        assert not scrape(ports[1], METRIC)
+    finally:
+        for each in flows:
+            each.kill()

@@ -12,7 +12,7 @@ from ops.health import Health, look
 from tests.field import refused
 from tests.field.topic import Field, payments
 from tests.running import Flow, wait_until
-from tests.scraped import served
+from tests.scraped import scrape, served
 from tests.servers.ports import lasting_port
 
 SINK = "operators.connectors.delta.writer.Writer._write"
@@ -68,6 +68,9 @@ def test_states_of_a_flow_from_its_start_to_a_pause(local: Field, tmp_path: Path
         assert (found.live, found.ready) == (True, False)
         flows.append(process(1))
         wait_until(lambda: is_at("running"))
+        # Tables are those of all processes: one tells of them.
+        assert scrape(ports[0], "millstream_dead_letters_open")
+        assert not scrape(ports[1], "millstream_dead_letters_open")
         field.send(*payments(0, 49))
         field.send(*payments(50, 99), partition=1)
         wait_until(lambda: field.table("silver/payments").height == 100)
