@@ -19,6 +19,7 @@ from operators.connectors.delta.letters import PLACE as PLACE
 from operators.connectors.delta.letters import quoted as quoted
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query, streamed
+from operators.connectors.delta.retention import cut_of
 from operators.privacy import KEY_ID, RECORD
 from operators.records.fingerprints import KIND, fingerprint, kind_of
 from operators.records.tables import COORDINATES
@@ -99,7 +100,10 @@ class Quarantine:
                 columns = ", ".join((*PLACE, "fingerprint"))
                 columns += ", number, value IS NOT NULL AS stands" if name == "edit" else ""
                 mine = f"stream = {quoted(self.stream.name)}"
-                rows = query(self.acts[name], f"SELECT {columns} FROM rows WHERE {mine}")  # noqa: S608 # our own
+                rows = query(
+                    self.acts[name],
+                    f"SELECT {columns} FROM rows WHERE {mine}{self._there}",  # noqa: S608 # our own
+                )
                 if name == "edit":
                     # A window over texts took the engine ten times as long.
                     last = rows.sort("number", descending=True).unique(PLACE, keep="first")
@@ -111,6 +115,16 @@ class Quarantine:
             state: dict(rows["fingerprint"].value_counts().iter_rows())
             for state, rows in states.items()
         }
+
+    @property
+    def _there(self) -> str:
+        """What else holds, as SQL, of acts on rows that retention has not deleted."""
+        return "".join(
+            f" AND NOT (source_topic = {quoted(topic)} AND source_partition = {partition} "
+            f"AND source_offset <= {last})"
+            for topic, of in cut_of(self.handle).offsets.items()
+            for partition, last in of.items()
+        )
 
     def since(self, rows: int) -> str:
         """Return what holds of at least so many rows, the newest, as SQL; "true" of all.

@@ -1,6 +1,7 @@
 """What people did with rejects, as tables and as columns of the quarantine."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from flows.streams import PAYMENTS
 from operators.avro.framing import ID_HEADER
 from operators.connectors.delta.acts import AUDIT, REPLAYS
 from operators.connectors.delta.letters import OpenLetters
+from operators.connectors.delta.retention import retain
 from operators.records.tables import COORDINATES, STAMPS
 from ops.dlq import acts
 from ops.dlq.became import tell
@@ -90,6 +92,21 @@ def put(root: str, sql: str, *, discarded: bool = True) -> int:
 def claim(root: str, *offsets: int) -> str:
     chosen = edited(rows(root, *offsets), Edits(root).of("payments"))
     return Replays(root).claim("payments", chosen, {("payments", 0): 7}, {}, None)
+
+
+def test_what_was_sent_and_is_deleted_since_is_not_taken_off_what_is_open(root: str) -> None:
+    claim(root, 0, 1)
+    (before,) = (each for each in groups([opened(root)], Filters()) if each["stage"] != "rule")
+    assert (before["count"], before["replayed"], before["open"]) == (COUNT, 2, COUNT - 2)
+    # Those of before have no time of Kafka's, and were written long ago.
+    old = pl.read_delta(f"{root}/quarantine/payments").filter(stage="decode")[:2]
+    now = pl.lit(datetime.now(UTC)).cast(STAMPS["written_at"])
+    young = old.with_columns(source_offset=pl.int_range(7, 9), written_at=now)
+    write_deltalake(f"{root}/quarantine/payments", young, mode="append")
+    claim(root, 7)
+    retain(root, PAYMENTS.quarantine, timedelta(days=30), dry=False)
+    (after,) = groups([opened(root)], Filters())
+    assert (after["count"], after["replayed"], after["open"]) == (2, 1, 1)
 
 
 OFFSETS = st.sets(st.integers(0, COUNT - 1), min_size=1)
