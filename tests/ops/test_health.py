@@ -8,11 +8,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
+from rich.console import Console
 
 from ops import cli, health
 from ops.health import Health, look, read
+from ops.status import scraped
+from ops.status.flow_status import FlowStatus, Status
+from ops.status.show import screen
 
 RUNNING = """# TYPE millstream_state gauge
 millstream_state{state="starting"} 0.0
@@ -56,14 +61,14 @@ def test_only_what_should_have_ended_itself_is_not_to_be_left_alone(
 
 
 @contextlib.contextmanager
-def serving(text: str) -> Iterator[str]:
-    """Serve metrics; give where."""
+def serving(text: str, flow: str = "") -> Iterator[str]:
+    """Serve metrics, and what the flow is; give where."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(text.encode())
+            self.wfile.write((flow if self.path == "/dataflow" else text).encode())
 
         def log_message(self, *_: object) -> None:
             pass
@@ -84,6 +89,18 @@ def test_who_is_away_is_told_from_who_is_busy(monkeypatch: pytest.MonkeyPatch) -
         listening.listen()
         found = look(where)
     assert (found.state, found.live, found.ready) == ("busy", True, False)
+
+
+def test_status_says_what_a_process_is_at() -> None:
+    with serving(STUCK, '{"flow_id": "payments"}') as where:
+        found = scraped.scrape(where)
+    assert found is not None
+    assert (found.flow, found.state) == ("payments", "stuck")
+    flow = FlowStatus("payments", "running", "python …", health="lagging")
+    console = Console(width=200)
+    with console.capture() as captured:
+        console.print(screen(Status(datetime.now(UTC), "kafka", None, [flow])))
+    assert "payments  running (lagging)" in captured.get()
 
 
 def ended(*arguments: str) -> int:
