@@ -17,10 +17,10 @@ from deltalake import write_deltalake
 from benchmarks import ENVIRON
 from benchmarks.figures import add_json, show
 from flows.streams import PAYMENTS
+from operators.connectors.delta.acts import EDITS
 from operators.connectors.delta.layout import columns_of, laid_out
 from operators.connectors.delta.table import open_table
 from operators.records.fingerprints import fingerprint, kind_of
-from ops.dlq.tables import EDITS
 
 _KINDS: Final = 40
 _ROWS_PER_COMMIT: Final = 250_000

@@ -149,7 +149,7 @@ class Worker:
                 flow="pieces",
                 flow_version="",
                 partitions=places,
-                writers=counting(root, stream.ledger, stream.data_quality),
+                writers=counting(root, stream.ledger, stream.data_quality, topic),
             )
             for table in stream.all_tables
         }

@@ -16,7 +16,9 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from flows.connecting import Ends, Loaded, load
+from flows.dead_letters import watch_streams
 from flows.messages import label_messages, reject_messages
+from flows.own_tables import sink_of
 from flows.pipeline import Parts, kept, read, write_tables
 from flows.privacy import telling
 from flows.reporting import report
@@ -26,6 +28,7 @@ from flows.streams import CHARGEBACKS, LABELS, PAYMENTS, Stream
 from flows.streams.chargebacks import LATE, ChargebackSettings, outcome_join, outcomes_table
 from flows.streams.labels.making import frauds, genuine, undisputed_join
 from flows.tables import LATENESS, WITHIN, out_of_orderness
+from flows.writing import watched
 from operators.columns.durations import micros
 from operators.columns.frames import filtered
 from operators.connectors.redis.dedup_store import memory_of
@@ -76,7 +79,9 @@ def build(
         "outcomes", paid.good, charged.good, join, partitions, settings.key_groups
     )
     guard = chargebacks[1].guard
-    rows = kept(charged, CHARGEBACKS, guard)
+    rows: dict[str, Flowing[Any]] = {}
+    rows |= kept(charged, CHARGEBACKS, guard)
+    rows |= watched(charged, CHARGEBACKS, rows)
     rows |= {LATE.name: joined.late, outcomes_table(join).name: joined.rows}
     write_tables(rows, op.merge("progress", paid.good, charged.good), table_sink)
 
@@ -161,7 +166,7 @@ def _connect(loaded: Loaded) -> Dataflow:
     tables = defined_tables(settings)
     payments = PAYMENTS.unlabelled
     ends = Ends.of("chargebacks", settings, group, [payments, CHARGEBACKS], tables=tables)
-    sink = ends.tables(tables)
+    sink = sink_of(ends.name, settings, ends.topics, ends.identities, tables, [CHARGEBACKS])
     owner = table_id(settings, CHARGEBACKS.silver)
     # Ids of this flow's own: what the payments flow has seen says nothing about it. No table of
     # this flow has every payment, so a Redis that is lost forgets which came before.
@@ -178,6 +183,7 @@ def _connect(loaded: Loaded) -> Dataflow:
     topics = [own.dlq_topic, settings.of(LABELS).topic]
     letters = ends.outputs(own, topics)
     report("chargebacks", settings.report_every, tables=settings.delta_root, topics=topics)
+    watch_streams(settings, [CHARGEBACKS])
     partitions = {topic: len(found) for topic, found in ends.topics.items()}
     both = connected(payments), connected(CHARGEBACKS)
     return build(*both, partitions, WatchedSink(sink), letters, settings)

@@ -9,7 +9,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from redis import Redis
 
-from flows import pipeline, watchdog
+from flows import dead_letters, pipeline, watchdog
 from flows.control import follow
 from flows.decisions import deciding
 from flows.decoding import contract_of, decoder_of
@@ -52,7 +52,6 @@ from operators.connectors.delta.definitions import History as Told
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import topic_ids
-from operators.connectors.kafka.control_reader import ControlReader
 from operators.connectors.kafka.pause_source import PauseSource
 from operators.connectors.kafka.sink import KafkaSink
 from operators.connectors.redis import client as redis
@@ -250,13 +249,13 @@ class Ends:
             None if changes is None else changes.reader,
             self.breaker(stream),
             # Each slice hears of them all, and one of them is to tell.
-            pauses=self._pauses(changes.reader) if changes and not share.number else None,
+            pauses=PauseSource(
+                changes.reader, stop_at_end=self.settings.stop_at_end, shutdown=SHUTDOWN
+            )
+            if changes and not share.number
+            else None,
             guard=guard,
         )
-
-    def _pauses(self, reader: ControlReader) -> PauseSource:
-        ends = self.settings.stop_at_end
-        return PauseSource(reader, stop_at_end=ends, shutdown=SHUTDOWN)
 
     def history(self, stream: Stream, tables: DeltaSink) -> CommittedIds:
         """Return what silver has of a stream's ids, to fill a Redis again that has lost them."""
@@ -295,6 +294,7 @@ def _connect(loaded: Loaded) -> Dataflow:
         topics=names,
         rules=len(rules.rules) if rules else None,
     )
+    dead_letters.watch_streams(settings, reads)
     sink = WatchedSink(table_sink)
     labelled = connect_labels(ends, stream, of_labels)
     return pipeline.build(stream, source, sink, topic_sink, parts, settings, labelled)

@@ -16,7 +16,8 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
-from flows import watchdog
+from flows import dead_letters, watchdog
+from flows.dead_letters import Refused
 from flows.enforced.loading import FLOW, EnforceLoaded, load, open_schemas
 from flows.enforced.topic import Enforced
 from flows.flow_settings import FlowSettings
@@ -24,7 +25,7 @@ from flows.messages import reject_messages
 from flows.outputs import open_outputs
 from flows.own_tables import sink_of
 from flows.pipeline import write_tables
-from flows.reporting import expect, report
+from flows.reporting import codes_of, expect, report
 from flows.rows import with_day
 from flows.sources import open_source
 from flows.starting import prepare_recovery, start, table_id
@@ -149,6 +150,10 @@ def _connect(both: tuple[FlowSettings, EnforceLoaded]) -> Dataflow:
         settings.report_every,
         tables=settings.delta_root,
         topics=[*written, *(each.dlq for each in topics)],
+    )
+    dead_letters.watch(
+        settings,
+        [Refused(t.name, t.quarantine, codes_of(t.contract, t.codes)) for t in topics],
     )
     return build(parts, valid and WatchedSink(valid), WatchedSink(letters))
 

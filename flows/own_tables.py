@@ -41,18 +41,19 @@ def sink_of(
         identities=identities,
         slice_=str(settings.share) if settings.share else None,
         unchanged=topic_ids.Unchanged(settings.kafka, identities),
-        writers=writers_of(settings.delta_root, counted),
+        writers=writers_of(settings, counted),
         timed=timed,
     )
 
 
-def writers_of(root: str, streams: Iterable[Stream]) -> dict[str, Any]:
+def writers_of(settings: FlowSettings, streams: Iterable[Stream]) -> dict[str, Any]:
     """Return how those of the streams' tables are written that have a writer of their own."""
     found: dict[str, Any] = {}
     for each in streams:
-        if each.alone:
-            found |= counting(root, each.ledger, each.data_quality)
-            found |= once(each.schema_drift, ONE_DRIFT)
+        found |= once(each.schema_drift, ONE_DRIFT)
+        if each.counted and isinstance(settings, Settings):
+            topic = settings.of(each).topic
+            found |= counting(settings.delta_root, each.ledger, each.data_quality, topic)
     return found
 
 

@@ -25,7 +25,7 @@ from flows.rows import alerts_behind, bronze_rows, change_rows, decisions_behind
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
-from flows.writing import counted, written
+from flows.writing import watched, written
 from flows.writing import write_tables as write_tables
 from operators.columns.durations import micros
 from operators.connectors.kafka.pause_source import Paused
@@ -224,7 +224,9 @@ def build(
     told = parts.paused(flow) if names["alerts"] is not None else None
     send(records, stream, topic_sink, guard, **names, labels_dlq=refused, pauses=told)
     if labelled is not None and labelled.sink is not None and records.labels is not None:
-        of = kept(records.labels, labelled.stream, labelled.parts.guard, "labels_")
+        of: dict[str, Flowing[Any]] = {}
+        of |= kept(records.labels, labelled.stream, labelled.parts.guard, "labels_")
+        of |= watched(records.labels, labelled.stream, of, "labels_")
         write_tables(of, records.labels.all, labelled.sink, "labels_")
     if alone:
         rows = kept(records, stream, guard)
@@ -245,9 +247,7 @@ def build(
     if windows:
         rows[stream.late.name] = op.merge("late", *(each.late for each in windows.values()))
     rows |= {stream.window_table(name).name: each.panes for name, each in windows.items()}
-    rows |= counted(stream, bronze, rows)
-    if records.drifts is not None:
-        rows[stream.schema_drift.name] = records.drifts
+    rows |= watched(records, stream, rows)
     write_tables(rows, records.all, table_sink)
     return flow
 

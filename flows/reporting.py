@@ -8,7 +8,6 @@ import logging
 import math
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -34,15 +33,18 @@ def begin(name: str, version: str, share: Slice) -> None:
     LOG.info("%s: flow of Millstream %s, %s%s", name, version, among, workers)
 
 
+def codes_of(contract: Contract, decoding: Sequence[str] = CODES) -> dict[str, Sequence[str]]:
+    """Return, by stage, what decoding and the contract of a topic's records may refuse."""
+    refused = [each.code for each in contract.checks if each.severity == "quarantine"]
+    return {"decode": decoding, "contract": refused}
+
+
 def expect(topic: str, contract: Contract, decoding: Sequence[str] = CODES) -> None:
     """Have counters at 0 of what decoding and the contract of a topic's records may refuse."""
-    codes: dict[str, list[str]] = defaultdict(list)
-    for each in contract.checks:
-        codes[each.severity].append(each.code)
     metrics.expect(
         topic,
-        {"decode": decoding, "contract": codes["quarantine"]},
-        codes["warn"],
+        codes_of(contract, decoding),
+        [each.code for each in contract.checks if each.severity == "warn"],
         [(each.field, each.does) for each in contract.repairs],
     )
 
@@ -212,7 +214,7 @@ class Reporter:
 
 def _left() -> str:
     """Say how many records there are to read, once every partition's end is known."""
-    lags = [sample.value for sample in _samples(metrics.OFFSET_LAG, "")]
+    lags = [sample.value for sample in samples(metrics.OFFSET_LAG)]
     if any(map(math.isnan, lags)):
         return "how many there are to read is not known yet"
     return f"{int(sum(lags)):,} to read"
@@ -231,7 +233,7 @@ def _watermark() -> list[str]:
     """Say which partition's watermark is the furthest behind."""
     lags = [
         (sample.value, f"{sample.labels['topic']}/{sample.labels['partition']}")
-        for sample in _samples(metrics.WATERMARK_LAG, "")
+        for sample in samples(metrics.WATERMARK_LAG)
         # 0 is no watermark yet.
         if sample.value
     ]
@@ -244,13 +246,14 @@ def _watermark() -> list[str]:
             f"({where})"]  # fmt: skip
 
 
-def _samples(metric: Any, suffix: str) -> list[Any]:
+def samples(metric: Any, suffix: str = "") -> list[Any]:
+    """Return what a metric shows, of its name with a suffix such as _total."""
     (family,) = metric.collect()
     return [each for each in family.samples if each.name == family.name + suffix]
 
 
 def _total(metric: Any, suffix: str) -> int:
-    return int(sum(sample.value for sample in _samples(metric, suffix)))
+    return int(sum(sample.value for sample in samples(metric, suffix)))
 
 
 def _duration(seconds: float) -> str:

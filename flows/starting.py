@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from bytewax.dataflow import Dataflow
 
-from flows import ending, log_lines, reporting, telemetry
+from flows import ending, health, log_lines, reporting, telemetry
 from flows.flow_settings import FlowSettings
 from flows.settings import SettingsError, refuse
 from flows.slices import Slice
@@ -50,6 +50,7 @@ def start(
         refuse(error, 1)
     ending.install()
     reporting.begin(name, version("millstream"), loaded[0].share)
+    health.begin()
     try:
         built = connect(loaded)
         telemetry.begin(name, loaded[0])

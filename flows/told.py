@@ -13,7 +13,9 @@ from typing import Final
 from flows.settings import SettingsError
 from operators.errors import KnownError
 
-_ENABLED: Final = "BYTEWAX_DATAFLOW_API_ENABLED"
+ENABLED: Final = "BYTEWAX_DATAFLOW_API_ENABLED"
+"""The variable that is there where metrics are served, once `check_endpoint` has looked."""
+
 _PORT: Final = "BYTEWAX_DATAFLOW_API_PORT"
 _CACHE: Final = "BYTEWAX_DATAFLOW_API_CACHE_PATH"
 _OFF: Final = {"", "0", "false", "no", "off"}
@@ -113,8 +115,8 @@ def check_endpoint() -> None:
     Bytewax takes any value of the variable for a yes. Raises SettingsError for a port that is
     no number, and KnownError where it is taken or the folder that it writes to cannot be.
     """
-    if os.environ.get(_ENABLED, "").strip().lower() in _OFF:
-        os.environ.pop(_ENABLED, None)
+    if os.environ.get(ENABLED, "").strip().lower() in _OFF:
+        os.environ.pop(ENABLED, None)
         return
     text = os.environ.get(_PORT, str(_DEFAULT_PORT))
     if not text.isdigit() or not 0 < int(text) < 65536:
@@ -125,13 +127,13 @@ def check_endpoint() -> None:
         raise KnownError(
             f"no metrics on port {text}: {error.strerror}. Another flow or process serves its own "
             f"there? Set {_PORT} to another port, {_free_port(int(text))} is free, or "
-            f"{_ENABLED}=0"
+            f"{ENABLED}=0"
         ) from error
     folder = Path(os.environ.get(_CACHE, "."))
     if not os.access(folder, os.W_OK):
         raise KnownError(
             f"Bytewax cannot write dataflow.json to {folder.absolute()}: set {_CACHE} to a folder "
-            f"that can be written, or {_ENABLED}=0"
+            f"that can be written, or {ENABLED}=0"
         )
 
 

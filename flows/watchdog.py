@@ -56,6 +56,8 @@ class Watchdog:
         self._alarm = _Alarm(self._limit)
         self._over = threading.Event()
         self._longest = 0.0
+        self.share = 0.0
+        """How much of the time that ends the process it has stood still for."""
 
     def start(self) -> None:
         """Begin to look; at a good end it stops by itself."""
@@ -77,6 +79,7 @@ class Watchdog:
             silent = self._silence.look(self._step)
             self._longest = max(silent.values(), default=0.0)
             limit = self._limit if self._pulse.settled else self._limit * _START
+            self.share = self._longest / limit
             if self._longest >= limit:
                 _end(sorted(part for part, for_ in silent.items() if for_ >= limit),
                      self._longest, self._pulse.threads)  # fmt: skip
@@ -96,6 +99,11 @@ def start(timeout: timedelta) -> None:
 def stands() -> bool:
     """Whether this process stands still, though not yet for as long as would end it."""
     return _watchdog is not None and _watchdog.stands()
+
+
+def share() -> float:
+    """Return how much of the time that ends this process it has stood still for, 0 if none does."""
+    return 0.0 if _watchdog is None else _watchdog.share
 
 
 # --- the end -------------------------------------------------------------------------------

@@ -9,9 +9,11 @@ import polars as pl
 from bytewax.dataflow import Stream as Flowing
 from bytewax.outputs import Sink
 
+from flows.parts import Records
 from flows.settings import Settings
 from flows.streams import Stream
-from operators.records.batches import Batch
+from operators.records.batches import Batch, RawBatch
+from operators.records.raw import coordinates
 from operators.records.stretches import Kind, Part
 from operators.records.tables import Table
 
@@ -24,19 +26,45 @@ def written(tables: Sequence[Table], stream: Stream, settings: Settings) -> list
     return [each for each in tables if each.name in names]
 
 
-def counted(
-    stream: Stream, bronze: Flowing[pl.DataFrame], rows: Mapping[str, Flowing[pl.DataFrame]]
+def watched(
+    records: Records,
+    stream: Stream,
+    rows: Mapping[str, Flowing[pl.DataFrame]],
+    prefix: str = "",
 ) -> dict[str, Flowing[Any]]:
-    """Return what the table of data quality counts, by its name, of the rows of other tables."""
+    """Return what a stream's tables of data quality and of drift get, by their names.
+
+    Quality is counted of the `rows` of other tables.
+    """
+    found: dict[str, Flowing[Any]] = {}
+    if records.drifts is not None:
+        found[stream.schema_drift.name] = records.drifts
+    return found | (_counted(records, stream, rows, prefix) if stream.counted else {})
+
+
+def _counted(
+    records: Records,
+    stream: Stream,
+    rows: Mapping[str, Flowing[pl.DataFrame]],
+    prefix: str,
+) -> dict[str, Flowing[Any]]:
+    read = rows.get(stream.bronze.name)
+    if read is None:
+        # Nothing keeps them as they came.
+        read = op.flat_map_batch(f"{prefix}read", records.raw, _places)
     kinds: list[tuple[Kind, Flowing[pl.DataFrame]]] = [
-        ("read", bronze),
+        ("read", read),
         ("good", rows[stream.silver.name]),
         ("refused", rows[stream.quarantine.name]),
     ]
     if stream.duplicates.name in rows:
         kinds.append(("again", rows[stream.duplicates.name]))
-    parts = [op.flat_map(f"count_{k}", each, partial(Part.of, k)) for k, each in kinds]
-    return {stream.data_quality.name: op.merge("counted", *parts)}
+    parts = [op.flat_map(f"{prefix}count_{k}", each, partial(Part.of, k)) for k, each in kinds]
+    return {stream.data_quality.name: op.merge(f"{prefix}counted", *parts)}
+
+
+def _places(raws: list[RawBatch]) -> list[pl.DataFrame]:
+    return [pl.DataFrame(coordinates(raws))]
 
 
 def write_tables(

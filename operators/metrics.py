@@ -15,11 +15,25 @@ INFO: Final = Gauge(
     "millstream_info", "1; which flow this is, of which release, as which process of a cluster.",
     ["flow", "version", "process"],
 )  # fmt: skip
+STATE: Final = Gauge(
+    "millstream_state", "1 for the process's state: starting, running, lagging, paused or stuck.",
+    ["state"],
+)  # fmt: skip
+STALL: Final = Gauge(
+    "millstream_stall_ratio",
+    "How much of MILLSTREAM_STALL_TIMEOUT the process has stood still for; at 1 it ends itself.",
+)
 RECORDS: Final = Counter("millstream_records", "Records consumed.", ["topic", "partition"])
 BYTES: Final = Counter(
     "millstream_bytes", "Bytes of the values consumed.", ["topic", "partition"]
 )
 REJECTS: Final = Counter("millstream_rejects", "Records refused.", ["stage", "code"])
+LETTERS_OPEN: Final = Gauge(
+    "millstream_dead_letters_open",
+    "Refused records that nobody has sent again or put aside, as the tables have them within half "
+    "a minute; of the flow's first process alone, and not a number until it has looked.",
+    ["stream", "code"],
+)
 DRIFTED: Final = Counter(
     "millstream_schema_drift",
     "Records whose schema is no version here, by whether they are read or refused.",
@@ -66,10 +80,9 @@ CHANGES: Final = Counter(
     ["topic", "outcome"],
 )
 RULES_PAUSED: Final = Counter(
-    "millstream_rules_paused",
-    "Times that a rule has left its bounds and paused itself.",
+    "millstream_rules_paused", "Times that a rule has left its bounds and paused itself.",
     ["rule"],
-)
+)  # fmt: skip
 MODEL_SCORES: Final = Counter(
     "millstream_model_scores",
     "Events by whether the model scored them: scored, or none where it failed or was left alone.",

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "simulate": ("ops.simulate.cli", "write simulated or recorded events to Kafka"),
     "verify": ("ops.verify.cli", "prove that the tables are exact"),
     "status": ("ops.status.cli", "how far each flow is, and what is open"),
+    "health": ("ops.health", "what a process of a flow is at, for probes"),
     "doctor": ("ops.doctor.cli", "try all that a flow needs, and say what to mend"),
     "capacity": ("ops.capacity", "what a load needs, by figures that were measured"),
     "query": ("ops.query", "run SQL on the tables"),

@@ -14,13 +14,13 @@ from rich.table import Table
 from flows import settings as settings_
 from flows.enforced.loading import enforced_tables
 from flows.streams import STREAMS, all_tables
+from operators.connectors.delta.acts import ACTS
 from operators.connectors.delta.control_history import CONTROL
 from operators.connectors.delta.errors import one_line
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
 from operators.records.tables import Table as Declared
 from operators.windows import Session
-from ops.dlq.tables import ACTS
 from ops.forget.ledger import FORGOTTEN
 from ops.newest import newest_rows
 from ops.quality.count import QUALITY

@@ -17,12 +17,12 @@ from flows.enforced.settings import EnforceSettings
 from flows.environment import ENFORCE_PREFIX
 from flows.settings import PREFIX, Settings
 from flows.streams import CUSTOMERS, PAYMENTS, STREAMS
+from operators.connectors.delta.acts import AUDIT, REPLAYS
 from operators.contracts import read_contract
 from operators.steps.windows import WindowOut, aggregate
 from operators.windows import agg, sliding
 from ops import cli
 from ops.demo import PARTITIONS
-from ops.dlq.tables import AUDIT, REPLAYS
 from ops.forget.ledger import FORGOTTEN
 from ops.simulate import Params, simulate
 from tests.flows.joined import payments_have_their_customers_as_of_then

@@ -20,6 +20,21 @@ class Watched:
 
     record: str
     tables: Mapping[str, str]
+    judged: bool
+
+    @property
+    def counted(self) -> bool:
+        """Whether what becomes of its records is counted.
+
+        Of labels, which are judged, those that a crash has left in silver come of the table again,
+        all at once and not with their records.
+        """
+        return not self.judged
+
+    @property
+    def watched(self) -> list[Table]:
+        """The tables of that."""
+        return [*([self.data_quality] if self.counted else []), self.schema_drift]
 
     def _table(self, what: str, name: str) -> str:
         return self.tables.get(what, name)

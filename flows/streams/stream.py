@@ -219,7 +219,8 @@ class Stream(Watched):
     def duplicates(self) -> Table:
         """The records of events that silver has already."""
         name = self._table("duplicates", f"silver/{self.record}_duplicates")
-        return Table(name, duplicate_columns(self.id), scattered=(self.id,))
+        columns = duplicate_columns(self.id, timed=not self.alone)
+        return Table(name, columns, scattered=(self.id,))
 
     @cached_property
     def quarantine(self) -> Table:
@@ -270,13 +271,11 @@ class Stream(Watched):
     @cached_property
     def all_tables(self) -> list[Table]:
         """Every table of the stream."""
-        found = [self.bronze, self.data_quality, self.schema_drift] if self.alone else []
+        found = [*([self.bronze] if self.alone else []), *self.watched, *self.ledger.counted]
         if self.changes:
-            return [*found, self.silver, self.quarantine, self.merged]
-        found += [self.silver, self.duplicates, self.quarantine]
+            return [*found, self.merged]
         found += [self.alerts] if self.rules else []
-        if self.decides:
-            found.append(self.decisions)
+        found += [self.decisions] if self.decides else []
         if self.windows:
             found.append(self.late)
         return [*found, *map(self.window_table, self.windows)]
@@ -284,9 +283,10 @@ class Stream(Watched):
     @cached_property
     def ledger(self) -> Ledger:
         """The tables that have each record of the topic once, by what they are."""
+        bronze = self.bronze if self.alone else None
         repeated = None if self.changes else self.duplicates
-        found = (self.bronze, self.silver, repeated, self.quarantine)
-        return Ledger(*found, others=(self.alerts,) if self.rules else ())
+        others = (self.alerts,) if self.rules else ()
+        return Ledger(bronze, self.silver, repeated, self.quarantine, others)
 
     @property
     def past(self) -> dict[str, pl.DataType]:

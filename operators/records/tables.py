@@ -17,14 +17,18 @@ COORDINATES: Final[dict[str, pl.DataType]] = {
 """Where a record came from."""
 
 
-def duplicate_columns(id_column: str) -> dict[str, pl.DataType]:
-    """Return the columns of duplicates, with the coordinates of the record each repeats."""
+def duplicate_columns(id_column: str, *, timed: bool) -> dict[str, pl.DataType]:
+    """Return the columns of duplicates, with the coordinates of the record each repeats.
+
+    Where no other table has them as they came, they are `timed`: it is known when Kafka had them.
+    """
     return {
         **COORDINATES,
         id_column: pl.String(),
         "event_time": TIME,
         "first_partition": pl.Int32(),
         "first_offset": pl.Int64(),
+        **({"kafka_timestamp": TIME} if timed else {}),
     }
 
 
@@ -131,11 +135,11 @@ def newest_of(table: Table, rows: pl.DataFrame) -> float | None:
 class Ledger:
     """The tables of a stream in which each of its records is, and others by offset.
 
-    `records` has each record as it came, and `good`, `repeated` and `refused` have it once among
-    them; of some no record is ever `repeated`.
+    `records` has each record as it came, if anything has, and `good`, `repeated` and `refused` have
+    it once among them; of some no record is ever `repeated`.
     """
 
-    records: Table
+    records: Table | None
     good: Table
     repeated: Table | None
     refused: Table
@@ -145,3 +149,8 @@ class Ledger:
     def counted(self) -> list[Table]:
         """Those that have each record once among them."""
         return [each for each in (self.good, self.repeated, self.refused) if each is not None]
+
+    @property
+    def read(self) -> list[Table]:
+        """Those that tell when Kafka had each record."""
+        return self.counted if self.records is None else [self.records]

@@ -33,7 +33,7 @@ class DedupStore(Protocol):
 
 @dataclass(frozen=True)
 class DedupOut:
-    """Streams of `dedup`: first records, and frames of `duplicate_columns`."""
+    """Streams of `dedup`: first records, and frames of `duplicate_columns`, timed."""
 
     firsts: Stream[Batch]
     duplicates: Stream[pl.DataFrame]
@@ -66,7 +66,7 @@ def dedup_batches(
         mask = keep.slice(start, len(batch))
         firsts.append(Batch(batch.progress, filtered(batch.frame, mask)))
         start += len(batch)
-    return [*firsts, duplicates[list(duplicate_columns(id_column))]]
+    return [*firsts, duplicates[[*duplicate_columns(id_column, timed=True)]]]
 
 
 @operator

@@ -13,13 +13,13 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from operators.connectors.delta.acts import AUDIT
 from operators.connectors.delta.durability import sync_commit, sync_table
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
 from operators.connectors.delta.table import open_table
 from operators.records.tables import STAMPS, Table
 from ops.dlq.quarantine import QuarantineError
-from ops.dlq.tables import AUDIT
 
 
 class Acts:

@@ -8,6 +8,7 @@ from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
 from flows.streams import Stream
+from operators.connectors.delta.acts import SENT
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read, streamed
 from operators.records.tables import COORDINATES, Table
@@ -15,7 +16,6 @@ from ops.dlq.headers import REPLAY_HEADER, origin_of
 from ops.dlq.quarantine import PLACE, Place, QuarantineError, quoted
 from ops.dlq.records import headers_of
 from ops.dlq.streams import known_streams
-from ops.dlq.tables import SENT
 
 NOWHERE: Final = "in no table yet"
 

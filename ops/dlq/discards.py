@@ -6,11 +6,11 @@ from typing import Any, Final
 import polars as pl
 
 from operators.avro import Lookup
+from operators.connectors.delta.acts import DISCARDS
 from ops.dlq.acts import Acts, new_name
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import PLACE, Quarantine
 from ops.dlq.records import Sought, matching
-from ops.dlq.tables import DISCARDS
 
 _APP: Final = "millstream/discards"
 _COLUMNS: Final = (*PLACE, "code")

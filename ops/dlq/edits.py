@@ -10,11 +10,11 @@ from flows import settings as settings_
 from flows.privacy import guard_of
 from flows.streams import Stream
 from operators.avro.framing import ID_HEADER
+from operators.connectors.delta.acts import AUDIT, EDITS
 from operators.privacy import KEY_ID, sealed
 from ops.dlq.acts import Acts, new_name, who
 from ops.dlq.quarantine import PLACE, QuarantineError
 from ops.dlq.streams import named, needs_approval
-from ops.dlq.tables import AUDIT, EDITS
 from ops.sealed import decrypted
 
 EDITED: Final = "edit"

@@ -2,73 +2,30 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
 
 import polars as pl
 from deltalake import DeltaTable, QueryBuilder
 
 from flows.streams import Stream
 from operators.connectors.delta.layout import columns_of
+from operators.connectors.delta.letters import (
+    ACTS,
+    STATE,
+    STATES,
+    that_count,
+    told_rows,
+)
+from operators.connectors.delta.letters import PLACE as PLACE
+from operators.connectors.delta.letters import quoted as quoted
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query, streamed
+from operators.connectors.delta.retention import cut_of
 from operators.privacy import KEY_ID, RECORD
 from operators.records.fingerprints import KIND, fingerprint, kind_of
 from operators.records.tables import COORDINATES
 from ops.dlq.streams import known_streams
-from ops.dlq.tables import DISCARDS, EDITS, REPLAYS
 
-PLACE: Final = ("source_topic", "source_partition", "source_offset")
 Place = tuple[str, int, int]
-
-# The newest of each record by a maximum, which costs a fifth of what a window does.
-_LAST: Final = """SELECT newest.*, names.{name} FROM (
-    SELECT {by}, max(number * 2 + CASE WHEN {stands} THEN 1 ELSE 0 END) AS last
-    FROM {table} WHERE {mine} GROUP BY {by}
-) AS newest JOIN (SELECT DISTINCT number, {name} FROM {table}) AS names
-ON newest.last = names.number * 2 + 1"""
-
-
-@dataclass(frozen=True)
-class _Act:
-    """What was done with rejects, as a column of theirs that names it: how SQL finds what counts.
-
-    `by` are the columns that a reject is known by there, `also` what else must hold of it.
-    """
-
-    table: str
-    sql: str
-    by: tuple[str, ...] = PLACE
-    also: str = "w.stage <> 'rule'"
-
-
-# In this order, as most rejects are not edited: what is joined first leaves few to the others.
-_ACTS: Final[Mapping[str, _Act]] = {
-    "edit": _Act(EDITS.name, _LAST.replace("{stands}", "value IS NOT NULL")),
-    "replay": _Act(REPLAYS.name, "SELECT {by}, {name} FROM {table} WHERE {mine}"),
-    "discard": _Act(
-        DISCARDS.name, _LAST.replace("{stands}", "discarded"), (*PLACE, "code"), "true"
-    ),
-}
-
-STATE: Final = "state"
-_STATES: Final = """CASE WHEN discard IS NOT NULL THEN 'discarded'
-    WHEN replay IS NOT NULL THEN 'replayed' WHEN edit IS NOT NULL THEN 'edited'
-    ELSE 'open' END"""
-
-_SQL_TYPES: Final[Mapping[Any, str]] = {pl.String: "VARCHAR", pl.Int32: "INT"}
-
-
-def _same(column: str, other: str) -> str:
-    """Return that a row and one of what was done with it have the same value, as SQL."""
-    if column in ("source_partition", "source_offset"):
-        return f"w.{column} = {other}.{column}"
-    # No key of the join: texts are compared where the numbers are equal, and not hashed in all.
-    return f"NOT (w.{column} <> {other}.{column})"
-
-
-def quoted(value: Any) -> str:
-    """Return a value as a text of SQL, or NULL."""
-    return "NULL" if value is None else "'" + str(value).replace("'", "''") + "'"
 
 
 class QuarantineError(Exception):
@@ -98,7 +55,10 @@ class Quarantine:
         try:
             for name in asked:
                 engine = engine.register(f"acts_{name}", self.acts[name])
-            engine.execute(f"CREATE VIEW rows AS {self._rows(asked)}")
+            rows = told_rows(
+                self.stream.name, self.stream.quarantine, columns_of(self.handle), asked
+            )
+            engine.execute(f"CREATE VIEW rows AS {rows}")
             yield from streamed(engine, sql)
         except Exception as error:  # the engine's are plain ones, whatever is wrong
             raise QuarantineError(str(error)) from error
@@ -113,40 +73,15 @@ class Quarantine:
         """Return the result of SQL; its columns, if there are no rows, may be missing."""
         return pl.concat([*self.batches(sql)] or [pl.DataFrame()])
 
-    def _rows(self, asked: list[str]) -> str:
-        there, own = columns_of(self.handle), f"'{self.stream.name}'"
-        added = ("stream", "time", STATE, *_ACTS)
-        found = [f'w."{name}"' for name in there if name not in added]
-        for name, kind in self.stream.quarantine.schema.items():
-            if name not in there:
-                found.append(f"CAST(NULL AS {_SQL_TYPES[type(kind)]}) AS {name}")
-        found += [f"{own} AS stream", "coalesce(w.kafka_timestamp, w.written_at) AS time"]
-        joins = ""
-        for name, act in _ACTS.items():
-            if name not in asked:
-                found.append(f"CAST(NULL AS VARCHAR) AS {name}")
-                continue
-            found.append(f"{name}s.{name}")
-            counts = self._that_count(name, f"acts_{name}")
-            same = " AND ".join(_same(each, f"{name}s") for each in act.by)
-            joins += f" LEFT JOIN ({counts}) AS {name}s ON {same} AND {act.also}"
-        rows = f"SELECT {', '.join(found)} FROM written AS w{joins}"  # noqa: S608 # our own
-        return f"SELECT *, {_STATES} AS {STATE} FROM ({rows})"  # noqa: S608 # our own
-
-    def _that_count(self, name: str, table: str, mine: str = "true") -> str:
-        act = _ACTS[name]
-        mine = f"stream = {quoted(self.stream.name)} AND {mine}"
-        return act.sql.format(name=name, table=table, mine=mine, by=", ".join(act.by))
-
     def with_acts(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return a few rows with `replay`, `edit`, `discard` and `state`; SQL looks up all."""
         offsets = rows["source_offset"].to_list()
         within = f"source_offset BETWEEN {min(offsets)} AND {max(offsets)}"
-        for name, act in _ACTS.items():
+        for name, act in ACTS.items():
             kinds = {each: rows.schema[each] for each in act.by} | {name: pl.String()}
             done = pl.DataFrame(schema=kinds)
             if name in self.acts:
-                sql = self._that_count(name, "rows", within)
+                sql = that_count(name, self.stream.name, "rows", within)
                 done = query(self.acts[name], f"SELECT {', '.join(kinds)} FROM ({sql})")  # noqa: S608 # our own
                 done = done.select(pl.col(n).cast(kind) for n, kind in kinds.items())
             rows = rows.join(done, on=act.by, how="left", maintain_order="left")
@@ -154,7 +89,7 @@ class Quarantine:
                 rows = rows.with_columns(
                     pl.when(pl.col("stage") != "rule").then(name).alias(name)
                 )
-        return rows.with_columns(pl.sql_expr(_STATES).alias(STATE))
+        return rows.with_columns(pl.sql_expr(STATES).alias(STATE))
 
     def done(self) -> dict[str, dict[str, int]]:
         """Return by state and fingerprint how many rejects it is of, where none is discarded."""
@@ -165,7 +100,10 @@ class Quarantine:
                 columns = ", ".join((*PLACE, "fingerprint"))
                 columns += ", number, value IS NOT NULL AS stands" if name == "edit" else ""
                 mine = f"stream = {quoted(self.stream.name)}"
-                rows = query(self.acts[name], f"SELECT {columns} FROM rows WHERE {mine}")  # noqa: S608 # our own
+                rows = query(
+                    self.acts[name],
+                    f"SELECT {columns} FROM rows WHERE {mine}{self._there}",  # noqa: S608 # our own
+                )
                 if name == "edit":
                     # A window over texts took the engine ten times as long.
                     last = rows.sort("number", descending=True).unique(PLACE, keep="first")
@@ -177,6 +115,16 @@ class Quarantine:
             state: dict(rows["fingerprint"].value_counts().iter_rows())
             for state, rows in states.items()
         }
+
+    @property
+    def _there(self) -> str:
+        """What else holds, as SQL, of acts on rows that retention has not deleted."""
+        return "".join(
+            f" AND NOT (source_topic = {quoted(topic)} AND source_partition = {partition} "
+            f"AND source_offset <= {last})"
+            for topic, of in cut_of(self.handle).offsets.items()
+            for partition, last in of.items()
+        )
 
     def since(self, rows: int) -> str:
         """Return what holds of at least so many rows, the newest, as SQL; "true" of all.
@@ -212,7 +160,7 @@ def open_quarantines(root: str, names: Iterable[str] | None) -> list[Quarantine]
     streams = [each for each in known_streams() if names is None or each.name in names]
     acts = {
         name: DeltaTable(uri)
-        for name, act in _ACTS.items()
+        for name, act in ACTS.items()
         if DeltaTable.is_deltatable(uri := table_uri(root, act.table))
     }
     found = []

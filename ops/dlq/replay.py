@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 
 from flows.streams import Stream
 from operators.avro import Lookup
+from operators.connectors.delta.acts import REPLAYS
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query
 from operators.connectors.delta.table import open_table
@@ -34,7 +35,6 @@ from ops.dlq.records import COLUMNS, Sought, matching
 from ops.dlq.replays import Replays
 from ops.dlq.sending import Sender
 from ops.dlq.streams import topic_of
-from ops.dlq.tables import REPLAYS
 from ops.sealed import decrypted
 
 GOOD: Final = "silver"

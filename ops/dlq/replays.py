@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import polars as pl
 
+from operators.connectors.delta.acts import AUDIT, REPLAYS, SENT
 from operators.connectors.delta.reading import read
 from ops.dlq.acts import Acts, new_name
 from ops.dlq.quarantine import PLACE, Place, QuarantineError
-from ops.dlq.tables import AUDIT, REPLAYS, SENT
 
 BEGUN: Final = "replay"
 DONE: Final = "replayed"

@@ -95,7 +95,7 @@ def try_out(root: str, sandbox: Path, plan: Plan, lookup: Lookup) -> dict[str, i
         flow=stream.name,
         flow_version=version("millstream"),
         partitions=[(own.topic, partition) for partition in range(partitions)],
-        writers=writers_of(str(sandbox), [stream]),
+        writers=writers_of(settings, [stream]),
     )
     source = TestingSource(_batches(root, plan, own.topic, partitions))
     run_main(build(stream, source, sink, _Nowhere(), parts, settings))

@@ -11,6 +11,7 @@ from flows.privacy_settings import PrivacySettings
 from flows.streams import STREAMS, Stream, all_tables
 from operators.avro import Lookup
 from operators.connectors.delta.accounts import tables_there
+from operators.connectors.delta.acts import ACTS
 from operators.connectors.delta.reading import read
 from operators.connectors.delta.table import reaching
 from operators.contracts import load_privacy
@@ -19,7 +20,6 @@ from operators.records.tables import COORDINATES, TIME, Table
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import open_quarantines, quoted
 from ops.dlq.records import Sought, matching
-from ops.dlq.tables import ACTS
 from ops.forget.holder import Holder
 
 _PLACE: Final = [*COORDINATES]

@@ -131,13 +131,17 @@ class Letters:
 
 @dataclass(frozen=True)
 class FlowStatus:
-    """A flow. `state` is running, stopped, unknown, or never run; `command` starts it."""
+    """A flow. `state` is running, stopped, unknown, or never run; `command` starts it.
+
+    `health` is what the process at `metrics` says that it is at, if it says so.
+    """
 
     flow: str
     state: str
     command: str
     recovery: str | None = None
     metrics: str | None = None
+    health: str | None = None
     topics: list[TopicStatus] = field(default_factory=list)
     rate: Rate | None = None
     mark: Mark | None = None
@@ -197,6 +201,7 @@ def _flow(flow: FlowStatus) -> dict[str, Any]:
         "command": flow.command,
         "recovery": flow.recovery,
         "metrics": flow.metrics,
+        "health": flow.health,
         "lag": flow.lag,
         "topics": topics,
         "rate": one(flow.rate),

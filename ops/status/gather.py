@@ -65,6 +65,7 @@ def status_of(seen: Seen, now: datetime) -> FlowStatus:
         flow.command,
         None if seen.store is None else str(seen.store.directory),
         None if seen.scraped is None else seen.scraped.where,
+        None if seen.scraped is None else seen.scraped.state,
         topics,
         _rate(seen),
         None if flow.enforces else _mark(seen),

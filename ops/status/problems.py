@@ -86,6 +86,12 @@ def _of_flow(seen: Seen, status: FlowStatus, now: datetime) -> Iterator[Problem]
             "its records are older than the others': see whether its producer is behind; the "
             "flow's log says more",
         )
+    if status.health == "stuck":
+        yield Problem(
+            "a process stands still: no epoch has ended for half of MILLSTREAM_STALL_TIMEOUT",
+            "see its log for what it waits for; the watchdog ends it with status 75 at the whole, "
+            "and it is to be started again",
+        )
     for topic, partition in seen.scraped.paused if seen.scraped else ():
         yield Problem(
             f"{topic}/{partition} is paused, but for a few records now and then: most are refused",

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 _SECONDS: Final = 2.0
 _HELD: Final = "millstream_watermark_held_seconds"
 _PAUSED: Final = "millstream_paused"
+_STATE: Final = "millstream_state"
 
 Place = tuple[str, int]
 """A topic's partition."""
@@ -20,13 +21,15 @@ Place = tuple[str, int]
 class Scraped:
     """What the metrics at `where` say.
 
-    For how many seconds the watermark waits for whom, and which partitions are paused.
+    Which state the process is in, if it tells one, for how many seconds the watermark waits for
+    whom, and which partitions are paused.
     """
 
     flow: str
     where: str
     held: dict[Place, float] = field(default_factory=dict)
     paused: list[Place] = field(default_factory=list)
+    state: str | None = None
 
 
 def scrape(where: str) -> Scraped | None:
@@ -34,11 +37,16 @@ def scrape(where: str) -> Scraped | None:
     host, _, port = where.rpartition(":")
     with contextlib.suppress(OSError, http.client.HTTPException, ValueError, KeyError):
         flow = json.loads(_get(host, int(port), "/dataflow"))["flow_id"]
-        found = Scraped(str(flow), where)
-        for family in text_string_to_metric_families(_get(host, int(port), "/metrics")):
-            for sample in family.samples if family.name in (_HELD, _PAUSED) else ():
+        families = {
+            family.name: family.samples
+            for family in text_string_to_metric_families(_get(host, int(port), "/metrics"))
+        }
+        states = [each.labels["state"] for each in families.get(_STATE, ()) if each.value]
+        found = Scraped(str(flow), where, state=states[0] if states else None)
+        for name in (_HELD, _PAUSED):
+            for sample in families.get(name, ()):
                 place = sample.labels["topic"], int(sample.labels["partition"])
-                if family.name == _HELD:
+                if name == _HELD:
                     found.held[place] = sample.value
                 elif sample.value:
                     found.paused.append(place)

@@ -53,6 +53,8 @@ def screen(status: Status) -> RenderableType:
 
 def _flow(flow: FlowStatus, now: datetime) -> Iterator[RenderableType]:
     state = "not known whether it runs" if flow.state == "unknown" else flow.state
+    if flow.health is not None and flow.health != state:
+        state += f" ({flow.health})"
     newest = flow.commits[0] if flow.commits else None
     about = "" if newest is None else (
         f", Millstream {newest.release}, run {newest.run}, epoch {newest.epoch}"

@@ -18,8 +18,10 @@ from operators.connectors.delta.reading import read
 from operators.connectors.delta.table import table_uri
 from operators.connectors.kafka.topic_ids import identify
 from operators.joins import IntervalJoin
+from ops.verify.data_quality import check_data_quality
 from ops.verify.joined import Joined
 from ops.verify.report import Check, only_once
+from ops.verify.tables import Tables
 from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
 
 _PLACE: Final = list(PLACE)
@@ -45,7 +47,7 @@ class _Books(Joined):
     def __init__(self, settings: Settings, payments: DeltaTable) -> None:
         self.own = settings.of(CHARGEBACKS)
         self.join: IntervalJoin = outcomes_of(settings)
-        names = (*CHARGEBACKS.all_tables, LATE, outcomes_table(self.join))
+        names = (*CHARGEBACKS.ledger.counted, LATE, outcomes_table(self.join))
         self._tables = {
             table.name: DeltaTable(table_uri(settings.delta_root, table.name))
             for table in names
@@ -73,7 +75,7 @@ def check_chargebacks(
         return []
     books = _Books(settings, payments)
     told("looking for each chargeback's one place")
-    checks = [_check_places(books)]
+    checks = [_check_places(books), *_check_quality(books)]
     told("working out the outcomes anew from silver")
     late = books.check_late(
         "gold/late_for_outcomes holds every record that was late for the join, once"
@@ -95,7 +97,7 @@ def _check_places(books: _Books) -> Check:
     source = source_records(settings.kafka, books.own.topic, lambda _: None)
     placed = pl.concat(
         books.read(table.name, _PLACE).with_columns(place=pl.lit(table.name))
-        for table in CHARGEBACKS.all_tables
+        for table in CHARGEBACKS.ledger.counted
     )
     still = still_there(source, placed)
     return only_once(
@@ -104,6 +106,15 @@ def _check_places(books: _Books) -> Check:
         still,
         deleted=placed.height - still.height,
     )
+
+
+def _check_quality(books: _Books) -> list[Check]:
+    tables, topic = Tables(books.settings.delta_root), books.own.topic
+    cut = any(tables.cut(table.name, topic) for table in CHARGEBACKS.ledger.counted)
+    # What it has counted of rows that are gone nobody can count again.
+    if cut or books.gone[CHARGEBACKS.name]:
+        return []
+    return check_data_quality(CHARGEBACKS, tables, books.settings)
 
 
 def _check_watermarks(books: _Books) -> Check:

@@ -37,7 +37,9 @@ def check_labels(
     own, root = settings.of(labels), settings.delta_root
     gone = Forgotten.of(root, labels.name)
     told("looking for each label's one place")
-    tables = {each.name: DeltaTable(table_uri(root, each.name)) for each in labels.all_tables}
+    tables = {
+        each.name: DeltaTable(table_uri(root, each.name)) for each in labels.ledger.counted
+    }
     source = source_records(settings.kafka, own.topic, lambda _: None)
     placed = pl.concat(
         read(table, _PLACE).with_columns(place=pl.lit(name)) for name, table in tables.items()

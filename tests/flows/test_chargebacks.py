@@ -31,7 +31,7 @@ PARTITIONS = 2
 KILLS = 6
 TABLES = (
     "gold/payment_outcomes", "silver/chargebacks", "gold/late_for_outcomes",
-    "quarantine/chargebacks", "silver/chargeback_duplicates",
+    "quarantine/chargebacks", "silver/chargeback_duplicates", "gold/chargeback_data_quality",
 )  # fmt: skip
 
 Record = tuple[int, bytes]
@@ -183,6 +183,10 @@ def test_every_payment_has_its_outcome_once_whatever_the_kills(tmp_path: Path) -
         tables["silver/chargeback_duplicates"].height
         == charged.height - charged["chargeback_id"].n_unique()
     )
+    quality = tables["gold/chargeback_data_quality"]
+    counts = quality.select("records", "missing", "valid", "duplicates", "refused").sum().row(0)
+    others = ("silver/chargebacks", "silver/chargeback_duplicates", "quarantine/chargebacks")
+    assert counts == (len(records), 0, *(tables[name].height for name in others))
     late = tables["gold/late_for_outcomes"].group_by("source_topic").len()
     assert (
         dict(late.iter_rows())["chargebacks"]

@@ -40,7 +40,8 @@ def test_its_tables_are_the_same_row_for_row_however_many_workers_make_them(
         return read_tables(load(settings(folder)), "chargebacks")
 
     expected = tables(tmp_path / "one", [])
-    assert all(frame.height for frame in expected.values()), "every table has something"
+    empty = {table for table, frame in expected.items() if not frame.height}
+    assert empty == {"gold/chargeback_schema_drift"}, "every other table has something"
     assert expected["gold/payment_outcomes"].height > 1_500
     addresses = ";".join(f"127.0.0.1:{lasting_port()}" for _ in range(2))
     difference = Difference()

@@ -116,7 +116,7 @@ def test_the_steps_of_the_build_in_a_clean_folder(tmp_path: Path) -> None:
     flow = run([*entrypoint(), *json.loads(instruction("CMD"))])
     assert flow.returncode == 2, flow.stderr
     assert "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS" in flow.stderr
-    health = run(json.loads(instruction("HEALTHCHECK").partition(" CMD ")[2]))
+    health = run(json.loads(instruction("HEALTHCHECK").partition("CMD ")[2]))
     assert health.returncode == 1, "nothing listens"
     for template in pods("overlays/production").values():
         for each in (template["spec"].get("initContainers") or []) + template["spec"][

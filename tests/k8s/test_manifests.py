@@ -13,6 +13,7 @@ import pytest
 from flows import settings
 from flows.enforced.loading import load as enforce_load
 from flows.slices import Slice
+from ops import cli, health
 from tests.k8s.built import (
     K8S,
     built,
@@ -156,8 +157,13 @@ def test_links_between_processes_stay_in_their_pod() -> None:
     assert [str(each["ports"][0]["containerPort"]) for each in processes] == ports
     for each in processes:
         (name,) = {port["name"] for port in each["ports"]}
-        assert each["livenessProbe"]["tcpSocket"]["port"] == name
-        assert each["readinessProbe"]["httpGet"]["port"] == name
+        assert each["startupProbe"]["httpGet"]["port"] == name
+        # Which port it is the command knows of the settings.
+        for probe in ("livenessProbe", "readinessProbe"):
+            program, command, *flags = each[probe]["exec"]["command"]
+            args = cli.parser(command).parse_args([command, *flags])
+            assert (program, args.func) == ("millstream", health.run)
+            assert args.ready is (probe == "readinessProbe")
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)

@@ -95,12 +95,20 @@ class Pod:
             assert status in (0, 1, -signal.SIGKILL), self.said()
 
     def healthy(self) -> bool:
-        """Ask the process that was started last what the image's health check asks."""
-        program, *arguments = json.loads(instruction("HEALTHCHECK").partition(" CMD ")[2])
-        assert program == "python"
-        arguments[-1] = arguments[-1].replace(":3030/", f":{self.port}/")
-        done = subprocess.run([sys.executable, *arguments], capture_output=True)
-        return done.returncode == 0
+        """Ask the process that was started last what its probes and the image's check ask."""
+        (container, *_) = self._containers
+        commands = [
+            container[f"{name}Probe"]["exec"]["command"] for name in ("liveness", "readiness")
+        ]
+        commands.append(json.loads(instruction("HEALTHCHECK").partition("CMD ")[2]))
+        port = {"BYTEWAX_DATAFLOW_API_PORT": str(self.port)}
+        fine = True
+        for program, *arguments in commands:
+            assert program == "millstream"
+            command = [sys.executable, "-m", "ops.cli", *arguments]
+            done = subprocess.run(command, cwd=ROOT, env=os.environ | port, capture_output=True)
+            fine &= done.returncode == 0
+        return fine
 
     def said(self) -> str:
         return "\n".join(path.read_text() for path in sorted(self._folder.glob("*.log")))

@@ -83,7 +83,6 @@ def test_every_query_of_the_dashboards_has_an_answer(stack: Stack, tmp_path: Pat
     topic, port = tmp_path.name, lasting_port()
     create_topic(stack.bootstrap, topic, 2)
     made = simulate(Params(payments=4_000, customers=500, terminals=500, partitions=2))
-    produce(made, stack.bootstrap, topic)
     settings = topics.settings(stack, topic, tmp_path) | {
         "BYTEWAX_DATAFLOW_API_ENABLED": "1",
         "BYTEWAX_DATAFLOW_API_PORT": str(port),
@@ -102,6 +101,10 @@ def test_every_query_of_the_dashboards_has_an_answer(stack: Stack, tmp_path: Pat
                 ]  # fmt: skip
                 return not left
 
+            # What was there at the first scrape is no rate.
+            read = "millstream_records_total"
+            wait_until(lambda: get(prometheus, "query", query=read)["result"])
+            produce(made, stack.bootstrap, topic)
             wait_until(answered)
             rules = get(prometheus, "rules")["groups"][0]["rules"]
             assert {rule["health"] for rule in rules} <= {"ok", "unknown"}

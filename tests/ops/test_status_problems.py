@@ -211,11 +211,12 @@ def test_what_is_to_be_read_is_read_when_it_is_started_as_it_says(tampered: Fiel
         wait_until(lambda: has(58))
         tampered.send(*payments(203, 204), partition=0)
         wait_until(lambda: has(60))
-        wait_until(lambda: scrape(f"localhost:{port}"))
+        wait_until(lambda: (found := scrape(f"localhost:{port}")) and found.state == "running")
         status = look(tampered, store="", metrics=f"localhost:{port}")
         flow = payments_of(status)
         assert flow.lag == 0
         assert (flow.state, flow.metrics) == ("running", f"localhost:{port}")
+        assert flow.health == "running"
         assert payments_of(look(tampered)).state == "running"
         assert flow.rate is not None
         assert flow.rate.records_per_second > 0

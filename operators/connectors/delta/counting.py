@@ -1,10 +1,11 @@
 """Counting: the writer of a table of data quality, which makes an epoch's rows at its end."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import polars as pl
 from deltalake import DeltaTable
 
 from operators.connectors.delta.definitions import history
@@ -22,9 +23,12 @@ _BEHIND: Final = (
 )
 
 
-def counting(root: str, ledger: Ledger, quality: Table) -> dict[str, Any]:
-    """Return, by its name, how the writer of a stream's table is made, as `DeltaSink` wants it."""
-    return {quality.name: partial(_CountingWriter, root, ledger)}
+def counting(root: str, ledger: Ledger, quality: Table, topic: str) -> dict[str, Any]:
+    """Return, by its name, how the writer of a stream's table is made, as `DeltaSink` wants it.
+
+    Of the topics that its flow reads, `topic` is the one that is counted.
+    """
+    return {quality.name: partial(_CountingWriter, root, ledger, topic)}
 
 
 class _CountingWriter(Writer):
@@ -34,21 +38,23 @@ class _CountingWriter(Writer):
         self,
         root: str,
         ledger: Ledger,
+        topic: str,
         sink: Owner,
         table: Table,
         state: dict[str, Any] | None,
     ) -> None:
         super().__init__(sink, table, state)
-        known = _Known(root, ledger, self._handle)
+        self._topic = topic
+        known = _Known(root, ledger, topic, self._handle)
         self._quality = DataQuality(known.begin, known.past, state and state["counted"])
 
     def write_batch(self, values: list[Any]) -> None:
         super().write_batch([each for each in values if isinstance(each, Progress)])
         for each in values:
-            if isinstance(each, Progress):
-                self._quality.observe(each)
-            else:
+            if not isinstance(each, Progress):
                 self._quality.take(each)
+            elif each.topic == self._topic:
+                self._quality.observe(each)
 
     def settle(self) -> None:
         super().write_batch([self._quality.settle()])
@@ -63,6 +69,7 @@ class _Known:
 
     root: str
     ledger: Ledger
+    topic: str
     handle: DeltaTable
 
     def begin(self, partition: int) -> int:
@@ -72,9 +79,7 @@ class _Known:
             if found is not None:
                 return int(found)
             told = (history(self.handle) or {}).get(COUNTED, ())
-        before = [
-            offset for e in told[-1:] for (_, p), offset in e.offsets.items() if p == partition
-        ]
+        before = [each.of(self.topic).get(partition, -1) for each in told[-1:]]
         return max(before, default=-1) + 1
 
     def past(self, begun: Mapping[int, tuple[int, int]]) -> Iterator[Part]:
@@ -102,12 +107,16 @@ def ledger_parts(
 
     `handle` opens a table by its name, None if it is not there. Raises StorageUnavailableError.
     """
-    found = (ledger.records, ledger.good, ledger.repeated, ledger.refused)
+    found: tuple[Sequence[Table | None], ...] = (
+        ledger.read, [ledger.good], [ledger.repeated], [ledger.refused]
+    )  # fmt: skip
     place = ["source_partition", "source_offset"]
-    for kind, table in zip(KINDS, found, strict=True):
-        opened = None if table is None else handle(table.name)
-        if opened is None:
-            continue
-        with reaching(opened.table_uri):
-            rows = read(opened, [*place, *KINDS[kind]], where)
-        yield from Part.of(kind, rows.sort(place))
+    for kind, tables in zip(KINDS, found, strict=True):
+        frames = []
+        for table in tables:
+            opened = None if table is None else handle(table.name)
+            if opened is not None:
+                with reaching(opened.table_uri):
+                    frames.append(read(opened, [*place, *KINDS[kind]], where))
+        if frames:
+            yield from Part.of(kind, pl.concat(frames).sort(place))

@@ -16,13 +16,18 @@ from operators.connectors.delta.layout import columns_of
 
 def query(table: DeltaTable, sql: str) -> pl.DataFrame:
     """Return the result of SQL on a table, whose name in it is `rows`; raises DeltaError."""
+    return collected(QueryBuilder().register("rows", table), sql)
+
+
+def collected(engine: QueryBuilder, sql: str) -> pl.DataFrame:
+    """Return the result of SQL on an engine's tables; raises DeltaError."""
     try:
-        found = QueryBuilder().register("rows", table).execute(sql).read_all()
+        found = _reader(engine, sql).read_all()
     except DeltaError:
         raise
     except Exception as error:  # deltalake raises plain ones for files that it does not reach
         raise DeltaError(str(error)) from error
-    frame = pl.from_arrow(pa.table(found))
+    frame = pl.from_arrow(found)
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 # a table's is
     return frame
 
@@ -30,14 +35,19 @@ def query(table: DeltaTable, sql: str) -> pl.DataFrame:
 def streamed(engine: QueryBuilder, sql: str) -> Iterator[pl.DataFrame]:
     """Yield the result of SQL on an engine's tables as it comes; raises DeltaError."""
     try:
-        for batch in engine.execute(sql):
-            frame = pl.from_arrow(pa.record_batch(batch))
+        for batch in _reader(engine, sql):
+            frame = pl.from_arrow(batch)
             assert isinstance(frame, pl.DataFrame)  # noqa: S101 # a batch's is
             yield frame
     except DeltaError:
         raise
     except Exception as error:  # deltalake raises plain ones, for SQL and for files alike
         raise DeltaError(str(error)) from error
+
+
+def _reader(engine: QueryBuilder, sql: str) -> pa.RecordBatchReader:
+    # Its own keeps the interpreter's lock for as long as the query runs: nothing else would.
+    return pa.RecordBatchReader.from_stream(engine.execute(sql))
 
 
 def read(

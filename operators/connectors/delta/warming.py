@@ -56,24 +56,26 @@ def warming(
     came in it went to one of the three.
     """
     handles = {table.name: handle for table, handle in tables_there(root, tables)}
-    counted = ledger.counted
-    if any(t.name not in handles for t in (ledger.records, *counted, *ledger.others)):
+    counted, records = ledger.counted, ledger.records
+    if records is None or any(
+        t.name not in handles for t in (records, *counted, *ledger.others)
+    ):
         return None
     found = {}
     for table in tables:
         if table.name in handles:
             with reaching(handles[table.name].table_uri):
                 found[table.name] = accounted(handles[table.name], table, fence)[0]
-    end = _of(found[ledger.records.name], topic)
+    end = _of(found[records.name], topic)
     if not (end and _of(found[ledger.good.name], topic)):
         return None
-    with reaching(handles[ledger.records.name].table_uri):
-        before = _of(_before(handles[ledger.records.name], fence), topic)
+    with reaching(handles[records.name].table_uri):
+        before = _of(_before(handles[records.name], fence), topic)
         # Any of them may have been made anew or restored since, and then lacks more.
         ends = [before, *(_of(found[table.name], topic) for table in counted)]
         begin = {p: min(each.get(p, -1) for each in ends) for p in end}
         # What retention has cut is in no table, and was in those that it had to be in.
-        for table in (ledger.records, *counted):
+        for table in (records, *counted):
             for p, offset in cut_of(handles[table.name]).of(topic).items():
                 begin[p] = max(begin.get(p, -1), offset)
         if not _accounts(ledger, handles, topic, begin, before):
@@ -84,7 +86,7 @@ def warming(
             LOG.warning(
                 "%s lack records that %s has: state is made of what the topic has",
                 " and ".join(", ".join(each.name for each in counted).rsplit(", ", 1)),
-                ledger.records.name,
+                records.name,
             )
             return None
         until = before
@@ -133,7 +135,7 @@ def _accounts(
     went = count(ledger.good) + count(ledger.refused, _REFUSED)
     if ledger.repeated is not None:
         went += count(ledger.repeated)
-    return count(ledger.records) <= went
+    return sum(map(count, ledger.read)) <= went
 
 
 def _of(frontier: Frontier, topic: str) -> dict[int, int]:

@@ -1,6 +1,7 @@
 """What people did with rejects, as tables and as columns of the quarantine."""
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from hypothesis import strategies as st
 import schemas
 from flows.streams import PAYMENTS
 from operators.avro.framing import ID_HEADER
+from operators.connectors.delta.acts import AUDIT, REPLAYS
+from operators.connectors.delta.letters import OpenLetters
+from operators.connectors.delta.retention import retain
 from operators.records.tables import COORDINATES, STAMPS
 from ops.dlq import acts
 from ops.dlq.became import tell
@@ -24,7 +28,6 @@ from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError, open_quaranti
 from ops.dlq.records import Sought, newest
 from ops.dlq.replay import _records
 from ops.dlq.replays import Replays
-from ops.dlq.tables import AUDIT, REPLAYS
 
 COUNT = 6
 CODES = ("malformed", "rule_failed:a", "rule_failed:b")
@@ -91,6 +94,21 @@ def claim(root: str, *offsets: int) -> str:
     return Replays(root).claim("payments", chosen, {("payments", 0): 7}, {}, None)
 
 
+def test_what_was_sent_and_is_deleted_since_is_not_taken_off_what_is_open(root: str) -> None:
+    claim(root, 0, 1)
+    (before,) = (each for each in groups([opened(root)], Filters()) if each["stage"] != "rule")
+    assert (before["count"], before["replayed"], before["open"]) == (COUNT, 2, COUNT - 2)
+    # Those of before have no time of Kafka's, and were written long ago.
+    old = pl.read_delta(f"{root}/quarantine/payments").filter(stage="decode")[:2]
+    now = pl.lit(datetime.now(UTC)).cast(STAMPS["written_at"])
+    young = old.with_columns(source_offset=pl.int_range(7, 9), written_at=now)
+    write_deltalake(f"{root}/quarantine/payments", young, mode="append")
+    claim(root, 7)
+    retain(root, PAYMENTS.quarantine, timedelta(days=30), dry=False)
+    (after,) = groups([opened(root)], Filters())
+    assert (after["count"], after["replayed"], after["open"]) == (2, 1, 1)
+
+
 OFFSETS = st.sets(st.integers(0, COUNT - 1), min_size=1)
 ACTS_DONE = st.lists(
     st.tuples(st.sampled_from(["edit", "undo", "discard", "restore", "claim"]), OFFSETS),
@@ -107,7 +125,10 @@ def test_the_state_of_each_reject_is_what_was_done_with_it_last(
     edits: set[int] = set()
     discards: set[int] = set()
     claims: set[int] = set()
+    letters = OpenLetters(root_, "payments", PAYMENTS.quarantine)
     for act, offsets in done:
+        letters.changed()
+        letters.count()
         if act == "edit":
             save(root_, b"new", *offsets)
             edits |= offsets
@@ -129,6 +150,13 @@ def test_the_state_of_each_reject_is_what_was_done_with_it_last(
         else "edited" if offset in edits else "open"
         for offset in range(COUNT)
     }  # fmt: skip
+    # One that has looked all along, by what was new, and one that looks now.
+    waiting = sum(state in ("open", "edited") for state in wanted.values())
+    for each in (letters, OpenLetters(root_, "payments", PAYMENTS.quarantine)):
+        each.changed()
+        counts = {code: count for code, count in each.count().items() if code == CODES[0]}
+        assert counts == ({CODES[0]: waiting} if waiting else {})
+        assert not each.changed()
     quarantine = opened(root_)
     found = quarantine.query("SELECT source_offset, state, stage FROM rows")
     states = dict(

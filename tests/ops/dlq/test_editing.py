@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 import schemas
 from flows.streams import PAYMENTS
 from operators.avro.framing import ID_HEADER
+from operators.connectors.delta.acts import EDITS
 from operators.connectors.registry.schema_source import open_registry
 from operators.records.raw import RAW_COLUMNS
 from ops.dlq.changes import patch
 from ops.dlq.editing import Edit, Editor, assigned, each, replaced, undone
 from ops.dlq.quarantine import PLACE
-from ops.dlq.tables import EDITS
 from tests.field.topic import NOON, payment
 
 LOOKUP = open_registry("", {})
