@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from flows import settings as settings_
-from operators.privacy import KEY_ID, RECORD, opened
+from operators.privacy import opened
+from operators.records.columns import KEY_ID, RECORD
 
 
 def decrypted(rows: pl.DataFrame, columns: Sequence[str] = RECORD) -> pl.DataFrame:

@@ -11,29 +11,11 @@ import pyarrow as pa
 from operators.columns.arrays import Int64s
 from operators.columns.frames import stacked
 from operators.records.batches import Headers, Progress, RawBatch
+from operators.records.columns import HEADERS, REJECT_COLUMNS
 from operators.records.rejects import Refusal
-from operators.records.tables import COORDINATES, TIME
-
-HEADERS: Final = pl.List(pl.Struct({"key": pl.String(), "value": pl.Binary()}))
+from operators.records.tables import TIME
 
 _LATEST_MS: Final = 253_402_300_799_999  # 9999-12-31, the last day that Python knows
-
-RAW_COLUMNS: Final[dict[str, pl.DataType]] = {
-    **COORDINATES,
-    "kafka_timestamp": TIME,
-    "key": pl.Binary(),
-    "value": pl.Binary(),
-    "headers": HEADERS,
-}
-
-REJECT_COLUMNS: Final[dict[str, pl.DataType]] = {
-    **COORDINATES,
-    "stage": pl.String(),
-    "code": pl.String(),
-    "message": pl.String(),
-    "schema_id": pl.String(),
-    **{name: RAW_COLUMNS[name] for name in ("kafka_timestamp", "key", "value", "headers")},
-}
 
 
 def as_consumed(progress: Progress, rows: pl.DataFrame) -> RawBatch:

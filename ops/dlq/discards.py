@@ -9,7 +9,7 @@ from operators.avro import Lookup
 from ops.dlq.acts import Acts, new_name
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import PLACE, Quarantine
-from ops.dlq.records import Sought, matching
+from ops.dlq.sought import Sought, matching
 from ops.dlq.tables import DISCARDS
 
 _APP: Final = "millstream/discards"
@@ -35,7 +35,7 @@ def mark(
     for each in quarantines:
         rows = _meant(each, filters, sought, lookup)
         if rows.height:
-            frames.append(rows.with_columns(pl.lit(each.stream.name).alias("stream")))
+            frames.append(rows.with_columns(pl.lit(each.name).alias("stream")))
     if not frames:
         return None, 0
     acts, name = Acts(root), new_name()

@@ -2,20 +2,24 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 from deltalake import DeltaTable, QueryBuilder
 
-from flows.streams import Stream
+from flows.enforced.names import enforced_names, folder_of
+from flows.stream_names import STREAM_NAMES, quarantine_of
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query, streamed
-from operators.privacy import KEY_ID, RECORD
+from operators.records.columns import KEY_ID, QUARANTINE_COLUMNS, RECORD
 from operators.records.fingerprints import KIND, fingerprint, kind_of
-from operators.records.tables import COORDINATES
-from ops.dlq.streams import known_streams
+from operators.records.tables import COORDINATES, STAMPS
 from ops.dlq.tables import DISCARDS, EDITS, REPLAYS
+
+if TYPE_CHECKING:
+    from flows.streams import Stream
 
 PLACE: Final = ("source_topic", "source_partition", "source_offset")
 Place = tuple[str, int, int]
@@ -77,7 +81,7 @@ class QuarantineError(Exception):
 
 @dataclass(frozen=True)
 class Quarantine:
-    """A stream's quarantine, whose rows SQL finds in `rows`.
+    """The quarantine of the stream of a name, whose rows SQL finds in `rows`.
 
     They have all of the table's columns, and those that it lacks as null, as a release before had
     made it; `stream`; `time`, Kafka's or, where a record has none, when it was written; the
@@ -85,9 +89,17 @@ class Quarantine:
     has put it aside, if one has; and its `state`: open, edited, replayed or discarded.
     """
 
-    stream: Stream
+    name: str
     handle: DeltaTable
     acts: Mapping[str, DeltaTable] = field(default_factory=dict)
+
+    @cached_property
+    def stream(self) -> "Stream":
+        """The stream, or the enforced topic; raises SettingsError for files that are wrong."""
+        # Who counts rejects needs no more than its name, and declarations take a while to import.
+        from ops.dlq.streams import named
+
+        return named(self.name)
 
     def batches(self, sql: str) -> Iterator[pl.DataFrame]:
         """Yield the result of SQL as it comes; raises QuarantineError for what cannot run."""
@@ -114,10 +126,10 @@ class Quarantine:
         return pl.concat([*self.batches(sql)] or [pl.DataFrame()])
 
     def _rows(self, asked: list[str]) -> str:
-        there, own = columns_of(self.handle), f"'{self.stream.name}'"
+        there, own = columns_of(self.handle), quoted(self.name)
         added = ("stream", "time", STATE, *_ACTS)
         found = [f'w."{name}"' for name in there if name not in added]
-        for name, kind in self.stream.quarantine.schema.items():
+        for name, kind in (QUARANTINE_COLUMNS | {KEY_ID: pl.String()} | STAMPS).items():
             if name not in there:
                 found.append(f"CAST(NULL AS {_SQL_TYPES[type(kind)]}) AS {name}")
         found += [f"{own} AS stream", "coalesce(w.kafka_timestamp, w.written_at) AS time"]
@@ -135,7 +147,7 @@ class Quarantine:
 
     def _that_count(self, name: str, table: str, mine: str = "true") -> str:
         act = _ACTS[name]
-        mine = f"stream = {quoted(self.stream.name)} AND {mine}"
+        mine = f"stream = {quoted(self.name)} AND {mine}"
         return act.sql.format(name=name, table=table, mine=mine, by=", ".join(act.by))
 
     def with_acts(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -164,7 +176,7 @@ class Quarantine:
             if name in self.acts:
                 columns = ", ".join((*PLACE, "fingerprint"))
                 columns += ", number, value IS NOT NULL AS stands" if name == "edit" else ""
-                mine = f"stream = {quoted(self.stream.name)}"
+                mine = f"stream = {quoted(self.name)}"
                 rows = query(self.acts[name], f"SELECT {columns} FROM rows WHERE {mine}")  # noqa: S608 # our own
                 if name == "edit":
                     # A window over texts took the engine ten times as long.
@@ -201,36 +213,45 @@ class Quarantine:
         rows = self.query(
             f"SELECT DISTINCT {kinds} FROM rows WHERE fingerprint IS NULL AND ({where})"  # noqa: S608 # asked for
         )
-        return with_fingerprints(self.stream, rows) if rows.height else rows
+        return with_fingerprints(self.name, rows) if rows.height else rows
+
+
+def known_names() -> list[str]:
+    """Return the names of all streams, and of the topics that are enforced here."""
+    return [*STREAM_NAMES, *enforced_names()]
 
 
 def open_quarantines(root: str, names: Iterable[str] | None) -> list[Quarantine]:
     """Return the quarantines of the named streams, or of all, that are there.
 
-    Raises QuarantineError if none is.
+    Raises QuarantineError if none is, and SettingsError for a folder of topics that is none.
     """
-    streams = [each for each in known_streams() if names is None or each.name in names]
+    folder_of()
+    some = [each for each in known_names() if names is None or each in names]
     acts = {
         name: DeltaTable(uri)
         for name, act in _ACTS.items()
         if DeltaTable.is_deltatable(uri := table_uri(root, act.table))
     }
     found = []
-    for stream in streams:
-        uri = table_uri(root, stream.quarantine.name)
+    for name in some:
+        uri = table_uri(root, quarantine_of(name))
         if DeltaTable.is_deltatable(uri):
-            found.append(Quarantine(stream, DeltaTable(uri), acts))
+            found.append(Quarantine(name, DeltaTable(uri), acts))
     if not found:
-        tables = " or ".join(stream.quarantine.name for stream in streams)
+        tables = " or ".join(map(quarantine_of, some))
         raise QuarantineError(
             f"no table {tables} under {root}: run the flow, or name their folder with --root"
         )
     return found
 
 
-def with_fingerprints(stream: Stream, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows, with the columns of `KIND`, with a fingerprint where they have none yet."""
-    made = [fingerprint(kind_of(stream.name, *kind)) for kind in rows.select(KIND).iter_rows()]
+def with_fingerprints(stream: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows, with the columns of `KIND`, with a fingerprint where they have none yet.
+
+    `stream` is the name of theirs.
+    """
+    made = [fingerprint(kind_of(stream, *kind)) for kind in rows.select(KIND).iter_rows()]
     own = pl.Series("fingerprint", made, pl.String)
     if "fingerprint" in rows.columns:
         own = rows["fingerprint"].fill_null(own)

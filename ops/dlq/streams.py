@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import schemas
 from flows import decoding
 from flows import settings as settings_
-from flows.enforced.loading import enforce_settings, enforced, enforced_names, own_schemas
+from flows.enforced.loading import enforce_settings, enforced, own_schemas
 from flows.enforced.topic import Enforced
 from flows.streams import STREAMS, Stream
 from operators.avro import Lookup, SchemaId
@@ -38,11 +38,6 @@ class Explains(Protocol):
 def known_streams() -> list[Stream]:
     """Return every stream and enforced topic; raises SettingsError for files that are wrong."""
     return [*STREAMS, *enforced()]
-
-
-def known_names() -> list[str]:
-    """Return their names."""
-    return [*(each.name for each in STREAMS), *enforced_names()]
 
 
 def named(name: str) -> Stream:

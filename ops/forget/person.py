@@ -18,7 +18,7 @@ from operators.errors import KnownError
 from operators.records.tables import COORDINATES, TIME, Table
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import open_quarantines, quoted
-from ops.dlq.records import Sought, matching
+from ops.dlq.sought import Sought, matching
 from ops.dlq.tables import ACTS
 from ops.forget.holder import Holder
 

@@ -7,7 +7,6 @@ that another engine turned on.
 from collections.abc import Iterable, Iterator, Mapping
 
 import polars as pl
-import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
@@ -22,18 +21,14 @@ def query(table: DeltaTable, sql: str) -> pl.DataFrame:
         raise
     except Exception as error:  # deltalake raises plain ones for files that it does not reach
         raise DeltaError(str(error)) from error
-    frame = pl.from_arrow(pa.table(found))
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 # a table's is
-    return frame
+    return pl.DataFrame(found)
 
 
 def streamed(engine: QueryBuilder, sql: str) -> Iterator[pl.DataFrame]:
     """Yield the result of SQL on an engine's tables as it comes; raises DeltaError."""
     try:
         for batch in engine.execute(sql):
-            frame = pl.from_arrow(pa.record_batch(batch))
-            assert isinstance(frame, pl.DataFrame)  # noqa: S101 # a batch's is
-            yield frame
+            yield pl.DataFrame(batch)
     except DeltaError:
         raise
     except Exception as error:  # deltalake raises plain ones, for SQL and for files alike

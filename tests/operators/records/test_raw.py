@@ -7,14 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.records.batches import Progress, RawBatch
-from operators.records.raw import (
-    HEADERS,
-    RAW_COLUMNS,
-    REJECT_COLUMNS,
-    coordinates,
-    ingested,
-    refused,
-)
+from operators.records.columns import HEADERS, RAW_COLUMNS, REJECT_COLUMNS
+from operators.records.raw import coordinates, ingested, refused
 from operators.records.rejects import Refusal
 
 maybe_bytes = st.one_of(st.none(), st.binary(max_size=5))

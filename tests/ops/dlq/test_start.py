@@ -1,0 +1,47 @@
+"""What counts and lists rejects starts with little: each import that is gone took a while."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.stream_names import STREAM_NAMES, quarantine_of
+from flows.streams import STREAMS
+from tests.ops.dlq.test_acts import made
+
+ROOT = Path(__file__).parents[3]
+HEAVY = {"numpy", "pyarrow", "pydantic", "yaml", "cryptography", "bytewax", "confluent_kafka"}
+
+
+def test_streams_are_called_what_they_declare() -> None:
+    assert [each.name for each in STREAMS] == [*STREAM_NAMES]
+    for each in STREAMS:
+        assert each.quarantine.name == quarantine_of(each.name)
+
+
+@pytest.mark.parametrize(
+    "command", ["summary", "list", "list --json", "summary --code malformed"]
+)
+def test_what_looks_at_many_rejects_imports_neither_declarations_nor_numpy(
+    command: str, tmp_path: Path
+) -> None:
+    words = ["dlq", *command.split(), "--root", made(tmp_path)]
+    code = f"""
+import sys
+from ops import cli
+try:
+    cli.main({words!r})
+except SystemExit as ended:
+    print(ended.code, *sys.modules, file=sys.stderr)
+"""
+    environ = {n: v for n, v in os.environ.items() if not n.startswith("MILLSTREAM_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    status, *modules = done.stderr.splitlines()[-1].split()
+    assert (status, "malformed" in done.stdout) == ("0", True)
+    assert HEAVY & {each.partition(".")[0] for each in modules} == set()
+    assert [each for each in modules if each.startswith("flows.streams")] == []
