@@ -1,14 +1,15 @@
 """Decode batches of JSON records: read one by one, checked by their schema, made columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import polars as pl
 
 from operators.avro.decode import Decoded
 from operators.avro.framing import Headers
+from operators.columns.arrays import Int64s
 from operators.columns.frames import stacked
 from operators.json_schema.parsing import Json, parse
 from operators.json_schema.version import Version
@@ -30,6 +31,10 @@ CODES = (
 )
 """The codes of refusals of stage decode; those of a schema's own keywords are of stage contract."""
 
+
+# An object takes several times its bytes: of more of them at once each would be made in memory that
+# the system has to hand out and to zero first, and that no cache has.
+_AT_ONCE: Final = 4_000
 
 Mine: TypeAlias = tuple[list[int], list[Json]]
 """The rows of some records of a batch, and the records."""
@@ -60,12 +65,31 @@ class JsonDecoder:
         keyword, such as schema_required. `column` is not looked at.
         """
         rows, bodies, told, refusals = self.versions.bodies(values, headers)
+        frames: list[pl.DataFrame] = []
+        places: list[Int64s] = []
+        for first in range(0, len(rows), _AT_ONCE):
+            some = slice(first, first + _AT_ONCE)
+            for frame, there in self._framed(rows[some], bodies[some], told, refusals):
+                frames.append(frame)
+                places.append(there)
+        refusals.sort(key=lambda refusal: refusal.row)
+        if not frames:
+            return Decoded(self._empty, np.zeros(0, np.int64), refusals)
+        return Decoded(stacked(frames), np.concatenate(places), refusals)
+
+    def _framed(
+        self,
+        rows: Sequence[int],
+        bodies: Sequence[bytes],
+        told: Mapping[int, Of],
+        refusals: list[Refusal],
+    ) -> Iterator[tuple[pl.DataFrame, Int64s]]:
+        """Yield frames of some of a batch's records, each with its rows; add to what is refused."""
         records, bad = parse(bodies)
         refusals += [
             Refusal(rows[at], "decode", code, why, told[rows[at]][1] if told else None)
             for at, code, why in bad
         ]
-        frames, places = [], []
         for (version, said), mine in self._by_version(rows, records, told, refusals).items():
             kept, good = self._good(version, said, *mine, refusals)
             if not good:
@@ -83,12 +107,7 @@ class JsonDecoder:
                 for at, name in made.unfit
             ]
             if made.frame.height:
-                frames.append(self._laid_out(made.frame))
-                places.append(there[made.places])
-        refusals.sort(key=lambda refusal: refusal.row)
-        if not frames:
-            return Decoded(self._empty, np.zeros(0, np.int64), refusals)
-        return Decoded(stacked(frames), np.concatenate(places), refusals)
+                yield self._laid_out(made.frame), there[made.places]
 
     def _by_version(
         self,
