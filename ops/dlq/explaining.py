@@ -2,13 +2,14 @@
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from operators.avro.explain import Explained
+from flows.stream_names import STREAM_NAMES
+from operators.avro.explain import Explained, Explainer
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read
 from operators.records.columns import KEY_ID, RECORD
@@ -16,17 +17,29 @@ from ops.dlq import shown
 from ops.dlq.became import tell
 from ops.dlq.filters import opened, root_of
 from ops.dlq.lines import dump
+from ops.dlq.lookups import lookup_or_why
 from ops.dlq.quarantine import PLACE, Place, Quarantine, QuarantineError, with_fingerprints
 from ops.dlq.records import COLUMNS, at, headers_of
-from ops.dlq.streams import explainer_of, lookup_or_why, named
-from ops.sealed import decrypted
+from ops.sealed import SEALED, decrypted
+
+if TYPE_CHECKING:
+    from ops.dlq.streams import Explains
 
 
 def _found(args: argparse.Namespace) -> tuple[list[dict[str, Any]], Explained]:
     rows = find(root_of(args), opened(args), args.record)
     first = rows[0]
-    explainer = explainer_of(named(first["stream"]), lookup_or_why)
+    explainer = _explainer(first["stream"])
     return rows, explainer.explain([first["value"]], [headers_of(first)])[0]
+
+
+def _explainer(stream: str) -> "Explains":
+    if stream in STREAM_NAMES:
+        return Explainer(lookup_or_why)
+    # Enforced topics may have JSON; what reads their files takes a while to import.
+    from ops.dlq.streams import explainer_of, named
+
+    return explainer_of(named(stream), lookup_or_why)
 
 
 def show(args: argparse.Namespace) -> int:
@@ -58,7 +71,7 @@ def find(root: str, quarantines: list[Quarantine], place: Place) -> list[dict[st
     """
     where = at(place)
     for each in quarantines:
-        columns = ", ".join((*COLUMNS, *each.record))
+        columns = ", ".join((*COLUMNS, *SEALED))
         rows = each.query(f"SELECT {columns} FROM rows WHERE {where} ORDER BY code")  # noqa: S608 # quoted
         if rows.height:
             found = with_fingerprints(each.name, decrypted(rows)).to_dicts()

@@ -13,7 +13,7 @@ from flows.stream_names import STREAM_NAMES, quarantine_of
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query, streamed
-from operators.records.columns import KEY_ID, QUARANTINE_COLUMNS, RECORD
+from operators.records.columns import KEY_ID, QUARANTINE_COLUMNS
 from operators.records.fingerprints import KIND, fingerprint, kind_of
 from operators.records.tables import COORDINATES, STAMPS
 from ops.dlq.tables import DISCARDS, EDITS, REPLAYS
@@ -114,12 +114,6 @@ class Quarantine:
             yield from streamed(engine, sql)
         except Exception as error:  # the engine's are plain ones, whatever is wrong
             raise QuarantineError(str(error)) from error
-
-    @property
-    def record(self) -> tuple[str, ...]:
-        """The columns of a reject's record, and what `decrypted` needs to read them."""
-        there = KEY_ID in columns_of(self.handle) or KEY_ID in self.stream.quarantine.columns
-        return (*RECORD, KEY_ID) if there else RECORD
 
     def query(self, sql: str) -> pl.DataFrame:
         """Return the result of SQL; its columns, if there are no rows, may be missing."""

@@ -36,7 +36,7 @@ from ops.dlq.sending import Sender
 from ops.dlq.sought import Sought, matching
 from ops.dlq.streams import topic_of
 from ops.dlq.tables import REPLAYS
-from ops.sealed import decrypted
+from ops.sealed import SEALED, decrypted
 
 GOOD: Final = "silver"
 _TIMEOUT: Final = 30.0
@@ -250,7 +250,7 @@ def _records(
     They are as the edits have them that were claimed with them, whatever was edited since.
     """
     edits = edits.join(places.select(*PLACE, "edit"), on=[*PLACE, "edit"], how="semi")
-    columns = ", ".join((*COLUMNS, *quarantine.record))
+    columns = ", ".join((*COLUMNS, *SEALED))
     for mine in places.partition_by(PLACE[:2], maintain_order=True):
         first = mine.row(0, named=True)
         topic, partition = first["source_topic"], first["source_partition"]

@@ -13,7 +13,7 @@ from ops.dlq.filters import Filters
 from ops.dlq.quarantine import Quarantine
 from ops.dlq.records import COLUMNS, headers_of, in_order, merged
 from ops.dlq.streams import Explains, explainer_of
-from ops.sealed import decrypted
+from ops.sealed import SEALED, decrypted
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def matching(
     told: Callable[[int], None] = lambda _: None,
 ) -> Iterator[pl.DataFrame]:
     """Yield frames of the rejects that are meant, with `COLUMNS` and `RECORD`, in no order."""
-    columns = ", ".join((*COLUMNS, *quarantine.record))
+    columns = ", ".join((*COLUMNS, *SEALED))
     explainer, done = explainer_of(quarantine.stream, lookup), 0
     sql = f"SELECT {columns} FROM rows WHERE {filters.condition(quarantine)}"  # noqa: S608 # asked for
     for rows in quarantine.batches(sql):
