@@ -79,7 +79,6 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
 
     def __init__(self, sink: Owner, table: Table, state: dict[str, Any] | None) -> None:
         self._sink, self._table = sink, table
-        self._parquet = writer_properties(table)
         self._epoch = 1
         self._rows: list[pl.DataFrame] = []
         self._again: list[pl.DataFrame] = []
@@ -162,11 +161,12 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
     def _append(self, rows: pl.DataFrame, target: Frontier) -> None:
         """Commit rows and the frontier that they bring the table to, on disk on return."""
         properties = self._properties(rows.height, target)
+        parquet = writer_properties(self._table, rows)
         self._refuse_copies(target)
         for attempt in range(_ATTEMPTS):
             try:
                 # Through the handle whose fence was read: together an atomic compare-and-set.
-                write(self._handle, self._table, rows, self._columns, properties, self._parquet)
+                write(self._handle, self._table, rows, self._columns, properties, parquet)
                 break
             except Exception as error:  # deltalake raises plain ones for many storage faults
                 # Some come after the commit landed: only the table knows.
