@@ -1,14 +1,16 @@
 """Where the schemas of records are found that are looked into."""
 
+import os
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from flows.enforced.names import folder_of
 from flows.environment import PREFIX, SettingsError
-from flows.registry_settings import registry_settings
 from operators.avro import Lookup, SchemaId
 from operators.connectors.registry import schema_source as registry
 from schemas import AvroSchema
+
+_REGISTRY: Final = f"{PREFIX}SCHEMA_REGISTRY"
 
 
 def with_own(lookup: Lookup) -> Lookup:
@@ -32,6 +34,11 @@ def with_own(lookup: Lookup) -> Lookup:
 @cache
 def lookup() -> Lookup:
     """Return what finds schemas in the registry that is set, and here; raises SettingsError."""
+    if not any(name.startswith(_REGISTRY) for name in os.environ):
+        # The packaged schemas; what reads settings takes a while to import.
+        return with_own(registry.ask_registry(""))
+    from flows.registry_settings import registry_settings
+
     settings = registry_settings()
     try:
         asked = registry.ask_registry(
@@ -39,7 +46,7 @@ def lookup() -> Lookup:
         )
         return with_own(asked)
     except ValueError as error:
-        raise SettingsError(f"{PREFIX}SCHEMA_REGISTRY: {error}") from error
+        raise SettingsError(f"{_REGISTRY}: {error}") from error
 
 
 def lookup_or_why(schema_id: SchemaId) -> AvroSchema:

@@ -12,8 +12,16 @@ from flows.streams import STREAMS
 from tests.ops.dlq.test_acts import made
 
 ROOT = Path(__file__).parents[3]
-NEVER = {"bytewax", "confluent_kafka", "cryptography", "jsonschema_rs", "redis", "yaml"}
-OF_MANY = {*NEVER, "numpy", "pyarrow", "pydantic"}
+NEVER = {
+    "bytewax",
+    "confluent_kafka",
+    "cryptography",
+    "jsonschema_rs",
+    "pydantic",
+    "redis",
+    "yaml",
+}
+OF_MANY = {*NEVER, "numpy", "pyarrow"}
 
 
 def test_streams_are_called_what_they_declare() -> None:
@@ -53,3 +61,14 @@ except SystemExit as ended:
     assert (status, "malformed" in done.stdout) == ("0", True)
     assert heavy & {each.partition(".")[0] for each in modules} == set()
     assert [each for each in modules if each.startswith("flows.streams")] == []
+
+
+def test_packaged_schemas_are_found_without_what_reads_settings() -> None:
+    code = """
+import sys, schemas
+from ops.dlq.lookups import lookup
+assert lookup()(schemas.local_id("payment", 1)) == schemas.load("payment", 1)
+assert not {"pydantic", "flows.streams"} & set(sys.modules)
+"""
+    environ = {n: v for n, v in os.environ.items() if not n.startswith("MILLSTREAM_")}
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, check=True)
