@@ -9,6 +9,7 @@ import pytest
 
 from flows.stream_names import STREAM_NAMES, quarantine_of
 from flows.streams import STREAMS
+from ops import cli
 from tests.ops.dlq.test_acts import made
 
 ROOT = Path(__file__).parents[3]
@@ -72,3 +73,25 @@ assert not {"pydantic", "flows.streams"} & set(sys.modules)
 """
     environ = {n: v for n, v in os.environ.items() if not n.startswith("MILLSTREAM_")}
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, check=True)
+
+
+def test_files_of_a_topic_that_are_wrong_hide_no_rejects_and_a_folder_that_is_none_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, folder = made(tmp_path / "tables"), tmp_path / "enforced"
+    (folder / "orders").mkdir(parents=True)
+    (folder / "orders" / "contract.yaml").write_text("topik: orders\n")
+    (tmp_path / "tables" / "quarantine" / "payments").rename(
+        tmp_path / "tables" / "quarantine" / "orders"
+    )
+    for place, command, status, said in (
+        (folder, "summary", 0, "malformed"),
+        (folder, "list", 0, "malformed"),
+        (folder, "show payments/0/1", 2, "topik"),
+        (tmp_path / "nowhere", "summary", 2, "nowhere is no folder"),
+    ):
+        monkeypatch.setenv("MILLSTREAM_ENFORCE_FOLDER", str(place))
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["dlq", *command.split(), "--root", root])
+        told = capsys.readouterr()
+        assert (ended.value.code, said in told.out + told.err) == (status, True), told
