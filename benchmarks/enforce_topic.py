@@ -13,6 +13,7 @@ import orjson
 from confluent_kafka import Producer
 
 import schemas
+from flows.environment import ENFORCE_PREFIX, PREFIX
 from ops.topics import create_topic
 
 NAME: Final = "events"
@@ -106,14 +107,24 @@ def _encoder(name: str) -> Callable[[int, random.Random, bool], bytes]:
     return encode
 
 
-def send(bootstrap: str, values: list[bytes]) -> None:
-    """Make the topic, and fill it."""
-    create_topic(bootstrap, NAME, PARTITIONS)
+def settings(bootstrap: str, work: Path, folder: Path) -> dict[str, str]:
+    """Return the settings of a flow that enforces what a folder declares."""
+    return {
+        f"{PREFIX}KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        f"{PREFIX}DELTA_ROOT": str(work / "tables"),
+        f"{PREFIX}MAX_REJECT_RATIO": "1",
+        f"{ENFORCE_PREFIX}FOLDER": str(folder),
+    }
+
+
+def send(bootstrap: str, values: list[bytes], topic: str = NAME) -> None:
+    """Make the topic, or another one, and fill it."""
+    create_topic(bootstrap, topic, PARTITIONS)
     producer = Producer(
         {"bootstrap.servers": bootstrap, "linger.ms": 50, "queue.buffering.max.messages": 0}
     )
     for n, value in enumerate(values):
-        producer.produce(NAME, value, b"key-%d" % (n % 1000), n % PARTITIONS)
+        producer.produce(topic, value, b"key-%d" % (n % 1000), n % PARTITIONS)
         if not n % 10_000:
             producer.poll(0)
     producer.flush()

@@ -97,12 +97,17 @@ def _filled(bootstrap: str, events: int, share: float) -> tuple[str, int]:
 def _figures(
     rates: Mapping[float, Sequence[float]], walls: Mapping[float, Sequence[float]]
 ) -> dict[str, float]:
+    times = {f"{s:.0%} bad: events per second": statistics.median(walls[s]) for s in SHARES}
+    return of_none(rates) | times
+
+
+def of_none(rates: Mapping[float, Sequence[float]]) -> dict[str, float]:
+    """Return medians of events per CPU-second by share, and ratios to those without bad ones."""
     found: dict[str, float] = {}
     none = rates[SHARES[0]]
-    for share in SHARES:
+    for share in rates:
         name = f"{share:.0%} bad"
         found[f"{name}: events per CPU-second"] = statistics.median(rates[share])
-        found[f"{name}: events per second"] = statistics.median(walls[share])
         if share:
             # Of runs beside each other.
             ratios = spread([one / all_ for one, all_ in zip(rates[share], none, strict=True)])

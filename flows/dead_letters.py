@@ -20,7 +20,7 @@ from flows.reporting import codes_of
 from flows.streams import Stream
 from flows.told import told
 from operators import metrics
-from operators.connectors.delta.letters import OpenLetters
+from operators.connectors.delta.open_letters import OpenLetters
 from operators.contracts import load_contract
 from operators.records.tables import Table
 

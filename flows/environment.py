@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Container, Iterable, Mapping
-from typing import Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-from pydantic import BaseModel, ValidationError
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 PREFIX: Final = "MILLSTREAM_"
 ENFORCE_PREFIX: Final = f"{PREFIX}ENFORCE_"
 
-_Kind = TypeVar("_Kind", bound=BaseModel)
+_Kind = TypeVar("_Kind", bound="BaseModel")
 
 
 class SettingsError(ValueError):
@@ -29,6 +30,9 @@ def parsed(
     told: Container[str] | None = None,
 ) -> _Kind | None:
     """Return settings, or None with what is wrong added to `problems`; only of `told` if given."""
+    # Who only refuses needs none of what reads settings.
+    from pydantic import ValidationError
+
     try:
         return kind(**values)
     except ValidationError as error:

@@ -12,8 +12,9 @@ from operators.avro.bulk_encode import encode
 from operators.columns.times import in_micros, in_python
 from operators.connectors.kafka.outgoing import HeaderPairs, Outgoing
 from operators.control.changes import Change
-from operators.privacy import KEY_ID, UNGUARDED, Guard
+from operators.privacy import UNGUARDED, Guard
 from operators.records.batches import Progress
+from operators.records.columns import KEY_ID
 from operators.records.quarantine import ATTEMPTS_HEADER, TIMESTAMP_HEADER
 from operators.records.rejects import Refusal, Stage
 from operators.records.tables import COORDINATES

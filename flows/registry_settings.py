@@ -1,10 +1,13 @@
 """Settings of the schema registry: where it is, and how it lets us in."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
+from flows.environment import PREFIX, SettingsError, parsed, values_of
 from operators.connectors.registry.schema_source import check_url
 
 _FILES: Final = tuple(
@@ -99,3 +102,14 @@ class RegistrySettings(BaseModel):
                     f"there is {'no' if there else 'a'} MILLSTREAM_{field.upper()}"
                 )
         return path
+
+
+def registry_settings(environ: Mapping[str, str] | None = None) -> RegistrySettings:
+    """Return what is set of the schema registry, whatever else is missing; raises SettingsError."""
+    environ = os.environ if environ is None else environ
+    problems: list[str] = []
+    given = values_of(environ, PREFIX, RegistrySettings.model_fields)
+    found = parsed(RegistrySettings, PREFIX, given, problems)
+    if found is None:
+        raise SettingsError("\n".join(problems))
+    return found

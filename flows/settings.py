@@ -18,7 +18,7 @@ from flows.environment import refuse as refuse
 from flows.flow_settings import FlowSettings
 from flows.kafka_settings import kafka_problems, kafka_settings
 from flows.privacy_settings import PrivacySettings
-from flows.registry_settings import RegistrySettings
+from flows.registry_settings import registry_settings as registry_settings
 from flows.streams import PAYMENTS, STREAMS, Stream
 from flows.streams.models import with_model
 from flows.streams.settings import OWN, StreamSettings
@@ -119,17 +119,6 @@ def declared(stream: Stream, environ: Mapping[str, str] | None = None) -> Stream
     found = parsed(
         stream.settings, prefix_of(stream), stream.own_settings() | own, problems, own
     )
-    if found is None:
-        raise SettingsError("\n".join(problems))
-    return found
-
-
-def registry_settings(environ: Mapping[str, str] | None = None) -> RegistrySettings:
-    """Return what is set of the schema registry, whatever else is missing; raises SettingsError."""
-    environ = os.environ if environ is None else environ
-    problems: list[str] = []
-    given = values_of(environ, PREFIX, RegistrySettings.model_fields)
-    found = parsed(RegistrySettings, PREFIX, given, problems)
     if found is None:
         raise SettingsError("\n".join(problems))
     return found

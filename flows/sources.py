@@ -28,10 +28,11 @@ from operators.connectors.warm_source import WarmSource
 from operators.connectors.watched import WatchedSource
 from operators.errors import KnownError
 from operators.event_time.frontier import Frontier, joining_floors
-from operators.privacy import KEY_ID, KeyRing, opened
+from operators.privacy import KeyRing, opened
 from operators.records.batches import Progress, RawBatch
 from operators.records.breaker import Breaker
-from operators.records.raw import RAW_COLUMNS, as_consumed
+from operators.records.columns import KEY_ID, RAW_COLUMNS
+from operators.records.raw import as_consumed
 
 # With few records a batch costs as much as with many, and the cores are others' too.
 _UNHURRIED_SECONDS: Final = 0.5

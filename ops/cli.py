@@ -5,8 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
-from typing import Final
+from typing import Any, Final, NoReturn
 
 # As in flows/__init__.py this is for Polars' first import; a tool may use every core.
 os.environ.setdefault("POLARS_MAX_THREADS", str(os.cpu_count() or 1))
@@ -44,6 +43,15 @@ COMMANDS: Final = {
 """Each command's module, which has `add_parser`, and what it says there that the command is."""
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        # What reads metadata takes a tenth of a small command's start.
+        from importlib.metadata import version
+
+        print(version("millstream"))
+        parser.exit()
+
+
 def parser(command: str = "") -> argparse.ArgumentParser:
     """Return the parser with every sub-command, and the arguments of one alone.
 
@@ -52,7 +60,7 @@ def parser(command: str = "") -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="millstream", description="What people run beside a Millstream flow."
     )
-    top.add_argument("--version", action="version", version=version("millstream"))
+    top.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for name, (module, what) in COMMANDS.items():
         if name == command:

@@ -14,6 +14,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flows.apart import same_topics
+from flows.enforced.names import names_in
 from flows.enforced.topic import RESERVED, Enforced
 from flows.streams import STREAMS, all_tables
 from flows.streams.settings import Topic
@@ -77,12 +78,6 @@ class _Stated(BaseModel):
 
 class _ProblemError(ValueError):
     """What is wrong with a topic's files; each argument is a line."""
-
-
-def names_in(folder: Path) -> list[str]:
-    """Return the names of the topics that a folder has files of."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(each.name for each in found if each.is_dir() and each.name[0] not in "._")
 
 
 def read_folder(folder: Path) -> tuple[list[Enforced], list[str]]:

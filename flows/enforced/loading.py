@@ -3,12 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import schemas
 from flows.apart import same_folders
-from flows.enforced.files import names_in, read_folder
+from flows.enforced.files import read_folder
+from flows.enforced.names import FOLDER as FOLDER
+from flows.enforced.names import folder_of
 from flows.enforced.settings import EnforceSettings
 from flows.enforced.topic import Enforced
 from flows.environment import ENFORCE_PREFIX, PREFIX, SettingsError, parsed, values_of
@@ -22,9 +23,6 @@ from operators.avro import Lookup, SchemaId
 from operators.records.tables import Table
 
 FLOW: Final = "enforce"
-
-FOLDER: Final = f"{ENFORCE_PREFIX}FOLDER"
-"""The setting that names the folder of topics."""
 
 _COMMON: Final = [name for name in FlowSettings.model_fields if name != "kafka"]
 INHERITED: Final = [
@@ -98,11 +96,9 @@ def enforced(environ: Mapping[str, str] | None = None) -> list[Enforced]:
 
     For tools; raises SettingsError for files that are wrong.
     """
-    folder = _folder(environ)
+    folder = folder_of(environ)
     if folder is None:
         return []
-    if not folder.is_dir():
-        raise SettingsError(f"{FOLDER}: {folder} is no folder")
     topics, problems = read_folder(folder)
     if problems:
         raise SettingsError("\n".join(problems))
@@ -113,17 +109,6 @@ def enforced_tables(environ: Mapping[str, str] | None = None) -> dict[str, tuple
     """Return their tables by name, each with the flow that writes it."""
     tables = [table for each in enforced(environ) for table in each.all_tables]
     return {table.name: (table, FLOW) for table in tables}
-
-
-def enforced_names(environ: Mapping[str, str] | None = None) -> list[str]:
-    """Return their names, without a look at their files."""
-    folder = _folder(environ)
-    return [] if folder is None else names_in(folder)
-
-
-def _folder(environ: Mapping[str, str] | None) -> Path | None:
-    found = (os.environ if environ is None else environ).get(FOLDER)
-    return Path(found) if found else None
 
 
 def open_schemas(settings: FlowSettings, topics: Sequence[Enforced]) -> Lookup:

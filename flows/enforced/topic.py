@@ -74,7 +74,7 @@ class Enforced(Stream):
                 "ingest_date": pl.Date(),
             },
             partition_by=("ingest_date",),
-            scattered=(),
+            scattered=None,
         )
 
     @cached_property

@@ -13,7 +13,8 @@ from flows.streams.upkeep import OF_REFUSED, Upkeep
 from operators.records.tables import Table
 
 STREAMS = (PAYMENTS, CHARGEBACKS, CLICKS, LABELS, CUSTOMERS, TERMINALS)
-"""Every stream; what the settings of payments say, the others have too."""
+"""Every stream; what the settings of payments say, the others have too. Who only needs their names
+has them from `flows.stream_names`."""
 
 ENRICHMENTS = (ENRICHED,)
 """What has records of a stream with others' rows as of then; each has a flow of its name."""

@@ -8,10 +8,9 @@ import polars as pl
 from operators.avro.drift import drift_table
 from operators.changes import CHANGED, Changes, merging
 from operators.contracts import load_privacy
-from operators.privacy import KEY_ID, Sealable
+from operators.privacy import Sealable
+from operators.records.columns import KEY_ID, QUARANTINE_COLUMNS, RAW_COLUMNS
 from operators.records.data_quality import quality_table
-from operators.records.quarantine import QUARANTINE_COLUMNS
-from operators.records.raw import RAW_COLUMNS
 from operators.records.tables import BUCKET, Table
 
 

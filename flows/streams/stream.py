@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 import schemas
+from flows.stream_names import quarantine_of
 from flows.streams.columns import record_columns
 from flows.streams.fixtures import fixture_of
 from flows.streams.more_tables import Watched, bronze_table, merged_table, quarantine_table
@@ -225,8 +226,7 @@ class Stream(Watched):
     @cached_property
     def quarantine(self) -> Table:
         """The records that were refused."""
-        name = self._table("quarantine", f"quarantine/{self.name}")
-        return quarantine_table(name, self.record)
+        return quarantine_table(quarantine_of(self.name), self.record)
 
     @cached_property
     def merged(self) -> Table:

@@ -18,7 +18,7 @@ from operators.avro.resolve import Reader
 from operators.avro.rest import REST, no_rest
 from operators.avro.wire import SchemaError
 from operators.columns.arrays import Int64s
-from operators.columns.frames import stacked, taken
+from operators.columns.frames import filtered, stacked, taken
 from operators.records.rejects import Refusal
 from schemas import AvroSchema
 
@@ -66,8 +66,10 @@ class Decoded:
     def in_order(self, good: pl.Series | None = None) -> tuple[pl.DataFrame, Int64s]:
         """Return frame and rows in the order of the batch; only the rows that are `good`."""
         rows = self.rows
-        if good is None and np.all(rows[1:] > rows[:-1]):
-            return self.frame, rows
+        if np.all(rows[1:] > rows[:-1]):
+            if good is None:
+                return self.frame, rows
+            return filtered(self.frame, good), rows[good.to_numpy()]
         order = np.argsort(rows, kind="stable")
         if good is not None:
             order = order[good.to_numpy()[order]]

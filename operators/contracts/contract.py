@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import polars as pl
 
-from operators.columns.frames import stacked
+from operators.columns.frames import filtered, stacked, taken
 from operators.contracts.checks import KAFKA_TIME, Check, Matches
 from operators.contracts.repairs import REPAIRS, Repair, mend, noted
 from operators.records.rejects import Refusal
@@ -69,7 +69,7 @@ class Contract:
         rows = timed.drop(KAFKA_TIME).hstack([notes]) if self.repairs else frame
         holds.sort(key=lambda each: self.checks.index(each[0]))
         refusals = [] if good.all() else _refusals(timed, good, holds)
-        kept = timed.filter(good) if refusals else timed
+        kept = filtered(timed, good) if refusals and warns else timed
         return Checked(good, refusals, _broken(kept, warns), rows, repaired)
 
     def _good(self, timed: pl.DataFrame, bound: int) -> tuple[pl.Series, _Held, _Held]:
@@ -154,7 +154,9 @@ class Contract:
 
 def _refusals(timed: pl.DataFrame, good: pl.Series, holds: _Held) -> list[Refusal]:
     bad = (~good).arg_true()
-    results = timed[bad].select_seq(
+    # Of no more columns than are asked about.
+    asked = dict.fromkeys(name for _, each in holds for name in each.meta.root_names())
+    results = taken(timed[list(asked) or timed.columns], bad.to_numpy()).select_seq(
         each.fill_null(value=False).alias(str(i)) for i, (_, each) in enumerate(holds)
     )
     # Few of what can be broken together ever are.

@@ -10,16 +10,18 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
+import numpy as np
 import orjson
 
 Json: TypeAlias = dict[str, Any]
 
-_KEY: Final = b'":'
-_AT_ONCE: Final = 100
-# What makes the sum of `_KEY` tell nothing: white space before a colon, and a quote or a colon that
-# is written as an escape.
+_QUOTE, _COLON, _SPACE = b'": '
+# Of so many the processor's cache still has the bytes when they are looked at again.
+_AT_ONCE: Final = 500
+_FEW: Final = 8
+# What makes the count of names tell nothing: white space before a colon, and a quote or a colon
+# that is written as an escape.
 _ODD: Final = re.compile(rb"[ \t\r\n]:|\\u00")
-_SPACED: Final = (b" :", b"\t:", b"\r:", b"\n:")
 _ESCAPED: Final = b"\\u00"
 
 
@@ -45,16 +47,19 @@ def parse(
         except orjson.JSONDecodeError as error:
             refused.append((len(found), *_why(bodies[len(found)], error)))
             found.append(None)
-    bad = {row for row, _, _ in refused}
-    for row, value in enumerate(found):
-        if type(value) is not dict and row not in bad:
-            refused.append((row, "not_an_object", "The value is JSON, and no object."))
-            found[row] = None
-    for row in list(_suspects(bodies, found)):
-        why = _repeats(bodies[row])
-        if why:
-            refused.append((row, *why))
-            found[row] = None
+    if set(map(type, found)) != {dict}:
+        bad = {row for row, _, _ in refused}
+        for row, value in enumerate(found):
+            if type(value) is not dict and row not in bad:
+                refused.append((row, "not_an_object", "The value is JSON, and no object."))
+                found[row] = None
+    rows = [row for row, value in enumerate(found) if value is not None]
+    for begin in range(0, len(rows), _AT_ONCE):
+        for row in [*_suspects(rows[begin : begin + _AT_ONCE], bodies, found)]:
+            why = _repeats(bodies[row])
+            if why:
+                refused.append((row, *why))
+                found[row] = None
     refused.sort()
     return found, refused
 
@@ -67,28 +72,44 @@ def _why(body: bytes, error: orjson.JSONDecodeError) -> tuple[str, str]:
     return "malformed", f"The value is no JSON: {error.msg.partition(':')[0]} at {error.pos}."
 
 
-def _suspects(bodies: Sequence[bytes], found: Sequence[Json | None]) -> Iterator[int]:
+def _suspects(
+    rows: Sequence[int], bodies: Sequence[bytes], found: Sequence[Any]
+) -> Iterator[int]:
     """Yield the rows of objects in which a name may be repeated.
 
     Of an object with each name once, written out again, there are as many names as in its body; of
     another there are fewer. So it is of several together. Of flat ones it is enough to count: each
     has as many as it has values.
     """
-    good = [(row, value) for row, value in enumerate(found) if value is not None]
-    for begin in range(0, len(good), _AT_ONCE):
-        some = good[begin : begin + _AT_ONCE]
-        whole = b"".join([bodies[row] for row, _ in some])
-        objects = [value for _, value in some]
-        if not any(odd in whole for odd in _SPACED):
-            names = whole.count(_KEY)
-            if names == sum(map(len, objects)):
-                continue
-            if _ESCAPED not in whole and names == orjson.dumps(objects).count(_KEY):
-                continue
-        for row, value in some:
+    whole = b"".join([bodies[row] for row in rows])
+    objects = [found[row] for row in rows]
+    names, odd = _names(whole)
+    if not odd:
+        if names == sum(map(len, objects)):
+            return
+        odd = _ESCAPED in whole
+        if not odd and names == _names(orjson.dumps(objects))[0]:
+            return
+    if odd or len(rows) <= _FEW:
+        for row in rows:
             body = bodies[row]
-            if _ODD.search(body) or orjson.dumps(value).count(_KEY) != body.count(_KEY):
+            if _ODD.search(body) or _names(orjson.dumps(found[row]))[0] != _names(body)[0]:
                 yield row
+        return
+    middle = len(rows) // 2
+    yield from _suspects(rows[:middle], bodies, found)
+    yield from _suspects(rows[middle:], bodies, found)
+
+
+def _names(text: bytes) -> tuple[int, bool]:
+    """Return how many colons are behind a quote, and whether any is behind white space.
+
+    By NumPy, which takes a tenth of the time of searching for either.
+    """
+    codes = np.frombuffer(text, np.uint8)
+    before, colons = codes[:-1], codes[1:] == _COLON
+    behind = colons & (before == _QUOTE)
+    return int(np.count_nonzero(behind)), bool((colons & (before <= _SPACE)).any())
 
 
 def _repeats(body: bytes) -> tuple[str, str] | None:

@@ -13,11 +13,9 @@ from operators.privacy.declared import (
 )
 from operators.privacy.guard import UNGUARDED, Guard
 from operators.privacy.keys import KeyRing, KeyRingError, NoKeyError
-from operators.privacy.sealing import KEY_ID, RECORD, opened, sealed
+from operators.privacy.sealing import opened, sealed
 
 __all__ = [
-    "KEY_ID",
-    "RECORD",
     "UNGUARDED",
     "Declared",
     "Guard",

@@ -2,18 +2,13 @@
 
 import base64
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import polars as pl
 
 from operators.privacy.keys import Key, KeyRing
-from operators.records.raw import RAW_COLUMNS
+from operators.records.columns import KEY_ID, RAW_COLUMNS, RECORD
 from operators.records.tables import COORDINATES
-
-KEY_ID: Final = "key_id"
-"""The column with the id of the key that a row's record is encrypted with, null if it is not."""
-RECORD: Final = ("key", "value", "headers")
-"""The columns that are encrypted."""
 
 _Do = Callable[[bytes, Any], Any]
 """Maps what a value is and the value to what it becomes."""

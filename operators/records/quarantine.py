@@ -4,20 +4,14 @@ from typing import Final
 
 import polars as pl
 
+from operators.records.columns import QUARANTINE_COLUMNS
 from operators.records.fingerprints import fingerprints
-from operators.records.raw import REJECT_COLUMNS
 
 ATTEMPTS_HEADER: Final = "millstream.attempts"
 """Says in a dead letter how often its record was tried; one sent again has it as its own."""
 
 TIMESTAMP_HEADER: Final = "millstream.timestamp"
 """Says in a dead letter, and in a record that is sent again, what the record's Kafka time was."""
-
-QUARANTINE_COLUMNS: Final[dict[str, pl.DataType]] = {
-    **REJECT_COLUMNS,
-    "fingerprint": pl.String(),
-    "attempts": pl.Int32(),
-}
 
 _MOST: Final = 2**31 - 2
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import polars as pl
@@ -11,29 +11,14 @@ import pyarrow as pa
 from operators.columns.arrays import Int64s
 from operators.columns.frames import stacked
 from operators.records.batches import Headers, Progress, RawBatch
+from operators.records.columns import HEADERS, REJECT_COLUMNS
 from operators.records.rejects import Refusal
-from operators.records.tables import COORDINATES, TIME
+from operators.records.tables import TIME
 
-HEADERS: Final = pl.List(pl.Struct({"key": pl.String(), "value": pl.Binary()}))
-
+_Any = TypeVar("_Any")
+# Runs of fewer records on average are not worth a slice each.
+_LONG: Final = 8
 _LATEST_MS: Final = 253_402_300_799_999  # 9999-12-31, the last day that Python knows
-
-RAW_COLUMNS: Final[dict[str, pl.DataType]] = {
-    **COORDINATES,
-    "kafka_timestamp": TIME,
-    "key": pl.Binary(),
-    "value": pl.Binary(),
-    "headers": HEADERS,
-}
-
-REJECT_COLUMNS: Final[dict[str, pl.DataType]] = {
-    **COORDINATES,
-    "stage": pl.String(),
-    "code": pl.String(),
-    "message": pl.String(),
-    "schema_id": pl.String(),
-    **{name: RAW_COLUMNS[name] for name in ("kafka_timestamp", "key", "value", "headers")},
-}
 
 
 def as_consumed(progress: Progress, rows: pl.DataFrame) -> RawBatch:
@@ -131,14 +116,21 @@ def refused(raws: Sequence[RawBatch], refusals: Sequence[Refusal]) -> pl.DataFra
 
 
 def picked(raw: RawBatch, rows: Int64s) -> RawBatch:
-    """Return some of a batch's records, by their rows, with all of its progress."""
-    places = rows.tolist()
-    return RawBatch(
-        raw.progress,
-        raw.offsets[rows],
-        raw.timestamps[rows],
+    """Return some of a batch's records, by their rows, ascending, with all of its progress."""
+    gaps = np.flatnonzero(np.diff(rows) != 1) + 1
+    if len(rows) and len(gaps) * _LONG < len(rows):
+        # As where one in a hundred is refused: runs are copied at once.
+        firsts, lasts = rows[[0, *gaps]], rows[[*(gaps - 1), -1]]
+        runs = list(map(slice, firsts.tolist(), (lasts + 1).tolist()))
+
+        def some(column: Sequence[_Any]) -> list[_Any]:
+            return list(chain.from_iterable(map(column.__getitem__, runs)))
+    else:
         # A third of the time that it takes by NumPy's numbers.
-        list(map(raw.keys.__getitem__, places)),
-        list(map(raw.values.__getitem__, places)),
-        list(map(raw.headers.__getitem__, places)),
-    )
+        places = rows.tolist()
+
+        def some(column: Sequence[_Any]) -> list[_Any]:
+            return list(map(column.__getitem__, places))
+
+    parts = some(raw.keys), some(raw.values), some(raw.headers)
+    return RawBatch(raw.progress, raw.offsets[rows], raw.timestamps[rows], *parts)

@@ -99,7 +99,8 @@ class Table:
     Of rows "by offset" that an earlier one may have had none of, as they are of a window that is
     new, the `compared` columns tell them apart: those at or before the fence are looked up.
     `scattered` columns hold texts or fractions that hardly repeat: a dictionary of them costs
-    the writer a third of its time and saves nothing.
+    the writer a third of its time and saves nothing. Where that is None nobody knows them, and
+    what is written tells.
     `definitions` say by name what the rows that are to come are made by, and those in `fixed` what
     all rows of the table must be made by. Where there is a `merging`, rows are not added but change
     those that are there; such a table is cut by `BUCKET`.
@@ -112,7 +113,7 @@ class Table:
     lateness: int = 0
     closes: str = "window_end"
     compared: tuple[str, ...] = ()
-    scattered: tuple[str, ...] = ("payment_id",)
+    scattered: tuple[str, ...] | None = ("payment_id",)
     definitions: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, str] = field(default_factory=dict)
     merging: Merging | None = None

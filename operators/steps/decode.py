@@ -15,7 +15,7 @@ from operators import metrics
 from operators.avro.decode import Decodes
 from operators.avro.drift import drift_rows
 from operators.changes import ChangeDecoder
-from operators.columns.frames import taken
+from operators.columns.frames import filtered
 from operators.contracts.contract import Checks
 from operators.records.batches import Batch, RawBatch
 from operators.records.breaker import Breaker
@@ -78,7 +78,9 @@ def decode_batches(
     frame, rows = decoded.in_order(checked.good if broken else None)
     places = pl.DataFrame(coordinates(raws))
     if len(rows) < places.height:
-        places = taken(places, rows)
+        kept = np.zeros(places.height, np.bool_)
+        kept[rows] = True
+        places = filtered(places, pl.Series(kept))
     frame = places.hstack(frame.get_columns())
 
     cuts = np.searchsorted(rows, np.cumsum([0, *map(len, raws)]))

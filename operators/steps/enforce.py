@@ -34,6 +34,10 @@ def passed(raw: RawBatch, batch: Batch) -> RawBatch:
         # Without the columns that it may have by now, which would travel along.
         return replace(raw)
     offsets = batch.frame["source_offset"].to_numpy()
+    first, last = raw.offsets[[0, -1]] if len(raw) else (0, -1)
+    if last - first == len(raw) - 1:
+        # Only compaction and transactions leave gaps.
+        return picked(raw, offsets - first)
     return picked(raw, np.searchsorted(raw.offsets, offsets))
 
 

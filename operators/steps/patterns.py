@@ -13,7 +13,7 @@ from polars.exceptions import PolarsError
 from operators import metrics
 from operators.patterns import Matched, OpenMatches, Pattern
 from operators.records.batches import Batch, Progress, merge, split
-from operators.records.raw import REJECT_COLUMNS
+from operators.records.columns import REJECT_COLUMNS
 from operators.records.tables import COORDINATES
 from operators.steps.keyed import GroupLogic, Keyed, route, settle
 

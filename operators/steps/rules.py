@@ -10,7 +10,7 @@ from bytewax.dataflow import Stream, operator
 from operators import metrics
 from operators.decisions.decider import Decider
 from operators.records.batches import Batch, merge
-from operators.records.raw import REJECT_COLUMNS
+from operators.records.columns import REJECT_COLUMNS
 from operators.records.tables import COORDINATES
 from operators.rules.rules import Failure, Rules
 from operators.steps.decisions import decided, expect

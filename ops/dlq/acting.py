@@ -8,7 +8,8 @@ from ops.dlq import discard_cli, edit_cli, edit_shown, options, replay_cli
 from ops.dlq import export as files
 from ops.dlq.filters import Filters, opened
 from ops.dlq.lines import dump
-from ops.dlq.records import Sought, count
+from ops.dlq.records import count
+from ops.dlq.sought import Sought
 from ops.dlq.streams import lookup
 from ops.progress import bar
 

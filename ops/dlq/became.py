@@ -1,13 +1,12 @@
 """What became of rejects that were sent again: where they are now, and in which table."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
-from flows.streams import Stream
 from operators.connectors.delta.acts import SENT
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import read, streamed
@@ -15,7 +14,9 @@ from operators.records.tables import COORDINATES, Table
 from ops.dlq.headers import REPLAY_HEADER, origin_of
 from ops.dlq.quarantine import PLACE, Place, QuarantineError, quoted
 from ops.dlq.records import headers_of
-from ops.dlq.streams import known_streams
+
+if TYPE_CHECKING:
+    from flows.streams import Stream
 
 NOWHERE: Final = "in no table yet"
 
@@ -27,11 +28,15 @@ def tell(root: str, rows: list[dict[str, Any]]) -> None:
     """
     for row in rows:
         row |= {"sent_as": None, "became": None}
-    for stream in known_streams():
-        mine = [row for row in rows if row["stream"] == stream.name and row["replay"]]
+    sent = [row for row in rows if row["replay"]]
+    for name in dict.fromkeys(row["stream"] for row in sent):
+        mine = [row for row in sent if row["stream"] == name]
         now = _now(root, mine)
         if now:
-            found = became(root, stream, now.values())
+            # Few are asked for: what declares streams takes a while to import.
+            from ops.dlq.streams import named
+
+            found = became(root, named(name), now.values())
             outcomes = {row[:3]: row[3] for row in found.iter_rows()}
             for row in mine:
                 place = now.get(_place(row))
@@ -50,7 +55,7 @@ def _now(root: str, rows: list[dict[str, Any]]) -> dict[Place, Place]:
     return {row[:3]: (row[0], *row[3:]) for row in found.iter_rows()}
 
 
-def became(root: str, stream: Stream, places: Collection[Place]) -> pl.DataFrame:
+def became(root: str, stream: "Stream", places: Collection[Place]) -> pl.DataFrame:
     """Return where records are, by their coordinates, as `outcome`.
 
     That is silver, duplicate, refused with the reason, or `NOWHERE`. Raises QuarantineError.
@@ -73,7 +78,7 @@ def became(root: str, stream: Stream, places: Collection[Place]) -> pl.DataFrame
 
 
 def read_and_gone(
-    root: str, stream: Stream, replay: str, spans: Mapping[tuple[str, int], tuple[int, int]]
+    root: str, stream: "Stream", replay: str, spans: Mapping[tuple[str, int], tuple[int, int]]
 ) -> dict[Place, Place]:
     """Return where records were that a replay has sent, by where they came from, as bronze has it.
 

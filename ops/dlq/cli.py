@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from flows import settings as settings_
+from flows.environment import SettingsError, refuse
 from operators.connectors.delta.errors import one_line
 from ops.dlq import options
 from ops.dlq.filters import add_discarded, add_filters, add_one, add_root, place, positive
@@ -41,13 +41,13 @@ def add_parser(subparsers: Any) -> None:
                       help="how many at the most (default: %(default)s)")  # fmt: skip
 
     record = "its coordinates, such as payments/0/1234"
-    each = made("looking:show", "show", "all about one record, byte for byte",
+    each = made("explaining:show", "show", "all about one record, byte for byte",
                 "All about one record: why it was refused, its headers, and its value explained: "
                 "which bytes are which field, where they break and what the schema expects "
                 "there. Schemas are those of MILLSTREAM_SCHEMA_REGISTRY.")  # fmt: skip
     each.add_argument("record", type=place, metavar="TOPIC/PARTITION/OFFSET", help=record)
 
-    each = made("looking:decode", "decode", "a record's value as JSON",
+    each = made("explaining:decode", "decode", "a record's value as JSON",
                 "The value as JSON, as far as it decodes; exit status 1 if that is not "
                 "all of it. With --json also where it broke.")  # fmt: skip
     each.add_argument("record", type=place, metavar="TOPIC/PARTITION/OFFSET", help=record)
@@ -137,9 +137,9 @@ def _add_sought(parser: argparse.ArgumentParser) -> None:
 def _told(func: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     try:
         return func(args)
-    except settings_.SettingsError as error:
-        settings_.refuse(error, 2)
+    except SettingsError as error:
+        refuse(error, 2)
     except QuarantineError as error:
-        settings_.refuse(one_line(error), 1)
+        refuse(one_line(error), 1)
     except OSError as error:
-        settings_.refuse(error, 1)
+        refuse(error, 1)

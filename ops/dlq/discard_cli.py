@@ -8,7 +8,8 @@ from operators.avro import Lookup
 from ops.dlq.discards import mark
 from ops.dlq.filters import Filters, opened, root_of
 from ops.dlq.lines import dump
-from ops.dlq.records import Sought, at
+from ops.dlq.records import at
+from ops.dlq.sought import Sought
 
 
 def run(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> int:

@@ -10,7 +10,7 @@ from operators.connectors.delta.acts import DISCARDS
 from ops.dlq.acts import Acts, new_name
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import PLACE, Quarantine
-from ops.dlq.records import Sought, matching
+from ops.dlq.sought import Sought, matching
 
 _APP: Final = "millstream/discards"
 _COLUMNS: Final = (*PLACE, "code")
@@ -35,7 +35,7 @@ def mark(
     for each in quarantines:
         rows = _meant(each, filters, sought, lookup)
         if rows.height:
-            frames.append(rows.with_columns(pl.lit(each.stream.name).alias("stream")))
+            frames.append(rows.with_columns(pl.lit(each.name).alias("stream")))
     if not frames:
         return None, 0
     acts, name = Acts(root), new_name()

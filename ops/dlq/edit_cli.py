@@ -15,7 +15,8 @@ from ops.dlq.editing import AS_IT_CAME, GOOD, Edit, Editor, assigned, each, repl
 from ops.dlq.edits import Edits
 from ops.dlq.filters import Filters, opened, root_of
 from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError
-from ops.dlq.records import Sought, at, matching, name_of
+from ops.dlq.records import at, name_of
+from ops.dlq.sought import Sought, matching
 from ops.dlq.streams import needs_approval
 from ops.dlq.text_editor import Draft
 from ops.progress import bar
@@ -52,7 +53,7 @@ def edit(
     asked = vars(filters) | vars(sought) | {"stream": args.stream}
     for each_ in found:
         proposed = _proposed(args, each_, edits, lookup, draft)
-        told.add(each_.quarantine.stream.name, proposed)
+        told.add(each_.quarantine.name, proposed)
         good = proposed.filter(pl.col("outcome").is_in([GOOD, AS_IT_CAME]))
         if args.save and good.height:
             stream = each_.quarantine.stream

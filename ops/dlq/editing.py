@@ -22,7 +22,8 @@ from ops.dlq.changes import Assignments, ChangeError, changes
 from ops.dlq.edits import edited
 from ops.dlq.judge import judge_of
 from ops.dlq.quarantine import PLACE, QuarantineError, with_fingerprints
-from ops.dlq.records import explained, headers_of
+from ops.dlq.records import headers_of
+from ops.dlq.sought import explained
 from ops.dlq.streams import explainer_of, newest_of, topic_of
 from schemas import AvroSchema
 
@@ -159,7 +160,7 @@ class Editor:
         `edits` are those that count so far, which are gone on with. `changes` is JSON; `outcome`
         is `GOOD` where the value would be good.
         """
-        rows = with_fingerprints(self.stream, rows.filter(pl.col("stage") != "rule"))
+        rows = with_fingerprints(self.stream.name, rows.filter(pl.col("stage") != "rule"))
         before = edited(rows, edits)
         closed = pl.col("state").replace_strict(_STATES, default=None, return_dtype=pl.String)
         outcomes: list[str | None] = before.select(closed).to_series().to_list()
@@ -211,7 +212,7 @@ class Editor:
 
 def undone(stream: Stream, rows: pl.DataFrame, edits: pl.DataFrame) -> pl.DataFrame:
     """Return the rejects that were edited, as `Editor.propose` does, as they came."""
-    rows = with_fingerprints(stream, rows.filter(pl.col("stage") != "rule"))
+    rows = with_fingerprints(stream.name, rows.filter(pl.col("stage") != "rule"))
     found = rows.join(edits.select(PLACE), on=PLACE, how="semi").with_columns(
         original="value",
         value=pl.lit(None, pl.Binary),

@@ -11,7 +11,8 @@ from flows.privacy import guard_of
 from flows.streams import Stream
 from operators.avro.framing import ID_HEADER
 from operators.connectors.delta.acts import AUDIT, EDITS
-from operators.privacy import KEY_ID, sealed
+from operators.privacy import sealed
+from operators.records.columns import KEY_ID
 from ops.dlq.acts import Acts, new_name, who
 from ops.dlq.quarantine import PLACE, QuarantineError
 from ops.dlq.streams import named, needs_approval

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 
 from operators.avro import Lookup
 from operators.avro.explain import Explainer
-from operators.privacy import RECORD
-from operators.records.raw import HEADERS
+from operators.records.columns import HEADERS, RECORD
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import Quarantine, with_fingerprints
-from ops.dlq.records import COLUMNS, Sought, explained, hexed, matching
+from ops.dlq.records import COLUMNS, hexed
+from ops.dlq.sought import Sought, explained, matching
 
 _SCHEMA: Final[dict[str, pl.DataType]] = {
     "source_topic": pl.String(), "source_partition": pl.Int32(), "source_offset": pl.Int64(),
@@ -57,7 +57,7 @@ def export(
                     told(looked)
 
                 for rows in matching(each, filters, sought, lookup, so_far):
-                    rows = with_fingerprints(each.stream, rows)
+                    rows = with_fingerprints(each.name, rows)
                     if decoded:
                         rows = rows.with_columns(_decoded(rows, explainer))
                     write(rows.select(pl.col(name).cast(kind) for name, kind in kinds.items()))

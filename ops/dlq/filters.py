@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import get_args
 
-from pydantic import TypeAdapter, ValidationError
-
-from flows import settings as settings_
-from flows.streams.settings import Duration
+from flows.environment import PREFIX, refuse
 from operators.records.fingerprints import KIND, version_of
 from operators.records.rejects import Stage
-from ops.dlq.quarantine import Place, Quarantine, open_quarantines, quoted
-from ops.dlq.streams import known_names
+from ops.dlq.quarantine import Place, Quarantine, known_names, open_quarantines, quoted
 
-ROOT = f"{settings_.PREFIX}DELTA_ROOT"
+ROOT = f"{PREFIX}DELTA_ROOT"
 
 
 def add_root(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +92,11 @@ def _fingerprint(text: str) -> str:
 
 
 def _time(text: str) -> datetime:
+    # Behind what most runs do not need, as it takes a while to import.
+    from pydantic import TypeAdapter, ValidationError
+
+    from flows.streams.settings import Duration
+
     try:
         return datetime.now(UTC) - TypeAdapter(Duration).validate_python(text)
     except (ValidationError, OverflowError):
@@ -174,7 +175,7 @@ def root_of(args: argparse.Namespace) -> str:
     """Return the tables' folder; ends the process with 2 if none is named."""
     root = args.root or os.environ.get(ROOT)
     if not root:
-        settings_.refuse(f"no --root, and {ROOT} is not set", 2)
+        refuse(f"no --root, and {ROOT} is not set", 2)
     return str(root)
 
 

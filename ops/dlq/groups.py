@@ -46,7 +46,7 @@ def groups(quarantines: list[Quarantine], filters: Filters) -> list[dict[str, An
                 }
             else:
                 done = each.done()
-            found += [_line(each.stream.name, group, done) for group in _grouped(each, rows)]
+            found += [_line(each.name, group, done) for group in _grouped(each, rows)]
     return sorted(found, key=lambda line: (-line["count"], line["fingerprint"]))
 
 
@@ -78,14 +78,14 @@ def _count(quarantine: Quarantine, where: str) -> dict[str, int]:
     rows = _rows(quarantine, where)
     counts: dict[str, int] = {}
     if rows.height:
-        rows = with_fingerprints(quarantine.stream, rows)
+        rows = with_fingerprints(quarantine.name, rows)
         for name, count in rows.select("fingerprint", "count").iter_rows():
             counts[name] = counts.get(name, 0) + count
     return counts
 
 
 def _grouped(quarantine: Quarantine, rows: pl.DataFrame) -> list[pl.DataFrame]:
-    rows = with_fingerprints(quarantine.stream, rows)
+    rows = with_fingerprints(quarantine.name, rows)
     return rows.sort("last", descending=True).partition_by("fingerprint", maintain_order=True)
 
 

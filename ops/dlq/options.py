@@ -5,9 +5,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from pydantic import TypeAdapter, ValidationError
-
-from flows.streams.settings import Duration
 from ops.dlq.filters import positive
 
 MOST_ATTEMPTS: Final = 3
@@ -86,6 +83,11 @@ def _rate(text: str) -> int:
 
 
 def _duration(text: str) -> timedelta:
+    # Behind what most runs do not need, as it takes a while to import.
+    from pydantic import TypeAdapter, ValidationError
+
+    from flows.streams.settings import Duration
+
     try:
         return TypeAdapter(Duration).validate_python(text)
     except (ValidationError, OverflowError):

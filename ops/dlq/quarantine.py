@@ -2,28 +2,26 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import polars as pl
 from deltalake import DeltaTable, QueryBuilder
 
-from flows.streams import Stream
+from flows.enforced.names import enforced_names, folder_of
+from flows.stream_names import STREAM_NAMES, quarantine_of
+from operators.connectors.delta.cuts import offsets_of
 from operators.connectors.delta.layout import columns_of
-from operators.connectors.delta.letters import (
-    ACTS,
-    STATE,
-    STATES,
-    that_count,
-    told_rows,
-)
+from operators.connectors.delta.letters import ACTS, STATE, STATES, that_count, told_rows
 from operators.connectors.delta.letters import PLACE as PLACE
 from operators.connectors.delta.letters import quoted as quoted
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query, streamed
-from operators.connectors.delta.retention import cut_of
-from operators.privacy import KEY_ID, RECORD
 from operators.records.fingerprints import KIND, fingerprint, kind_of
 from operators.records.tables import COORDINATES
-from ops.dlq.streams import known_streams
+
+if TYPE_CHECKING:
+    from flows.streams import Stream
 
 Place = tuple[str, int, int]
 
@@ -34,7 +32,7 @@ class QuarantineError(Exception):
 
 @dataclass(frozen=True)
 class Quarantine:
-    """A stream's quarantine, whose rows SQL finds in `rows`.
+    """The quarantine of the stream of a name, whose rows SQL finds in `rows`.
 
     They have all of the table's columns, and those that it lacks as null, as a release before had
     made it; `stream`; `time`, Kafka's or, where a record has none, when it was written; the
@@ -42,9 +40,17 @@ class Quarantine:
     has put it aside, if one has; and its `state`: open, edited, replayed or discarded.
     """
 
-    stream: Stream
+    name: str
     handle: DeltaTable
     acts: Mapping[str, DeltaTable] = field(default_factory=dict)
+
+    @cached_property
+    def stream(self) -> "Stream":
+        """The stream, or the enforced topic; raises SettingsError for files that are wrong."""
+        # Who counts rejects needs no more than its name, and declarations take a while to import.
+        from ops.dlq.streams import named
+
+        return named(self.name)
 
     def batches(self, sql: str) -> Iterator[pl.DataFrame]:
         """Yield the result of SQL as it comes; raises QuarantineError for what cannot run."""
@@ -55,19 +61,11 @@ class Quarantine:
         try:
             for name in asked:
                 engine = engine.register(f"acts_{name}", self.acts[name])
-            rows = told_rows(
-                self.stream.name, self.stream.quarantine, columns_of(self.handle), asked
-            )
+            rows = told_rows(self.name, columns_of(self.handle), asked)
             engine.execute(f"CREATE VIEW rows AS {rows}")
             yield from streamed(engine, sql)
         except Exception as error:  # the engine's are plain ones, whatever is wrong
             raise QuarantineError(str(error)) from error
-
-    @property
-    def record(self) -> tuple[str, ...]:
-        """The columns of a reject's record, and what `decrypted` needs to read them."""
-        there = KEY_ID in columns_of(self.handle) or KEY_ID in self.stream.quarantine.columns
-        return (*RECORD, KEY_ID) if there else RECORD
 
     def query(self, sql: str) -> pl.DataFrame:
         """Return the result of SQL; its columns, if there are no rows, may be missing."""
@@ -81,7 +79,7 @@ class Quarantine:
             kinds = {each: rows.schema[each] for each in act.by} | {name: pl.String()}
             done = pl.DataFrame(schema=kinds)
             if name in self.acts:
-                sql = that_count(name, self.stream.name, "rows", within)
+                sql = that_count(name, self.name, "rows", within)
                 done = query(self.acts[name], f"SELECT {', '.join(kinds)} FROM ({sql})")  # noqa: S608 # our own
                 done = done.select(pl.col(n).cast(kind) for n, kind in kinds.items())
             rows = rows.join(done, on=act.by, how="left", maintain_order="left")
@@ -99,7 +97,7 @@ class Quarantine:
             if name in self.acts:
                 columns = ", ".join((*PLACE, "fingerprint"))
                 columns += ", number, value IS NOT NULL AS stands" if name == "edit" else ""
-                mine = f"stream = {quoted(self.stream.name)}"
+                mine = f"stream = {quoted(self.name)}"
                 rows = query(
                     self.acts[name],
                     f"SELECT {columns} FROM rows WHERE {mine}{self._there}",  # noqa: S608 # our own
@@ -122,7 +120,7 @@ class Quarantine:
         return "".join(
             f" AND NOT (source_topic = {quoted(topic)} AND source_partition = {partition} "
             f"AND source_offset <= {last})"
-            for topic, of in cut_of(self.handle).offsets.items()
+            for topic, of in offsets_of(self.handle).items()
             for partition, last in of.items()
         )
 
@@ -149,36 +147,45 @@ class Quarantine:
         rows = self.query(
             f"SELECT DISTINCT {kinds} FROM rows WHERE fingerprint IS NULL AND ({where})"  # noqa: S608 # asked for
         )
-        return with_fingerprints(self.stream, rows) if rows.height else rows
+        return with_fingerprints(self.name, rows) if rows.height else rows
+
+
+def known_names() -> list[str]:
+    """Return the names of all streams, and of the topics that are enforced here."""
+    return [*STREAM_NAMES, *enforced_names()]
 
 
 def open_quarantines(root: str, names: Iterable[str] | None) -> list[Quarantine]:
     """Return the quarantines of the named streams, or of all, that are there.
 
-    Raises QuarantineError if none is.
+    Raises QuarantineError if none is, and SettingsError for a folder of topics that is none.
     """
-    streams = [each for each in known_streams() if names is None or each.name in names]
+    folder_of()
+    some = [each for each in known_names() if names is None or each in names]
     acts = {
         name: DeltaTable(uri)
         for name, act in ACTS.items()
         if DeltaTable.is_deltatable(uri := table_uri(root, act.table))
     }
     found = []
-    for stream in streams:
-        uri = table_uri(root, stream.quarantine.name)
+    for name in some:
+        uri = table_uri(root, quarantine_of(name))
         if DeltaTable.is_deltatable(uri):
-            found.append(Quarantine(stream, DeltaTable(uri), acts))
+            found.append(Quarantine(name, DeltaTable(uri), acts))
     if not found:
-        tables = " or ".join(stream.quarantine.name for stream in streams)
+        tables = " or ".join(map(quarantine_of, some))
         raise QuarantineError(
             f"no table {tables} under {root}: run the flow, or name their folder with --root"
         )
     return found
 
 
-def with_fingerprints(stream: Stream, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows, with the columns of `KIND`, with a fingerprint where they have none yet."""
-    made = [fingerprint(kind_of(stream.name, *kind)) for kind in rows.select(KIND).iter_rows()]
+def with_fingerprints(stream: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows, with the columns of `KIND`, with a fingerprint where they have none yet.
+
+    `stream` is the name of theirs.
+    """
+    made = [fingerprint(kind_of(stream, *kind)) for kind in rows.select(KIND).iter_rows()]
     own = pl.Series("fingerprint", made, pl.String)
     if "fingerprint" in rows.columns:
         own = rows["fingerprint"].fill_null(own)

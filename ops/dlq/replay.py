@@ -31,11 +31,12 @@ from ops.dlq.quarantine import (
     quoted,
     with_fingerprints,
 )
-from ops.dlq.records import COLUMNS, Sought, matching
+from ops.dlq.records import COLUMNS
 from ops.dlq.replays import Replays
 from ops.dlq.sending import Sender
+from ops.dlq.sought import Sought, matching
 from ops.dlq.streams import topic_of
-from ops.sealed import decrypted
+from ops.sealed import SEALED, decrypted
 
 GOOD: Final = "silver"
 _TIMEOUT: Final = 30.0
@@ -71,7 +72,7 @@ class Plan:
     def histogram(self) -> list[dict[str, Any]]:
         """Return how many have each outcome, the most first."""
         counted = self.rows.group_by("outcome").len("count")
-        stream = pl.lit(self.quarantine.stream.name).alias("stream")
+        stream = pl.lit(self.quarantine.name).alias("stream")
         return counted.select(stream, "outcome", "count").sort(
             "count", "outcome", descending=[True, False]
         ).to_dicts()  # fmt: skip
@@ -100,7 +101,7 @@ def plan(
         # What a rule failed on is in silver, and what was refused last is what counts.
         rows = rows.filter(pl.col("stage") != "rule")
         if rows.height:
-            rows = edited(with_fingerprints(stream, rows), changed)
+            rows = edited(with_fingerprints(stream.name, rows), changed)
             known.append(rows.select(pl.col(name).cast(kind) for name, kind in kinds.items()))
             judged.append(judge(rows))
     found = pl.concat(judged).join(pl.concat(known), on=PLACE, how="left")
@@ -188,7 +189,7 @@ def begin(
         partitions = mine["source_partition"].unique().to_list()
         ends = end_offsets(config, str(topic), partitions, _TIMEOUT)
         behind |= {(str(topic), p): offset for p, offset in ends.items()}
-    stream = plan_.quarantine.stream.name
+    stream = plan_.quarantine.name
     return Replays(root).claim(stream, plan_.chosen, behind, asked, why)
 
 
@@ -249,7 +250,7 @@ def _records(
     They are as the edits have them that were claimed with them, whatever was edited since.
     """
     edits = edits.join(places.select(*PLACE, "edit"), on=[*PLACE, "edit"], how="semi")
-    columns = ", ".join((*COLUMNS, *quarantine.record))
+    columns = ", ".join((*COLUMNS, *SEALED))
     for mine in places.partition_by(PLACE[:2], maintain_order=True):
         first = mine.row(0, named=True)
         topic, partition = first["source_topic"], first["source_partition"]

@@ -16,9 +16,10 @@ from ops.dlq.became import NOWHERE
 from ops.dlq.canary import FINE, awaited
 from ops.dlq.filters import Filters, opened, root_of
 from ops.dlq.quarantine import Place, Quarantine, open_quarantines
-from ops.dlq.records import Sought, count, name_of
+from ops.dlq.records import count, name_of
 from ops.dlq.replay import Plan, begin, finish, plan
 from ops.dlq.replays import Replays
+from ops.dlq.sought import Sought
 from ops.progress import bar
 
 
@@ -45,7 +46,7 @@ def replay(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> dict[str
     told["outcomes"] = [line for each in plans for line in each.histogram()]
     if args.sandbox is not None:
         told["sandbox"] = _try_out(root, args.sandbox, plans, lookup)
-    told["versions"] = {each.quarantine.stream.name: each.version for each in plans}
+    told["versions"] = {each.quarantine.name: each.version for each in plans}
     if args.send:
         for plan_ in plans:
             if plan_.chosen.height and told["stopped"] is None:
@@ -108,7 +109,7 @@ def _stopped(found: pl.DataFrame, stream: str) -> str | None:
 def _finish(
     root: str, args: argparse.Namespace, name: str, config: dict[str, str]
 ) -> tuple[dict[str, Any], dict[Place, Place]]:
-    everything: dict[str, Quarantine] = {q.stream.name: q for q in open_quarantines(root, None)}
+    everything: dict[str, Quarantine] = {q.name: q for q in open_quarantines(root, None)}
     replays = Replays(root)
     mine = replays.claimed().filter(replay=name)
     with bar("sent", mine.height, args.json) as shown:

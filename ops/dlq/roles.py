@@ -3,10 +3,10 @@
 import os
 from typing import Final
 
-from flows import settings as settings_
+from flows.environment import PREFIX, refuse
 from flows.roles import granted
 
-_VARIABLE: Final = f"{settings_.PREFIX}ROLE"
+_VARIABLE: Final = f"{PREFIX}ROLE"
 
 
 def need(role: str) -> None:
@@ -14,9 +14,9 @@ def need(role: str) -> None:
     try:
         have = granted(os.environ.get(_VARIABLE, ""))
     except ValueError as error:
-        settings_.refuse(f"{_VARIABLE}: {error}", 2)
+        refuse(f"{_VARIABLE}: {error}", 2)
     if role not in have:
-        settings_.refuse(
+        refuse(
             f"this needs the role {role}, and {_VARIABLE} grants {', '.join(sorted(have))}: have "
             f"it done by somebody whom it grants {role}",
             1,

@@ -5,25 +5,24 @@ What is asked of either is asked here, so that the commands need not know which 
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import cache, partial
+from functools import partial
 from typing import Any, Protocol
 
 import schemas
 from flows import decoding
 from flows import settings as settings_
-from flows.enforced.loading import enforce_settings, enforced, enforced_names, own_schemas
+from flows.enforced.loading import enforce_settings, enforced
 from flows.enforced.topic import Enforced
 from flows.streams import STREAMS, Stream
-from operators.avro import Lookup, SchemaId
+from operators.avro import Lookup
 from operators.avro.decode import Decodes
 from operators.avro.explain import Explained, Explainer
 from operators.avro.framing import Headers
 from operators.changes import ChangeDecoder
-from operators.connectors.registry import schema_source as registry
 from operators.contracts import files
 from operators.contracts.contract import Checks
 from operators.json_schema import JsonDecoder, JsonExplainer
-from schemas import AvroSchema
+from ops.dlq.lookups import lookup as lookup
 
 
 class Explains(Protocol):
@@ -38,11 +37,6 @@ class Explains(Protocol):
 def known_streams() -> list[Stream]:
     """Return every stream and enforced topic; raises SettingsError for files that are wrong."""
     return [*STREAMS, *enforced()]
-
-
-def known_names() -> list[str]:
-    """Return their names."""
-    return [*(each.name for each in STREAMS), *enforced_names()]
 
 
 def named(name: str) -> Stream:
@@ -100,37 +94,3 @@ def newest_of(stream: Stream) -> tuple[int, Any]:
         return list(stream.schemas.items())[-1]
     version = schemas.versions(stream.record)[-1]
     return version, schemas.load(stream.record, version)
-
-
-def with_own(lookup: Lookup) -> Lookup:
-    """Return the function that finds the schemas of enforced topics by their local ids as well."""
-    own = own_schemas(enforced())
-
-    def find(schema_id: SchemaId) -> Any:
-        try:
-            return own(schema_id)
-        except KeyError:
-            return lookup(schema_id)
-
-    return find
-
-
-@cache
-def lookup() -> Lookup:
-    """Return what finds schemas in the registry that is set, and here; raises SettingsError."""
-    settings = settings_.registry_settings()
-    try:
-        asked = registry.ask_registry(
-            settings.schema_registry.get_secret_value(), settings.registry_config
-        )
-        return with_own(asked)
-    except ValueError as error:
-        raise settings_.SettingsError(f"{settings_.PREFIX}SCHEMA_REGISTRY: {error}") from error
-
-
-def lookup_or_why(schema_id: SchemaId) -> AvroSchema:
-    """Find a schema; a registry that does not answer is a reason why there is none."""
-    try:
-        return lookup()(schema_id)
-    except registry.RegistryUnavailableError as error:
-        raise KeyError(schema_id, f"could not be had: {error}") from error

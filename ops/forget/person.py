@@ -19,7 +19,7 @@ from operators.errors import KnownError
 from operators.records.tables import COORDINATES, TIME, Table
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import open_quarantines, quoted
-from ops.dlq.records import Sought, matching
+from ops.dlq.sought import Sought, matching
 from ops.forget.holder import Holder
 
 _PLACE: Final = [*COORDINATES]

@@ -22,7 +22,7 @@ from operators.avro.framing import Headers, split
 from operators.avro.payloads import Payloads
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.paths import table_uri
-from operators.privacy import KEY_ID
+from operators.records.columns import KEY_ID
 from ops.schemas.draft import registry_lookup
 from ops.sealed import decrypted
 

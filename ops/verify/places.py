@@ -6,7 +6,7 @@ import polars as pl
 
 from flows.settings import Settings
 from flows.streams import Stream
-from operators.privacy import KEY_ID
+from operators.records.columns import KEY_ID
 from operators.records.tables import COORDINATES
 from ops.sealed import decrypted
 from ops.verify.forgotten import Forgotten

@@ -23,6 +23,8 @@ NAMES = (
     "latency",
     "rejects",
     "dedup",
+    "dlq",
+    "enforce",
     "windows",
     "joins",
     "nexmark",

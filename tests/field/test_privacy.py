@@ -15,7 +15,8 @@ from confluent_kafka import Producer
 from flows import settings as settings_
 from flows.settings import PREFIX
 from operators.connectors.kafka.client import headers_of, read_to_end
-from operators.privacy import KEY_ID, KeyRing
+from operators.privacy import KeyRing
+from operators.records.columns import KEY_ID
 from ops import cli
 from ops.local import Stack
 from ops.verify import verify

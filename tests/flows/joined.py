@@ -19,7 +19,6 @@ from flows.pipeline import read
 from flows.rows import as_versions
 from flows.streams import CUSTOMERS, ENRICHED, PAYMENTS, TERMINALS, Stream, all_tables
 from operators.connectors.delta.layout import columns_of
-from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.table import open_table
 from operators.connectors.delta.writing import write
 from operators.connectors.registry.schema_source import open_registry
@@ -105,7 +104,7 @@ def payments_have_their_customers_as_of_then(root: Path) -> None:
         frame = frame.with_columns(event_date=pl.col("event_time").dt.date())
         handle = open_table(str(root), table)
         columns = columns_of(handle)
-        write(handle, table, frame, columns, CommitProperties(), writer_properties(table))
+        write(handle, table, frame, columns, CommitProperties())
     current, as_of = blocks("docs/changes.md", "sql")
     assert sorted(query(str(root), current).rows()) == [
         ("customer-1", "BE", "BACK"), ("customer-2", "BE", "MEDIUM")

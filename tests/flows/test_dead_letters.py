@@ -16,7 +16,7 @@ from flows.dead_letters import Refused, Watch
 from flows.streams import PAYMENTS
 from operators import metrics
 from operators.connectors.delta.acts import REPLAYS
-from operators.connectors.delta.letters import OpenLetters
+from operators.connectors.delta.open_letters import OpenLetters
 from operators.connectors.delta.retention import retain
 from operators.connectors.delta.table import StorageUnavailableError, open_table
 from operators.records.tables import STAMPS

@@ -9,7 +9,8 @@ import pytest
 
 from flows.messages import alert_messages, reject_messages
 from operators.records.batches import Progress, RawBatch
-from operators.records.quarantine import QUARANTINE_COLUMNS, quarantined
+from operators.records.columns import QUARANTINE_COLUMNS
+from operators.records.quarantine import quarantined
 from operators.records.raw import refused
 from operators.records.rejects import Refusal, Stage
 from operators.rules.rule import alert_columns

@@ -21,7 +21,7 @@ from operators.connectors.kafka.outgoing import Outgoing
 from operators.connectors.registry import schema_source as registry
 from operators.contracts import load_contract
 from operators.records.batches import END_OF_INPUT, Progress, RawBatch
-from operators.records.raw import RAW_COLUMNS
+from operators.records.columns import RAW_COLUMNS
 
 SETTINGS = load(
     {

@@ -11,7 +11,8 @@ from flows.streams import PAYMENTS
 from operators.avro import Decoded, Decoder
 from operators.avro.plan import Plan
 from operators.records.batches import Batch, Progress, RawBatch
-from operators.records.quarantine import QUARANTINE_COLUMNS, quarantined
+from operators.records.columns import QUARANTINE_COLUMNS
+from operators.records.quarantine import quarantined
 from operators.records.rejects import Refusal
 from operators.steps.decode import decode_batches
 from tests.fuzz.subjects import Subject

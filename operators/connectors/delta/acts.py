@@ -4,7 +4,7 @@ from typing import Final
 
 import polars as pl
 
-from operators.privacy import KEY_ID
+from operators.records.columns import KEY_ID
 from operators.records.tables import COORDINATES, TIME, Table
 
 REPLAYS: Final = Table(

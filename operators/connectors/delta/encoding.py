@@ -20,9 +20,10 @@ would be nobody's, and a vacuum might take it.
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any, Final
 
 import polars as pl
@@ -102,12 +103,15 @@ class Encoder:
     def _open(self, values: Sequence[Any]) -> "_File":
         partition = dict(zip(self._table.partition_by, values, strict=True))
         inner = {n: kind for n, kind in self._columns.items() if n not in partition}
-        return _File(partition, pl.Schema(inner), writer_options(self._table, list(inner)))
+        return _File(partition, pl.Schema(inner), partial(writer_options, self._table))
 
 
 class _File:
     def __init__(
-        self, partition: dict[str, Any], columns: pl.Schema, options: dict[str, Any]
+        self,
+        partition: dict[str, Any],
+        columns: pl.Schema,
+        options: Callable[[pl.DataFrame], dict[str, Any]],
     ) -> None:
         self._partition, self._columns, self._options = partition, columns, options
         self._waiting: list[pl.DataFrame] = []
@@ -149,7 +153,7 @@ class _File:
         self._statistics.see(rows)
         made = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._out, made.schema, **self._options)
+            self._writer = pq.ParquetWriter(self._out, made.schema, **self._options(rows))
         self._writer.write_table(made, row_group_size=GROUP_MOST)
 
 

@@ -1,18 +1,14 @@
-"""Letters: the rows of a quarantine with what became of each, as SQL, and how many are open."""
+"""Letters: the rows of a quarantine with what became of each, as SQL."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import polars as pl
-from deltalake import QueryBuilder
 
 from operators.connectors.delta.acts import DISCARDS, EDITS, REPLAYS
-from operators.connectors.delta.followed import Followed
-from operators.connectors.delta.layout import columns_of
-from operators.connectors.delta.reading import collected
-from operators.connectors.delta.table import reaching
-from operators.records.tables import Table
+from operators.records.columns import KEY_ID, QUARANTINE_COLUMNS
+from operators.records.tables import STAMPS
 
 PLACE: Final = ("source_topic", "source_partition", "source_offset")
 
@@ -51,8 +47,6 @@ STATES: Final = """CASE WHEN discard IS NOT NULL THEN 'discarded'
     WHEN replay IS NOT NULL THEN 'replayed' WHEN edit IS NOT NULL THEN 'edited'
     ELSE 'open' END"""
 
-_OPEN: Final = """SELECT code, count(*) AS open FROM ({rows})
-WHERE replay IS NULL AND discard IS NULL GROUP BY code"""
 _SQL_TYPES: Final[Mapping[Any, str]] = {pl.String: "VARCHAR", pl.Int32: "INT"}
 
 
@@ -68,9 +62,7 @@ def that_count(name: str, stream: str, table: str, mine: str = "true") -> str:
     return act.sql.format(name=name, table=table, mine=mine, by=", ".join(act.by))
 
 
-def told_rows(
-    stream: str, quarantine: Table, there: Collection[str], asked: Collection[str]
-) -> str:
+def told_rows(stream: str, there: Collection[str], asked: Collection[str]) -> str:
     """Return SQL of a quarantine's rows, `written`, with what was done with each.
 
     They have all of the table's columns, those that are not `there` as null; `stream`; `time`,
@@ -79,7 +71,7 @@ def told_rows(
     """
     added = ("stream", "time", STATE, *ACTS)
     found = [f'w."{name}"' for name in there if name not in added]
-    for name, kind in quarantine.schema.items():
+    for name, kind in (QUARANTINE_COLUMNS | {KEY_ID: pl.String()} | STAMPS).items():
         if name not in there:
             found.append(f"CAST(NULL AS {_SQL_TYPES[type(kind)]}) AS {name}")
     found += [f"'{stream}' AS stream", "coalesce(w.kafka_timestamp, w.written_at) AS time"]
@@ -102,50 +94,3 @@ def _same(column: str, other: str) -> str:
         return f"w.{column} = {other}.{column}"
     # No key of the join: texts are compared where the numbers are equal, and not hashed in all.
     return f"NOT (w.{column} <> {other}.{column})"
-
-
-class OpenLetters:
-    """Counts the rejects of a stream that were neither sent again nor put aside.
-
-    As the tables have them: whoever changes what became of one, and whatever retention deletes,
-    the next count has it.
-    """
-
-    def __init__(self, root: str, stream: str, quarantine: Table) -> None:
-        self.stream = stream
-        self._quarantine = quarantine
-        self._tables = {
-            name: Followed(root, table)
-            for name, table in (
-                ("", quarantine.name), ("replay", REPLAYS.name), ("discard", DISCARDS.name)
-            )
-        }  # fmt: skip
-        self._seen: dict[str, int | None] | None = None
-
-    def changed(self) -> bool:
-        """Bring the tables up to date; tell whether there is anything new in them.
-
-        Raises StorageUnavailableError.
-        """
-        return {name: table.look() for name, table in self._tables.items()} != self._seen
-
-    def count(self) -> dict[str, int]:
-        """Return how many are open, by code; none is 0 of a code that no row has.
-
-        Raises StorageUnavailableError.
-        """
-        handles = {name: table.handle for name, table in self._tables.items()}
-        seen = {name: table.version for name, table in self._tables.items()}
-        written = handles.pop("")
-        found: dict[str, int] = {}
-        if written is not None:
-            there = {name: each for name, each in handles.items() if each is not None}
-            engine = QueryBuilder().register("written", written)
-            for name, each in there.items():
-                engine = engine.register(f"acts_{name}", each)
-            rows = told_rows(self.stream, self._quarantine, columns_of(written), there)
-            with reaching(written.table_uri):
-                counts = collected(engine, _OPEN.format(rows=rows))
-            found = {str(code): int(count) for code, count in counts.iter_rows()}
-        self._seen = seen
-        return found

@@ -4,10 +4,11 @@ Other readers of Delta fail on folders with a space in their path, or on feature
 that another engine turned on.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import polars as pl
-import pyarrow as pa
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import DeltaError
 
@@ -27,27 +28,30 @@ def collected(engine: QueryBuilder, sql: str) -> pl.DataFrame:
         raise
     except Exception as error:  # deltalake raises plain ones for files that it does not reach
         raise DeltaError(str(error)) from error
-    frame = pl.from_arrow(found)
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 # a table's is
-    return frame
+    return pl.DataFrame(found)
 
 
 def streamed(engine: QueryBuilder, sql: str) -> Iterator[pl.DataFrame]:
     """Yield the result of SQL on an engine's tables as it comes; raises DeltaError."""
     try:
         for batch in _reader(engine, sql):
-            frame = pl.from_arrow(batch)
-            assert isinstance(frame, pl.DataFrame)  # noqa: S101 # a batch's is
-            yield frame
+            yield pl.DataFrame(batch)
     except DeltaError:
         raise
     except Exception as error:  # deltalake raises plain ones, for SQL and for files alike
         raise DeltaError(str(error)) from error
 
 
-def _reader(engine: QueryBuilder, sql: str) -> pa.RecordBatchReader:
-    # Its own keeps the interpreter's lock for as long as the query runs: nothing else would.
-    return pa.RecordBatchReader.from_stream(engine.execute(sql))
+def _reader(engine: QueryBuilder, sql: str) -> Any:
+    """Return what reads the result without the interpreter's lock.
+
+    deltalake's own reader keeps it for as long as the query runs, and all other threads stand
+    still. What has not imported PyArrow, as every flow has, is a tool that has none, and starts
+    sooner without.
+    """
+    found = engine.execute(sql)
+    arrow = sys.modules.get("pyarrow")
+    return found if arrow is None else arrow.RecordBatchReader.from_stream(found)
 
 
 def read(

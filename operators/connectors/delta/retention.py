@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from deltalake import DeltaTable
 
+from operators.connectors.delta.cuts import PROPERTY, offsets_of, told_of
 from operators.connectors.delta.durability import sync_commit
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.maintenance import delete, done
@@ -20,8 +21,6 @@ from operators.connectors.delta.reading import query
 from operators.connectors.delta.table import reaching
 from operators.records.batches import NO_WATERMARK
 from operators.records.tables import COORDINATES, Table
-
-PROPERTY: Final = "millstream.retention"
 
 # Of each partition, what is behind the last offset up to which all rows are too old.
 _ENDS: Final = """SELECT source_topic, source_partition,
@@ -47,12 +46,7 @@ class Cut:
 
 def cut_of(handle: DeltaTable) -> Cut:
     """Return up to where a table's rows are gone."""
-    told = json.loads(handle.metadata().configuration.get(PROPERTY, "{}"))
-    offsets = {
-        topic: {int(part): int(last) for part, last in parts.items()}
-        for topic, parts in told.get("offsets", {}).items()
-    }
-    return Cut(offsets, told.get("until", NO_WATERMARK))
+    return Cut(offsets_of(handle), told_of(handle).get("until", NO_WATERMARK))
 
 
 def retain(root: str, table: Table, keep: timedelta, *, dry: bool) -> dict[str, Any]:

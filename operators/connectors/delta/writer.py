@@ -30,7 +30,6 @@ from operators.connectors.delta.errors import (
 )
 from operators.connectors.delta.layout import columns_of
 from operators.connectors.delta.lookup import lacking
-from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.pending import Pending, Ready
 from operators.connectors.delta.table import (
     CHECKPOINT_EVERY,
@@ -80,7 +79,6 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
 
     def __init__(self, sink: Owner, table: Table, state: dict[str, Any] | None) -> None:
         self._sink, self._table = sink, table
-        self._parquet = writer_properties(table)
         self._epoch, self._began = 1, time.time()
         self._again: list[pl.DataFrame] = []
         self._commit: Future[None] | None = None
@@ -162,14 +160,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         for attempt in range(_ATTEMPTS):
             try:
                 # Through the handle whose fence was read: together an atomic compare-and-set.
-                write(
-                    self._handle,
-                    self._table,
-                    rows.content,
-                    self._columns,
-                    properties,
-                    self._parquet,
-                )
+                write(self._handle, self._table, rows.content, self._columns, properties)
                 break
             except Exception as error:  # deltalake raises plain ones for many storage faults
                 # Some come after the commit landed: only the table knows.

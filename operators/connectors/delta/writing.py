@@ -9,7 +9,6 @@ from deltalake import (
     CommitProperties,
     DeltaTable,
     PostCommitHookProperties,
-    WriterProperties,
     write_deltalake,
 )
 from deltalake.fs import DeltaStorageHandler
@@ -17,6 +16,7 @@ from deltalake.transaction import AddAction
 
 from operators.connectors.delta.encoding import Encoded
 from operators.connectors.delta.layout import laid_out, takes_files
+from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.reading import read
 from operators.records.tables import BUCKET, Table
 
@@ -33,7 +33,6 @@ def write(
     rows: pl.DataFrame | Sequence[Encoded],
     columns: pl.Schema,
     properties: CommitProperties,
-    parquet: WriterProperties,
 ) -> None:
     """Commit rows to the table as the handle has it; `columns` are the table's.
 
@@ -46,6 +45,7 @@ def write(
             _add(handle, table, rows, properties)
             return
         rows = pl.concat([each.rows(columns) for each in rows])
+    parquet = writer_properties(table, rows)
     if table.merging is None or not rows.height:
         write_deltalake(
             handle,

@@ -193,3 +193,30 @@ def test_columns_are_what_properties_are_as_far_as_one_type_is_that_of_all() -> 
         columns_of({"properties": {"a": {}, "A": {}}})
     with pytest.raises(ValueError, match="no column can be called 'a b'"):
         columns_of({"properties": {"a b": {}}})
+
+
+def test_a_batch_of_any_size_is_decoded_as_its_records_are() -> None:
+    second = {**SCHEMA, "required": ["a", "b"]}
+    versions = {1: VERSION, 2: Version(2, second, columns_of(second), {})}
+    decoder = JsonDecoder(ByField(versions, "b", None, "x"), DTYPES)
+    kinds = [b'{"a":"a","b":1}', b'{"a":"b","b":2}', b'{"a":"c","b":1,"c":0.5}']
+    bodies: list[bytes | None] = [kinds[n * n % 3] for n in range(9_001)]
+    bodies[77], bodies[3_999], bodies[4_000], bodies[8_000] = (
+        None,
+        b"{",
+        b'{"b":1}',
+        b'{"a":""}',
+    )
+    bodies[9_000] = b'{"a":"a","a":"a","b":1}'
+    whole = decoder.decode(bodies, [None] * len(bodies))
+    frame, rows = whole.in_order()
+    alone = {
+        body: decoder.decode([body], [None])
+        for body in {each for each in bodies if each is not None}
+    }
+    bad = [77, 3_999, 4_000, 8_000, 9_000]
+    assert rows.tolist() == [n for n in range(len(bodies)) if n not in bad]
+    assert frame.equals(pl.concat(alone[bodies[row] or b""].frame for row in rows.tolist()))
+    assert [each.row for each in whole.refusals] == bad
+    for each in whole.refusals[1:]:
+        assert each == alone[bodies[each.row] or b""].refusals[0].at(each.row)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.contracts import ContractError, load_privacy, read_contract
-from operators.privacy import KEY_ID, Declared, Guard, KeyRing, NoKeyError, Privacy, opened
-from operators.records.raw import RAW_COLUMNS
+from operators.privacy import Declared, Guard, KeyRing, NoKeyError, Privacy, opened
+from operators.records.columns import KEY_ID, RAW_COLUMNS
 from tests.operators.privacy.test_keys import ONE, RING, TWO
 
 TAGS = {"card_id": "identifier", "device_id": "device", "latitude": "place"}

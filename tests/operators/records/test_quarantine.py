@@ -1,9 +1,9 @@
 import polars as pl
 import pytest
 
+from operators.records.columns import HEADERS, QUARANTINE_COLUMNS, REJECT_COLUMNS
 from operators.records.fingerprints import fingerprints
-from operators.records.quarantine import ATTEMPTS_HEADER, QUARANTINE_COLUMNS, quarantined
-from operators.records.raw import HEADERS, REJECT_COLUMNS
+from operators.records.quarantine import ATTEMPTS_HEADER, quarantined
 
 REJECT = {
     "source_topic": "payments", "source_partition": 2, "source_offset": 17, "stage": "decode",

@@ -7,14 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.records.batches import Progress, RawBatch
-from operators.records.raw import (
-    HEADERS,
-    RAW_COLUMNS,
-    REJECT_COLUMNS,
-    coordinates,
-    ingested,
-    refused,
-)
+from operators.records.columns import HEADERS, RAW_COLUMNS, REJECT_COLUMNS
+from operators.records.raw import coordinates, ingested, picked, refused
 from operators.records.rejects import Refusal
 
 maybe_bytes = st.one_of(st.none(), st.binary(max_size=5))
@@ -113,3 +107,15 @@ def test_a_refusal_is_a_row_with_its_record_and_the_reason():
         "headers": [{"key": "h", "value": b"1"}],
     }  # fmt: skip
     assert frame["headers"].dtype == HEADERS
+
+
+@given(st.sets(st.integers(0, 99), max_size=99), st.booleans())
+def test_those_picked_are_the_same_by_runs_and_one_by_one(some, others):
+    raw = raw_of([(b"k%d" % n, b"%d" % n, [("h", b"%d" % n)], n) for n in range(100)])
+    rows = sorted({*range(100)} - some) if others else sorted(some)
+    found = picked(raw, np.array(rows, np.int64))
+    assert found.progress == raw.progress
+    assert found.offsets.tolist() == [5 + n for n in rows]
+    assert found.timestamps.tolist() == rows
+    for column in ("keys", "values", "headers"):
+        assert getattr(found, column) == [getattr(raw, column)[n] for n in rows]

@@ -15,7 +15,7 @@ import schemas
 from flows.streams import PAYMENTS
 from operators.avro.framing import ID_HEADER
 from operators.connectors.delta.acts import AUDIT, REPLAYS
-from operators.connectors.delta.letters import OpenLetters
+from operators.connectors.delta.open_letters import OpenLetters
 from operators.connectors.delta.retention import retain
 from operators.records.tables import COORDINATES, STAMPS
 from ops.dlq import acts
@@ -25,9 +25,10 @@ from ops.dlq.edits import Edits, edited, unapproved
 from ops.dlq.filters import Filters
 from ops.dlq.groups import groups
 from ops.dlq.quarantine import PLACE, Quarantine, QuarantineError, open_quarantines
-from ops.dlq.records import Sought, newest
+from ops.dlq.records import newest
 from ops.dlq.replay import _records
 from ops.dlq.replays import Replays
+from ops.dlq.sought import Sought
 
 COUNT = 6
 CODES = ("malformed", "rule_failed:a", "rule_failed:b")
@@ -164,12 +165,12 @@ def test_the_state_of_each_reject_is_what_was_done_with_it_last(
     )
     assert states == wanted
     assert set(found.filter(stage="rule")["state"]) == {"open"}
-    listed_ = newest([quarantine], Filters(discarded=None), 99, Sought(), lambda: no_lookup)
+    listed_ = newest([quarantine], Filters(discarded=None), 99)
     pairs = listed_.filter(pl.col("stage") != "rule").select("source_offset", "state").rows()
     assert dict(pairs) == wanted
     left = [offset for offset, state in wanted.items() if state != "discarded"]
     for limit in (1, 2):
-        top = newest([quarantine], Filters(), limit, Sought(), lambda: no_lookup)
+        top = newest([quarantine], Filters(), limit)
         known = sorted([*left, 0, 0], reverse=True)[:limit]
         assert top["source_offset"].to_list() == known
     (line,) = (
@@ -281,7 +282,7 @@ def test_a_partition_alone_is_a_filter() -> None:
 
 def test_a_reject_tells_where_its_record_is_now_once_its_replay_is_done(root: str) -> None:
     def told() -> list[tuple[Any, ...]]:
-        listed = newest([opened(root)], Filters(), 99, Sought(), lambda: no_lookup).to_dicts()
+        listed = newest([opened(root)], Filters(), 99).to_dicts()
         tell(root, listed)
         names = ("source_offset", "stage", "sent_as", "became")
         return sorted(tuple(each[name] for name in names) for each in listed if each["sent_as"])

@@ -5,7 +5,7 @@ import polars as pl
 
 from flows.streams import CUSTOMERS, PAYMENTS
 from operators.connectors.registry.schema_source import open_registry
-from operators.records.raw import RAW_COLUMNS
+from operators.records.columns import RAW_COLUMNS
 from ops.dlq.judge import JUDGED, judge_of
 from tests.field.topic import payment
 from tests.flows.changes import customer

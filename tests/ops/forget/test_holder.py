@@ -3,7 +3,7 @@
 import polars as pl
 
 import schemas
-from operators.records.raw import RAW_COLUMNS
+from operators.records.columns import RAW_COLUMNS
 from ops.forget.holder import Holder
 from tests.field.topic import payment
 

@@ -10,7 +10,7 @@ import pytest
 
 import schemas
 from flows.streams import PAYMENTS
-from operators.records.raw import RAW_COLUMNS
+from operators.records.columns import RAW_COLUMNS
 from tests.operators.connectors.registry_server import serving
 from tests.ops.schemas.test_published import run
 

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from operators.connectors.delta import encoding
 from operators.connectors.delta.encoding import Encoder
 from operators.connectors.delta.layout import columns_of, laid_out, takes_files
-from operators.connectors.delta.parquet import writer_properties
 from operators.connectors.delta.writing import write
 from operators.records.tables import TIME, Table
 
@@ -85,7 +84,7 @@ def made(root, table=TABLE) -> DeltaTable:
 def add(handle: DeltaTable, files, table=TABLE) -> None:
     """Commit files as a writer would."""
     properties = CommitProperties()
-    write(handle, table, files, columns_of(handle), properties, writer_properties(table))
+    write(handle, table, files, columns_of(handle), properties)
 
 
 def ordered(rows: pl.DataFrame) -> pl.DataFrame:
@@ -173,7 +172,7 @@ def test_the_log_says_what_deltalake_would_of_what_both_tell(tmp_path):
     (file,) = encoder.finish()
     handle = made(tmp_path)
     properties = CommitProperties()
-    write(handle, TABLE, rows, COLUMNS, properties, writer_properties(TABLE))
+    write(handle, TABLE, rows, COLUMNS, properties)
     (log,) = (tmp_path / "t" / "_delta_log").glob("*1.json")
     (theirs,) = (
         json.loads(each["add"]["stats"])

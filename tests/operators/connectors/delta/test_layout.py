@@ -11,7 +11,7 @@ from deltalake import DeltaTable, Field, Schema, write_deltalake
 from operators.connectors.delta.errors import UnfitTableError
 from operators.connectors.delta.reading import read
 from operators.connectors.delta.table import open_table, table_uri
-from operators.records.raw import HEADERS
+from operators.records.columns import HEADERS
 from operators.records.tables import Table
 from tests.operators.connectors.delta_flow import ROWS, Flow, held
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import duckdb
@@ -68,3 +69,25 @@ def test_numbers_are_packed_texts_by_dictionary_and_every_reader_gets_them(tmp_p
         other.execute("set timezone = 'UTC'")
         got = other.execute(f"select * exclude day from '{file}'").pl()
     assert got.equals(written.drop("day"))
+
+
+def test_where_a_table_does_not_say_what_hardly_repeats_its_rows_do(tmp_path):
+    written = rows(1000).with_columns(card_id=pl.when(good=True).then("card_id"))
+    unknown = replace(TABLE, scattered=None)
+    assert encodings(tmp_path / "first", written, writer_properties(unknown, written)) == {
+        "card_id", "flow_version",
+    }  # fmt: skip
+    alike = written.with_columns(mean=pl.lit(1.0), payment_id=pl.lit(None, pl.String))
+    assert encodings(tmp_path / "alike", alike, writer_properties(unknown, alike)) == {
+        "card_id", "flow_version", "mean", "payment_id",
+    }  # fmt: skip
+    assert writer_properties(unknown) == writer_properties(replace(TABLE, scattered=()))
+
+
+def encodings(folder, written, properties):
+    """Return the columns that are written by dictionary."""
+    write_deltalake(folder, written, partition_by=["day"], writer_properties=properties)
+    (file,) = folder.glob("day=*/*.parquet")
+    group = pq.ParquetFile(file).metadata.row_group(0)
+    columns = map(group.column, range(group.num_columns))
+    return {c.path_in_schema for c in columns if "RLE_DICTIONARY" in c.encodings}
