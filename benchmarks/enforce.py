@@ -6,8 +6,9 @@ process, less what a start takes. With --against each turn has another revision'
 the same topics, beside this tree's.
 
 With --delay, how long an event takes to its consumer of the validated topic, at 10,000 events/s on
-the local broker. With --bare the limit of the first: what the client alone takes to consume as many
-messages and to produce each again, and the flow with a table alone.
+Apache Kafka where there is Java and Maven, else on the local broker. With --bare the limit of the
+first: what the client alone takes to consume as many messages and to produce each again, and the
+flow with a table alone.
 """
 
 import argparse

@@ -15,8 +15,8 @@ from confluent_kafka import Producer, TopicPartition
 from benchmarks import ENVIRON
 from benchmarks.enforce_topic import NAME, PARTITIONS, declare, records, settings
 from benchmarks.runs import ROOT
+from benchmarks.topics import brokers
 from operators.connectors.kafka.client import consumer
-from ops.local import start_broker
 from ops.topics import create_topic
 
 _WARM_MS: Final = 2_000
@@ -28,7 +28,7 @@ def delay(name: str, rate: int, seconds: int, epoch: int) -> dict[str, float]:
     The first 2 s are left out.
     """
     values = records(name, rate * seconds, 0.0)
-    with start_broker() as bootstrap, tempfile.TemporaryDirectory(prefix="millstream-") as work:
+    with brokers() as bootstrap, tempfile.TemporaryDirectory(prefix="millstream-") as work:
         declare(Path(work, "enforced"), name)
         for topic in (NAME, f"{NAME}.validated"):
             create_topic(bootstrap, topic, PARTITIONS)
@@ -61,7 +61,7 @@ def delay(name: str, rate: int, seconds: int, epoch: int) -> dict[str, float]:
 
 
 def _paced(bootstrap: str, values: list[bytes], rate: int) -> None:
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 2})
     # 200 times a second.
     began, tick = time.monotonic(), rate // 200
     for first in range(0, len(values), tick):

@@ -15,12 +15,12 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import polars as pl
 
 from benchmarks.figures import add_json, show
+from benchmarks.topics import brokers
 from flows.settings import load
 from operators.connectors.kafka.client import headers_of, read_to_end
 from operators.connectors.kafka.outgoing import SOURCE_HEADER
@@ -28,7 +28,6 @@ from ops.local import local_stack
 from ops.simulate import Params, produce, simulate
 from ops.topics import create_topic
 from tests.running import listens, wait_until
-from tests.servers import kafka
 
 PARTITIONS: Final = 4
 _WARM_SECONDS: Final = 5.0
@@ -146,12 +145,8 @@ def _quantiles(name: str, took: pl.Series) -> dict[str, Any]:
 @contextlib.contextmanager
 def _servers() -> Iterator[dict[str, str]]:
     """Run Kafka and Redis for the length of a block; yield the flows' settings."""
-    with local_stack() as stack, tempfile.TemporaryDirectory() as folder:
-        if kafka.missing():
-            yield stack.env()
-            return
-        with kafka.bootstrap(Path(folder)) as brokers:
-            yield stack.env() | {"MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": brokers}
+    with local_stack() as stack, brokers() as bootstrap:
+        yield stack.env() | {"MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": bootstrap}
 
 
 def _produced(config: dict[str, str], topic: str) -> pl.DataFrame:

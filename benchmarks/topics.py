@@ -1,9 +1,13 @@
 """Topics that benchmarks read: simulated records with every trouble, produced once."""
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from flows.streams import PAYMENTS, Stream
+from ops.local import start_broker
 from ops.simulate import (
     DeclaredParams,
     Params,
@@ -15,10 +19,25 @@ from ops.simulate import (
 )
 from ops.simulate.produce import Records
 from ops.topics import create_topic
+from tests.servers import kafka
 
 PARTITIONS: Final = 4
 EMPTY: Final = "empty"
 """A topic without records."""
+
+
+@contextlib.contextmanager
+def brokers() -> Iterator[str]:
+    """Run Apache Kafka where there is Java and Maven, else the local broker; yield its address.
+
+    The latter takes longer to hand a record on the more of them it has.
+    """
+    if kafka.missing():
+        with start_broker() as local:
+            yield local
+        return
+    with tempfile.TemporaryDirectory() as folder, kafka.bootstrap(Path(folder)) as apache:
+        yield apache
 
 
 def simulated(

@@ -146,7 +146,7 @@ class _File:
         )
 
     def _encode(self) -> None:
-        rows = pl.concat(self._waiting, rechunk=False)
+        rows = pl.concat(self._waiting, rechunk=True)
         if rows.schema != self._columns:
             rows = rows.cast(self._columns)
         self._waiting, self._rows = [], 0

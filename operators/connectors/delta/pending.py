@@ -80,7 +80,8 @@ class Pending:
             encoder.add(laid_out(self._stamped(frames), self._columns))
 
     def _stamped(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
-        rows = pl.concat(frames)
+        # Many small frames, as live records come in, would take ten times as long to encode.
+        rows = pl.concat(frames, rechunk=True)
         self._height += rows.height
         times = (self._newest, newest_of(self._table, rows))
         self._newest = max((each for each in times if each is not None), default=None)
