@@ -21,6 +21,8 @@ from operators.windows.timers import Timers
 _HELD_MIN: Final = 2_048
 _HELD_MAX: Final = 131_072
 _GOLDEN: Final = 0.618034
+_FEW: Final = 64
+"""Frames that are put together as they come, so that an epoch's end has not a thousand of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Intake:
         self._windows = windows
         self.flow = FlowWatermark()
         self._held: list[pl.DataFrame] = []
+        self._loose = 0
         self.rows = 0
         self._since: int | None = None
         self._dues: dict[int, Timers] = {}
@@ -70,13 +73,20 @@ class Intake:
             if rows.height:
                 since = int(rows["since"].min())  # type: ignore[arg-type] # never null
                 self._since = since if self._since is None else min(since, self._since)
-                self._held.append(rows[[*self._windows.inputs, *PLACED]])
+                self._hold(rows[[*self._windows.inputs, *PLACED]])
                 self.rows += rows.height
                 self._fresh += rows.height
         watermark = self.flow.current
         if watermark >= self._next_due():
             return self._hand_on(watermark), late
         return self._hand_on(None) if self.rows > self._room else [], late
+
+    def _hold(self, rows: pl.DataFrame) -> None:
+        self._held.append(rows)
+        self._loose += 1
+        if self._loose == _FEW:
+            self._held[-_FEW:] = [pl.concat(self._held[-_FEW:], rechunk=True)]
+            self._loose = 0
 
     def _next_due(self) -> int:
         dues = [each.next for each in self._dues.values()]
@@ -107,7 +117,7 @@ class Intake:
         slots: dict[int, pl.DataFrame] = {}
         if self._held:
             rows = stacked(self._held)
-            self._held, self.rows, self._since = [], 0, None
+            self._held, self._loose, self.rows, self._since = [], 0, 0, None
             slots = self._split(rows)
         work = []
         for slot in sorted({*slots, *self._dues}):
@@ -143,7 +153,7 @@ class Intake:
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery; freezes the flow's watermark."""
         if len(self._held) > 1:
-            self._held = [pl.concat(self._held, rechunk=True)]
+            self._held, self._loose = [pl.concat(self._held, rechunk=True)], 0
         live = sum(dues.rows for dues in self._dues.values())
         share = 0.7 + 0.6 * (self.group * _GOLDEN % 1)
         best = int(share * isqrt(2 * live * self._fresh))
