@@ -1,7 +1,7 @@
 """Pending: the rows of an epoch until they are committed, encoded by other threads as they come."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -29,7 +29,7 @@ class Pending:
     """
 
     def __init__(
-        self, table: Table, columns: pl.Schema, flow_version: str, pool: ThreadPoolExecutor
+        self, table: Table, columns: pl.Schema, flow_version: str, pool: Executor
     ) -> None:
         """`columns` are the table's; what there is enough of is encoded by threads of the pool."""
         self._table, self._columns, self._pool = table, columns, pool

@@ -5,7 +5,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,7 +67,7 @@ class DeltaSink(NamedSink[TableItem, dict[str, Any]]):
         # Local commits are work for the cores, of which more threads only take from each other;
         # those to an object store mostly wait.
         at_once = 8 if local_folder(root) is None else min(os.cpu_count() or 4, 4)
-        self.pool = ThreadPoolExecutor(at_once, "delta-tables")
+        self.pool: Executor = ThreadPoolExecutor(at_once, "delta-tables")
 
     def refuse_others(self) -> None:
         """Raise TopicChangedError if a table accounts for other topics than the source's."""

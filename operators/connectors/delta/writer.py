@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from typing import Any, Final, Protocol, TypeAlias
 
 import polars as pl
@@ -63,7 +63,7 @@ class Owner(Protocol):
     told: dict[str, str]
     partitions: Mapping[str, int]
     timed: bool
-    pool: ThreadPoolExecutor
+    pool: Executor
 
     def list_parts(self) -> list[str]:
         """Return the names of all its tables."""
