@@ -2,7 +2,7 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help demo test slow quick thorough check chaos fuzz explore bench docs schemas audit image lock clean
+.PHONY: help demo test slow quick thorough check chaos fuzz explore bench guard docs schemas audit image lock clean
 
 help: ## Show what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ explore: .venv/installed ## An hour of inputs that coverage leads to (SECONDS=â€
 
 bench: .venv/installed ## The payments flow beside its pieces alone: docs/benchmarks.md, and the picture
 	$(BIN)/python -m benchmarks roofline
+
+guard: .venv/installed ## Fails where the payments flow has become slower beside its pieces than make bench had it
+	$(BIN)/python -m benchmarks roofline --guard --payments $(or $(PAYMENTS),1000000)
 
 docs: .venv/installed ## What is made of the code and of rules: settings, metrics, views, PrometheusRule
 	$(BIN)/python -m ops.reference

@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,9 @@ RESULTS: Final = ROOT / "benchmarks" / "results"
 _FLOW: Final = "payments"
 _CARDS: Final = 20_000
 _RATE: Final = 10_000
+
+LEAST: Final = 0.8
+"""Of the recorded ratio to the limit: below it `--guard` fails."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -51,13 +54,29 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--results", type=Path, default=RESULTS, metavar="FOLDER", help="where the files go"
     )
+    parser.add_argument(
+        "--guard", action="store_true",
+        help="write no files, and end with 1 where the flow has become slower beside its pieces "
+        "than the results have it",
+    )  # fmt: skip
     add_json(parser)
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, print, and write the files."""
+    """Measure, print, and write the files, or hold what was measured to them."""
     found = measure(args.payments, args.epoch, args.runs)
+    if args.guard:
+        recorded = json.loads((args.results / "latest.json").read_text("utf-8"))
+        now, was = behind_start(found), behind_start(recorded)
+        show({"ratio behind the start": now, "recorded": was, "least": LEAST * was}, args.json)
+        if now < LEAST * was:
+            sys.exit(
+                f"the payments flow comes to {now:.2f} of its pieces' limit, and was recorded with "
+                f"{was:.2f}: find what the engine, the steps or their order cost now, or record "
+                "it anew with make bench"
+            )
+        return
     if args.latency:
         took = latencies(_RATE, args.latency, 1_000_000, 10, "alerts", [])
         found["alert_latency_ms"] = {"p50": took["alert_p50_ms"], "p99": took["alert_p99_ms"]}
@@ -73,6 +92,17 @@ def run(args: argparse.Namespace) -> None:
         picture.roofline(found["pieces"], whole), "utf-8"
     )
     show(found if args.json else flat(found), args.json)
+
+
+def behind_start(found: Mapping[str, Any]) -> float:
+    """Return the ratio to the limit of results without what a start takes, for runs of any size.
+
+    >>> behind_start({"events": 1_000, "events_per_cpu_second": 250,
+    ...               "limit_events_per_cpu_second": 1_000, "start_cpu_seconds": 2.0})
+    0.5
+    """
+    took = found["events"] / found["events_per_cpu_second"] - found["start_cpu_seconds"]
+    return float(found["events"] / found["limit_events_per_cpu_second"] / took)
 
 
 def measure(payments: int, epoch: int, runs: int) -> dict[str, Any]:

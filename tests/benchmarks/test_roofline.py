@@ -1,5 +1,6 @@
 """The roofline on real servers, small: every figure and every piece, the file and the picture."""
 
+import argparse
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import roofline as measured
 from benchmarks.picture import roofline
 from benchmarks.pieces import PIECES
 from benchmarks.roofline import quantiles
@@ -53,6 +55,33 @@ def test_it_measures_the_flow_and_each_piece_on_the_same_records(tmp_path):
     assert str(ROOT) not in text
     names = " ".join(ElementTree.parse(tmp_path / "roofline.svg").getroot().itertext())
     assert all(piece in names for piece in PIECES)
+
+
+@pytest.mark.parametrize(("limit", "status"), [(1_000, 0), (700, 1)])
+def test_the_guard_ends_with_1_where_the_flow_is_slower_beside_its_pieces_than_it_was(
+    tmp_path, monkeypatch, limit, status
+):
+    recorded = {
+        "events": 10_000,
+        "events_per_cpu_second": 800,
+        "limit_events_per_cpu_second": 1_000,
+        "start_cpu_seconds": 0.5,
+    }
+    (tmp_path / "latest.json").write_text(json.dumps(recorded), "utf-8")
+    # Of runs a tenth as long, of which the start is more: (1 s of 1.25 s, of 0.7 s).
+    now = {"events": 1_000, "events_per_cpu_second": 571, "start_cpu_seconds": 0.5}
+    now["limit_events_per_cpu_second"] = 1_000 * 1_000 / limit
+    monkeypatch.setattr(measured, "measure", lambda *_: now)
+    parser = argparse.ArgumentParser()
+    measured.add_parser(parser.add_subparsers())
+    words = ["roofline", "--guard", "--payments", "1000", "--results", str(tmp_path)]
+    args = parser.parse_args(words)
+    if status:
+        with pytest.raises(SystemExit, match=r"0\.56 of its pieces' limit, .* with 0\.83"):
+            args.func(args)
+    else:
+        args.func(args)
+    assert [each.name for each in tmp_path.iterdir()] == ["latest.json"]
 
 
 def test_the_picture_has_a_bar_for_each_piece_where_the_one_before_ends():
