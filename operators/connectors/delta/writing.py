@@ -44,7 +44,8 @@ def write(
         if takes_files(handle, table):
             _add(handle, table, rows, properties)
             return
-        rows = pl.concat([each.rows(columns) for each in rows])
+        found = [laid_out(each.rows(columns), columns) for each in rows]
+        rows = pl.concat([pl.DataFrame(schema=columns), *found])
     parquet = writer_properties(table, rows)
     if table.merging is None or not rows.height:
         write_deltalake(

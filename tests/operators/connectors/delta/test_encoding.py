@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -16,11 +17,13 @@ from deltalake.transaction import CommitProperties
 from hypothesis import given
 from hypothesis import strategies as st
 
+from operators.changes import Changes, merging
 from operators.connectors.delta import encoding
 from operators.connectors.delta.encoding import Encoder
 from operators.connectors.delta.layout import columns_of, laid_out, takes_files
 from operators.connectors.delta.writing import write
-from operators.records.tables import TIME, Table
+from operators.records.tables import BUCKET, TIME, Table
+from tests.operators.changes.made import BY, FIELDS
 
 TABLE = Table(
     "t",
@@ -246,3 +249,20 @@ def test_what_is_encoded_is_held_to_a_constraint_that_has_come_since(tmp_path):
     encoder.add(laid_out(frame([{"n": -1}]), COLUMNS))
     with pytest.raises(DeltaError, match="failed validation check"):
         add(handle, encoder.finish())
+
+
+def test_a_commit_of_no_rows_is_one_whatever_the_table_takes(tmp_path):
+    """As where what a table accounts for is told again."""
+    plain, bound, merged = (tmp_path / each for each in ("plain", "bound", "merged"))
+    changes = merging(Changes(BY, "version", "current", buckets=4), FIELDS)
+    of_changes = replace(
+        TABLE, columns=changes.columns, partition_by=(BUCKET,), merging=changes
+    )
+    for root, table in ((plain, TABLE), (bound, TABLE), (merged, of_changes)):
+        handle = made(root, table)
+        if root == bound:
+            handle.alter.add_constraint({"whole": "n >= 0"})
+        version = handle.version()
+        add(handle, [], table)
+        assert DeltaTable(handle.table_uri).version() == version + 1
+        assert pl.read_delta(handle.table_uri).height == 0
