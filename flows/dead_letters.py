@@ -20,6 +20,7 @@ from flows.reporting import codes_of
 from flows.streams import Stream
 from flows.told import told
 from operators import metrics
+from operators.connectors.delta.errors import StorageUnavailableError
 from operators.connectors.delta.open_letters import OpenLetters
 from operators.contracts import load_contract
 from operators.records.tables import Table
@@ -99,7 +100,7 @@ class Watch:
                 return 0.0
             began = time.perf_counter()
             counts = letters.count()
-        except Exception as error:  # whatever it is, it is no matter of the flow's
+        except StorageUnavailableError as error:
             if letters.stream not in self._away:
                 LOG.warning(
                     "%s: how many dead letters are open cannot be told: %s",
