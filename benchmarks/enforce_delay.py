@@ -61,6 +61,7 @@ def delay(name: str, rate: int, seconds: int, epoch: int) -> dict[str, float]:
 
 
 def _paced(bootstrap: str, values: list[bytes], rate: int) -> None:
+    # Without a wait each record would be a request of its own, which no producer of so many does.
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 2})
     # 200 times a second.
     began, tick = time.monotonic(), rate // 200

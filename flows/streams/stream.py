@@ -57,12 +57,12 @@ class Stream(Watched):
     ``features``, unless they are `stated`, those as code in `coded`; `added` are those of whoever
     runs it. `former` is what a state of features of version 2 held. `told` are further texts by
     which late records are told. Tables are named by rule: `tables` has those that are not, by what
-    they are. `amount` is the column with the money at stake, in minor units. `labelled` is the
-    stream of labels of its events, which is `judged`: silver tells from when each counts. `model`
-    scores events; what is `scored` has scores of one that is not at hand. One that `decides` makes
-    decisions of its rules' hits, by thresholds beside them. A stream that is not `alone` is read by
-    a flow of several, and has no bronze. One of `changes` has rows of these fields, and a table of
-    what they come to; its id is its key.
+    they are; a quarantine always is. `amount` is the column with the money at stake, in minor
+    units. `labelled` is the stream of labels of its events, which is `judged`: silver tells from
+    when each counts. `model` scores events; what is `scored` has scores of one that is not at hand.
+    One that `decides` makes decisions of its rules' hits, by thresholds beside them. A stream that
+    is not `alone` is read by a flow of several, and has no bronze. One of `changes` has rows of
+    these fields, and a table of what they come to; its id is its key.
     """
 
     name: str

@@ -74,7 +74,10 @@ def told_rows(stream: str, there: Collection[str], asked: Collection[str]) -> st
     for name, kind in (QUARANTINE_COLUMNS | {KEY_ID: pl.String()} | STAMPS).items():
         if name not in there:
             found.append(f"CAST(NULL AS {_SQL_TYPES[type(kind)]}) AS {name}")
-    found += [f"'{stream}' AS stream", "coalesce(w.kafka_timestamp, w.written_at) AS time"]
+    found += [
+        f"{quoted(stream)} AS stream",
+        "coalesce(w.kafka_timestamp, w.written_at) AS time",
+    ]
     joins = ""
     for name, act in ACTS.items():
         if name not in asked:
