@@ -2,16 +2,19 @@
 
 import io
 import json
+import shlex
 import struct
 from pathlib import Path
 from typing import Any, Final
 
 import fastavro
 import polars as pl
+import pytest
 from confluent_kafka import Producer
 
 import schemas
 from operators.connectors.kafka.client import read_to_end
+from ops import cli
 from ops.local import Stack
 
 PARTITIONS: Final = 2
@@ -213,3 +216,10 @@ def expected(every: Sent, name: str, good: set[int]) -> list[list[Any]]:
         if n in good:
             found[n % PARTITIONS].append((key, value, headers or []))
     return found
+
+
+def asked(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, Any]:
+    """Return what a command of ``millstream`` ends with, and prints as JSON."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*shlex.split(command), "--json"])
+    return int(ended.value.code or 0), json.loads(capsys.readouterr().out)

@@ -1,18 +1,14 @@
 """The enforce flow whole: topics of three formats, killed, then on two processes."""
 
-import json
-import shlex
 import signal
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
 from confluent_kafka import Producer
 
 from operators.connectors.kafka.client import headers_of
-from ops import cli
 from ops.dlq import streams as dlq_streams
 from ops.local import Stack
 from ops.topics import create_topic
@@ -21,6 +17,7 @@ from tests.flows.enforced import (
     PARTITIONS,
     SIZE,
     Sent,
+    asked,
     expected,
     records,
     send,
@@ -237,13 +234,6 @@ def test_rejects_are_explained_edited_and_sent_again(
         assert table(folder, f"silver/{name}").height == count
     assert table(folder, "silver/orders").filter(currency="USD").height == 6
     assert {each["state"] for each in told(capsys, f"list {by}")} == {"replayed"}
-
-
-def asked(capsys: pytest.CaptureFixture[str], command: str) -> tuple[int, Any]:
-    """Return what a command of ``millstream`` ends with, and prints as JSON."""
-    with pytest.raises(SystemExit) as ended:
-        cli.main([*shlex.split(command), "--json"])
-    return int(ended.value.code or 0), json.loads(capsys.readouterr().out)
 
 
 def test_tools_know_the_flow_and_its_topics(
