@@ -21,7 +21,7 @@ def test_the_stages_of_the_workflow_are_make_targets() -> None:
     tools = ['.ci/tools "$RUNNER_TEMP/tools"']
     assert ran == {
         name: [*(tools if name in ("test", "slow") else ()), f"make {name}"]
-        for name in ("check", "schemas", "audit", "test", "slow", "image")
+        for name in ("check", "schemas", "audit", "guard", "test", "slow", "image")
     }
     for name in ran:
         assert re.search(rf"^{name}:.* ## ", (ROOT / "Makefile").read_text(), re.MULTILINE), (
