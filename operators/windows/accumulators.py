@@ -129,6 +129,21 @@ class Accumulators:
         several = self._of_several(taken(rows, np.flatnonzero(~alone)), marks)
         return stacked([single, several])
 
+    def reduce_shared(
+        self, rows: pl.DataFrame, marks: Sequence[str]
+    ) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
+        """Return the records that are alone of their key and marks, and partials of the others.
+
+        What is alone stays as it came: a partial of one record takes four times as much.
+        """
+        alone = self._alone(rows, marks)
+        if alone.all():
+            return rows, None
+        if not alone.any():
+            return None, self._of_several(rows, marks)
+        several = taken(rows, np.flatnonzero(~alone))
+        return taken(rows, np.flatnonzero(alone)), self._of_several(several, marks)
+
     def _of_single(self, rows: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
         made = rows.select(
             *self._by, KEY_HASH, *marks, *(c.of_row.alias(n) for n, c in self._columns.items())

@@ -13,8 +13,8 @@ from operators.columns.frames import alike, stacked, taken
 from operators.columns.grouping import differs
 from operators.columns.times import in_micros
 from operators.windows.accumulators import KEY_HASH
-from operators.windows.emission import FIRST, LAST
-from operators.windows.slices import Frame
+from operators.windows.emission import FIRST, LAST, SESSION
+from operators.windows.slices import Frame, Slices
 
 _NUMBER_BITS: Final = 20
 
@@ -94,6 +94,35 @@ def parted(frame: Frame, over: Bools) -> tuple[Frame, Frame]:
     if over.all():
         return None, frame
     return taken(frame, np.flatnonzero(~over)), taken(frame, np.flatnonzero(over))
+
+
+def merge_shared(
+    store: Slices, partials: Frame, rows: Frame, session: Int64s
+) -> tuple[Frame, Frame, Frame]:
+    """Return the partials and the rows that are alone in a session, and the others merged.
+
+    Those are one partial a session, with the column SESSION. `session` tells of which each
+    partial and then each row is. What is alone stays as it came.
+    """
+    shared = (np.bincount(session) > 1)[session]
+    split, found = height(partials), []
+    partials, several = parted(partials, shared[:split])
+    if several is not None:
+        found.append(told(several, session[:split][shared[:split]]))
+    rows, several = parted(rows, shared[split:])
+    if several is not None:
+        of_each = told(several, session[split:][shared[split:]])
+        found.append(store.math(several.schema).reduce(of_each, [SESSION]))
+    if not found or store.made is None:
+        return partials, rows, None
+    names = store.made.columns([SESSION])
+    merged = store.made.merge(stacked([each[names] for each in found]), [SESSION])
+    return partials, rows, merged
+
+
+def told(frame: pl.DataFrame, session: Int64s) -> pl.DataFrame:
+    """Return records or partials with the session that each is of."""
+    return frame.hstack([pl.Series(SESSION, session)])
 
 
 def both(one: Frame, other: Frame) -> Frame:

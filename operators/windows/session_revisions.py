@@ -23,13 +23,12 @@ from operators.columns.arrays import Bools, Int64s
 from operators.columns.ipc import to_ipc
 from operators.records.batches import NO_WATERMARK
 from operators.windows.emission import CLOSES, ENDS, REVISION, SESSION, Due
-from operators.windows.session_chains import both, height, lay_out, parted
+from operators.windows.session_chains import both, height, lay_out, merge_shared, parted
 from operators.windows.session_panes import Held, Known, chained, panes_between
 from operators.windows.slices import Frame, Slices, loaded
 from operators.windows.spec import Windows
 
-_ROWS_MOST: Final = 8_192
-_CHAINS_MIN: Final = 1_024
+_MERGED_MIN: Final = 1_024
 _EMITTED: Final = "emitted"
 _PLACED: Final = ("slice", "since", _EMITTED)
 
@@ -50,7 +49,7 @@ class RevisedSessions:
         self._rows: Frame = None
         self._partials: Frame = None
         self._done = NO_WATERMARK
-        self._merge_at = _CHAINS_MIN
+        self._merge_at = _MERGED_MIN
 
     @property
     def rows(self) -> int:
@@ -67,8 +66,6 @@ class RevisedSessions:
         fresh, partials = self._store.take(lambda since: since <= until)
         self._rows = both(self._rows, _never_emitted(fresh))
         self._partials = both(self._partials, _never_emitted(partials))
-        if height(self._rows) > _ROWS_MOST:
-            self._reduce()
         after, self._done = self._done, until
         frames = self._frames()
         if not frames:
@@ -123,35 +120,31 @@ class RevisedSessions:
         over[order] = (ends <= before)[known.session]
         self._partials, _ = parted(self._partials, over[:split])
         self._rows, _ = parted(self._rows, over[split:])
-        if height(self._partials) > self._merge_at:
-            self._merge()
+        if height(self._partials) + height(self._rows) > self._merge_at:
+            self._merge_shared()
 
-    def _reduce(self) -> None:
-        rows, self._rows = self._rows, None
-        if rows is not None:
-            made = self._store.math(rows.schema).reduce(rows, _PLACED)
-            self._partials = both(self._partials, made)
-
-    def _merge(self) -> None:
-        """Merge all to one partial a session."""
-        self._reduce()
-        if self._partials is None:
+    def _merge_shared(self) -> None:
+        """Merge what shares a session to one partial; what is alone in one stays as it is."""
+        frames = self._frames()
+        if not frames:
             return
-        known, order = self._known([self._partials])
+        known, order = self._known(frames)
         heads = np.flatnonzero(np.diff(known.session, prepend=-1))
         session = np.empty_like(known.session)
         session[order] = known.session
-        partials = self._partials.hstack([pl.Series(SESSION, session)])
-        merged = self._store.math(partials.schema).merge(partials, [SESSION])
-        at = merged[SESSION].to_numpy()
-        marks = {
-            "slice": known.slices[heads],
-            "since": np.maximum.reduceat(known.since, heads),
-            _EMITTED: np.maximum.reduceat(known.emitted, heads),
-        }
-        columns = [pl.Series(name, values[at]) for name, values in marks.items()]
-        self._partials = merged.drop(SESSION).hstack(columns)
-        self._merge_at = max(_CHAINS_MIN, 2 * merged.height)
+        self._partials, self._rows, merged = merge_shared(
+            self._store, self._partials, self._rows, session
+        )
+        if merged is not None:
+            at = merged[SESSION].to_numpy()
+            marks = {
+                "slice": known.slices[heads],
+                "since": np.maximum.reduceat(known.since, heads),
+                _EMITTED: np.maximum.reduceat(known.emitted, heads),
+            }
+            columns = [pl.Series(name, values[at]) for name, values in marks.items()]
+            self._partials = both(self._partials, merged.drop(SESSION).hstack(columns))
+        self._merge_at = max(_MERGED_MIN, 2 * (height(self._partials) + height(self._rows)))
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery."""

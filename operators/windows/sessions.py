@@ -9,13 +9,11 @@ import polars as pl
 from operators.columns.arrays import Int64s
 from operators.columns.ipc import to_ipc
 from operators.windows.emission import ENDS, SESSION, Due
-from operators.windows.session_chains import both, height, lay_out, parted
+from operators.windows.session_chains import both, height, lay_out, merge_shared, parted, told
 from operators.windows.slices import Frame, Slices, loaded
 from operators.windows.spec import Windows
 
-_ROWS_MIN: Final = 8_192
-_ROWS_MAX: Final = 131_072
-_CHAINS_MIN: Final = 1_024
+_MERGED_MIN: Final = 8_192
 
 
 class Sessions:
@@ -23,8 +21,8 @@ class Sessions:
 
     The records of a key in one slice are less than the gap apart, and so in one session. A
     slice is looked at when it is complete; a session is closed when the next gap of slices
-    after it is. What is of complete slices and open sessions stays as it came, and is merged
-    to one partial a session as it grows.
+    after it is. What is of complete slices and open sessions stays as it came, and what shares a
+    session is merged to one partial as it grows.
     """
 
     VERSION: Final = 4
@@ -34,8 +32,7 @@ class Sessions:
         self._store = Slices({**windows.over, **ENDS}, windows.by, ["slice"])
         self._rows: Frame = None
         self._open: Frame = None
-        self._rows_most = _ROWS_MIN
-        self._merge_at = _CHAINS_MIN
+        self._merge_at = _MERGED_MIN
 
     @property
     def rows(self) -> int:
@@ -52,34 +49,24 @@ class Sessions:
         fresh, partials = self._store.take(lambda slices: slices < complete)
         self._rows = both(self._rows, fresh)
         self._open = both(self._open, partials)
-        if height(self._rows) > self._rows_most:
-            self._reduce_rows()
         if self._rows is None and self._open is None:
             return None
         return self._closed(complete)
 
-    def _reduce_rows(self) -> None:
-        rows, self._rows = self._rows, None
-        if rows is not None:
-            made = self._store.math(rows.schema).reduce(rows, ["slice"])
-            self._open = both(self._open, made)
-            shared = made.height < rows.height // 2
-            self._rows_most = _ROWS_MIN if shared else min(2 * self._rows_most, _ROWS_MAX)
-
     def _closed(self, complete: int) -> Due | None:
         """Take out what is of the sessions that end a gap before `complete`, in µs."""
-        session, last, _ = self._sessions()
+        session, last, slices = self._sessions()
         over = (last + self._window.gap <= complete)[session]
         split = height(self._open)
         parts = []
         for frame, at in ((self._rows, slice(split, None)), (self._open, slice(split))):
             kept, taken = parted(frame, over[at])
             if taken is not None:
-                taken = taken.hstack([pl.Series(SESSION, session[at][over[at]])])
+                taken = told(taken, session[at][over[at]])
             parts.append((kept, taken))
         (self._rows, rows), (self._open, partials) = parts
-        if height(self._open) > self._merge_at:
-            self._merge_chains()
+        if height(self._open) + height(self._rows) > self._merge_at:
+            self._merge_shared(session[~over], slices)
         if rows is None and partials is None:
             return None
         return Due(rows, partials, self._store.made)
@@ -108,17 +95,18 @@ class Sessions:
             np.maximum.reduceat(laid.slices[at], heads),
         )
 
-    def _merge_chains(self) -> None:
-        """Merge what is open to one partial a session."""
-        self._reduce_rows()
-        open_, math = self._open, self._store.made
-        if open_ is None or math is None:
-            return
-        session, _, slices = self._sessions()
-        merged = math.merge(open_.hstack([pl.Series(SESSION, session)]), [SESSION])
-        slices = slices[merged[SESSION].to_numpy()]
-        self._open = merged.drop(SESSION).hstack([pl.Series("slice", slices)])
-        self._merge_at = max(_CHAINS_MIN, 2 * merged.height)
+    def _merge_shared(self, session: Int64s, slices: Int64s) -> None:
+        """Merge what shares a session to one partial; what is alone in one stays as it is.
+
+        `session` is that of each open partial and each row, `slices` are the sessions' last ones.
+        """
+        self._open, self._rows, merged = merge_shared(
+            self._store, self._open, self._rows, session
+        )
+        if merged is not None:
+            place = pl.Series("slice", slices[merged[SESSION].to_numpy()])
+            self._open = both(self._open, merged.drop(SESSION).hstack([place]))
+        self._merge_at = max(_MERGED_MIN, 2 * (height(self._open) + height(self._rows)))
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery."""

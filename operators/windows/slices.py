@@ -14,7 +14,6 @@ from operators.windows.accumulators import Accumulators
 from operators.windows.agg import Aggregate
 
 _RAW_MIN: Final = 8_192
-_RAW_MAX: Final = 131_072
 _RUNS_MAX: Final = 8
 
 Frame: TypeAlias = pl.DataFrame | None
@@ -22,11 +21,12 @@ Wanted: TypeAlias = Callable[[Int64s], npt.NDArray[np.bool_]]
 
 
 class Slices:
-    """Rows, and the partials they are reduced to, in a few runs.
+    """Rows, and the partials of those that share a key and marks, in a few runs.
 
-    A run has a row per key and marks. Runs are merged into one when they hold twice what they
-    held after the last time, so a partial is merged once or twice in its life, and the number
-    of slices costs nothing.
+    Rows are looked through when there are twice as many as the last time left alone. A run has
+    a row per key and marks. Runs are merged into one when they hold twice what they held after
+    the last time, so a partial is merged once or twice in its life, and the number of slices
+    costs nothing.
     """
 
     def __init__(
@@ -49,7 +49,11 @@ class Slices:
     @property
     def rows(self) -> int:
         """How many rows and partials there are."""
-        return self._raw_rows + sum(run.height for run in self._runs)
+        return self._raw_rows + self._partials
+
+    @property
+    def _partials(self) -> int:
+        return sum(run.height for run in self._runs)
 
     def math(self, schema: Mapping[str, pl.DataType]) -> Accumulators:
         """Return what reduces rows of these types; raises InexactError."""
@@ -62,7 +66,7 @@ class Slices:
         self._raw.append(rows)
         self._raw_rows += rows.height
         if self._raw_rows > self._raw_most:
-            self.reduce()
+            self._reduce()
 
     def select(self, wanted: Wanted) -> tuple[Frame, Frame]:
         """Return the rows and the partials that `wanted` tells by their slices, or `cut`.
@@ -96,24 +100,23 @@ class Slices:
                 rest.append(frame)
         return rest, found
 
-    def reduce(self) -> None:
-        """Reduce all rows to partials."""
-        if not self._raw:
-            return
-        raw, self._raw, self._raw_rows = stacked(self._raw), [], 0
-        run = self.math(raw.schema).reduce(raw, self._marks)
-        self._runs.append(run)
-        # Rows are smaller than partials: where few share a key, more wait.
-        shared = run.height < raw.height // 2
-        self._raw_most = _RAW_MIN if shared else min(2 * self._raw_most, _RAW_MAX)
-        if len(self._runs) > _RUNS_MAX or self.rows > 2 * self._base:
+    def _reduce(self) -> None:
+        """Reduce the rows that share their key and marks to partials."""
+        raw = stacked(self._raw)
+        alone, run = self.math(raw.schema).reduce_shared(raw, self._marks)
+        self._raw = [] if alone is None else [alone]
+        self._raw_rows = 0 if alone is None else alone.height
+        self._raw_most = max(_RAW_MIN, 2 * self._raw_rows)
+        if run is not None:
+            self._runs.append(run)
+        if len(self._runs) > _RUNS_MAX or self._partials > 2 * self._base:
             self._merge_runs()
 
     def _merge_runs(self) -> None:
         if len(self._runs) > 1:
             rows = stacked(self._runs)
             self._runs = [self.math(rows.schema).merge(rows, self._marks)]
-        self._base = self.rows
+        self._base = self._partials
 
     def dump(self) -> dict[str, bytes | None]:
         """Return everything as Arrow IPC, and a frame without rows for the types."""
@@ -136,7 +139,7 @@ class Slices:
         made = self.math(from_ipc(state["types"]).schema)
         partials = made.restored(loaded(state["partials"]))
         self._runs = [] if partials is None else [partials]
-        self._base = self.rows
+        self._base = self._partials
 
     def restored(self, partials: Frame) -> Frame:
         """Return partials that came out of `loaded` as they were."""

@@ -11,9 +11,9 @@ from operators.windows import slices as store
 
 FULL_SOON = {
     intake: {"_HELD_MIN": 1, "_HELD_MAX": 3, "_FEW": 2},
-    store: {"_RAW_MIN": 2, "_RAW_MAX": 5, "_RUNS_MAX": 2},
-    sessions: {"_ROWS_MIN": 1, "_ROWS_MAX": 3, "_CHAINS_MIN": 1},
-    reopened: {"_ROWS_MOST": 2, "_CHAINS_MIN": 1},
+    store: {"_RAW_MIN": 2, "_RUNS_MAX": 2},
+    sessions: {"_MERGED_MIN": 1},
+    reopened: {"_MERGED_MIN": 1},
 }
 
 
