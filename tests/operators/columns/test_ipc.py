@@ -1,3 +1,4 @@
+import numpy as np
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +49,17 @@ def test_integers_of_128_bits_come_back_as_decimals():
     kept = from_ipc(to_ipc(wide))
     assert kept.schema == {"sum": pl.Decimal(38, 0)}
     assert kept["sum"].cast(pl.Int128).equals(wide["sum"])
+
+
+def test_a_few_rows_do_not_bring_along_the_texts_of_those_that_they_were_picked_from():
+    texts = pl.Series("text", [f"a text of more than twelve bytes, {n}" for n in range(10_000)])
+    nested = pl.DataFrame(
+        [
+            texts,
+            texts.reshape((10_000, 1)).arr.to_list().alias("several"),
+            pl.DataFrame([texts]).to_struct("place"),
+        ]
+    )
+    few = nested[np.arange(0, 10_000, 1_000)]
+    assert from_ipc(to_ipc(few)).equals(few)
+    assert len(to_ipc(few)) < 4_000
