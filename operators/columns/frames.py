@@ -41,8 +41,21 @@ def stacked(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
 
 
 def in_one(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
-    """Return the rows of one or more frames, each column in one piece."""
-    return in_one_chunk(stacked(frames))
+    """Return the rows of one or more frames, each column in one piece of its own; for what stays.
+
+    Texts of more than twelve bytes are views into the batch that they came with, and rows that
+    are picked or put together hold on to all of each batch. So what is kept for longer than a
+    batch must be copied now and then: at each merge, which moves its rows anyway.
+    """
+    rows = stacked(frames)
+    return pl.DataFrame([_of_its_own(column) for column in rows.get_columns()])
+
+
+def _of_its_own(column: pl.Series) -> pl.Series:
+    if column.dtype not in (pl.String, pl.Binary) and not column.dtype.is_nested():
+        return column.rechunk()
+    # Arrow's older layout has offsets and bytes, and none but a column's own.
+    return pl.Series(column.name, column.to_arrow(compat_level=pl.CompatLevel.oldest()))
 
 
 def alike(one: pl.Series, other: pl.Series) -> npt.NDArray[np.bool_]:

@@ -84,10 +84,10 @@ class Versions:
         whole = pl.concat(self._frames, rechunk=True)
         newest = _newest(whole)
         if self._new:
-            self._new = [_newest(pl.concat(self._new))]
+            self._new = [in_one([_newest(pl.concat(self._new))])]
         if "_deleted" in newest.columns:
             newest = newest.filter(~pl.col("_deleted").fill_null(False))
-        self._replace(newest)
+        self._replace(in_one([newest]))
         self._tidied = self._size
 
     def _replace(self, rows: pl.DataFrame) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from operators.columns.arrays import Bools, Int64s
-from operators.columns.frames import stacked, taken
+from operators.columns.frames import in_one, stacked, taken
 from operators.columns.hashing import hash_columns
 from operators.columns.sorted_runs import SortedRuns
 from operators.records.tables import LATENESS_US, TIME, late_columns
@@ -127,7 +127,7 @@ class _Run:
     @classmethod
     def merged(cls, runs: "Sequence[_Run]") -> "_Run":
         """Return runs as one."""
-        rows = stacked(run.rows for run in runs)
+        rows = in_one(run.rows for run in runs)
         return cls.sorted(rows, np.concatenate([run.new for run in runs]))
 
 

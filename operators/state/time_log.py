@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 
 class TimeLog:
-    """Rows in_one in order of time; each has the next id.
+    """Rows in order of time; each has the next id.
 
     A row has a key's hash, a time in µs, numbers in named columns that may be changed, and a
     payload in a frame. What is before some time is forgotten as a whole; a single

@@ -23,7 +23,14 @@ from operators.columns.arrays import Bools, Int64s
 from operators.columns.ipc import to_ipc
 from operators.records.batches import NO_WATERMARK
 from operators.windows.emission import CLOSES, ENDS, REVISION, SESSION, Due
-from operators.windows.session_chains import both, height, lay_out, merge_shared, parted
+from operators.windows.session_chains import (
+    both,
+    height,
+    its_own,
+    lay_out,
+    merge_shared,
+    parted,
+)
 from operators.windows.session_panes import Held, Known, chained, panes_between
 from operators.windows.slices import Frame, Slices, loaded
 from operators.windows.spec import Windows
@@ -148,6 +155,7 @@ class RevisedSessions:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery."""
+        self._rows, self._partials = its_own(self._rows), its_own(self._partials)
         return {
             "version": self.VERSION,
             "done": self._done,

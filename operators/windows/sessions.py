@@ -9,7 +9,15 @@ import polars as pl
 from operators.columns.arrays import Int64s
 from operators.columns.ipc import to_ipc
 from operators.windows.emission import ENDS, SESSION, Due
-from operators.windows.session_chains import both, height, lay_out, merge_shared, parted, told
+from operators.windows.session_chains import (
+    both,
+    height,
+    its_own,
+    lay_out,
+    merge_shared,
+    parted,
+    told,
+)
 from operators.windows.slices import Frame, Slices, loaded
 from operators.windows.spec import Windows
 
@@ -110,6 +118,7 @@ class Sessions:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery."""
+        self._rows, self._open = its_own(self._rows), its_own(self._open)
         return {
             "version": self.VERSION,
             "complete": to_ipc(self._rows),

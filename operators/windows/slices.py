@@ -8,7 +8,7 @@ import numpy.typing as npt
 import polars as pl
 
 from operators.columns.arrays import Int64s
-from operators.columns.frames import stacked, taken
+from operators.columns.frames import in_one, stacked, taken
 from operators.columns.ipc import from_ipc, to_ipc, types_to_ipc
 from operators.windows.accumulators import Accumulators
 from operators.windows.agg import Aggregate
@@ -104,27 +104,26 @@ class Slices:
         """Reduce the rows that share their key and marks to partials."""
         raw = stacked(self._raw)
         alone, run = self.math(raw.schema).reduce_shared(raw, self._marks)
-        self._raw = [] if alone is None else [alone]
+        self._raw = [] if alone is None else [in_one([alone])]
         self._raw_rows = 0 if alone is None else alone.height
         self._raw_most = max(_RAW_MIN, 2 * self._raw_rows)
         if run is not None:
-            self._runs.append(run)
+            self._runs.append(in_one([run]))
         if len(self._runs) > _RUNS_MAX or self._partials > 2 * self._base:
             self._merge_runs()
 
     def _merge_runs(self) -> None:
         if len(self._runs) > 1:
             rows = stacked(self._runs)
-            self._runs = [self.math(rows.schema).merge(rows, self._marks)]
+            self._runs = [in_one([self.math(rows.schema).merge(rows, self._marks)])]
         self._base = self._partials
 
     def dump(self) -> dict[str, bytes | None]:
         """Return everything as Arrow IPC, and a frame without rows for the types."""
         self._merge_runs()
-        rows = _joined(self._raw)
-        self._raw = [] if rows is None else [rows]
+        self._raw = [in_one(self._raw)] if self._raw else []
         return {
-            "rows": to_ipc(rows),
+            "rows": to_ipc(*self._raw),
             "partials": to_ipc(*self._runs),
             "types": None if self.made is None else types_to_ipc(self.made.types),
         }

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from operators.columns.frames import alike, filtered, in_one_chunk, stacked, taken
+from operators.columns.frames import alike, filtered, in_one, in_one_chunk, stacked, taken
+from tests.operators.columns.held import held
 
 FRAME = pl.DataFrame(
     {
@@ -90,3 +91,18 @@ for work in (
     polars, *ours = map(int, out.stdout.split())
     assert polars > 20, "Polars waits no more: operators.columns.frames can go"
     assert max(ours) < 20
+
+
+def test_in_one_piece_is_what_was_put_together():
+    frames = [FRAME, FRAME.clear(), FRAME.head(2)]
+    made = in_one(frames)
+    assert_frame_equal(made, pl.concat(frames))
+    assert made.n_chunks() == 1
+
+
+def test_in_one_piece_nothing_is_held_but_the_texts_that_are_there():
+    texts = pl.Series("t", [f"a text of more than twelve bytes, {n}" for n in range(10_000)])
+    batch = pl.DataFrame([texts, pl.DataFrame([texts]).to_struct("s")])
+    few = taken(batch, np.arange(0, 10_000, 1_000))
+    assert held(few) > 700_000
+    assert held(in_one([few, few])) < 4_000

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from operators.joins import OpenVersions, TemporalJoin, versions
 from operators.records.batches import Progress
 from tests.examples import examples
+from tests.operators.columns.held import held
 from tests.operators.joins.sides import LEFT, RIGHT, actual, bounds_, check
 from tests.operators.streams import Event, events, frame, partitions, run
 
@@ -89,3 +90,16 @@ def test_state_keeps_one_version_per_key(monkeypatch):
     assert found is not None
     # The last of the values 0 to 199, which went to the keys in turn.
     assert found.select("lk", "rv").rows() == [("a", 198), ("b", 199)]
+
+
+def test_versions_hold_no_texts_of_those_that_they_replaced(monkeypatch):
+    monkeypatch.setattr(versions, "_TIDY_MIN", 100)
+    state = OpenVersions(TemporalJoin(LEFT, RIGHT), {"l": 1, "r": 1})
+    long = "a text of more than twelve bytes"
+    for start in range(0, 20_000, 100):
+        # One key that stays, and many versions of one that always comes.
+        keys = [f"{long} {start}", *[f"{long} always"] * 99]
+        part = [[(start + t, key, t) for t, key in enumerate(keys)]]
+        progress = [Progress(topic, 0, 1, start, start + 99) for topic in "lr"]
+        state.advance(progress, None, RIGHT.rows(frame(events("r", part, 0))))
+    assert held(state) < 200 * state.rows

@@ -8,9 +8,17 @@ import pytest
 from hypothesis import settings
 
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
-from operators.state.event_time_buffer import LATE_ROWS, OFFSET, PARTITION, TIME_US, Side
+from operators.state.event_time_buffer import (
+    LATE_ROWS,
+    OFFSET,
+    PARTITION,
+    TIME_US,
+    EventTimeBuffer,
+    Side,
+)
 from operators.state.reordering import Reordering
 from operators.state.shards import SHARDS, Composite
+from tests.operators.columns.held import held
 from tests.operators.durable import Durable, End
 from tests.operators.streams import TYPES, Event, events, frame
 
@@ -165,3 +173,18 @@ def test_an_epoch_writes_what_came_and_not_all_that_waits(fresh):
     steady = written[10:]
     assert max(steady) < (2_000 if fresh == 0 else 2 * whole / SHARDS)
     assert sum(steady) / 50 < (2_000 if fresh == 0 else whole / 30)
+
+
+def test_what_waits_holds_no_texts_of_rows_that_have_passed():
+    buffer, chance, long = (
+        EventTimeBuffer(),
+        random.Random(1),
+        "a text of more than twelve bytes",
+    )
+    for start in range(0, 100_000, 100):
+        part = [
+            (start + int(chance.expovariate(1 / 500)), f"{long}, {t}", t) for t in range(100)
+        ]
+        buffer.add(SIDES["l"].rows(frame(events("l", [part], 0))))
+        buffer.take(start, in_order=False)
+    assert held(buffer) < 100 * len(buffer)

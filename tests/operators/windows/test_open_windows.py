@@ -27,6 +27,7 @@ from operators.windows import (
     tumbling,
 )  # fmt: skip
 from operators.windows.intake import Intake
+from tests.operators.columns.held import held
 from tests.operators.windows.model import Record, frame
 
 COUNTS = {"payments": agg.count(), "total": agg.sum("amount")}
@@ -243,3 +244,22 @@ def test_key_groups_hand_on_in_epochs_of_their_own(monkeypatch):
     settled = handed[20:]
     assert 16 * 4 < sum(settled) < 16 * 20
     assert max(settled) < 10
+
+
+@pytest.mark.parametrize(
+    "window", [tumbling(10**6), sliding(10**6, every=10**5), session(100, step=10)]
+)
+def test_what_is_kept_holds_no_texts_of_records_that_are_gone(window):
+    aggregates = {"n": agg.count(), "first": agg.first("card"), "cards": agg.distinct("card")}
+    windows = Windows(("key",), window, aggregates)
+    opened, long = OpenWindows(windows), "a text of more than twelve bytes"
+    for batch in range(200):
+        # One key that stays, and many records of one that always comes.
+        keys = [f"{long} {batch}", *[f"{long} always"] * 99]
+        records = [
+            Record(0, 100 * batch + n, key, batch, card=f"{long}, {n}")
+            for n, key in enumerate(keys)
+        ]
+        feed(opened, windows, records, batch)
+        opened.dump()
+    assert held(opened) < 200 * opened.rows
