@@ -91,9 +91,9 @@ def explain(settings: Settings, stream: Stream, event_id: str) -> Explained:
     return Explained(
         {name: event[name] for name in (*_PLACE, stream.id, stream.key, "event_time")},
         known=bool(own[0]) and bool(decided.known(rows)[0]),
-        comparable=bool(decided.comparable(rows)[0]),
+        comparable=bool(decided.comparable(rows)[0]) and not decided.remade(recorded).any(),
         recorded=_row(recorded),
-        replayed=_row(decided.made(rows, alerts, *were)),
+        replayed=_row(decided.made(rows, alerts, *were, recorded)),
         today=_row(now.decide(rows[list(stream.columns)])),
         shadow=alerts.filter(pl.col("rule_status") == "shadow").to_dicts(),
         changed=_changed(own[0], stream, settings, rules, event) | now.changed,

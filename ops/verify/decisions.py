@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -55,12 +55,14 @@ class Decided:
         entries = self.told.get(threshold("review"))
         return entries[0].of(self.topic) if entries else {}
 
-    def threshold_at(self, name: str, rows: pl.DataFrame) -> Floats:
-        """Return the threshold of each of n rows, shape (n,)."""
+    def threshold_at(
+        self, name: str, rows: pl.DataFrame, recorded: pl.DataFrame | None = None
+    ) -> Floats:
+        """Return the threshold of each of n rows, shape (n,); `recorded` are the decisions."""
         found = np.full(rows.height, np.nan)
         for each in self.told.get(threshold(name), ()):
             if each.text is not None:
-                found[behind(rows, each.written_of(self.topic))] = float(each.text)
+                found[self._since(each, rows, recorded)] = float(each.text)
         if self.state is None:
             return found
         followed = self.told.get(CONTROL)
@@ -68,12 +70,44 @@ class Decided:
         changed = self.state.threshold(name, rows["kafka_timestamp"], np.nan).to_numpy()
         return np.where(np.isnan(changed) | ~behind(rows, last), found, changed)
 
-    def with_model(self, rows: pl.DataFrame) -> Bools:
-        """Tell of which of n rows the model was asked, shape (n,)."""
+    def with_model(self, rows: pl.DataFrame, recorded: pl.DataFrame | None = None) -> Bools:
+        """Tell of which of n rows the model was asked, shape (n,); see `threshold_at`."""
         found = np.zeros(rows.height, np.bool_)
         for each in self.told.get(BY_MODEL, ()):
-            found[behind(rows, each.written_of(self.topic))] = each.text is not None
+            if each.text is None:
+                # What it had said of others is there; without a row it had said nothing.
+                found[behind(rows, each.written_of(self.topic))] = False
+            else:
+                found[self._since(each, rows, recorded)] = True
         return found
+
+    def _since(self, each: Told, rows: pl.DataFrame, recorded: pl.DataFrame | None) -> Bools:
+        """Tell which of n rows were decided by what was told, shape (n,).
+
+        What the flow had accounted for was not. Plain approvals leave no row, so that the table
+        itself may have been far behind that; a decision that it has from in between was made again
+        behind a crash, and by what was told.
+        """
+        found = behind(rows, each.of(self.topic))
+        between = behind(rows, each.written_of(self.topic)) & ~found
+        if recorded is not None and between.any():
+            there = recorded.select(pl.struct(_PLACE)).to_series().implode()
+            found |= (
+                between & rows.select(pl.struct(_PLACE)).to_series().is_in(there).to_numpy()
+            )
+        return found
+
+    def remade(self, decisions: pl.DataFrame) -> Bools:
+        """Tell which of n decisions were made by a model that silver's rows were not scored by.
+
+        They were made again behind a crash, before which there was no model yet; shape (n,).
+        """
+        found = np.zeros(decisions.height, np.bool_)
+        for each in self.told.get(BY_MODEL, ()):
+            if each.text is not None:
+                last = behind(decisions, each.of(self.topic))
+                found |= behind(decisions, each.written_of(self.topic)) & ~last
+        return found & np.asarray(decisions["model_score"].is_not_null(), np.bool_)
 
     def known(self, rows: pl.DataFrame) -> Bools:
         """Tell of which of n rows there were decisions already, shape (n,)."""
@@ -118,14 +152,20 @@ class Decided:
         )
 
     def made(
-        self, silver: pl.DataFrame, alerts: pl.DataFrame, reads: Reads, older: Hits
+        self,
+        silver: pl.DataFrame,
+        alerts: pl.DataFrame,
+        reads: Reads,
+        older: Hits,
+        recorded: pl.DataFrame | None = None,
     ) -> pl.DataFrame:
         """Return the decisions on silver's rows, of the alerts that were found on them.
 
-        `reads` and `older` are as `as_were` says.
+        `reads` and `older` are as `as_were` says, `recorded` are the decisions that the table has.
         """
-        decider = Decider(self.stream.id, self.stream.key, self.threshold_at, reads)
-        asked = self.with_model(silver)
+        at = partial(self.threshold_at, recorded=recorded)
+        decider = Decider(self.stream.id, self.stream.key, at, reads)
+        asked = self.with_model(silver, recorded)
         found = []
         for rows in (silver.filter(asked), silver.filter(~asked).drop(MODEL)):
             mine = alerts.join(rows.select(_PLACE), on=_PLACE, how="semi")
@@ -194,8 +234,10 @@ def check_decisions(
     `silver` has `inputs`. The alerts are held to silver elsewhere, each by its rule as it was; so
     what was decided before a rule was changed is compared as well.
     """
-    expected = decided.made(silver, alerts, reads, older)
-    mine = decisions.filter(decided.comparable(decisions))
+    mine = decisions.filter(decided.comparable(decisions) & ~decided.remade(decisions))
+    apart = decisions.join(mine.select(_PLACE), on=_PLACE, how="anti").select(_PLACE)
+    expected = decided.made(silver, alerts, reads, older, decisions)
+    expected = expected.join(apart, on=_PLACE, how="anti")
     stream = decided.stream
     found = only_once(
         f"{stream.decisions.name} is what lists, alerts and model make of {stream.silver.name}",
