@@ -11,7 +11,7 @@ import polars as pl
 
 from flows.decisions import reads_of
 from flows.streams import Stream
-from flows.tables import BY_MODEL, CONTROL, rule, status, threshold
+from flows.tables import BY_MODEL, CONTROL, OF_EVERY, UNNAMED, rule, status, threshold
 from operators.columns.arrays import Bools, Floats
 from operators.connectors.delta.definitions import History, Told
 from operators.control.state import State
@@ -70,16 +70,31 @@ class Decided:
         changed = self.state.threshold(name, rows["kafka_timestamp"], np.nan).to_numpy()
         return np.where(np.isnan(changed) | ~behind(rows, last), found, changed)
 
-    def with_model(self, rows: pl.DataFrame, recorded: pl.DataFrame | None = None) -> Bools:
-        """Tell of which of n rows the model was asked, shape (n,); see `threshold_at`."""
-        found = np.zeros(rows.height, np.bool_)
-        for each in self.told.get(BY_MODEL, ()):
+    def model_of(
+        self, rows: pl.DataFrame, recorded: pl.DataFrame | None = None
+    ) -> list[str | None]:
+        """Return by which model each row was decided; see `threshold_at`.
+
+        None for no model, UNNAMED where decisions did not name it yet.
+        """
+        return self._texts(BY_MODEL, rows, recorded)
+
+    def every(self, rows: pl.DataFrame, recorded: pl.DataFrame | None = None) -> Bools:
+        """Tell which of n rows have a decision in any case, shape (n,); see `threshold_at`."""
+        return np.array([bool(each) for each in self._texts(OF_EVERY, rows, recorded)], bool)
+
+    def _texts(
+        self, name: str, rows: pl.DataFrame, recorded: pl.DataFrame | None
+    ) -> list[str | None]:
+        found = np.full(rows.height, None, np.object_)
+        for each in self.told.get(name, ()):
             if each.text is None:
-                # What it had said of others is there; without a row it had said nothing.
-                found[behind(rows, each.written_of(self.topic))] = False
+                # What had been said of others is there; without a row nothing was.
+                found[behind(rows, each.written_of(self.topic))] = None
             else:
-                found[self._since(each, rows, recorded)] = True
-        return found
+                found[self._since(each, rows, recorded)] = each.text
+        texts: list[str | None] = found.tolist()
+        return texts
 
     def _since(self, each: Told, rows: pl.DataFrame, recorded: pl.DataFrame | None) -> Bools:
         """Tell which of n rows were decided by what was told, shape (n,).
@@ -164,12 +179,23 @@ class Decided:
         `reads` and `older` are as `as_were` says, `recorded` are the decisions that the table has.
         """
         at = partial(self.threshold_at, recorded=recorded)
-        decider = Decider(self.stream.id, self.stream.key, at, reads)
-        asked = self.with_model(silver, recorded)
+        models, every = self.model_of(silver, recorded), self.every(silver, recorded)
         found = []
-        for rows in (silver.filter(asked), silver.filter(~asked).drop(MODEL)):
-            mine = alerts.join(rows.select(_PLACE), on=_PLACE, how="semi")
-            found.append(decider.decide(rows, mine.sort(*_PLACE, "rule_id")))
+        for model in {None, *models}:
+            by = np.array([each == model for each in models], bool)
+            for all_ in (False, True):
+                rows = silver.filter(pl.Series(by & (every == all_), dtype=pl.Boolean()))
+                rows = rows.drop(MODEL) if model is None else rows
+                decider = Decider(
+                    self.stream.id,
+                    self.stream.key,
+                    at,
+                    reads,
+                    every=all_,
+                    model=None if model == UNNAMED else model,
+                )
+                mine = alerts.join(rows.select(_PLACE), on=_PLACE, how="semi")
+                found.append(decider.decide(rows, mine.sort(*_PLACE, "rule_id")))
         made = pl.concat(found)
         if not older:
             return made

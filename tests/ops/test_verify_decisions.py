@@ -61,8 +61,7 @@ def test_only_of_rows_that_the_model_was_asked_for_is_a_missing_score_a_failure(
 def test_of_a_model_that_came_later_no_earlier_payment_was_asked():
     # No payment had been decided but plainly: the table had no row, and the flow had come to 8.
     told = {"decided by model": [Told("1", at(8, 8), 0, {})]}
-    asked = decided(told).with_model(ROWS)
-    assert asked.tolist() == [False, False, True, False, True]
+    assert decided(told).model_of(ROWS) == [None, None, "1", None, "1"]
     # What a crash had the flow decide again was by the model, which silver knows nothing of.
     recorded = ROWS.with_columns(model_score=pl.Series([None, 0.9, 0.9, None, None]))
     assert decided(told).remade(recorded).tolist() == [False, True, False, False, False]
