@@ -56,6 +56,10 @@ class Case(BaseModel):
     alerts: list[int]
 
 
+RUNBOOK: Final = r"^(https?://[^\s/]+(/\S*)?|docs/[\w-]+\.md#[\w-]+)$"
+"""An address, or a section of a page of the project's own."""
+
+
 class Bounds(BaseModel):
     """How often a live rule may alert: `over` so much event time, of `at_least` so many events."""
 
@@ -86,7 +90,7 @@ class Rule(BaseModel):
     status: Status = "live"
     rollout: str | None = Field(None, pattern=ROLLOUT)
     owner: str | None = Field(None, min_length=1, max_length=100)
-    runbook: str | None = Field(None, pattern=r"^https?://[^\s/]+(/\S*)?$")
+    runbook: str | None = Field(None, pattern=RUNBOOK)
     severity: Severity
     action: Action = "review"
     bounds: Bounds | None = None
