@@ -47,9 +47,12 @@ def decider_of(
     """
     if not stream.decides or rules is None:
         return None
-    thresholds = thresholds_of(stream, settings.of(stream))
+    own = settings.of(stream)
+    thresholds = thresholds_of(stream, own)
     at = fixed(thresholds) if control is None else _changed(thresholds, control)
-    return Decider(stream.id, stream.key, at, reads_of(rules))
+    model = stream.model.card.file if stream.model else None
+    every = own.decisions == "all"
+    return Decider(stream.id, stream.key, at, reads_of(rules), every=every, model=model)
 
 
 def _changed(thresholds: Thresholds, control: Control) -> At:

@@ -9,9 +9,12 @@ import polars as pl
 
 import schemas
 from operators.avro.bulk_encode import encode
-from operators.columns.times import in_micros, in_python
+from operators.columns.frames import filtered
+from operators.columns.times import in_calendar, in_micros, in_python
 from operators.connectors.kafka.outgoing import HeaderPairs, Outgoing
 from operators.control.changes import Change
+from operators.decisions.plain import plain_texts
+from operators.decisions.words import PLAIN
 from operators.privacy import UNGUARDED, Guard
 from operators.records.batches import Progress
 from operators.records.columns import KEY_ID
@@ -122,18 +125,27 @@ def decision_messages(
     decisions: pl.DataFrame, key: str, guard: Guard = UNGUARDED
 ) -> list[Outgoing]:
     """Return a message per decision, as of an alert; what a hit's rule has read is an object."""
-    decisions, found = guard.rows("decisions", decisions), []
+    decisions = guard.rows("decisions", decisions)
+    plain = decisions["sentence"] == PLAIN
+    if plain.any() and in_calendar(decisions["event_time"]):
+        # In their order: plain approvals are many, and made at once.
+        made = plain_texts(filtered(decisions, plain))
+        others = _decision_texts(filtered(decisions, ~plain))
+        texts = [next(made) if each else next(others) for each in plain.to_list()]
+    else:
+        texts = list(_decision_texts(decisions))
+    names = ("decision_id", *COORDINATES, key)
+    each = zip(*(decisions[name].to_list() for name in names), texts, strict=True)
+    return [
+        Outgoing(id_, (topic, partition, offset), who.encode(), text)
+        for id_, topic, partition, offset, who, text in each
+    ]
+
+
+def _decision_texts(decisions: pl.DataFrame) -> Iterator[bytes]:
     for row in _rows(decisions):
         hits = [{**hit, "values": orjson.Fragment(hit["values"])} for hit in row["hits"] or ()]
-        found.append(
-            Outgoing(
-                row["decision_id"],
-                (row["source_topic"], row["source_partition"], row["source_offset"]),
-                row[key].encode(),
-                orjson.dumps({**row, "hits": hits}, option=orjson.OPT_UTC_Z),
-            )
-        )
-    return found
+        yield orjson.dumps({**row, "hits": hits}, option=orjson.OPT_UTC_Z)
 
 
 def reject_messages(rejects: pl.DataFrame, guard: Guard = UNGUARDED) -> list[Outgoing]:

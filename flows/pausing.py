@@ -1,5 +1,7 @@
 """Pausing: a live rule that alerts more often than its bounds allow pauses itself.
 
+One that alerts less often than they say goes on, and an error in the log tells that it is silent.
+
 When that is only the clock can say, and how events are shared among processes; so the pause is a
 change in the control topic, as any other: it holds from its time on, in a replay as well. Whoever
 sends alerts reads it there, and sends one that says so.
@@ -42,9 +44,14 @@ class Pausing:
         now = time.time_ns() // 1000
         with self._lock:
             left = list(self._rates.add(rules, events, alerts, now))
-        for rule, why in left:
-            if self._holds(rule, now):
-                threading.Thread(target=self._pause, args=(rule, why), daemon=True).start()
+        for each in left:
+            if each.silent:
+                # A pause would take away what little it finds, and tell nobody anything new.
+                LOG.error("rule %s goes on, and is silent: %s", each.rule.id, each.why)
+            elif self._holds(each.rule, now):
+                threading.Thread(
+                    target=self._pause, args=(each.rule, each.why), daemon=True
+                ).start()
 
     def _holds(self, rule: Rule, now: int) -> bool:
         """Tell whether a rule still holds, and no pause of it has been sent."""

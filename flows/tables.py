@@ -27,7 +27,13 @@ WITHIN: Final = "within"
 CHANGES: Final = "changes"
 LOOKUP: Final = "lookup"
 BY_MODEL: Final = "decided by model"
-"""Told of decisions for which there was a model."""
+"""Told of decisions for which there was a model: its name, version and hash."""
+
+UNNAMED: Final = "1"
+"""What is told of a model instead where decisions did not name it yet."""
+
+OF_EVERY: Final = "decided on every"
+"""Told where each event has a decision, also those that are plainly approved."""
 
 
 def feature(column: str) -> str:
@@ -100,7 +106,10 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
             for name, value in thresholds_of(stream, own).model_dump().items()
         }
         if MODEL in stream.columns:
-            definitions[stream.decisions.name] |= {BY_MODEL: "1"}
+            named = stream.model.card.file if stream.model else UNNAMED
+            definitions[stream.decisions.name] |= {BY_MODEL: named}
+        if own.decisions == "all":
+            definitions[stream.decisions.name] |= {OF_EVERY: "1"}
     fixed = {stream.late.name: late}
     for name, windows in stream.windows.items():
         fixed[stream.window_table(name).name] = late | of_windows(windows)

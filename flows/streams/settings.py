@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -87,8 +87,11 @@ class StreamSettings(BaseModel):
         description="`false` where the alerts flow sends them: the flow then reads twice a "
         "second",
     )
-    decisions_topic: Topic = Field(
-        description="where decisions go on what is not plainly approved, wherever alerts are sent"
+    decisions_topic: Topic = Field(description="where decisions go, wherever alerts are sent")
+    decisions: Literal["notable", "all"] = Field(
+        "notable",
+        description="of which events there are decisions, in the table and the topic: `notable` "
+        "ones, which are not plainly approved, or `all`",
     )
     dlq_topic: Topic = Field(description="where dead letters go")
     consumer_group: Group
@@ -151,8 +154,8 @@ class StreamSettings(BaseModel):
 
 
 OWN: Final = (
-    "topic", "alerts_topic", "send_alerts", "decisions_topic", "dlq_topic", "consumer_group",
-    "rules", "control_topic", "model",
+    "topic", "alerts_topic", "send_alerts", "decisions_topic", "decisions", "dlq_topic",
+    "consumer_group", "rules", "control_topic", "model",
 )  # fmt: skip
 """The settings that no stream has from another."""
 

@@ -100,7 +100,7 @@ class Stream(Watched):
         """The names of the settings that mean something for it."""
         of_rules = {"alerts_topic", "send_alerts", "rules", "control_topic", "model"}
         without = set() if self.rules else of_rules
-        without |= set() if self.decides else {"decisions_topic"}
+        without |= set() if self.decides else {"decisions_topic", "decisions"}
         without |= set() if self.alone else {"consumer_group"}
         without |= set() if self.windows or not self.alone else {"allowed_lateness"}
         without |= {"dedup_ttl"} if self.changes else set()
@@ -242,7 +242,7 @@ class Stream(Watched):
 
     @cached_property
     def decisions(self) -> Table:
-        """What was decided on those that were not plainly approved."""
+        """What was decided: on those that were not plainly approved, or on all."""
         name = self._table("decisions", f"gold/{self.record}_decisions")
         return decision_table(name, self.id, self.key)
 

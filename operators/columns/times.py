@@ -42,3 +42,8 @@ def in_python(column: pl.Series) -> list[Any]:
         time if fine else number
         for time, fine, number in zip(times, known.to_list(), micros.to_list(), strict=True)
     ]
+
+
+def in_calendar(column: pl.Series) -> bool:
+    """Tell whether Python has a datetime for each of a column's times (µs, UTC)."""
+    return bool(column.to_physical().is_between(*_CALENDAR).fill_null(value=True).all())

@@ -19,6 +19,15 @@ _MINUTE: Final = 60_000_000
 _MANY: Final = 1_000
 
 
+@dataclass(frozen=True)
+class Left:
+    """A rule that has left its bounds, and how: by too many alerts, or `silent`, by too few."""
+
+    rule: Rule
+    why: str
+    silent: bool = False
+
+
 @dataclass
 class _Rate:
     """What was counted of a rule: events and alerts by minute of event time."""
@@ -26,26 +35,37 @@ class _Rate:
     rule: Rule
     minutes: dict[int, list[int]] = field(default_factory=dict)
     left: bool = False
+    silent: bool = False
+    first: int | None = None
 
     def add(self, times: Int64s, place: int) -> None:
         found, counts = np.unique(times // _MINUTE, return_counts=True)
         for minute, count in zip(found.tolist(), counts.tolist(), strict=True):
             self.minutes.setdefault(minute, [0, 0])[place] += count
+            self.first = minute if self.first is None else min(self.first, minute)
 
-    def said(self) -> str | None:
-        """Return in what way it has left its bounds, once."""
+    def said(self) -> Left | None:
+        """Return in what way it has left its bounds, once; silent, once each time that it is."""
         bounds = self.rule.bounds
-        if bounds is None or self.left or not self.minutes:
+        if bounds is None or self.left or not self.minutes or self.first is None:
             return None
         oldest = max(self.minutes) - bounds.seconds // 60
         self.minutes = {m: counts for m, counts in self.minutes.items() if m > oldest}
         events = sum(count for count, _ in self.minutes.values())
         hits = sum(count for _, count in self.minutes.values())
-        if events < bounds.at_least or hits * 1000 <= bounds.hits_per_1000 * events:
+        if events < bounds.at_least:
             return None
-        self.left = True
-        most = f"{bounds.hits_per_1000:g} of 1,000"
-        return f"{hits} of {events} within {bounds.over}, more than {most}"
+        told = f"{hits} of {events} within {bounds.over}"
+        if hits * 1000 > bounds.hits_per_1000 * events:
+            self.left = True
+            return Left(self.rule, f"{told}, more than {bounds.hits_per_1000:g} of 1,000")
+        was, self.silent = self.silent, hits * 1000 < bounds.least_per_1000 * events
+        # A start has not seen all of the time yet.
+        self.silent &= was or self.first <= oldest
+        if not self.silent or was:
+            return None
+        least = f"fewer than {bounds.least_per_1000:g} of 1,000"
+        return Left(self.rule, f"{told}, {least}", silent=True)
 
 
 class HitRates:
@@ -56,7 +76,7 @@ class HitRates:
 
     def add(
         self, rules: Iterable[Rule], events: pl.DataFrame, alerts: pl.DataFrame, now: int
-    ) -> Iterator[tuple[Rule, str]]:
+    ) -> Iterator[Left]:
         """Count events and alerts by rules that hold for them; yield what has left its bounds.
 
         `now` is the clock's time, in µs.
@@ -78,4 +98,4 @@ class HitRates:
             mine = filtered(alerts, alerts["rule_id"] == rule.id)
             rate.add(mine["event_time"].to_physical().to_numpy(), 1)
             if said := rate.said():
-                yield rule, said
+                yield said

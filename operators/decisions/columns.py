@@ -33,7 +33,8 @@ HIT: Final = pl.Struct(
 def decision_columns(id_column: str, key_column: str) -> dict[str, pl.DataType]:
     """Return a decision's columns; two are the event's own, its id and whom it is about.
 
-    The thresholds are those that it was made by.
+    The thresholds are those that it was made by, and `model` is the name, version and hash of the
+    model that was asked.
     """
     return {
         "decision_id": pl.String(),
@@ -48,6 +49,7 @@ def decision_columns(id_column: str, key_column: str) -> dict[str, pl.DataType]:
         "model_score": pl.Float64(),
         "model_share": pl.Float64(),
         "without_model": pl.Boolean(),
+        "model": pl.String(),
         **{f"{name}_at": pl.Float64() for name in NAMES},
         "sentence": pl.String(),
         **COORDINATES,
@@ -70,3 +72,9 @@ def hits_column(hits: Mapping[int, list[dict[str, Any]]], n: int) -> pl.Series:
     starts = pa.array(np.append(0, ends), mask=np.append(lengths == 0, [False]))
     lists = pa.LargeListArray.from_arrays(starts, flat.to_struct().to_arrow())
     return pl.Series(lists, dtype=pl.List(HIT))
+
+
+def ids_of(events: pl.DataFrame) -> pl.Series:
+    """Return the ids of decisions on events, which are their coordinates."""
+    topic, partition, offset = (events[name].cast(pl.String) for name in COORDINATES)
+    return topic + "/" + partition + "/" + offset

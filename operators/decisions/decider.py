@@ -1,6 +1,7 @@
 """The decider: of events and what their rules found, decisions on those that are not plain.
 
-Most events hit no rule, and are approved. Of those there is no row, and nothing is worked out.
+Most events hit no rule, and are approved. Of those nothing is worked out, and there is no row
+unless each event is to have one.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -13,11 +14,12 @@ import orjson
 import polars as pl
 
 from operators.columns.arrays import Bools, Floats, Indices, Int64s
-from operators.columns.frames import filtered, taken
-from operators.decisions.columns import LISTED, MODEL, decision_columns, hits_column
+from operators.columns.frames import filtered, stacked, taken
+from operators.decisions.columns import LISTED, MODEL, decision_columns, hits_column, ids_of
+from operators.decisions.marks import Marks, marks_of
+from operators.decisions.plain import plainly
 from operators.decisions.thresholds import NAMES, At
 from operators.decisions.words import LEVELS, WITHOUT_MODEL, Said, sentence
-from operators.records.tables import COORDINATES
 from operators.rules.status import LIVE
 
 ALLOW_LIST: Final = "allow list"
@@ -31,18 +33,6 @@ MOST: Final = 1_000.0
 
 Reads: TypeAlias = Callable[[Mapping[str, Any]], Collection[str]]
 """What tells which columns the rule of an alert, a row by name, has read."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Marks:
-    """What is said of n events beside the rules, shape (n,) each; None if of none anything."""
-
-    blocked: Bools | None = None
-    allowed: Bools | None = None
-    overriding: Bools | None = None
-    model: Floats | None = None
-    says: Bools | None = None
-    failed: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +76,22 @@ class Decider:
     Of rules and model the strictest counts. `decided_by` is the first that is enough for it.
     """
 
-    def __init__(self, id_column: str, key_column: str, at: At, reads: Reads) -> None:
-        """`at` tells the thresholds of events, `reads` what the rule of an alert has read."""
+    def __init__(
+        self,
+        id_column: str,
+        key_column: str,
+        at: At,
+        reads: Reads,
+        *,
+        every: bool = False,
+        model: str | None = None,
+    ) -> None:
+        """`at` tells the thresholds of events, `reads` what the rule of an alert has read.
+
+        With `every` there are plain approvals too; `model` names what scores events, if anything.
+        """
         self._id, self._key, self._at, self._reads = id_column, key_column, at, reads
+        self.every, self._model = every, model
         self.columns = decision_columns(id_column, key_column)
         self._nothing = pl.DataFrame(schema=self.columns)
 
@@ -96,10 +99,22 @@ class Decider:
         """Return the decisions on those of `events` that are not plainly approved, in their order.
 
         `alerts` are those that the rules found on these events, in any order. An event is approved
-        plainly if no live rule hits it, no block list has it, and the model is content.
+        plainly if no live rule hits it, no block list has it, and the model is content. Where every
+        event is decided on, what an allow list has is told as such.
         """
         judged = self.judge(events, alerts)
-        return self._nothing if judged is None else self._decided(events, judged)
+        made = self._nothing if judged is None else self._decided(events, judged)
+        if not self.every:
+            return made
+        others = np.ones(events.height, np.bool_)
+        if judged is not None:
+            others[judged.rows] = False
+        at = {name: self._at(name, events) for name in NAMES}
+        plain = plainly(events, others, self.columns, at, self._model)
+        if not made.height or not plain.height:
+            return plain if plain.height else made
+        places = np.append(np.flatnonzero(others), np.flatnonzero(~others))
+        return taken(stacked([plain, made]), np.argsort(places))
 
     def judge(self, events: pl.DataFrame, alerts: pl.DataFrame) -> Judged | None:
         """Return what those of `events` come to that are not plainly approved, None if all are."""
@@ -109,8 +124,11 @@ class Decider:
             # Of releases that knew no status alerts have none, and were live.
             known = status.fill_null(LIVE) if status.null_count() else status
             live = filtered(alerts, known == LIVE)
-        marks = self._marks(events)
-        wanted = [m for m in (marks.blocked, marks.says, marks.failed) if m is not None]
+        marks = marks_of(events, self._at)
+        allowed = (marks.allowed, marks.overriding) if self.every else ()
+        wanted = [
+            m for m in (marks.blocked, marks.says, marks.failed, *allowed) if m is not None
+        ]
         if not live.height and not wanted:
             return None
         of_alert = _rows_of(events, live)
@@ -120,37 +138,11 @@ class Decider:
         rows = np.unique(rows)
         return self._judged(events, live, marks, rows, np.searchsorted(rows, of_alert))
 
-    def _marks(self, events: pl.DataFrame) -> _Marks:
-        found: dict[str, Any] = {}
-        if LISTED in events.columns and (events[LISTED] != "").any():
-            text = " " + events[LISTED].fill_null("")
-            found = {
-                name: text.str.contains(f" {kind}:", literal=True).to_numpy()
-                for name, kind in (
-                    ("blocked", "block"), ("allowed", "allow"), ("overriding", "allow!")
-                )
-            }  # fmt: skip
-            if not found["blocked"].any():
-                # What is allowed and nothing else is approved plainly, if not for a rule.
-                del found["blocked"]
-        if MODEL in events.columns and events.height:
-            score = events[MODEL].fill_null(np.nan).to_numpy()
-            # Also what a model may not say: beyond 0 to 1, or not a number.
-            ok = (score >= 0) & (score <= 1)
-            least = (self._at(f"model_{name}", events) for name in ("review", "block"))
-            says = ok & (score >= np.minimum(*least))
-            found["model"] = np.where(ok, score, np.nan)
-            if says.any():
-                found["says"] = says
-            if not ok.all():
-                found["failed"] = ~ok
-        return _Marks(**found)
-
     def _judged(
         self,
         events: pl.DataFrame,
         live: pl.DataFrame,
-        marks: _Marks,
+        marks: Marks,
         rows: Indices,
         of_alert: Indices,
     ) -> Judged:
@@ -197,12 +189,13 @@ class Decider:
         )
         sentences = [WITHOUT_MODEL] * n
         plain = ~(judged.says | judged.blocked)
+        if self.every:
+            plain &= judged.by != ALLOW_LIST
         plain[judged.of_alert] = False
         for row in np.flatnonzero(~plain).tolist():
             sentences[row] = sentence(said, row, hits.get(row, ()))
-        topic, partition, offset = (mine[name].cast(pl.String) for name in COORDINATES)
         made = {
-            "decision_id": topic + "/" + partition + "/" + offset,
+            "decision_id": ids_of(mine),
             "decision": pl.Series(decision, dtype=pl.String),
             "decided_by": pl.Series(said.by, dtype=pl.String),
             "score": pl.Series(total),
@@ -211,6 +204,7 @@ class Decider:
             MODEL: pl.Series(model, nan_to_null=True),
             "model_share": pl.Series(share),
             "without_model": pl.Series(failed),
+            "model": pl.Series([self._model], dtype=pl.String).new_from_index(0, n),
             **{f"{name}_at": pl.Series(each) for name, each in at.items()},
             "sentence": pl.Series(sentences, dtype=pl.String),
         }

@@ -12,6 +12,9 @@ LEVELS: Final = ("approve", "review", "block")
 WITHOUT_MODEL: Final = "Approved. Decided without the model."
 """What there is to say of what nothing was found on, while the model failed."""
 
+PLAIN: Final = "Approved: no live rule hit it, no list has it, and a model had nothing to say."
+"""What there is to say of a plain approval."""
+
 _DONE: Final = {"approve": "Approved", "review": "To be reviewed", "block": "Blocked"}
 
 

@@ -6,7 +6,14 @@ from functools import cached_property
 from typing import Any, Final, Literal
 
 import polars as pl
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from operators.columns.expressions import one_row, select_rows
 from operators.records.tables import COORDINATES
@@ -56,13 +63,28 @@ class Case(BaseModel):
     alerts: list[int]
 
 
+RUNBOOK: Final = r"^(https?://[^\s/]+(/\S*)?|docs/[\w-]+\.md#[\w-]+)$"
+"""An address, or a section of a page of the project's own."""
+
+
 class Bounds(BaseModel):
-    """How often a live rule may alert: `over` so much event time, of `at_least` so many events."""
+    """How often a live rule may alert: `over` so much event time, of `at_least` so many events.
+
+    One that alerts on more than `hits_per_1000` pauses itself; one that does on fewer than
+    `least_per_1000` has gone silent, which is told.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    hits_per_1000: float = Field(gt=0, le=1000)
+    hits_per_1000: float = Field(1000, gt=0, le=1000)
+    least_per_1000: float = Field(0, ge=0, lt=1000)
     over: str = Field(pattern=r"^[1-9][0-9]{0,4}[mhd]$")
     at_least: int = Field(1000, ge=1)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "Bounds":
+        if self.least_per_1000 >= self.hits_per_1000:
+            raise ValueError("least_per_1000 is not below hits_per_1000")
+        return self
 
     @property
     def seconds(self) -> int:
@@ -86,7 +108,7 @@ class Rule(BaseModel):
     status: Status = "live"
     rollout: str | None = Field(None, pattern=ROLLOUT)
     owner: str | None = Field(None, min_length=1, max_length=100)
-    runbook: str | None = Field(None, pattern=r"^https?://[^\s/]+(/\S*)?$")
+    runbook: str | None = Field(None, pattern=RUNBOOK)
     severity: Severity
     action: Action = "review"
     bounds: Bounds | None = None

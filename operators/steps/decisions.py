@@ -7,7 +7,9 @@ from typing import Final
 import polars as pl
 
 from operators import metrics
+from operators.columns.frames import filtered
 from operators.decisions.decider import ALLOW_LIST, BLOCK_LIST, OF_MODEL, RULES, Decider
+from operators.decisions.words import PLAIN
 
 _MAY_BE: Final = (
     ("approve", ALLOW_LIST),
@@ -23,11 +25,17 @@ def expect() -> None:
 
 
 def decided(decider: Decider, events: pl.DataFrame, alerts: pl.DataFrame) -> pl.DataFrame:
-    """Return the decisions on events and their alerts as `Decider.decide` does, and count them."""
+    """Return the decisions on events and their alerts as `Decider.decide` does.
+
+    Those that are no plain approvals are counted.
+    """
     decisions = decider.decide(events, alerts)
     if not decisions.height:
         return decisions
-    counts = Counter(decisions.select("decision", "decided_by").iter_rows())
+    told = decisions[["decision", "decided_by"]]
+    if decider.every:
+        told = filtered(told, decisions["sentence"] != PLAIN)
+    counts = Counter(told.iter_rows())
     for labels, count in counts.items():
         metrics.DECISIONS.labels(*labels).inc(count)
     if failed := int(decisions["without_model"].sum()):

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import time
 from dataclasses import replace
@@ -24,16 +23,15 @@ from operators.features import FeatureError
 from operators.rules.rule import Rule
 from operators.rules.rules import RuleError, RuleSet, load_rules
 from operators.rules.status import LIVE
+from ops.backtest.history import add_history, day, labels_of, past_of, refuse_history
 from ops.backtest.labels import (
     DAY,
     Labels,
     LabelsError,
-    labels_of_chargebacks,
-    labels_of_file,
     no_labels,
 )
 from ops.backtest.page import write_page
-from ops.backtest.past import NoPastError, NoVersionError, Past, past_of_file, past_of_silver
+from ops.backtest.past import NoPastError, NoVersionError, Past
 from ops.backtest.report import Report, report
 from ops.backtest.run import Side, run
 from ops.backtest.show import show
@@ -41,6 +39,9 @@ from ops.progress import bar
 
 _ROOT: Final = f"{settings_.PREFIX}DELTA_ROOT"
 _NONE: Final = "none"
+_WARM: Final = 30
+"""How many days of the past are enough for what looks back further, too."""
+
 _EVER: Final = (-1_000_000, 1_000_000)
 """Days before and after all others."""
 
@@ -69,21 +70,10 @@ def add_parser(commands: Any) -> None:
         default=PAYMENTS.name, help="whose rules these are (default: %(default)s)",
     )  # fmt: skip
     days = parser.add_argument_group("which days (UTC); features know all that came before")
-    days.add_argument("--from", type=_day, dest="first", metavar="DAY", help="from this one on")
-    days.add_argument("--to", type=_day, dest="last", metavar="DAY", help="up to this one")
+    days.add_argument("--from", type=day, dest="first", metavar="DAY", help="from this one on")
+    days.add_argument("--to", type=day, dest="last", metavar="DAY", help="up to this one")
     past = parser.add_argument_group("which history")
-    past.add_argument("--root", help=f"the tables' folder, instead of {_ROOT}")
-    past.add_argument("--version", type=int, metavar="N", help="silver as it was at a version")
-    past.add_argument(
-        "--input", type=Path, metavar="PARQUET",
-        help="payments of a file instead: transaction_id, event_time, customer_id, terminal_id, "
-        "amount and, if it has labels, is_fraud",
-    )  # fmt: skip
-    past.add_argument(
-        "--labels", type=Path, metavar="PARQUET",
-        help="which are frauds: the id and is_fraud, as simulate --truth writes them (default: "
-        "what came with the file, or was charged back)",
-    )  # fmt: skip
+    add_history(past)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures")
     parser.set_defaults(func=backtest)
@@ -100,8 +90,8 @@ def backtest(args: argparse.Namespace) -> int:
             # Silver has which lists its rows were on; of a file nobody knows.
             stream = replace(stream, controlled=True)
         side, live = _sides(stream, args, own)
-        past = _past(args, stream, own.topic)
-        labels = _labels(args, stream, past)
+        past = past_of(args, stream, own.topic)
+        labels = labels_of(args, stream, past)
     except (
         settings_.SettingsError, FeatureError, RuleError, LabelsError, NoVersionError, ValueError,
         InvalidOperationError,
@@ -135,8 +125,8 @@ def _report(
     began: float,
 ) -> Report:
     first, last = (
-        int((day - date(1970, 1, 1)).days) if day else usual
-        for day, usual in zip((args.first, args.last), _EVER, strict=True)
+        int((each - date(1970, 1, 1)).days) if each else usual
+        for each, usual in zip((args.first, args.last), _EVER, strict=True)
     )
     sides = [side] if side is live else [side, live]
     stream = side.stream
@@ -150,11 +140,13 @@ def _report(
             "leave: name others",
             1,
         )
+    cold = _cold(stream, days[0] - outcome.first) if args.input else []
+    unknown = [no_labels(stream)] if labels is None else []
     about = {
         "stream": stream.name,
         "source": past.source,
         "labels": None if labels is None else labels.source,
-        "notes": [*past.notes, *([no_labels(stream)] if labels is None else [])],
+        "notes": [*past.notes, *cold, *unknown],
         "read": past.total,
         "seconds": round(time.monotonic() - began, 3),
     }
@@ -163,20 +155,26 @@ def _report(
     )
 
 
+def _cold(stream: Stream, before: int) -> list[str]:
+    """Return what there is to say of files that begin only so many days before those judged."""
+    longest = max((each.horizon_us for each in stream.features.all_stated), default=0)
+    if before >= min(-(-longest // DAY), _WARM):
+        return []
+    return [
+        f"features look back up to {-(-longest // DAY)} days, and here know {before} before the "
+        "first that is judged, so that rules and model find less than in a flow: give the files "
+        "of earlier months too, with --input again, and choose days with --from and --to"
+    ]
+
+
 def _refuse(args: argparse.Namespace) -> None:
     """Raise ValueError for options that do not go together, or name nothing."""
     if args.first and args.last and args.first > args.last:
         raise ValueError(f"--from {args.first} is behind --to {args.last}")
-    if args.input and args.stream != PAYMENTS.name:
-        raise ValueError(f"--input is a file of payments, not of {args.stream}")
-    if args.input and (args.version is not None or args.root):
-        raise ValueError("--input is a file: --version and --root are of tables")
-    if not args.input and not (args.root or os.environ.get(_ROOT)):
-        raise ValueError(f"name the tables' folder, with --root or {_ROOT}, or a file, --input")
+    refuse_history(args)
     model = Path(args.model) if args.model and args.model != _NONE else None
-    for name, path in (("input", args.input), ("labels", args.labels), ("model", model)):
-        if path and not path.is_file():
-            raise ValueError(f"--{name}: no file {path}")
+    if model and not model.is_file():
+        raise ValueError(f"--model: no file {model}")
     if args.rules and not args.rules.is_dir():
         raise ValueError(f"--rules: {args.rules} is no folder")
     if args.html and not args.html.absolute().parent.is_dir():
@@ -230,28 +228,3 @@ def _side(
     # Those of the candidates, if they have their own.
     thresholds = load_thresholds(folder, own.rules, stream.rules) if stream.decides else None
     return Side(found, held, live, drafts, thresholds)
-
-
-def _past(args: argparse.Namespace, stream: Stream, topic: str) -> Past:
-    if args.input:
-        return past_of_file(args.input)
-    return past_of_silver(_root(args), stream, topic, args.version)
-
-
-def _root(args: argparse.Namespace) -> str:
-    return str(args.root or os.environ[_ROOT])
-
-
-def _labels(args: argparse.Namespace, stream: Stream, past: Past) -> Labels | None:
-    if args.labels:
-        return labels_of_file(args.labels, stream)
-    if past.labels is not None or args.input or stream.name != PAYMENTS.name:
-        return past.labels
-    return labels_of_chargebacks(_root(args))
-
-
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-06-30") from None

@@ -1,5 +1,7 @@
 """Known: labels as the events that features from labels are made of."""
 
+from datetime import datetime
+
 import numpy as np
 import polars as pl
 from deltalake import DeltaTable
@@ -34,16 +36,20 @@ def known_late(
     return [rows_of_labels(labelled, some, since[there], verdict.tolist(), "history")]
 
 
-def known_of_silver(root: str, stream: Stream, labels: Labels | None) -> list[pl.DataFrame]:
+def known_of_silver(
+    root: str, stream: Stream, version: int, by: datetime | None, labels: Labels | None
+) -> list[pl.DataFrame]:
     """Return the labels that the stream's flow read; where it reads none those of its events.
 
-    See `known_late`.
+    See `known_late`; events are those of silver at a version. Where the flow began to read some
+    only after a time, it read none `by` then; what it has read since changes nothing of before, as
+    each counts from its own time on.
     """
-    labelled, there = stream.labelled, labels_there(root, stream)
+    labelled, there = stream.labelled, labels_there(root, stream, by=by)
     if there is not None:
         return there
     if labelled is None or labels is None:
         return []
     columns = {name: stream.fields[name] for name in columns_of(labelled, [*stream.fields])}
-    table = DeltaTable(table_uri(root, stream.silver.name))
+    table = DeltaTable(table_uri(root, stream.silver.name), version=version)
     return known_late(stream, read(table, columns), labels)

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from math import isnan
 from typing import Any
 
 import orjson
@@ -15,10 +16,10 @@ from flows import settings as settings_
 from flows.streams import STREAMS
 from operators.connectors.delta.errors import StorageUnavailableError
 from operators.connectors.kafka.client import KafkaUnavailableError
-from operators.decisions.words import number
+from operators.decisions.words import PLAIN, number
 from operators.features import FeatureError
 from operators.rules.rules import RuleError
-from ops.decisions.explain import PLAIN, Explained, UnknownEventError, explain
+from ops.decisions.explain import Explained, UnknownEventError, explain
 
 
 def add_parser(subparsers: Any) -> None:
@@ -70,7 +71,7 @@ def _text(value: Any) -> str:
 
 
 def as_json(found: Explained) -> dict[str, Any]:
-    """Return it as JSON values; of what was plainly approved a decision is null."""
+    """Return it as JSON values; a decision is null where there is none of a plain approval."""
     return {
         "event": dict(found.event),
         "recorded": _opened(found.recorded),
@@ -78,6 +79,8 @@ def as_json(found: Explained) -> dict[str, Any]:
         "same": found.same,
         "decided": found.known,
         "comparable": found.comparable,
+        "inputs": found.inputs
+        and {name: None if isnan(each) else each for name, each in found.inputs.items()},
         "shadow": [
             {name: each[name] for name in ("rule_id", "rule_version", "score", "reason")}
             for each in found.shadow
@@ -111,8 +114,16 @@ def show(found: Explained, name: str, console: Console) -> None:
         console.print("There were no decisions yet. By today's rules it is:")
         decision = found.today
     console.print(sentence_of(decision), markup=False)
-    if decision is not None and decision["hits"]:
+    if decision is not None and (decision["hits"] or decision["model_share"]):
         console.print(_hits(decision))
+    if decision is not None and decision["model"]:
+        console.print(f"By model {decision['model']}", markup=False)
+    if found.inputs:
+        told = (
+            f"{name} {'unknown' if isnan(each) else number(each, 4)}"
+            for name, each in found.inputs.items()
+        )
+        console.print(f"The model was given {', '.join(told)}.", markup=False)
     for each in found.shadow:
         text = f"In shadow: {each['rule_id']} {number(each['score'] or 0)} ({each['reason']})"
         console.print(text, markup=False)
@@ -131,7 +142,7 @@ def show(found: Explained, name: str, console: Console) -> None:
 
 def _hits(decision: Mapping[str, Any]) -> Table:
     table = Table("rule", "version", "action", "score", "share", "values", box=None)
-    for hit in decision["hits"]:
+    for hit in decision["hits"] or ():
         values = ", ".join(f"{n} {value}" for n, value in orjson.loads(hit["values"]).items())
         table.add_row(
             hit["rule_id"],
@@ -144,7 +155,6 @@ def _hits(decision: Mapping[str, Any]) -> Table:
     if decision["model_share"]:
         share = decision["model_share"] / decision["score"]
         score = f"model_score {number(decision['model_score'], 4)}"
-        table.add_row(
-            "the model", "", "", number(decision["model_share"]), f"{share:.0%}", score
-        )
+        name, _, version = (decision["model"] or "the model").partition(", ")[0].partition("@")
+        table.add_row(name, version, "", number(decision["model_share"]), f"{share:.0%}", score)
     return table

@@ -27,8 +27,6 @@ from ops.verify.control import Changed
 from ops.verify.decisions import Decided, as_were, inputs
 from ops.verify.since import since_rules
 
-PLAIN: Final = "Approved: no live rule hit it, no list has it, and a model had nothing to say."
-
 
 class UnknownEventError(LookupError):
     """No table has the event."""
@@ -41,7 +39,8 @@ class Explained:
     Each is a row by column, None where the event is plainly approved. `known` tells whether there
     were decisions by then, `comparable` whether the tables have all that it was made of; `shadow`
     are the alerts that did not count, and `changed` the definitions that are others today: by name
-    as they were and are, None for none.
+    as they were and are, None for none. `inputs` are what the model took of the event, NaN for what
+    is unknown; None if no model was asked, or it is not today's, whose inputs alone are known.
     """
 
     event: Mapping[str, Any]
@@ -52,6 +51,7 @@ class Explained:
     today: Mapping[str, Any] | None
     shadow: Sequence[Mapping[str, Any]]
     changed: Mapping[str, tuple[str | None, str | None]]
+    inputs: Mapping[str, float] | None = None
 
     @property
     def same(self) -> bool:
@@ -91,13 +91,22 @@ def explain(settings: Settings, stream: Stream, event_id: str) -> Explained:
     return Explained(
         {name: event[name] for name in (*_PLACE, stream.id, stream.key, "event_time")},
         known=bool(own[0]) and bool(decided.known(rows)[0]),
-        comparable=bool(decided.comparable(rows)[0]),
+        comparable=bool(decided.comparable(rows)[0]) and not decided.remade(recorded).any(),
         recorded=_row(recorded),
-        replayed=_row(decided.made(rows, alerts, *were)),
+        replayed=_row(decided.made(rows, alerts, *were, recorded)),
         today=_row(now.decide(rows[list(stream.columns)])),
         shadow=alerts.filter(pl.col("rule_status") == "shadow").to_dicts(),
         changed=_changed(own[0], stream, settings, rules, event) | now.changed,
+        inputs=_inputs(stream, rows, decided),
     )
+
+
+def _inputs(stream: Stream, rows: pl.DataFrame, decided: Decided) -> dict[str, float] | None:
+    """Return what today's model took of an event, None unless it was the one that was asked."""
+    if stream.model is None or decided.model_of(rows) != [stream.model.card.file]:
+        return None
+    (taken,) = stream.model.inputs(rows).tolist()
+    return dict(zip(stream.model.card.inputs, taken, strict=True))
 
 
 _PLACE: Final = ("source_topic", "source_partition", "source_offset")
@@ -178,7 +187,11 @@ def _today(stream: Stream, settings: Settings, rules: RuleSet, state: State | No
             for name in sorted(files.keys() | held.keys())
             if files.get(name) != held.get(name)
         }
-    decider = Decider(stream.id, stream.key, at, reads_of(found))
+    own = settings.of(stream)
+    decider = Decider(
+        stream.id, stream.key, at, reads_of(found),
+        every=own.decisions == "all", model=stream.model.card.file if stream.model else None,
+    )  # fmt: skip
     return _Today(found, decider, changed)
 
 

@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import os
 import sys
 from datetime import date, timedelta
 from importlib.metadata import version
@@ -20,15 +19,13 @@ from flows.streams.models import drafts_of
 from operators.columns.durations import micros
 from operators.features import FeatureError
 from operators.model import ModelCard, ModelError, ModelSpec, card_of, read_card, read_spec
+from ops.backtest.history import add_history, day, labels_of, past_of, refuse_history
 from ops.backtest.labels import (
     DELAY,
-    Labels,
     LabelsError,
-    labels_of_chargebacks,
-    labels_of_file,
     no_labels,
 )
-from ops.backtest.past import NoPastError, Past, past_of_file, past_of_silver
+from ops.backtest.past import NoPastError
 from ops.backtest.words import figure
 from ops.progress import bar
 
@@ -62,21 +59,14 @@ def add_parser(subparsers: Any) -> None:
         "--stream", choices=[each.name for each in STREAMS if each.rules],
         default=PAYMENTS.name, help="whose events these are (default: %(default)s)",
     )  # fmt: skip
-    train.add_argument("--from", type=_day, dest="first", metavar="DAY", required=True)
-    train.add_argument("--to", type=_day, dest="last", metavar="DAY", required=True)
+    train.add_argument("--from", type=day, dest="first", metavar="DAY", required=True)
+    train.add_argument("--to", type=day, dest="last", metavar="DAY", required=True)
     train.add_argument(
         "--held", type=int, default=14, metavar="DAYS",
         help="how many of the last days are held back at first (default: %(default)s)",
     )  # fmt: skip
-    train.add_argument(
-        "--test-to", type=_day, metavar="DAY", help="test on the days up to this"
-    )
-    train.add_argument("--root", help=f"the tables' folder, instead of {_ROOT}")
-    train.add_argument("--version", type=int, metavar="N", help="silver as it was at a version")
-    train.add_argument(
-        "--input", type=Path, metavar="PARQUET", help="payments of a file instead"
-    )
-    train.add_argument("--labels", type=Path, metavar="PARQUET", help="which are frauds")
+    train.add_argument("--test-to", type=day, metavar="DAY", help="test on the days up to this")
+    add_history(train)
     train.add_argument("--json", action="store_true", help="print the card as JSON")
     train.set_defaults(func=train_model)
     show = commands.add_parser("show", help="what a model is, and how good it was")
@@ -111,8 +101,9 @@ def train_model(args: argparse.Namespace) -> int:
         stream = declared.with_rules(folder)
         spec = _spec(args, declared, stream)
         spans = _spans(args)
-        past = _past(args, stream, own.topic)
-        labels = _labels(args, stream, past)
+        refuse_history(args)
+        past = past_of(args, stream, own.topic)
+        labels = labels_of(args, stream, past)
         if labels is None:
             raise LabelsError(no_labels(stream))
     except (settings_.SettingsError, FeatureError, ModelError, ValueError) as error:
@@ -158,7 +149,9 @@ def train_model(args: argparse.Namespace) -> int:
         sha256=hashlib.sha256(content).hexdigest(),
         threshold=last.threshold,
         trained={
-            "on": past.source if not args.input else args.input.name,
+            "on": past.source
+            if not args.input
+            else ", ".join(each.name for each in args.input),
             "labels": labels.source if not args.input else "is_fraud",
             "from": str(args.first),
             "to": str(args.last),
@@ -206,26 +199,6 @@ def _spans(args: argparse.Namespace) -> dict[str, tuple[int, int]]:
     return spans
 
 
-def _past(args: argparse.Namespace, stream: Stream, topic: str) -> Past:
-    for name, path in (("input", args.input), ("labels", args.labels)):
-        if path and not path.is_file():
-            raise ValueError(f"--{name}: no file {path}")
-    if args.input:
-        return past_of_file(args.input)
-    root = args.root or os.environ.get(_ROOT)
-    if not root:
-        raise ValueError(f"name the tables' folder, with --root or {_ROOT}, or a file, --input")
-    return past_of_silver(root, stream, topic, args.version)
-
-
-def _labels(args: argparse.Namespace, stream: Stream, past: Past) -> Labels | None:
-    if args.labels:
-        return labels_of_file(args.labels, stream)
-    if past.labels is not None or args.input or stream.name != PAYMENTS.name:
-        return past.labels
-    return labels_of_chargebacks(str(args.root or os.environ[_ROOT]))
-
-
 def _print(card: ModelCard, as_json: bool) -> None:
     if as_json:
         json.dump(card.model_dump(), sys.stdout, indent=2)
@@ -248,16 +221,9 @@ def _print(card: ModelCard, as_json: bool) -> None:
     console.print(table)
 
 
-def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-06-30") from None
+def _number(of: date) -> int:
+    return (of - _EPOCH).days
 
 
-def _number(day: date) -> int:
-    return (day - _EPOCH).days
-
-
-def _text(day: int) -> str:
-    return str(_EPOCH + timedelta(days=day))
+def _text(number: int) -> str:
+    return str(_EPOCH + timedelta(days=number))

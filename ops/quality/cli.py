@@ -15,7 +15,7 @@ from rich.table import Table
 from flows import settings as settings_
 from flows.streams.settings import parse_duration
 from operators.connectors.delta.errors import StorageUnavailableError
-from ops.quality.count import COUNTS, payments_by_day
+from ops.quality.count import COUNTS, genuine_since, unknown_payments
 from ops.quality.table import QualityError, bring_up
 
 _RULE: Final = ["rule_id", "rule_version"]
@@ -82,8 +82,9 @@ def run(args: argparse.Namespace) -> int:
         try:
             rows, versions = bring_up(root, known)
             if versions != known:
-                shown = summed(rows, args.days, payments_by_day(root))
-                rates.tell(shown)
+                shown = summed(rows, args.days, root)
+                unknown = unknown_payments(root)
+                rates.tell(shown, unknown)
         except (QualityError, StorageUnavailableError) as error:
             settings_.refuse(error, 1)
         if args.watch is None:
@@ -91,29 +92,35 @@ def run(args: argparse.Namespace) -> int:
         known = versions
         time.sleep(args.watch)
     if args.json:
-        json.dump(shown.to_dicts(), sys.stdout, indent=2)
+        found = {"rules": shown.to_dicts(), "labels_of_unknown_payments": unknown}
+        json.dump(found, sys.stdout, indent=2)
         print()
     else:
         show(shown, Console())
+        if unknown:
+            print(f"labels of {unknown:,} payments that silver/payments does not have")
     return 0
 
 
-def summed(rows: pl.DataFrame, days: int, payments: pl.DataFrame) -> pl.DataFrame:
+def summed(rows: pl.DataFrame, days: int, root: str) -> pl.DataFrame:
     """Return the counts of each rule version over the last days, and its rates.
 
-    `fraud_rate` is the share of frauds in the hits of which it is known what they were, and
-    `false_positive_rate` the share of all `payments`, by day, that it hit though they were genuine;
-    null where there are none.
+    `fraud_rate` is the share of frauds in the hits of which it is known what they were.
+    `false_positive_rate` is the share of the payments known to be genuine that it hit, all of those
+    days and not only those that a rule hit; null where there are none. Raises
+    StorageUnavailableError.
     """
-    last = rows["day"].max()
+    last, genuine = rows["day"].max(), 0
     if isinstance(last, date):
-        rows = rows.filter(pl.col("day") > last - timedelta(days=days))
-        payments = payments.filter(pl.col("day") > last - timedelta(days=days))
+        after = last - timedelta(days=days)
+        rows, genuine = rows.filter(pl.col("day") > after), genuine_since(root, after)
     made = rows.group_by(_RULE).agg(pl.col(COUNTS).sum()).filter(pl.col("hits") > 0)
-    judged, all_ = pl.col("confirmed") + pl.col("false_hits"), int(payments["payments"].sum())
+    judged = pl.col("confirmed") + pl.col("false_hits")
     return made.sort(_RULE).with_columns(
         pl.when(judged > 0).then(pl.col("confirmed") / judged).alias("fraud_rate"),
-        (pl.col("false_hits") / all_ if all_ else pl.lit(None)).alias("false_positive_rate"),
+        (pl.col("false_hits") / genuine if genuine else pl.lit(None)).alias(
+            "false_positive_rate"
+        ),
     )
 
 
@@ -131,13 +138,20 @@ class Rates:
         self._gauges = {
             "fraud_rate": gauge("fraud_rate", "Share of frauds in the hits that are known."),
             "false_positive_rate": gauge(
-                "false_positive_rate", "Share of all payments that it hit, though genuine."
+                "false_positive_rate", "Share of the payments known to be genuine that it hit."
             ),
             "open": gauge("open_hits", "Hits of which nobody knows yet what they were."),
         }
 
-    def tell(self, rows: pl.DataFrame) -> None:
-        """Show rows as of `summed`, and no others."""
+        self._unknown = Gauge(
+            "millstream_labels_of_unknown_payments",
+            "Payments of which there are labels, and which silver does not have.",
+            registry=self.registry,
+        )
+
+    def tell(self, rows: pl.DataFrame, unknown: int | None) -> None:
+        """Show rows as of `summed`, and no others; `unknown` is as of `unknown_payments`."""
+        self._unknown.set(unknown or 0)
         for name, each in self._gauges.items():
             each.clear()
             for rule, version, value in rows.select(*_RULE, name).iter_rows():

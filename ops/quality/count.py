@@ -5,6 +5,7 @@ and alerts are few. What is read of the large tables is what belongs to alerts.
 """
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Final
 
 import polars as pl
@@ -49,9 +50,6 @@ _HITS: Final = (
     "SELECT a.rule_id, a.rule_version, a.rule_status, a.payment_id, p.event_date AS day, "  # noqa: S608 # our own
     f"p.amount_minor FROM alerts AS a JOIN payments AS p ON {_SAME}"
 )
-_PAYMENTS: Final = (
-    "SELECT event_date AS day, count(*) AS payments FROM payments GROUP BY event_date"
-)
 # Of a payment's labels the newest counts, by when it became known.
 _LABELS: Final = """
 SELECT payment_id, event_time, source_partition, source_offset, verdict = 'FRAUD' AS fraud
@@ -60,6 +58,28 @@ FROM labels AS l LEFT SEMI JOIN alerts AS a ON l.payment_id = a.payment_id
 _CHARGED: Final = """
 SELECT payment_id, bool_or(coalesce(chargeback_fraud, false)) AS fraud
 FROM outcomes AS l LEFT SEMI JOIN alerts AS a ON l.payment_id = a.payment_id GROUP BY payment_id
+"""
+
+
+_SAID: Final = """
+SELECT payment_id, verdict = 'FRAUD' AS fraud FROM (
+  SELECT payment_id, verdict, row_number() OVER (
+    PARTITION BY payment_id ORDER BY event_time DESC, source_partition DESC, source_offset DESC
+  ) AS place FROM labels
+) AS said WHERE place = 1
+"""
+_SETTLED: Final = """
+SELECT payment_id, bool_or(coalesce(chargeback_fraud, false)) AS fraud FROM outcomes
+GROUP BY payment_id
+"""
+_GENUINE: Final = """
+SELECT p.event_date AS day, count(*) AS genuine
+FROM payments AS p JOIN ({known}) AS k ON p.payment_id = k.payment_id
+WHERE NOT k.fraud AND p.event_date > DATE '{after}' GROUP BY p.event_date
+"""
+_UNKNOWN: Final = """
+SELECT count(DISTINCT l.payment_id) AS payments
+FROM labels AS l LEFT ANTI JOIN payments AS p ON l.payment_id = p.payment_id
 """
 
 
@@ -88,9 +108,33 @@ def _engine(tables: Mapping[str, DeltaTable]) -> QueryBuilder:
     return engine
 
 
-def payments_by_day(root: str) -> pl.DataFrame:
-    """Return how many `payments` there are of each `day`."""
-    return _frame(_engine(opened(root)), _PAYMENTS)
+def genuine_since(root: str, after: date) -> int:
+    """Return how many payments behind a day are known to be genuine, hit by a rule or not.
+
+    Known as `counted` has it: by their newest labels, and else by chargebacks. Raises
+    StorageUnavailableError.
+    """
+    tables = opened(root)
+    labelled, settled = (name in tables for name in (LABELS.silver.name, _OUTCOMES.name))
+    parts = [_SAID] if labelled else []
+    if settled:
+        others = f"LEFT ANTI JOIN ({_SAID}) AS s ON o.payment_id = s.payment_id"
+        parts.append(f"SELECT o.* FROM ({_SETTLED}) AS o {others if labelled else ''}")  # noqa: S608 # our own
+    if not parts or _SILVER not in tables:
+        return 0
+    sql = _GENUINE.format(known=" UNION ALL ".join(parts), after=after.isoformat())
+    return int(_frame(_engine(tables), sql)["genuine"].sum())
+
+
+def unknown_payments(root: str) -> int | None:
+    """Return of how many payments that silver does not have there are labels, None without any.
+
+    Raises StorageUnavailableError.
+    """
+    tables = opened(root)
+    if LABELS.silver.name not in tables or _SILVER not in tables:
+        return None
+    return int(_frame(_engine(tables), _UNKNOWN)["payments"][0])
 
 
 def counted(tables: Mapping[str, DeltaTable]) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ import polars as pl
 
 from flows.decisions import reads_of
 from flows.streams import Stream
-from flows.tables import BY_MODEL, CONTROL, rule, status, threshold
+from flows.tables import BY_MODEL, CONTROL, OF_EVERY, UNNAMED, rule, status, threshold
 from operators.columns.arrays import Bools, Floats
 from operators.connectors.delta.definitions import History, Told
 from operators.control.state import State
@@ -55,12 +55,14 @@ class Decided:
         entries = self.told.get(threshold("review"))
         return entries[0].of(self.topic) if entries else {}
 
-    def threshold_at(self, name: str, rows: pl.DataFrame) -> Floats:
-        """Return the threshold of each of n rows, shape (n,)."""
+    def threshold_at(
+        self, name: str, rows: pl.DataFrame, recorded: pl.DataFrame | None = None
+    ) -> Floats:
+        """Return the threshold of each of n rows, shape (n,); `recorded` are the decisions."""
         found = np.full(rows.height, np.nan)
         for each in self.told.get(threshold(name), ()):
             if each.text is not None:
-                found[behind(rows, each.written_of(self.topic))] = float(each.text)
+                found[self._since(each, rows, recorded)] = float(each.text)
         if self.state is None:
             return found
         followed = self.told.get(CONTROL)
@@ -68,12 +70,59 @@ class Decided:
         changed = self.state.threshold(name, rows["kafka_timestamp"], np.nan).to_numpy()
         return np.where(np.isnan(changed) | ~behind(rows, last), found, changed)
 
-    def with_model(self, rows: pl.DataFrame) -> Bools:
-        """Tell of which of n rows the model was asked, shape (n,)."""
-        found = np.zeros(rows.height, np.bool_)
-        for each in self.told.get(BY_MODEL, ()):
-            found[behind(rows, each.written_of(self.topic))] = each.text is not None
+    def model_of(
+        self, rows: pl.DataFrame, recorded: pl.DataFrame | None = None
+    ) -> list[str | None]:
+        """Return by which model each row was decided; see `threshold_at`.
+
+        None for no model, UNNAMED where decisions did not name it yet.
+        """
+        return self._texts(BY_MODEL, rows, recorded)
+
+    def every(self, rows: pl.DataFrame, recorded: pl.DataFrame | None = None) -> Bools:
+        """Tell which of n rows have a decision in any case, shape (n,); see `threshold_at`."""
+        return np.array([bool(each) for each in self._texts(OF_EVERY, rows, recorded)], bool)
+
+    def _texts(
+        self, name: str, rows: pl.DataFrame, recorded: pl.DataFrame | None
+    ) -> list[str | None]:
+        found = np.full(rows.height, None, np.object_)
+        for each in self.told.get(name, ()):
+            if each.text is None:
+                # What had been said of others is there; without a row nothing was.
+                found[behind(rows, each.written_of(self.topic))] = None
+            else:
+                found[self._since(each, rows, recorded)] = each.text
+        texts: list[str | None] = found.tolist()
+        return texts
+
+    def _since(self, each: Told, rows: pl.DataFrame, recorded: pl.DataFrame | None) -> Bools:
+        """Tell which of n rows were decided by what was told, shape (n,).
+
+        What the flow had accounted for was not. Plain approvals leave no row, so that the table
+        itself may have been far behind that; a decision that it has from in between was made again
+        behind a crash, and by what was told.
+        """
+        found = behind(rows, each.of(self.topic))
+        between = behind(rows, each.written_of(self.topic)) & ~found
+        if recorded is not None and between.any():
+            there = recorded.select(pl.struct(_PLACE)).to_series().implode()
+            found |= (
+                between & rows.select(pl.struct(_PLACE)).to_series().is_in(there).to_numpy()
+            )
         return found
+
+    def remade(self, decisions: pl.DataFrame) -> Bools:
+        """Tell which of n decisions were made by a model that silver's rows were not scored by.
+
+        They were made again behind a crash, before which there was no model yet; shape (n,).
+        """
+        found = np.zeros(decisions.height, np.bool_)
+        for each in self.told.get(BY_MODEL, ()):
+            if each.text is not None:
+                last = behind(decisions, each.of(self.topic))
+                found |= behind(decisions, each.written_of(self.topic)) & ~last
+        return found & np.asarray(decisions["model_score"].is_not_null(), np.bool_)
 
     def known(self, rows: pl.DataFrame) -> Bools:
         """Tell of which of n rows there were decisions already, shape (n,)."""
@@ -118,18 +167,35 @@ class Decided:
         )
 
     def made(
-        self, silver: pl.DataFrame, alerts: pl.DataFrame, reads: Reads, older: Hits
+        self,
+        silver: pl.DataFrame,
+        alerts: pl.DataFrame,
+        reads: Reads,
+        older: Hits,
+        recorded: pl.DataFrame | None = None,
     ) -> pl.DataFrame:
         """Return the decisions on silver's rows, of the alerts that were found on them.
 
-        `reads` and `older` are as `as_were` says.
+        `reads` and `older` are as `as_were` says, `recorded` are the decisions that the table has.
         """
-        decider = Decider(self.stream.id, self.stream.key, self.threshold_at, reads)
-        asked = self.with_model(silver)
+        at = partial(self.threshold_at, recorded=recorded)
+        models, every = self.model_of(silver, recorded), self.every(silver, recorded)
         found = []
-        for rows in (silver.filter(asked), silver.filter(~asked).drop(MODEL)):
-            mine = alerts.join(rows.select(_PLACE), on=_PLACE, how="semi")
-            found.append(decider.decide(rows, mine.sort(*_PLACE, "rule_id")))
+        for model in {None, *models}:
+            by = np.array([each == model for each in models], bool)
+            for all_ in (False, True):
+                rows = silver.filter(pl.Series(by & (every == all_), dtype=pl.Boolean()))
+                rows = rows.drop(MODEL) if model is None else rows
+                decider = Decider(
+                    self.stream.id,
+                    self.stream.key,
+                    at,
+                    reads,
+                    every=all_,
+                    model=None if model == UNNAMED else model,
+                )
+                mine = alerts.join(rows.select(_PLACE), on=_PLACE, how="semi")
+                found.append(decider.decide(rows, mine.sort(*_PLACE, "rule_id")))
         made = pl.concat(found)
         if not older:
             return made
@@ -194,8 +260,10 @@ def check_decisions(
     `silver` has `inputs`. The alerts are held to silver elsewhere, each by its rule as it was; so
     what was decided before a rule was changed is compared as well.
     """
-    expected = decided.made(silver, alerts, reads, older)
-    mine = decisions.filter(decided.comparable(decisions))
+    mine = decisions.filter(decided.comparable(decisions) & ~decided.remade(decisions))
+    apart = decisions.join(mine.select(_PLACE), on=_PLACE, how="anti").select(_PLACE)
+    expected = decided.made(silver, alerts, reads, older, decisions)
+    expected = expected.join(apart, on=_PLACE, how="anti")
     stream = decided.stream
     found = only_once(
         f"{stream.decisions.name} is what lists, alerts and model make of {stream.silver.name}",

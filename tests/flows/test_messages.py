@@ -4,15 +4,21 @@ from pkgutil import resolve_name
 from typing import get_args
 
 import numpy as np
+import orjson
 import polars as pl
 import pytest
 
-from flows.messages import alert_messages, reject_messages
+from flows.messages import alert_messages, decision_messages, reject_messages
+from flows.streams import PAYMENTS
+from operators.decisions.decider import Decider
+from operators.decisions.thresholds import Thresholds, fixed
+from operators.decisions.words import PLAIN
 from operators.records.batches import Progress, RawBatch
 from operators.records.columns import QUARANTINE_COLUMNS
 from operators.records.quarantine import quarantined
 from operators.records.raw import refused
 from operators.records.rejects import Refusal, Stage
+from operators.records.tables import COORDINATES, TIME
 from operators.rules.rule import alert_columns
 
 ALERT = {
@@ -134,3 +140,35 @@ def test_two_reasons_for_one_record_are_two_messages():
     frame = pl.concat([rejects(), rejects().with_columns(code=pl.lit("rule_failed:velocity"))])
     ids = [message.id for message in reject_messages(frame)]
     assert len(set(ids)) == 2
+
+
+@pytest.mark.parametrize("year", [2026, 200_000])
+def test_plain_approvals_are_sent_as_each_alone_would_be(year: int) -> None:
+    first = 1_800_000_000_000_000 if year == 2026 else 6_000_000_000_000_000_000
+    n = 7
+    events = pl.DataFrame(
+        {
+            "source_topic": "payments", "source_partition": 0, "source_offset": range(n),
+            "payment_id": ["p", "", '"quoted"', "ü\n\t\\", "\u2028", "\x07", "x" * 300],
+            "card_id": [f"card {number}" for number in range(n)],
+            "event_time": [first + number % 3 * 1_000 for number in range(n)],
+            "model_score": [0.25, 0.1, 1e-9, 0.0, 0.3333333333333333, None, 0.49],
+            "listed": ["", None, "watch:w:card_id", "", "", "", ""],
+        },
+        {**{name: PAYMENTS.decisions.columns[name] for name in COORDINATES},
+         "payment_id": pl.String, "card_id": pl.String, "event_time": TIME,
+         "model_score": pl.Float64, "listed": pl.String},
+    )  # fmt: skip
+    at = fixed(Thresholds(review=50, block=150))
+    decider = Decider("payment_id", "card_id", at, lambda _: (), every=True, model="m@1")
+    decisions = decider.decide(events, pl.DataFrame(schema=PAYMENTS.alerts.columns))
+    assert (decisions["sentence"] == PLAIN).sum() == n - 1
+    found = decision_messages(decisions, "card_id")
+    # With another sentence none is taken for plain.
+    other = decisions.with_columns(sentence=pl.col("sentence") + "!")
+    alone = decision_messages(other, "card_id")
+    for one, each in zip(found, alone, strict=True):
+        told = orjson.loads(each.value or b"")
+        told["sentence"] = told["sentence"][:-1]
+        assert orjson.loads(one.value or b"") == told
+        assert (one.id, one.source, one.key) == (each.id, each.source, each.key)

@@ -1,8 +1,14 @@
-import pytest
+from pathlib import Path
 
-from flows.streams import PAYMENTS
+import pytest
+import yaml
+
+from flows.streams import PAYMENTS, STREAMS
+from flows.streams.models import drafts_of
 from operators.rules.cases import run_case
 from operators.rules.rules import RuleSet, load_rules
+from tests.pages import PAGES
+from tests.test_pages import anchors
 
 RULES = load_rules(PAYMENTS.rules)
 DRAFTED = PAYMENTS.with_rules(PAYMENTS.rules.parent / "drafts")
@@ -43,3 +49,23 @@ def test_what_flows_find_is_live_and_what_is_tried_out_is_a_draft():
 def test_every_rule_has_a_case_that_alerts_and_one_that_does_not(rule):
     assert any(case.alerts for case in rule.cases)
     assert any(not case.alerts for case in rule.cases)
+
+
+def rule_files() -> list[Path]:
+    """Return the files of all rules that come with the project, the drafts included."""
+    folders = [folder for each in STREAMS for folder in (each.rules, drafts_of(each)) if folder]
+    return sorted(path for folder in folders for path in folder.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", rule_files(), ids=lambda path: path.stem)
+def test_each_rule_has_an_owner_and_a_section_that_says_what_to_do(path: Path) -> None:
+    rule = yaml.safe_load(path.read_text("utf-8"))
+    assert rule["owner"]
+    page, _, anchor = rule["runbook"].partition("#")
+    assert anchor == rule["id"]
+    assert anchor in anchors(PAGES[page])
+
+
+def test_each_section_is_of_a_rule() -> None:
+    sections = anchors(PAGES["docs/rules-runbook.md"]) - {"runbook-of-rules"}
+    assert sections == {path.stem for path in rule_files()}

@@ -95,7 +95,8 @@ def test_the_rules_quality_is_counted_of_what_both_flows_have_and_verified(
     monkeypatch.setenv("MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS", servers)
     with pytest.raises(SystemExit, match="0"):
         cli.main(["rules", "quality", "--json"])
-    told = {each["rule_id"]: each for each in json.loads(capsys.readouterr().out)}
+    printed = json.loads(capsys.readouterr().out)
+    told = {each["rule_id"]: each for each in printed["rules"]}
     root = copy.delta_root
     outcomes = pl.read_delta(f"{root}/gold/payment_outcomes")
     became: dict[str, bool] = {}

@@ -23,9 +23,12 @@ def decided(told: dict | None = None, of_alerts: dict | None = None) -> Decided:
     return Decided(PAYMENTS, "t", told or {}, of_alerts or {})
 
 
-def test_a_threshold_is_that_of_the_rows_behind_what_the_table_had_when_it_came():
+def test_a_threshold_is_that_of_the_rows_behind_what_the_flow_had_when_it_came():
     told = {"threshold review": [Told("50.0"), Told("70.5", at(8, 8), 0, at(4, 4))]}
     found = decided(told).threshold_at("review", ROWS)
+    assert found.tolist() == [50, 50, 70.5, 50, 70.5]
+    # One that the table has of behind its own rows was made again after a crash.
+    found = decided(told).threshold_at("review", ROWS, ROWS[1:2])
     assert found.tolist() == [50, 70.5, 70.5, 50, 70.5]
     assert np.isnan(decided().threshold_at("review", ROWS)).all()
 
@@ -53,6 +56,15 @@ def test_only_of_rows_that_the_model_was_asked_for_is_a_missing_score_a_failure(
     assert made.select("source_offset", "decision", "decided_by").rows() == [
         (5, "block", "model")
     ]
+
+
+def test_of_a_model_that_came_later_no_earlier_payment_was_asked():
+    # No payment had been decided but plainly: the table had no row, and the flow had come to 8.
+    told = {"decided by model": [Told("1", at(8, 8), 0, {})]}
+    assert decided(told).model_of(ROWS) == [None, None, "1", None, "1"]
+    # What a crash had the flow decide again was by the model, which silver knows nothing of.
+    recorded = ROWS.with_columns(model_score=pl.Series([None, 0.9, 0.9, None, None]))
+    assert decided(told).remade(recorded).tolist() == [False, True, False, False, False]
 
 
 def test_rows_are_held_to_alerts_that_the_same_rules_have_found():

@@ -137,7 +137,7 @@ def _commit(found: Mapping[str, Any]) -> Commit:
     told = _told(found)
     return Commit(
         int(found["version"]),
-        datetime.fromtimestamp(found["timestamp"] / 1000, UTC),
+        _time_of(found),
         str(found.get("operation", "")),
         str(found.get("engineInfo", "")),
         str(told.get("flow", "")),
@@ -188,7 +188,35 @@ def restored(table: DeltaTable, ids: Iterable[str] = ()) -> Restored | None:
 def times_of_rows(table: DeltaTable, count: int) -> list[datetime]:
     """Return when the newest commits of a flow's rows were made, at most so many."""
     ours = (c for c in _newest_first(table) if _is_ours(c) and _told(c).get("rows") != 0)
-    return [datetime.fromtimestamp(c["timestamp"] / 1000, UTC) for c in islice(ours, count)]
+    return [_time_of(commit) for commit in islice(ours, count)]
+
+
+def made_at(table: DeltaTable, version: int) -> datetime | None:
+    """Return when a version of a table was made, None if its log does not tell any more."""
+    for commit in _newest_first(table):
+        if commit["version"] <= version:
+            there = commit["version"] == version
+            return _time_of(commit) if there else None
+    return None
+
+
+def version_by(table: DeltaTable, at: datetime) -> int | None:
+    """Return the newest version of a table that was there at a time, None if it was not yet.
+
+    Raises LookupError if the log does not go back so far any more.
+    """
+    oldest = 0
+    for commit in _newest_first(table):
+        oldest = int(commit["version"])
+        if _time_of(commit) <= at:
+            return oldest
+    if oldest:
+        raise LookupError(f"its log begins with version {oldest}")
+    return None
+
+
+def _time_of(commit: Mapping[str, Any]) -> datetime:
+    return datetime.fromtimestamp(commit["timestamp"] / 1000, UTC)
 
 
 def _is_ours(commit: Mapping[str, Any]) -> bool:

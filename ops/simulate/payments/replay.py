@@ -85,19 +85,21 @@ def read_payments(
         raise ValueError(f"{path}: no column " + ", ".join(missing))
     read: list[str] = [name for name in (*COLUMNS, "fraud_scenario") if name in names]
     rows = pl.read_parquet(path, columns=read)
-    if any(rows[name].null_count() for name in rows.columns):
-        raise ValueError(f"{path}: a column holds nulls")
-    rows = rows.with_columns(_utc(rows["event_time"]), pl.col("amount").cast(pl.Float64()))
+    if holding := [name for name in rows.columns if rows[name].null_count()]:
+        raise ValueError(f"{path}: nulls in column " + ", ".join(holding))
+    rows = rows.with_columns(
+        _utc(rows["event_time"], path), pl.col("amount").cast(pl.Float64())
+    )
     rows = rows.sort("event_time", maintain_order=True)
     if since is not None:
         rows = rows.filter(pl.col("event_time") >= since)
     return _payments(rows.head(limit) if limit is not None else rows, path)
 
 
-def _utc(times: pl.Series) -> pl.Series:
+def _utc(times: pl.Series, path: Path) -> pl.Series:
     """Return the times in µs, UTC."""
     if not isinstance(times.dtype, pl.Datetime):
-        raise ValueError(f"event_time is of type {times.dtype}, not a timestamp")
+        raise ValueError(f"{path}: event_time is of type {times.dtype}, not a timestamp")
     zoned = times.dt.replace_time_zone("UTC") if times.dtype.time_zone is None else times
     return zoned.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from operators.decisions.columns import decision_columns
 from operators.decisions.decider import Decider
 from operators.decisions.thresholds import Thresholds, fixed
+from operators.decisions.words import PLAIN
 from operators.records.tables import COORDINATES, TIME
 from operators.rules.rule import alert_columns
 
@@ -153,6 +154,44 @@ def test_a_frames_decisions_are_those_of_its_events_one_by_one(
     alone = [
         decider.decide(rows[at], alerts.filter(source_offset=at)) for at in range(len(rows))
     ]
+    if alone:
+        assert pl.concat(alone).equals(found)
+
+
+@settings(max_examples=40)
+@given(st.lists(event, max_size=8), st.booleans(), st.booleans())
+def test_where_each_event_has_a_decision_plain_ones_are_between_the_others(
+    events, lists, model
+) -> None:
+    rows, alerts = frames(events, lists=lists, model=model)
+    reads = lambda alert: READS[alert["rule_id"]]  # noqa: E731
+    some = Decider("id", "key", fixed(THRESHOLDS), reads, model="m@1").decide(rows, alerts)
+    every = Decider("id", "key", fixed(THRESHOLDS), reads, every=True, model="m@1")
+    found = every.decide(rows, alerts)
+    assert dict(found.schema) == decision_columns("id", "key")
+    assert found["source_offset"].to_list() == rows["source_offset"].to_list()
+    assert {*found["model"]} <= {"m@1"}
+    assert found["review_at"].to_list() == [50] * len(events)
+    notable = {row["decision_id"]: row for row in some.to_dicts()}
+    for each, row in zip(events, found.to_dicts(), strict=True):
+        allowed = lists and "allow" in (each["listed"] or "")
+        there = notable.get(row["decision_id"])
+        if there is not None:
+            # An allow list that nothing else is said beside is told too, where each is told.
+            apart = {"sentence"} if allowed and row["without_model"] else set()
+            assert {k: v for k, v in row.items() if k not in apart} == {
+                k: v for k, v in there.items() if k not in apart
+            }
+            continue
+        assert (row["decision"], row["score"], row["hits"]) == ("approve", 0, None)
+        assert row["decided_by"] == ("allow list" if allowed else "rules")
+        assert (row["sentence"] == PLAIN) == (not allowed)
+        if allowed:
+            assert row["sentence"].startswith("Approved: its ")
+        assert row["listed"] == (each["listed"] if lists else None)
+        assert row["model_score"] == (each["model"] if model else None)
+    # Batches play no part.
+    alone = [every.decide(rows[at], alerts.filter(source_offset=at)) for at in range(len(rows))]
     if alone:
         assert pl.concat(alone).equals(found)
 

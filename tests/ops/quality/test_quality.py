@@ -14,7 +14,7 @@ from flows.streams.chargebacks import outcome_tables
 from flows.streams.labels import LABELS
 from operators.records.tables import COORDINATES, Table
 from ops.quality.cli import Rates, summed
-from ops.quality.count import COUNTS, QUALITY, payments_by_day
+from ops.quality.count import COUNTS, QUALITY, genuine_since, unknown_payments
 from ops.quality.table import QualityError, bring_up, counted_of
 from ops.verify.quality import check_quality
 
@@ -166,27 +166,71 @@ def test_rates_are_sums_of_the_last_days(tmp_path: Path) -> None:
     root, world = str(tmp_path), World(tmp_path)
     world.pay(40)
     world.label(60)
+    world.settle(30)
     rows, _ = bring_up(root)
-    shown = summed(rows, 5, payments_by_day(root))
+    shown = summed(rows, 5, root)
     last = max(key[2] for key in world.counted())
     mine = [
         counts for (rule, _, day), counts in world.counted().items()
         if rule == "a" and day > last - timedelta(days=5)
     ]  # fmt: skip
     frauds, wrong = (sum(each[name] for each in mine) for name in ("confirmed", "false_hits"))
-    days = [each["event_date"] for each in world.payments]
-    paid = sum(day > last - timedelta(days=5) for day in days)
+    paid = [each for each in world.payments if each["event_date"] > last - timedelta(days=5)]
+    genuine = sum(world.verdict(each["payment_id"]) is False for each in paid)
+    # Some are open, and some that are genuine no rule has hit.
+    assert wrong < genuine < len(paid)
     row = shown.row(by_predicate=pl.col("rule_id") == "a", named=True)
     assert row["fraud_rate"] == pytest.approx(frauds / (frauds + wrong))
-    assert row["false_positive_rate"] == pytest.approx(wrong / paid)
+    assert row["false_positive_rate"] == pytest.approx(wrong / genuine)
     rates = Rates()
-    rates.tell(shown)
+    rates.tell(shown, 7)
     labels = {"rule": "a", "version": "1"}
     for name in ("fraud_rate", "false_positive_rate"):
         value = rates.registry.get_sample_value(f"millstream_rule_{name}", labels)
         assert value == pytest.approx(row[name])
     assert rates.registry.get_sample_value("millstream_rule_open_hits", labels) == row["open"]
+    assert rates.registry.get_sample_value("millstream_labels_of_unknown_payments") == 7
     # Of rules that are gone nothing is told on.
-    rates.tell(shown.clear())
+    rates.tell(shown.clear(), None)
     assert rates.registry.get_sample_value("millstream_rule_open_hits", labels) is None
     assert counted_of(root) is not None
+
+
+@pytest.mark.parametrize("known", ["labels", "outcomes", "both", "none"])
+def test_genuine_payments_are_known_by_either_table_or_both(tmp_path: Path, known: str) -> None:
+    root, world = str(tmp_path), World(tmp_path)
+    world.pay(50)
+    if known in ("labels", "both"):
+        world.label(40)
+    if known in ("outcomes", "both"):
+        world.settle(40)
+    genuine = sum(world.verdict(each["payment_id"]) is False for each in world.payments)
+    assert genuine_since(root, NOON.date() - timedelta(days=1)) == genuine
+    assert (genuine > 0) == (known != "none")
+    late = NOON.date() + timedelta(days=3)
+    mine = [each for each in world.payments if each["event_date"] > late]
+    genuine = sum(world.verdict(each["payment_id"]) is False for each in mine)
+    assert genuine_since(root, late) == genuine
+
+
+def test_payments_that_only_labels_know_are_counted_once_each(tmp_path: Path) -> None:
+    root, world = str(tmp_path), World(tmp_path)
+    assert unknown_payments(root) is None
+    world.pay(10)
+    assert unknown_payments(root) is None
+    world.label(20)
+    assert unknown_payments(root) == 0
+    add(
+        tmp_path,
+        LABELS.silver,
+        [
+            {**place(100 + n), "label_id": f"u{n}", "payment_id": f"unknown-{n % 3}",
+             "event_time": NOON, "verdict": "FRAUD"}
+            for n in range(5)
+        ],
+    )  # fmt: skip
+    assert unknown_payments(root) == 3
+    # One of them came late.
+    late = {"payment_id": "unknown-1", "amount_minor": 5, "event_date": NOON.date()}
+    add(tmp_path, PAYMENTS.silver, [{**place(99), **late}])
+    assert unknown_payments(root) == 2

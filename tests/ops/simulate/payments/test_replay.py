@@ -61,7 +61,7 @@ def test_a_part_can_be_chosen(tmp_path):
     ("columns", "message"),
     [
         ({"amount": [1.0, 2.0, 3.0, 4.005]}, "more than two decimals"),
-        ({"amount": [1.0, 2.0, 3.0, None]}, "holds nulls"),
+        ({"amount": [1.0, 2.0, 3.0, None]}, "nulls in column amount"),
         ({"amount": [1.0, 2.0, 3.0, float("nan")]}, "more than two decimals"),
         ({"event_time": [1, 2, 3, 4]}, "not a timestamp"),
     ],

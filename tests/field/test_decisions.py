@@ -1,0 +1,175 @@
+"""Each payment has its decision where all are to, and each decision can be explained."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from flows import settings as settings_
+from flows.streams import PAYMENTS
+from operators.decisions.words import PLAIN
+from operators.model import load_model
+from ops import cli
+from ops.verify import verify
+from tests.field.test_model import INPUTS, out_of_range, rule
+from tests.field.topic import Field, payments
+from tests.operators.model.made import write
+from tests.ops.reports import broken
+from tests.running import wait_until
+
+LIMITS = "review: 90\nblock: 300\nmodel_review: 0.6\nmodel_block: 0.97\n"
+ABOUT = ("--column", "card_id", "--owner", "desk", "--why", "tried", "--expires", "1h")
+
+
+@pytest.fixture
+def run(
+    local: Field, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Any:
+    """Run a command with the field's settings, and return what it has printed."""
+
+    def made(*arguments: str) -> str:
+        with monkeypatch.context() as patch:
+            for name, value in local.settings.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                cli.main(arguments)
+        printed = capsys.readouterr()
+        assert ended.value.code == 0, printed.err + printed.out
+        return printed.out
+
+    return made
+
+
+def test_each_payment_has_its_decision_and_each_can_be_explained(
+    local: Field, tmp_path: Path, run: Any
+) -> None:
+    folder, path = tmp_path / "rules", tmp_path / "made.onnx"
+    (folder / "decisions").mkdir(parents=True)
+    (folder / "decisions" / "thresholds.yaml").write_text(LIMITS)
+    (folder / "much.yaml").write_text(rule("much", "amount_minor % 3 = 2"))
+    definitions = PAYMENTS.features.definitions
+    read = {name: definitions[name] for name in ("card_count_10m", "card_amount_minor_mean")}
+    card = write(path, INPUTS, features=read)
+    local.settings |= {
+        "MILLSTREAM_RULES": str(folder),
+        "MILLSTREAM_MODEL": str(path),
+        "MILLSTREAM_CONTROL_TOPIC": f"{local.topic}.control",
+        "MILLSTREAM_BATCH_SIZE": "50",
+    }
+    stop = {"STOP_AT_END": "true"}
+    local.create()
+    local.send(*payments(0, 299))
+    for name in ("payments", "alerts"):
+        flow = local.flow(name, **stop)
+        assert flow.wait() == 0, flow.said()
+    decisions = local.table("gold/decisions")
+    assert 0 < decisions.height < 200
+    assert PLAIN not in decisions["sentence"]
+
+    # From here on each payment has one, and there are lists, a pushed rule and a threshold.
+    local.settings["MILLSTREAM_DECISIONS"] = "all"
+    (tmp_path / "pushed.yaml").write_text(rule("pushed", "amount_minor % 10 = 4"))
+    run("rules", "push", str(tmp_path / "pushed.yaml"), "--why", "tried")
+    run("lists", "add", "stolen", "card-0", "card-2", "card-3", "--kind", "block", *ABOUT)
+    run("lists", "add", "known", "card-1", "card-2", "--kind", "allow", *ABOUT)
+    run("lists", "add", "sure", "card-3", "--kind", "allow", "--overrides", *ABOUT)
+    run("thresholds", "set", "review", "70", "--why", "tried")
+    begins = datetime.now(UTC) + timedelta(seconds=6)
+    wait_until(lambda: datetime.now(UTC) > begins)
+    local.send(*payments(300, 599))
+    flow = local.flow()
+    wait_until(lambda: local.table("gold/decisions").height > decisions.height)
+    flow.kill()
+    flow = local.flow(**stop)
+    assert flow.wait() == 0, flow.said()
+    # Another flow that sends them, in other batches, sends the same: `verify` sees none twice.
+    flow = local.flow("alerts", BATCH_SIZE="7", **stop)
+    assert flow.wait() == 0, flow.said()
+    made = local.table("gold/decisions")
+    assert made.head(decisions.height).equals(decisions)
+    new = made.slice(decisions.height)
+    assert new["source_offset"].to_list() == [*range(300, 600)]
+    assert {*made["model"]} == {card.file}
+    assert broken(verify(settings_.load(local.settings))) == []
+
+    def explained(decision: dict[str, Any]) -> dict[str, Any]:
+        name = str(decision["payment_id"])
+        assert decision["sentence"] in run("decisions", "explain", name)
+        found: dict[str, Any] = json.loads(run("decisions", "explain", name, "--json"))
+        assert found["same"]
+        assert found["recorded"] == found["replayed"]
+        for each in ("decision_id", "decision", "decided_by", "score", "model", "sentence"):
+            assert found["recorded"][each] == decision[each]
+        return found
+
+    def some(what: pl.Expr) -> dict[str, Any]:
+        rows = new.filter(what)
+        assert rows.height
+        return rows.row(-1, named=True)
+
+    listed = pl.col("listed")
+    plain = explained(some(pl.col("sentence") == PLAIN))
+    assert (plain["recorded"]["decision"], plain["recorded"]["hits"]) == ("approve", [])
+    assert plain["recorded"]["model_score"] < 0.6
+    blocked = explained(some(listed == "block:stolen:card_id"))["recorded"]
+    assert (blocked["decision"], blocked["decided_by"]) == ("block", "block list")
+    assert blocked["sentence"].startswith("Blocked: its card_id is on block list stolen.")
+    allowed = explained(some(listed == "allow:known:card_id"))["recorded"]
+    assert (allowed["decision"], allowed["decided_by"]) == ("approve", "allow list")
+    both = listed.str.contains("block:stolen", literal=True)
+    weaker = explained(some(both & listed.str.contains("allow:known", literal=True)))
+    assert weaker["recorded"]["decision"] == "block"
+    over = explained(some(listed.str.contains("allow!:sure", literal=True)))["recorded"]
+    assert (over["decision"], over["decided_by"]) == ("approve", "allow list")
+    assert "is on allow list sure" in over["sentence"]
+    hit = pl.col("hits").list.eval(pl.element().struct.field("rule_id")).list
+    none = (listed == "") & ~(pl.col("model_share") > 0)
+    pushed = explained(some(none & hit.contains("pushed") & ~hit.contains("much")))
+    (one,) = pushed["recorded"]["hits"]
+    assert (one["rule_id"], one["rule_version"], one["share"]) == ("pushed", 1, 1.0)
+    assert {*one["values"]} == {"amount_minor", "model_score"}
+    assert one["values"]["amount_minor"] % 10 == 4
+    # The file has none, and the control topic has: as of today it is there alone.
+    assert "pushed" in {each.partition(" ")[2] for each in pushed["changed"]}
+    by_score = (pl.col("score") >= 70) & (pl.col("score") < 90) & (listed == "")
+    share = explained(some(by_score & (pl.col("model_share") > 0)))
+    recorded = share["recorded"]
+    assert (recorded["review_at"], recorded["decision"]) == (70, "review")
+    shares = sum(each["share"] for each in recorded["hits"])
+    assert shares + recorded["model_share"] / recorded["score"] == pytest.approx(1)
+    # What the model was given is what silver has.
+    silver = local.table("silver/payments")
+    row = silver.filter(pl.col("payment_id") == recorded["payment_id"])
+    (given,) = load_model(path).inputs(row).tolist()
+    assert share["inputs"] == dict(zip(INPUTS, given, strict=True))
+    told = run("decisions", "explain", recorded["payment_id"])
+    assert f"By model {card.file}" in told
+    assert f"The model was given amount {given[0]:.4f}".rstrip("0") in told
+
+    # Another model, which fails; and then plain approvals have no row again.
+    wrong = tmp_path / "wrong.onnx"
+    other = write(wrong, INPUTS, out_of_range(), features=read, name="other", version=3)
+    local.settings["MILLSTREAM_MODEL"] = str(wrong)
+    local.send(*payments(600, 649))
+    flow = local.flow(**stop)
+    assert flow.wait() == 0, flow.said()
+    failed = local.table("gold/decisions").slice(made.height)
+    assert failed.height == 50
+    assert failed["without_model"].all()
+    assert {*failed["model"]} == {other.file}
+    recorded = explained(failed.row(-1, named=True))["recorded"]
+    assert recorded["model"].startswith("other@3, sha256 ")
+    assert recorded["sentence"].endswith("Decided without the model.")
+    del local.settings["MILLSTREAM_DECISIONS"]
+    local.settings["MILLSTREAM_MODEL"] = str(path)
+    local.send(*payments(650, 699), *payments(700, 749, amount_minor=1_000))
+    flow = local.flow(**stop)
+    assert flow.wait() == 0, flow.said()
+    last = local.table("gold/decisions").filter(pl.col("source_offset") >= 650)
+    assert 0 < last.height < 100
+    assert PLAIN not in last["sentence"]
+    assert {*last["model"]} == {card.file}
+    assert broken(verify(settings_.load(local.settings))) == []
