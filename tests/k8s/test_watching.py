@@ -1,14 +1,12 @@
 """Watching: alert rules by promtool, and every dashboard's queries on a Prometheus that scrapes."""
 
 import re
-import shutil
 import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import yaml
 
 from benchmarks.dashboards import draw
@@ -22,6 +20,7 @@ from ops.topics import create_topic
 from tests import topics
 from tests.running import Flow, wait_until
 from tests.servers.ports import lasting_port
+from tests.tools import tool
 
 ROOT = Path(__file__).parents[2]
 WATCHING = ROOT / "k8s" / "watching"
@@ -31,13 +30,6 @@ OWN = {
     for each in reference.every_metric()
     for suffix in ("", "_count", "_sum", "_bucket")
 }
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"no {name} on the PATH: Debian's package prometheus has it")
-    return found
 
 
 def queries() -> Iterator[tuple[str, str]]:
