@@ -17,6 +17,7 @@ from benchmarks import (
     latency,
     rejects,
     roofline,
+    sizes,
     slices,
     windows,
 )
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
         rates,
         enforce,
         slices,
+        sizes,
     ):
         module.add_parser(commands)
     return top

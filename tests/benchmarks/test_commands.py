@@ -29,6 +29,7 @@ NAMES = (
     "joins",
     "nexmark",
     "slices",
+    "sizes",
 )
 
 
