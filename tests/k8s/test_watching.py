@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 
 from benchmarks.dashboards import draw
@@ -38,6 +39,23 @@ def queries() -> Iterator[tuple[str, str]]:
         for panel in dashboard(path)[1]:
             for expr, _ in panel.targets:
                 yield f"{path.stem}: {panel.title}", expr
+
+
+def test_a_tool_that_is_not_there_is_skipped_with_how_to_get_it_and_missed_in_ci(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=r"no promtool .*\.ci/tools FOLDER"):
+        tool("promtool")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    with pytest.raises(pytest.fail.Exception, match="no promtool "):
+        tool("promtool")
+    steps = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    for job in ("test", "slow"):
+        runs = [step.get("run", "") for step in steps[job]["steps"]]
+        (tools,) = [place for place, run in enumerate(runs) if run.startswith(".ci/tools ")]
+        assert tools < runs.index(f"make {job}")
 
 
 def test_alerts_come_where_they_should_and_not_elsewhere() -> None:
