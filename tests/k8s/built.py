@@ -113,6 +113,18 @@ def mounted(
     }
 
 
+def enforced(folder: str, template: dict[str, Any], there: Path) -> str | None:
+    """Put the files of enforced topics that a pod has into a folder; return it if there are any."""
+    volumes = [each for each in template["spec"]["volumes"] if each["name"] == "enforced"]
+    for source in (each for volume in volumes for each in volume["projected"]["sources"]):
+        texts = built(folder)["ConfigMap", source["configMap"]["name"]]["data"]
+        for item in source["configMap"]["items"]:
+            path = there / item["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(texts[item["key"]], "utf-8")
+    return str(there) if volumes else None
+
+
 def image_environment() -> dict[str, str]:
     """Return the variables of Bytewax that the image sets."""
     pairs = re.findall(r"(BYTEWAX_\w+)=(\S+)", " ".join(stage()))

@@ -4,7 +4,6 @@ import json
 import shutil
 from pathlib import Path
 
-from flows.enforced.loading import enforced_tables
 from flows.streams import upkeep_of, writers
 from ops import cli
 from tests.k8s.built import K8S, built, containers, environment, pods
@@ -76,27 +75,3 @@ def test_everything_that_tables_need_is_done_by_a_command_that_there_is() -> Non
     assert hourly.split()[1:] == ["*"] * 4
     assert weekly.split()[2:] == ["*", "*", "0"]
     assert hourly.split()[0] != weekly.split()[0]
-
-
-def test_maintenance_sees_the_tables_of_enforced_topics(tmp_path: Path) -> None:
-    applied = built(PRODUCTION)
-    template = pods(PRODUCTION)["millstream-tables"]
-    (volume,) = [v for v in template["spec"]["volumes"] if v["name"] == "enforced"]
-    flow = applied["StatefulSet", "millstream-enforce"]["spec"]["template"]["spec"]
-    # The flow's own files, so that no table is forgotten.
-    assert volume in flow["volumes"]
-    for source in volume["projected"]["sources"]:
-        data = applied["ConfigMap", source["configMap"]["name"]]["data"]
-        for item in source["configMap"]["items"]:
-            path = tmp_path / item["path"]
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(data[item["key"]])
-    for each in containers(template):
-        environ = environment(PRODUCTION, each)
-        (mount,) = [m for m in each["volumeMounts"] if m["name"] == "enforced"]
-        assert environ["MILLSTREAM_ENFORCE_FOLDER"] == mount["mountPath"]
-        assert mount["readOnly"] is True
-    found = enforced_tables({"MILLSTREAM_ENFORCE_FOLDER": str(tmp_path)})
-    assert "quarantine/orders" in found
-    # None declares an order of its rows: that job needs to know of none.
-    assert not any(upkeep_of(name).z_order for name in found)

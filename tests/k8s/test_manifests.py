@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from flows import settings
-from flows.enforced.loading import load as enforce_load
 from flows.slices import Slice
 from ops import cli, health
 from tests.k8s.built import (
@@ -153,30 +152,6 @@ def test_the_settings_are_ones_that_flows_accept(folder: str, tmp_path: Path) ->
                 sends = "alerts" not in str(each["args"]) and folder == "overlays/dev"
                 if "payments" in name:
                     assert loaded.send_alerts is sends
-
-
-def test_the_enforce_flow_has_its_topics_files_where_it_looks(tmp_path: Path) -> None:
-    folder = "flows/enforce"
-    (name,) = [n for kind, n in built(folder) if kind == "StatefulSet"]
-    template = pods(folder)[name]
-    (flow,) = containers(template)
-    assert flow["args"] == ["flows.enforce"]
-    (mount,) = [m for m in flow["volumeMounts"] if m["name"] == "enforced"]
-    (volume,) = [v for v in template["spec"]["volumes"] if v["name"] == "enforced"]
-    for source in volume["projected"]["sources"]:
-        texts = built(folder)["ConfigMap", source["configMap"]["name"]]["data"]
-        for item in source["configMap"]["items"]:
-            path = tmp_path / "topics" / item["path"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(texts[item["key"]])
-    environ = environment(folder, flow)
-    assert environ["MILLSTREAM_ENFORCE_FOLDER"] == mount["mountPath"]
-    # The secret need not have what Redis is reached by.
-    told = mounted(template, flow, environ, tmp_path / "secret")
-    (tmp_path / "secret" / "redis-url").unlink()
-    loaded = enforce_load(told | {"MILLSTREAM_ENFORCE_FOLDER": str(tmp_path / "topics")})
-    assert [each.topic for each in loaded.topics] == ["shop.orders"]
-    assert loaded.settings.kafka["sasl.password"] == "change-me"
 
 
 @pytest.mark.parametrize("flow", ["alerts", "enforce"])
