@@ -18,6 +18,7 @@ from benchmarks import (
     latency,
     rejects,
     roofline,
+    sizes,
     slices,
     windows,
 )
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
         rates,
         enforce,
         slices,
+        sizes,
     ):
         module.add_parser(commands)
     return top

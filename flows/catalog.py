@@ -16,6 +16,7 @@ from flows.enforced import loading
 from flows.enforced.topic import Enforced
 from flows.label_ends import label_tables, labels_of
 from flows.privacy import telling
+from flows.secret_files import is_set
 from flows.settings import Settings
 from flows.streams import CHARGEBACKS, ENRICHMENTS, LABELS, PAYMENTS, STREAMS, Stream
 from flows.tables import defined
@@ -94,7 +95,9 @@ def all_flows(
 def enforces_alone(environ: Mapping[str, str] | None = None) -> bool:
     """Tell whether topics are enforced here, and no other flow could run."""
     environ = os.environ if environ is None else environ
-    return bool(environ.get(loading.FOLDER)) and f"{settings_.PREFIX}REDIS_URL" not in environ
+    return bool(environ.get(loading.FOLDER)) and not is_set(
+        environ, f"{settings_.PREFIX}REDIS_URL"
+    )
 
 
 def enforcing(environ: Mapping[str, str] | None = None) -> list[Flow]:

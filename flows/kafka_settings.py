@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from flows.secret_files import read_secrets
+
 _PREFIX: Final = "MILLSTREAM_KAFKA_"
 _TRUE: Final = ("true", "t", "1")
 _FALSE: Final = ("false", "f", "0")
@@ -64,6 +66,7 @@ def kafka_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
     Without those of `NEEDED`, which the flow's clients set themselves.
     """
+    environ, _ = read_secrets(environ)
     return {
         name: environ[variable]
         for variable, name in _names(environ).items()
@@ -78,8 +81,9 @@ def kafka_problems(environ: Mapping[str, str]) -> list[str]:
     a guarantee, and, if there are none of these, what is wrong with them all together. No line
     has a value in it.
     """
+    environ, problems = read_secrets(environ)
+    problems = [each for each in problems if each.startswith(_PREFIX)]
     names = _names(environ)
-    problems = []
     for variable, name in sorted(names.items()):
         if problem := _problem(name, environ[variable]):
             problems.append(f"{variable}: {problem}")

@@ -8,6 +8,7 @@ from typing import Any
 from flows.flow_settings import FlowSettings
 from flows.settings import Settings
 from flows.streams import Stream
+from operators import shown
 from operators.avro.drift import ONE_DRIFT
 from operators.connectors.delta.accounts import has_rows
 from operators.connectors.delta.counting import counting
@@ -32,12 +33,14 @@ def sink_of(
 
     `timed` is as of `DeltaSink`.
     """
+    places = [(topic, p) for topic, found in topics.items() for p in found]
+    shown.expect_tables((each.name for each in tables), places)
     return DeltaSink(
         settings.delta_root,
         tables,
         flow=flow,
         flow_version=version("millstream"),
-        partitions=[(topic, p) for topic, found in topics.items() for p in found],
+        partitions=places,
         identities=identities,
         slice_=str(settings.share) if settings.share else None,
         unchanged=topic_ids.Unchanged(settings.kafka, identities),

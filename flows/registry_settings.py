@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from flows.environment import PREFIX, SettingsError, parsed, values_of
+from flows.secret_files import read_secrets
 from operators.connectors.registry.schema_source import check_url
 
 _FILES: Final = tuple(
@@ -106,10 +107,10 @@ class RegistrySettings(BaseModel):
 
 def registry_settings(environ: Mapping[str, str] | None = None) -> RegistrySettings:
     """Return what is set of the schema registry, whatever else is missing; raises SettingsError."""
-    environ = os.environ if environ is None else environ
-    problems: list[str] = []
+    environ, problems = read_secrets(os.environ if environ is None else environ)
+    problems = [each for each in problems if each.startswith(f"{PREFIX}SCHEMA_REGISTRY")]
     given = values_of(environ, PREFIX, RegistrySettings.model_fields)
     found = parsed(RegistrySettings, PREFIX, given, problems)
-    if found is None:
+    if found is None or problems:
         raise SettingsError("\n".join(problems))
     return found

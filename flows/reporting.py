@@ -30,6 +30,7 @@ def begin(name: str, version: str, share: Slice) -> None:
     among = f"slice {share}, {among}" if share else among
     workers = "" if how.workers == 1 else f" with {how.workers} workers"
     metrics.INFO.labels(name, version, how.process).set(1)
+    metrics.expect_lineage()
     LOG.info("%s: flow of Millstream %s, %s%s", name, version, among, workers)
 
 

@@ -19,6 +19,7 @@ from flows.flow_settings import FlowSettings
 from flows.kafka_settings import kafka_problems, kafka_settings
 from flows.privacy_settings import PrivacySettings
 from flows.registry_settings import registry_settings as registry_settings
+from flows.secret_files import read_secrets
 from flows.streams import PAYMENTS, STREAMS, Stream
 from flows.streams.models import with_model
 from flows.streams.settings import OWN, StreamSettings
@@ -69,8 +70,8 @@ def load(environ: Mapping[str, str] | None = None, recovery: Path | None = None)
 
     `recovery` is the flow's recovery directory, which may be none of the settings' folders.
     """
-    environ = os.environ if environ is None else environ
-    problems = unknown(environ)
+    environ, problems = read_secrets(os.environ if environ is None else environ)
+    problems += unknown(environ)
     given = PAYMENTS.own_settings() | values_of(environ, PREFIX, _COMMON)
     settings = parsed(Settings, PREFIX, {**given, "kafka": kafka_settings(environ)}, problems)
     streams: dict[str, StreamSettings] = {}

@@ -13,6 +13,7 @@ from flows.starting import at_good_end, known_partitions
 from flows.streams import Stream
 from flows.streams.settings import StreamSettings
 from flows.told import told
+from operators import shown
 from operators.connectors import file_limit, recovery
 from operators.connectors.delta import table as delta
 from operators.connectors.delta.sink import DeltaSink
@@ -113,6 +114,8 @@ def open_source(
     if told().process == 0:
         ends = ends or kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
         _report(settings, topic, ends, warming, start=start, anew=anew)
+    if tables is None or tables.timed:
+        shown.expect_watermarks(topic, partitions)
     source = KafkaSource(
         settings.kafka,
         topic,

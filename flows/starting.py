@@ -11,6 +11,7 @@ from bytewax.dataflow import Dataflow
 
 from flows import ending, health, log_lines, reporting, telemetry
 from flows.flow_settings import FlowSettings
+from flows.ports import default_port
 from flows.settings import SettingsError, refuse
 from flows.slices import Slice
 from flows.told import check_endpoint, told
@@ -42,7 +43,7 @@ def start(
     log_lines.set_up(name)
     try:
         loaded = load()
-        check_endpoint()
+        check_endpoint(default_port(name, told().process + loaded[0].share.number))
         told().check()
     except (ContractError, FeatureError, SettingsError, RuleError) as error:
         refuse(error, 2)

@@ -19,7 +19,6 @@ ENABLED: Final = "BYTEWAX_DATAFLOW_API_ENABLED"
 _PORT: Final = "BYTEWAX_DATAFLOW_API_PORT"
 _CACHE: Final = "BYTEWAX_DATAFLOW_API_CACHE_PATH"
 _OFF: Final = {"", "0", "false", "no", "off"}
-_DEFAULT_PORT: Final = 3030
 _EPOCH: Final = 10.0
 
 
@@ -109,16 +108,18 @@ def told() -> Told:
     return Told(given.recovery_directory, process or 0, tuple(addresses), workers, epoch)
 
 
-def check_endpoint() -> None:
+def check_endpoint(port: int) -> None:
     """See that Bytewax can serve metrics if it is to, and have "0" or "false" mean that it isn't.
 
-    Bytewax takes any value of the variable for a yes. Raises SettingsError for a port that is
-    no number, and KnownError where it is taken or the folder that it writes to cannot be.
+    At `port`, unless another one is told. Bytewax takes any value of the variable for a yes.
+    Raises SettingsError for a port that is no number, and KnownError where it is taken or the
+    folder that it writes to cannot be.
     """
     if os.environ.get(ENABLED, "").strip().lower() in _OFF:
         os.environ.pop(ENABLED, None)
         return
-    text = os.environ.get(_PORT, str(_DEFAULT_PORT))
+    # Where there is none Bytewax has the same one for all flows.
+    text = os.environ.setdefault(_PORT, str(port))
     if not text.isdigit() or not 0 < int(text) < 65536:
         raise SettingsError(f"{_PORT}: {text!r} is no port")
     try:

@@ -5,8 +5,7 @@ BYTEWAX_DATAFLOW_API_ENABLED is set.
 """
 
 import math
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -106,7 +105,8 @@ WATERMARK_LAG: Final = Gauge(
 )
 WATERMARK_HELD: Final = Gauge(
     "millstream_watermark_held_seconds",
-    "For how long the flow's watermark has waited for the partition while records come.",
+    "For how long the flow's watermark has waited for the partition while records come; 0 where "
+    "it waits for another, or for none.",
     ["topic", "partition"],
 )
 WATERMARK_WAITS: Final = Gauge(
@@ -119,7 +119,9 @@ FLOW_WATERMARK: Final = Gauge(
     "The flow's watermark, in s since 1970, as of the last epoch's end; 0 before there is one.",
 )
 HISTORY_ROWS: Final = Counter(
-    "millstream_history_rows", "Rows of tables that state was made of.", ["topic", "partition"]
+    "millstream_history_rows",
+    "Rows of tables that state was made of; 0 where it came of the recovery store.",
+    ["topic", "partition"],
 )
 HISTORY_LEFT: Final = Gauge(
     "millstream_history_left_rows",
@@ -142,8 +144,13 @@ NEXT_OFFSET: Final = Gauge(
 )
 FENCE_OFFSET: Final = Gauge(
     "millstream_fence_offset",
-    "The last offset that a commit of this process accounts for.",
+    "The last offset that a commit of this process accounts for; not a number before its first.",
     ["topic", "partition"],
+)
+EPOCH_SECONDS: Final = Histogram(
+    "millstream_epoch_seconds",
+    "Time from one epoch's end to the next one's, by when all of it is durable.",
+    buckets=(0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300),
 )
 EPOCH_END_SECONDS: Final = Histogram(
     "millstream_epoch_end_seconds",
@@ -178,84 +185,13 @@ FENCED: Final = Counter(
 )
 STATE_ROWS: Final = Gauge(
     "millstream_state_rows",
-    "Rows of state when it was last snapshotted; of a step ….panes those of open windows.",
+    "Rows of state when it was last snapshotted, which is when a key's series begins: which keys "
+    "a process has is seen by then. Of a step ….panes those of open windows.",
     ["step", "key"],
 )
 STATE_BYTES: Final = Gauge(
     "millstream_state_bytes", "Size of the state when it was last snapshotted.", ["step", "key"]
 )
-
-
-class PartitionRead:
-    """What is shown of a partition as it is read."""
-
-    def __init__(self, topic: str, partition: str) -> None:
-        self._records = RECORDS.labels(topic, partition)
-        self._bytes = BYTES.labels(topic, partition)
-        self._next = NEXT_OFFSET.labels(topic, partition)
-        self._lag = offset_lag(topic, partition)
-        PARTITION_PAUSED.labels(topic, partition)
-
-    def took(self, values: Sequence[bytes | None]) -> None:
-        """Count records, by their values."""
-        self._records.inc(len(values))
-        self._bytes.inc(sum(map(len, filter(None, values))))
-
-    def stands(self, following: int, behind: int | None) -> None:
-        """Show the next offset, and how many are behind it, None if that is not known."""
-        self._next.set(following)
-        if behind is not None:
-            self._lag.set(behind)
-
-
-class Watermark:
-    """What is shown of a partition's watermark: where it is, and how far behind the clock now."""
-
-    def __init__(self, topic: str, partition: int) -> None:
-        self._mark = WATERMARK.labels(topic, partition)
-        self._seconds = 0.0
-        WATERMARK_LAG.labels(topic, partition).set_function(self._lag)
-
-    def at(self, seconds: float) -> None:
-        """Show it at a time in s since 1970."""
-        self._seconds = seconds
-        self._mark.set(seconds)
-
-    def _lag(self) -> float:
-        return time.time() - self._seconds if self._seconds else 0.0
-
-
-class TableWritten:
-    """What is shown of a table as it is written."""
-
-    def __init__(self, table: str) -> None:
-        self.fenced = FENCED.labels(table)
-        self.failures = COMMIT_FAILURES.labels(table)
-        self._rows, self._seconds = ROWS.labels(table), COMMIT_SECONDS.labels(table)
-        self._committed, self._newest = (
-            TABLE_COMMITTED.labels(table),
-            TABLE_NEWEST.labels(table),
-        )
-        self._reached = 0.0
-
-    def committed(
-        self,
-        began: float,
-        rows: int,
-        newest: float | None,
-        offsets: Mapping[tuple[str, int], int],
-    ) -> None:
-        """Show a commit that began at a `time.perf_counter`: its rows, their newest time.
-
-        `offsets` are those that the table accounts for with it.
-        """
-        self._rows.inc(rows)
-        self._seconds.observe(time.perf_counter() - began)
-        self._committed.set(time.time())
-        self._reached = max(self._reached, newest or 0.0)
-        self._newest.set(self._reached)
-        for place, offset in offsets.items():
-            FENCE_OFFSET.labels(*place).set(offset)
 
 
 def expect(
@@ -277,6 +213,12 @@ def expect(
         REPAIRED.labels(topic, field, kind)
     for outcome in ("read", "refused"):
         DRIFTED.labels(topic, outcome)
+
+
+def expect_lineage() -> None:
+    """Have it at 0 what becomes of events of lineage."""
+    for outcome in ("sent", "failed", "dropped"):
+        LINEAGE_EVENTS.labels(outcome)
 
 
 def offset_lag(topic: str, partition: str) -> Gauge:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from flows import settings as settings_
+from flows.secret_files import with_settings
 from operators.connectors.registry import schema_source as registry
 from ops.local import Stack, local_stack
 from ops.processes import ServerError
@@ -103,7 +104,7 @@ def _demo(stack: Stack, made: Simulation, console: Console, args: argparse.Names
         and not name.startswith(f"{settings_.PREFIX}KAFKA_")
     }
     to_the_end = {"MILLSTREAM_STOP_AT_END": "true", "MILLSTREAM_CLOSE_WINDOWS_AT_END": "true"}
-    environ = own | stack.env() | to_the_end
+    environ = with_settings(own, stack.env()) | to_the_end
     settings = settings_.load(environ)
     ids = registry.register("", {}, "payment", settings.topic)
     console.print(f"broker {stack.bootstrap}, Redis {stack.redis_url}, schemas "

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 _PORT: Final = "BYTEWAX_DATAFLOW_API_PORT"
+_PAYMENTS: Final = 3030
 _SECONDS: Final = 5.0
 _SAMPLE: Final = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -94,7 +95,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--metrics", metavar="HOST:PORT", type=_address,
-        help=f"where its metrics are; 127.0.0.1 and {_PORT}, or 3030, unless said",
+        help=f"where its metrics are; unless said, 127.0.0.1 and {_PORT}, or payments' {_PAYMENTS}",
     )  # fmt: skip
     parser.add_argument("--ready", action="store_true", help="end with 1 if it is not ready")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -109,7 +110,7 @@ def _address(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Say it."""
-    found = look(args.metrics or f"127.0.0.1:{os.environ.get(_PORT) or 3030}")
+    found = look(args.metrics or f"127.0.0.1:{os.environ.get(_PORT) or _PAYMENTS}")
     print(json.dumps(found.to_json()) if args.json else found)
     return 0 if (found.ready if args.ready else found.live) else 1
 

@@ -17,7 +17,9 @@ from flows.enforced.loading import INHERITED
 from flows.enforced.settings import EnforceSettings
 from flows.environment import ENFORCE_PREFIX
 from flows.kafka_settings import NEEDED
+from flows.ports import PORTS
 from flows.registry_settings import RegistrySettings
+from flows.secret_files import SECRETS, SUFFIX
 from flows.settings import PREFIX, Settings, prefix_of
 from flows.streams import PAYMENTS, STREAMS
 from flows.streams.settings import OWN, StreamSettings
@@ -31,8 +33,9 @@ _INHERITED: Final = "as of payments"
 _ENGINE: Final = {
     "BYTEWAX_SNAPSHOT_INTERVAL": "seconds of an epoch; needed with `-r`",
     "BYTEWAX_RECOVERY_BACKUP_INTERVAL": "0; needed with `-r`",
-    "BYTEWAX_DATAFLOW_API_ENABLED": "any value, even 0: metrics are served ([Metrics](metrics.md))",
-    "BYTEWAX_DATAFLOW_API_PORT": "their port, 3030 unless set: one for each process on a machine",
+    "BYTEWAX_DATAFLOW_API_ENABLED": "metrics are served ([Metrics](metrics.md)); not where it is "
+    "`0`, `false`, `no`, `off` or empty",
+    "BYTEWAX_DATAFLOW_API_PORT": "their port; unless set each flow has [its own](metrics.md)",
 }
 
 
@@ -83,6 +86,12 @@ def settings_page() -> str:
         for name, (fine, why) in NEEDED.items()
     ]
     parts += [
+        "## Secrets in files",
+        f"Each of these may be in a file instead, which the variable with `{SUFFIX}` behind its "
+        f"name names,\nsuch as `{SECRETS[0]}{SUFFIX}`: the secret alone, read once at the start. "
+        "Refused where both are set, where\nthe file cannot be read and where it is empty. A "
+        "registry's token and the keys of privacy have\nfiles of their own.",
+        "\n".join(f"- `{name}`" for name in SECRETS),
         "## The engine's",
         _table(["variable", ""], [[f"`{name}`", text] for name, text in _ENGINE.items()]),
         "## Kafka's that are not for setting",
@@ -108,8 +117,12 @@ def metrics_page() -> str:
         [
             "# Metrics",
             _MADE,
-            "On Bytewax's own endpoint, `:3030/metrics`, when `BYTEWAX_DATAFLOW_API_ENABLED` is "
-            "set\n(`BYTEWAX_DATAFLOW_API_PORT` for a second flow or process on the same machine).",
+            "On Bytewax's own endpoint, `/metrics`, when `BYTEWAX_DATAFLOW_API_ENABLED` is set. "
+            "Each flow has a port of\nits own, its first process this one, other processes of a "
+            "cluster, and slices, those that follow;\n`BYTEWAX_DATAFLOW_API_PORT` names another "
+            "(in the image it is 3030, whichever flow runs). Where a port\nis taken the flow does "
+            "not start, and names one that is free.",
+            _table(["flow", "port"], [[each, str(port)] for each, port in PORTS.items()]),
             _table(["metric", "type", "labels", ""], rows),
         ]
     ) + "\n"  # fmt: skip

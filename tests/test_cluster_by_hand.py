@@ -14,6 +14,7 @@ import pytest
 
 from flows.settings import PREFIX
 from tests.pages import ROOT, blocks
+from tests.tools import tool
 
 WATCHING = Path("k8s/watching")
 STATUS = ".venv/bin/millstream status payments -r state"
@@ -46,8 +47,7 @@ def until(command: str, words: str) -> str:
 def test_a_cluster_is_run_watched_killed_compacted_grown_and_switched_by_the_commands(
     tmp_path: Path,
 ) -> None:
-    if shutil.which("prometheus") is None:
-        pytest.skip("no prometheus on the PATH: Debian's package prometheus has it")
+    tool("prometheus")
     (tmp_path / ".venv").symlink_to(sys.prefix)
     shutil.copytree(ROOT / WATCHING, tmp_path / WATCHING)
     _, start, watch, kill, compact, grow, switch, prove, _ = blocks("docs/operations.md", "sh")

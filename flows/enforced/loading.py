@@ -16,6 +16,7 @@ from flows.environment import ENFORCE_PREFIX, PREFIX, SettingsError, parsed, val
 from flows.flow_settings import FlowSettings
 from flows.kafka_settings import kafka_problems, kafka_settings
 from flows.registry import open_registry
+from flows.secret_files import read_secrets
 from flows.settings import unknown
 from flows.streams.settings import StreamSettings
 from flows.told import told
@@ -50,8 +51,8 @@ class EnforceLoaded:
 
 def load(environ: Mapping[str, str] | None = None) -> EnforceLoaded:
     """Read settings and files; raises SettingsError naming all that is missing or wrong."""
-    environ = os.environ if environ is None else environ
-    problems = unknown(environ)
+    environ, problems = read_secrets(os.environ if environ is None else environ)
+    problems += unknown(environ)
     common = values_of(environ, PREFIX, _COMMON)
     settings = parsed(
         FlowSettings, PREFIX, {**common, "kafka": kafka_settings(environ)}, problems

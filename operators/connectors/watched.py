@@ -27,6 +27,7 @@ class _Source(StatefulSourcePartition[_Item, _State]):
     ) -> None:
         self._part, self._name, self._pulse, self._timed = part, name, pulse, timed
         self._snapshot_taken: float | None = None
+        self._settled: float | None = None
 
     def next_batch(self) -> Iterable[_Item]:
         self._pulse.asked(self._name)
@@ -34,8 +35,12 @@ class _Source(StatefulSourcePartition[_Item, _State]):
             # The engine has come back after a snapshot, so that is durable everywhere.
             self._pulse.settled = True
             if self._timed:
-                took = time.monotonic() - self._snapshot_taken
+                now = time.monotonic()
+                took = now - self._snapshot_taken
                 metrics.EPOCH_END_SECONDS.observe(took)
+                if self._settled is not None:
+                    metrics.EPOCH_SECONDS.observe(now - self._settled)
+                self._settled = now
                 OBSERVERS.tell_settled(took)
             self._snapshot_taken = None
         return self._part.next_batch()

@@ -8,7 +8,7 @@ import polars as pl
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import StatefulBatchLogic
 
-from operators import metrics
+from operators import shown
 from operators.columns.times import in_micros
 from operators.event_time.watermarks import Bounds, Idleness, PartitionWatermark, ended
 from operators.records.batches import NO_WATERMARK, Batch, Progress, merge
@@ -28,14 +28,14 @@ class Clock:
     def __init__(self, idle_timeout: float, heard: float | None) -> None:
         quiet = 0.0 if heard is None else max(time.time() - heard, 0.0)
         self._idleness = Idleness(idle_timeout, time.monotonic(), quiet)
-        self._shown: metrics.Watermark | None = None
+        self._shown: shown.Watermark | None = None
 
     def judge(self, progress: Progress, watermark: int, events: int) -> Progress:
         """Return a partition's progress with its watermark in µs, and whether it is idle."""
         if not ended(progress.watermark):
             progress = progress.at(watermark)
         if self._shown is None:
-            self._shown = metrics.Watermark(progress.topic, progress.partition)
+            self._shown = shown.Watermark(progress.topic, progress.partition)
         if watermark != NO_WATERMARK:
             self._shown.at(watermark / 1e6)
         return self._idleness.judge(progress, events, time.monotonic())

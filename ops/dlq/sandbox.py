@@ -23,6 +23,7 @@ from flows.loading import rules_of
 from flows.own_tables import writers_of
 from flows.parts import Parts
 from flows.pipeline import build
+from flows.secret_files import with_settings
 from flows.tables import defined
 from operators.avro import Lookup
 from operators.columns.arrays import Int64s
@@ -71,9 +72,8 @@ def try_out(root: str, sandbox: Path, plan: Plan, lookup: Lookup) -> dict[str, i
     Return how many rows each has. Raises QuarantineError if any of them is there already.
     """
     environ = {
-        f"{settings_.PREFIX}REDIS_URL": "redis://localhost",
         f"{settings_.PREFIX}KAFKA_BOOTSTRAP_SERVERS": "localhost",
-        **os.environ,
+        **with_settings(os.environ, {f"{settings_.PREFIX}REDIS_URL": "redis://localhost"}),
         f"{settings_.PREFIX}DELTA_ROOT": str(sandbox),
     }
     settings = settings_.load(environ)

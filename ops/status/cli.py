@@ -15,6 +15,7 @@ from rich.live import Live
 
 from flows import settings as settings_
 from flows.log_lines import silent
+from flows.ports import default_port
 from operators.errors import KnownError
 from operators.features import FeatureError
 
@@ -39,8 +40,8 @@ def add_parser(subparsers: Any) -> None:
     add_recovery(parser)
     parser.add_argument(
         "--metrics", action="append", metavar="HOST:PORT",
-        help="where a flow serves its metrics; may be given again. By default "
-        "localhost:3030, or BYTEWAX_DATAFLOW_API_PORT",
+        help="where a flow serves its metrics; may be given again. By default each flow's own "
+        "port of localhost, or BYTEWAX_DATAFLOW_API_PORT",
     )  # fmt: skip
     parser.add_argument("--watch", action="store_true", help="look again every 2 s")
     parser.add_argument(
@@ -74,8 +75,9 @@ def run(args: argparse.Namespace) -> int:
         if name not in names:
             settings_.refuse(f"there is no flow {name}: {', '.join(names)}", 2)
     chosen = [each for each in known if not args.flows or each.name in args.flows]
-    port = os.environ.get("BYTEWAX_DATAFLOW_API_PORT", "3030")
-    metrics = args.metrics or [f"localhost:{port}"]
+    told = os.environ.get("BYTEWAX_DATAFLOW_API_PORT")
+    ports = [told] if told else [default_port(each.name) for each in chosen]
+    metrics = args.metrics or [f"localhost:{port}" for port in ports]
 
     def look() -> Any:
         return gather(chosen, stores(directories(args.recovery)), metrics)

@@ -30,6 +30,7 @@ NAMES = (
     "joins",
     "nexmark",
     "slices",
+    "sizes",
 )
 
 

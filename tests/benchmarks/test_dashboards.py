@@ -1,6 +1,5 @@
 """Dashboards as pictures: what is drawn of a panel, and that those of the docs are of today's."""
 
-import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -13,6 +12,7 @@ from benchmarks.dashboards.asked import DASHBOARDS, Line, Panel, Span, dashboard
 from benchmarks.dashboards.drawn import picture
 from benchmarks.dashboards.units import text
 from tests.pages import ROOT
+from tests.tools import tool
 
 SPAN = Span(1_000_020.0, 1_000_320.0, 60.0, 15.0)
 PANEL = Panel("Refused & late", "ops", (8, 8, 8, 8), [], 0.0, None, None, [])
@@ -68,8 +68,7 @@ def test_a_bound_is_drawn_where_it_is_in_sight() -> None:
 
 @pytest.mark.slow
 def test_they_are_drawn_of_flows_that_run(tmp_path: Path) -> None:
-    if shutil.which("prometheus") is None:
-        pytest.skip("no prometheus on the PATH: Debian's package prometheus has it")
+    tool("prometheus")
     command = ["-m", "benchmarks", "dashboards", "--minutes", "1", "--folder", str(tmp_path)]
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
     assert {path.stem for path in tmp_path.iterdir()} == {path.stem for path in DASHBOARDS}

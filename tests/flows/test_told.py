@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+import flows
 from flows import told as told_
+from flows.ports import PORTS, default_port
 from flows.settings import SettingsError
 from flows.told import Told, check_endpoint, told
 from operators.errors import KnownError
+from ops import health
 from ops.processes import free_port
 
 
@@ -78,7 +81,7 @@ def test_an_address_that_another_process_has_is_named():
 @pytest.mark.parametrize("no", ["0", "false", "Off", ""])
 def test_no_means_no_endpoint(monkeypatch, no):
     monkeypatch.setenv("BYTEWAX_DATAFLOW_API_ENABLED", no)
-    check_endpoint()
+    check_endpoint(3030)
     assert "BYTEWAX_DATAFLOW_API_ENABLED" not in os.environ
 
 
@@ -91,13 +94,38 @@ def test_the_port_that_is_named_instead_of_a_taken_one_is_free(monkeypatch, tmp_
         port = taken.getsockname()[1]
         monkeypatch.setenv("BYTEWAX_DATAFLOW_API_PORT", str(port))
         with pytest.raises(KnownError, match=r"(\d+) is free") as raised:
-            check_endpoint()
+            check_endpoint(3030)
         words = str(raised.value).split()
         monkeypatch.setenv("BYTEWAX_DATAFLOW_API_PORT", words[words.index("free,") - 2])
-        check_endpoint()
+        check_endpoint(3030)
     monkeypatch.setenv("BYTEWAX_DATAFLOW_API_PORT", "http")
     with pytest.raises(SettingsError, match="'http' is no port"):
-        check_endpoint()
+        check_endpoint(3030)
+
+
+@pytest.mark.parametrize("told", [None, "41999"])
+def test_a_flow_has_a_port_of_its_own_unless_it_is_told_one(monkeypatch, tmp_path, told):
+    monkeypatch.setenv("BYTEWAX_DATAFLOW_API_ENABLED", "1")
+    monkeypatch.setenv("BYTEWAX_DATAFLOW_API_CACHE_PATH", str(tmp_path))
+    # So that what is set here is gone behind it.
+    monkeypatch.setenv("BYTEWAX_DATAFLOW_API_PORT", told or "")
+    if told is None:
+        monkeypatch.delenv("BYTEWAX_DATAFLOW_API_PORT")
+    own = free_port()
+    check_endpoint(own)
+    # Bytewax reads it where it is set.
+    assert os.environ["BYTEWAX_DATAFLOW_API_PORT"] == (told or str(own))
+
+
+def test_every_flow_has_a_port_that_no_process_of_another_has():
+    modules = {path.stem for path in Path(flows.__file__).parent.glob("*.py")
+               if "def flow() -> Dataflow" in path.read_text()}  # fmt: skip
+    assert modules == PORTS.keys()
+    # A cluster of ten processes each, of one machine.
+    ports = [default_port(flow, number) for flow in PORTS for number in range(10)]
+    assert len(set(ports)) == len(ports)
+    assert default_port("one of ours") not in ports
+    assert default_port("payments") == health._PAYMENTS
 
 
 def test_where_no_port_follows_the_system_names_one():

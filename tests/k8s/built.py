@@ -1,29 +1,28 @@
 """What kustomize makes of the manifests."""
 
 import json
+import os
 import re
-import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+
+from flows.secret_files import SUFFIX
+from tests.tools import tool
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
+OVERLAYS = ("overlays/dev", "overlays/production")
 
 
 @cache
 def built(folder: str) -> dict[tuple[str, str], dict[str, Any]]:
     """Return the resources that are applied with a folder, by kind and name."""
-    kustomize = shutil.which("kustomize")
-    if kustomize is None:
-        pytest.skip("no kustomize on the PATH: .ci/tools makes it where Go is")
-    done = subprocess.run(
-        [kustomize, "build", K8S / folder], capture_output=True, text=True, check=False
-    )
+    command = [tool("kustomize"), "build", K8S / folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = [doc for doc in yaml.safe_load_all(done.stdout) if doc]
     by_name = {(doc["kind"], doc["metadata"]["name"]): doc for doc in found}
@@ -54,9 +53,20 @@ def secrets() -> dict[str, str]:
     return dict(example["stringData"])
 
 
+def with_slices(flow: str, folder: Path) -> str:
+    """Return a folder of a flow's manifests with slices, made in an empty one."""
+    made = {
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(K8S / "flows" / flow, folder)],
+        "components": [os.path.relpath(K8S / "components" / "slices", folder)],
+    }
+    (folder / "kustomization.yaml").write_text(json.dumps(made))
+    return str(folder)
+
+
 def environment(folder: str, container: dict[str, Any], index: int = 0) -> dict[str, str]:
-    """Return a container's environment in a pod of an index, its secrets as in the example."""
-    found: dict[str, str] = {}
+    """Return a container's environment in a pod of an index, that of the image included."""
+    found = image_environment() if "args" in container else {}
     for source in container.get("envFrom", []):
         if "configMapRef" in source:
             found |= built(folder)["ConfigMap", source["configMapRef"]["name"]]["data"]
@@ -72,8 +82,53 @@ def environment(folder: str, container: dict[str, Any], index: int = 0) -> dict[
             assert path == "metadata.labels['apps.kubernetes.io/pod-index']"
             found[entry["name"]] = str(index)
         else:
-            found[entry["name"]] = secrets()[entry["valueFrom"]["secretKeyRef"]["key"]]
+            source = entry["valueFrom"]["configMapKeyRef"]
+            data = built(folder)["ConfigMap", source["name"]]["data"]
+            found[entry["name"]] = data[source["key"]]
     return found
+
+
+def mounted(
+    template: dict[str, Any],
+    container: dict[str, Any],
+    environ: dict[str, str],
+    there: Path,
+    values: dict[str, str] | None = None,
+) -> dict[str, str]:
+    """Return a container's environment with the files of its secret under `there`.
+
+    `values` are the secret's keys, as in the example unless stated.
+    """
+    (volume,) = [
+        volume["name"] for volume in template["spec"]["volumes"]
+        if volume.get("secret", {}).get("secretName") == "millstream-secrets"
+    ]  # fmt: skip
+    (mount,) = [m["mountPath"] for m in container["volumeMounts"] if m["name"] == volume]
+    there.mkdir(exist_ok=True)
+    for key, value in (secrets() | (values or {})).items():
+        (there / key).write_text(f"{value}\n", "utf-8")
+    return {
+        name: value.replace(mount, str(there), 1) if name.endswith(SUFFIX) else value
+        for name, value in environ.items()
+    }
+
+
+def enforced(folder: str, template: dict[str, Any], there: Path) -> str | None:
+    """Put the files of enforced topics that a pod has into a folder; return it if there are any."""
+    volumes = [each for each in template["spec"]["volumes"] if each["name"] == "enforced"]
+    for source in (each for volume in volumes for each in volume["projected"]["sources"]):
+        texts = built(folder)["ConfigMap", source["configMap"]["name"]]["data"]
+        for item in source["configMap"]["items"]:
+            path = there / item["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(texts[item["key"]], "utf-8")
+    return str(there) if volumes else None
+
+
+def image_environment() -> dict[str, str]:
+    """Return the variables of Bytewax that the image sets."""
+    pairs = re.findall(r"(BYTEWAX_\w+)=(\S+)", " ".join(stage()))
+    return dict(pairs)
 
 
 def stage(name: str | None = None) -> list[str]:

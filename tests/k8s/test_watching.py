@@ -1,7 +1,6 @@
 """Watching: alert rules by promtool, and every dashboard's queries on a Prometheus that scrapes."""
 
 import re
-import shutil
 import subprocess
 import time
 from collections import defaultdict
@@ -22,6 +21,7 @@ from ops.topics import create_topic
 from tests import topics
 from tests.running import Flow, wait_until
 from tests.servers.ports import lasting_port
+from tests.tools import tool
 
 ROOT = Path(__file__).parents[2]
 WATCHING = ROOT / "k8s" / "watching"
@@ -33,19 +33,29 @@ OWN = {
 }
 
 
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"no {name} on the PATH: Debian's package prometheus has it")
-    return found
-
-
 def queries() -> Iterator[tuple[str, str]]:
     """Give each dashboard's queries, with the name of the panel that asks."""
     for path in DASHBOARDS:
         for panel in dashboard(path)[1]:
             for expr, _ in panel.targets:
                 yield f"{path.stem}: {panel.title}", expr
+
+
+def test_a_tool_that_is_not_there_is_skipped_with_how_to_get_it_and_missed_in_ci(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    with pytest.raises(pytest.skip.Exception, match=r"no promtool .*\.ci/tools FOLDER"):
+        tool("promtool")
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    with pytest.raises(pytest.fail.Exception, match="no promtool "):
+        tool("promtool")
+    steps = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    for job in ("test", "slow"):
+        runs = [step.get("run", "") for step in steps[job]["steps"]]
+        (tools,) = [place for place, run in enumerate(runs) if run.startswith(".ci/tools ")]
+        assert tools < runs.index(f"make {job}")
 
 
 def test_alerts_come_where_they_should_and_not_elsewhere() -> None:

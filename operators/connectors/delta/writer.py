@@ -11,7 +11,7 @@ from bytewax.outputs import StatefulSinkPartition
 from deltalake import CommitProperties
 from deltalake.exceptions import DeltaError
 
-from operators import metrics
+from operators import shown
 from operators.connectors.delta import commits
 from operators.connectors.delta.accounts import (
     RETENTION,
@@ -106,7 +106,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
                 RETENTION,
             )
             self._append(Ready(0, None, []), self._frontier)
-        self._shown = metrics.TableWritten(table.name)
+        self._shown = shown.TableWritten(table.name)
         # All tables see the same progress: one of them speaks of it, wherever it is written.
         speaks = sink.timed and table.name == sink.list_parts()[0]
         self._hold_up = HoldUp(time.monotonic()) if speaks else None

@@ -8,7 +8,7 @@ from typing import Any, Final
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from confluent_kafka import KafkaError, Message
 
-from operators import metrics
+from operators import shown
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka.bounded import NEVER, Bounded
 from operators.connectors.kafka.group_offsets import GroupOffsets
@@ -55,7 +55,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._end: int | None = None
         self._silent = self._backlog = self._took = False
         self._opened = self._last_record = time.monotonic()
-        self._shown = metrics.PartitionRead(source.topic, str(partition))
+        self._shown = shown.PartitionRead(source.topic, str(partition))
 
     def _refuse(self, message: Message) -> None:
         error = message.error()
