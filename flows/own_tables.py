@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from flows.enforced.topic import Enforced
 from flows.flow_settings import FlowSettings
 from flows.settings import Settings
 from flows.streams import Stream
@@ -51,8 +52,12 @@ def writers_of(settings: FlowSettings, streams: Iterable[Stream]) -> dict[str, A
     found: dict[str, Any] = {}
     for each in streams:
         found |= once(each.schema_drift, ONE_DRIFT)
-        if each.counted and isinstance(settings, Settings):
+        topic = None
+        if isinstance(each, Enforced):
+            topic = each.topic
+        elif isinstance(settings, Settings):
             topic = settings.of(each).topic
+        if each.counted and topic is not None:
             found |= counting(settings.delta_root, each.ledger, each.data_quality, topic)
     return found
 

@@ -171,7 +171,9 @@ def _name_problems(name: str) -> Iterator[str]:
     if not _NAME.fullmatch(name):
         yield "the folder's name is that of tables: small letters, digits and _ alone"
     streams = {each.name for each in STREAMS}
-    tables = {f"silver/{name}", f"quarantine/{name}"} & {each.name for each in all_tables()}
+    mine = {f"silver/{name}", f"quarantine/{name}"}
+    mine |= {f"gold/{name}_{what}" for what in ("data_quality", "schema_drift")}
+    tables = mine & {each.name for each in all_tables()}
     if name in streams or tables:
         yield "a stream has this name or its tables: call the folder otherwise, and state topic"
 

@@ -15,7 +15,7 @@ from operators.avro.decode import Decodes
 from operators.contracts import REPAIRS
 from operators.contracts.contract import Contract
 from operators.json_schema import CODES as JSON_CODES
-from operators.records.tables import COORDINATES, STAMPS, TIME, Table
+from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table
 
 RESERVED = frozenset({*COORDINATES, "kafka_timestamp", REST, REPAIRS, "ingest_date", *STAMPS})
 """The columns of silver that no field may have the name of."""
@@ -78,9 +78,22 @@ class Enforced(Stream):
         )
 
     @cached_property
+    def ledger(self) -> Ledger:
+        """The tables that have each record once."""
+        return Ledger(None, self.silver, None, self.quarantine, timed=False)
+
+    @property
+    def watched(self) -> list[Table]:
+        """The tables of what tells of the records as a whole; of JSON no schema can drift.
+
+        A version that nobody knows is a reject.
+        """
+        return [self.data_quality, *([self.schema_drift] if self.written == "avro" else [])]
+
+    @cached_property
     def all_tables(self) -> list[Table]:
         """The tables of the topic."""
-        return [self.silver, self.quarantine]
+        return [*self.ledger.counted, *self.watched]
 
     def own(self, **settings: Any) -> StreamSettings:
         """Return the settings of what reads it; `settings` are others than the usual ones."""

@@ -29,6 +29,9 @@ KINDS: Final[Mapping[Kind, tuple[str, ...]]] = {
 }
 """What is needed of each row, beside its partition and offset; `repairs` where there are some."""
 
+UNTIMED: Final[Mapping[Kind, tuple[str, ...]]] = {**KINDS, "good": ("repairs",)}
+"""The same of records of which nobody knows when what they tell of has happened."""
+
 _MINUTE: Final = 60_000_000
 _BLOCK: Final = 10  # 1,024 offsets
 _REFUSED: Final = ("decode", "contract")
@@ -75,10 +78,11 @@ class Part:
         if kind == "read":
             return cls(kind, partition, offsets, in_micros(rows["kafka_timestamp"]))
         if kind == "good":
-            times = in_micros(rows["event_time"])
-            late = offsets[times < in_micros(rows["watermark"])]
+            times = late = repaired = _none()
+            if "watermark" in rows.columns:
+                times = in_micros(rows["event_time"])
+                late = offsets[times < in_micros(rows["watermark"])]
             mended = rows["repairs"] if "repairs" in rows.columns else None
-            repaired = _none()
             if mended is not None and mended.null_count() < len(mended):
                 repaired = offsets[mended.is_not_null().to_numpy()]
             return cls(kind, partition, offsets, times, late, repaired)

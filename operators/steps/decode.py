@@ -34,7 +34,7 @@ class DecodeOut:
     drifts: Stream[pl.DataFrame]
 
 
-class _Drifts(NamedTuple):
+class Drifts(NamedTuple):
     """What drifts of a batch, with `DRIFT_COLUMNS`."""
 
     rows: pl.DataFrame
@@ -156,10 +156,10 @@ def decode(
     BrokenContractError, and whatever the decoder's schema look-up raises when its registry is away.
     """
 
-    def shim(raws: list[RawBatch]) -> list[Batch | pl.DataFrame | _Drifts]:
+    def shim(raws: list[RawBatch]) -> list[Batch | pl.DataFrame | Drifts]:
         drifts: list[pl.DataFrame] = []
         result = decode_observed(raws, decoder, contract, breaker, drifts)
-        return [*result, *map(_Drifts, drifts)] if drifts else [*result]
+        return [*result, *map(Drifts, drifts)] if drifts else [*result]
 
     both = op.flat_map_batch("decode", up, shim)
     sides = op.branch("good", both, lambda item: isinstance(item, Batch))
