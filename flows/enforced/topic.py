@@ -29,6 +29,7 @@ class Enforced(Stream):
     of the records. `topic` is read, `validated` gets what is good, if anything does, and `dlq` what
     is not. `schemas` are the versions' by number, as their files have them, in one of two formats;
     records are `written` as Avro or as JSON, with ids of the schemas if those are `registered`.
+    Who looks for a record finds it by the field `told_by`, if one is declared.
     `of` are the fields' columns, and `decoder` makes what decodes a batch, given how schemas are
     found by their ids.
     """
@@ -41,6 +42,7 @@ class Enforced(Stream):
     of: Mapping[str, pl.DataType] = field(default_factory=dict)
     contract: Contract = field(default_factory=lambda: Contract(()))
     needs_approval: bool = False
+    told_by: str = ""
     registered: bool = True
     decoder: Callable[[Lookup], Decodes] = field(kw_only=True)
 

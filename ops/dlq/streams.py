@@ -73,6 +73,11 @@ def needs_approval(stream: Stream) -> bool:
     return files.needs_approval(stream.record)
 
 
+def id_of(stream: Stream) -> str:
+    """Return the field that tells its records apart, "" where none is declared."""
+    return stream.told_by if isinstance(stream, Enforced) else stream.id
+
+
 def decoder_of(stream: Stream, lookup: Lookup) -> Decodes | ChangeDecoder:
     """Return what decodes its records."""
     if isinstance(stream, Enforced):
