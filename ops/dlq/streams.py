@@ -19,8 +19,8 @@ from operators.avro.decode import Decodes
 from operators.avro.explain import Explained, Explainer
 from operators.avro.framing import Headers
 from operators.changes import ChangeDecoder
-from operators.contracts import files
-from operators.contracts.contract import Checks
+from operators.contracts import files, load_contract
+from operators.contracts.contract import Checks, Contract
 from operators.json_schema import JsonDecoder, JsonExplainer
 from ops.dlq.lookups import lookup as lookup
 
@@ -64,6 +64,11 @@ def contract_of(stream: Stream, future_bound_us: int) -> Checks:
     if isinstance(stream, Enforced):
         return partial(stream.contract.check, future_bound_us=future_bound_us)
     return decoding.contract_of(stream, future_bound_us)
+
+
+def declared_contract(stream: Stream) -> Contract:
+    """Return its contract as it is declared; raises ContractError."""
+    return stream.contract if isinstance(stream, Enforced) else load_contract(stream.record)
 
 
 def needs_approval(stream: Stream) -> bool:
