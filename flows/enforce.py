@@ -24,7 +24,7 @@ from flows.enforced.topic import Enforced
 from flows.flow_settings import FlowSettings
 from flows.messages import reject_messages
 from flows.outputs import open_outputs
-from flows.own_tables import sink_of
+from flows.own_tables import breaker_of, sink_of
 from flows.reporting import codes_of, expect, report
 from flows.rows import with_day
 from flows.sources import open_source
@@ -220,7 +220,7 @@ def _parts(
     settings, own, name = loaded.settings, loaded.of(topic), topic.topic
     mine, same = {name: partitions[name]}, {name: identities[name]}
     tables = sink_of(FLOW, settings, mine, same, topic.all_tables, [topic], timed=False)
-    breaker = Breaker(own.max_reject_ratio, ends=settings.stop_at_end)
+    breaker = breaker_of(FLOW, settings, topic, own)
     source = open_source(
         settings,
         own,
