@@ -12,8 +12,7 @@ from bytewax.outputs import Sink
 from flows.settings import Settings
 from flows.streams import Stream
 from operators.records.batches import Batch, RawBatch
-from operators.records.raw import coordinates
-from operators.records.stretches import UNTIMED, Kind, Part
+from operators.records.stretches import Kind, Part
 from operators.records.tables import Table
 
 
@@ -65,27 +64,17 @@ def _counted(
     read = None if ledger.records is None else rows.get(ledger.records.name)
     if read is None:
         # Nothing keeps them as they came.
-        read = op.flat_map_batch(f"{prefix}read", records.raw, _places)
-    good = rows[ledger.good.name]
-    if not ledger.timed:
-        # A field may have the name of what is not meant by it.
-        good = op.map(f"{prefix}untimed", good, _untimed)
-    kinds: list[tuple[Kind, Flowing[pl.DataFrame]]] = [
-        ("read", read), ("good", good), ("refused", rows[ledger.refused.name])
+        parts = [op.flat_map(f"{prefix}count_read", records.raw, Part.came)]
+    else:
+        parts = [op.flat_map(f"{prefix}count_read", read, partial(Part.of, "read"))]
+    kinds: list[tuple[Kind, Table | None]] = [
+        ("good", ledger.good), ("refused", ledger.refused), ("again", ledger.repeated)
     ]  # fmt: skip
-    if ledger.repeated is not None and ledger.repeated.name in rows:
-        kinds.append(("again", rows[ledger.repeated.name]))
-    parts = [op.flat_map(f"{prefix}count_{k}", each, partial(Part.of, k)) for k, each in kinds]
+    for kind, table in kinds:
+        if table is not None and table.name in rows:
+            of = partial(Part.of, kind, timed=ledger.timed)
+            parts.append(op.flat_map(f"{prefix}count_{kind}", rows[table.name], of))
     return {stream.data_quality.name: op.merge(f"{prefix}counted", *parts)}
-
-
-def _untimed(rows: pl.DataFrame) -> pl.DataFrame:
-    kept = "source_partition", "source_offset", *UNTIMED["good"]
-    return rows[[name for name in kept if name in rows.columns]]
-
-
-def _places(raws: list[RawBatch]) -> list[pl.DataFrame]:
-    return [pl.DataFrame(coordinates(raws))]
 
 
 def write_tables(

@@ -120,4 +120,4 @@ def ledger_parts(
                 with reaching(opened.table_uri):
                     frames.append(read(opened, [*place, *needed], where))
         if frames:
-            yield from Part.of(kind, pl.concat(frames).sort(place))
+            yield from Part.of(kind, pl.concat(frames).sort(place), timed=ledger.timed)
