@@ -63,11 +63,13 @@ class JsonReaders:
                                       found.frame.clear())  # fmt: skip
         if opinion:
             headers = self.subject.headers(values)
+            # Times may be in no calendar that Python has.
+            frame = found.frame.select(pl.exclude(pl.Datetime))
             for row, (value, told) in enumerate(zip(values, headers, strict=True)):
                 record = self._reference(value, told)
                 if row in kept:
                     assert record is not None, value
-                    self._same(record, found.frame.row(kept[row], named=True))
+                    self._same(record, frame.row(kept[row], named=True))
                 elif refused[row].code not in _ELSE:
                     assert record is None, (value, refused[row])
         return Counter(each.code for each in found.refusals) + Counter(good=len(kept))
