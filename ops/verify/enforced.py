@@ -37,8 +37,9 @@ def check_enforced(
         if isinstance(each, Enforced) and tables.there(each.silver.name):
             found, counted = _of_topic(flow.settings.kafka, each, tables, told)
             # What it has counted of rows that are gone nobody can count again.
-            if not tables.there(each.quarantine.name) or not tables.cut(
-                each.quarantine.name, each.topic
+            if not any(
+                tables.there(table.name) and tables.cut(table.name, each.topic)
+                for table in each.ledger.counted
             ):
                 found += check_data_quality(each, tables, flow.settings, flow.name)
             checks += found
