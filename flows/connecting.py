@@ -24,7 +24,7 @@ from flows.loading import Loaded as Loaded
 from flows.loading import load as load
 from flows.loading import rules_of as rules_of
 from flows.outputs import open_outputs
-from flows.own_tables import OwnTables, sink_of
+from flows.own_tables import OwnTables, breaker_of, sink_of
 from flows.pipeline import Parts
 from flows.privacy import guard_of, guarded, refuse_mixed, telling
 from flows.registry import open_registry
@@ -188,11 +188,8 @@ class Ends:
     def breaker(self, stream: Stream) -> Breaker:
         """Return what pauses a stream's partitions of which most is refused."""
         if stream.name not in self.breakers:
-            ratio, ends = self.settings.of(stream).max_reject_ratio, self.settings.stop_at_end
-            if self.settings.backfill_from:
-                # What was refused in the past was refused for good.
-                ratio = 1.0
-            self.breakers[stream.name] = Breaker(ratio, ends=ends)
+            own = self.settings.of(stream)
+            self.breakers[stream.name] = breaker_of(self.name, self.settings, stream, own)
         return self.breakers[stream.name]
 
     def define(

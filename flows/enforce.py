@@ -13,6 +13,7 @@ from typing import Any
 import bytewax.operators as op
 import polars as pl
 from bytewax.dataflow import Dataflow
+from bytewax.dataflow import Stream as Flowing
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
@@ -23,17 +24,18 @@ from flows.enforced.topic import Enforced
 from flows.flow_settings import FlowSettings
 from flows.messages import reject_messages
 from flows.outputs import open_outputs
-from flows.own_tables import sink_of
-from flows.pipeline import write_tables
+from flows.own_tables import breaker_of, sink_of
 from flows.reporting import codes_of, expect, report
 from flows.rows import with_day
 from flows.sources import open_source
-from flows.starting import prepare_recovery, start, table_id
+from flows.starting import define, prepare_recovery, start, table_id
 from flows.told import told
+from flows.writing import watched, write_tables
 from operators.avro import Lookup
 from operators.avro.decode import Decodes
 from operators.columns.durations import micros
 from operators.connectors import file_limit
+from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import output_topics, topic_ids
 from operators.connectors.kafka.forward import KafkaForward
@@ -78,16 +80,21 @@ def build(topics: Sequence[Parts], valid: Sink[Any] | None, letters: Sink[Any]) 
             op.map(f"{name}_dlq_messages", kept, partial(_letters, topic.dlq)),
             op.map(f"{name}_dlq_progress", found.good, partial(_progress, topic.dlq)),
         ]
-        tables.append((parts, found.good, kept))
+        tables.append((parts, found, kept))
     # Steps run in the order in which they are made: records go on before tables have them.
     if valid is not None:
         op.output("valid", op.merge("valid_items", *forwarded), valid)
     op.output("letters", op.merge("letters_items", *refused), letters)
-    for parts, good, kept in tables:
+    for parts, found, kept in tables:
         topic, name = parts.topic, parts.topic.name
-        silver = op.flat_map_batch(f"{name}_silver", good, partial(_rows, topic))
-        rows = {topic.silver.name: silver, topic.quarantine.name: kept}
-        write_tables(rows, good, parts.tables, f"{name}_")
+        silver = op.flat_map_batch(f"{name}_silver", found.good, partial(_rows, topic))
+        rows: dict[str, Flowing[Any]] = {
+            topic.silver.name: silver,
+            topic.quarantine.name: kept,
+        }
+        told = watched(found, topic, rows, f"{name}_")
+        rows |= {each.name: told[each.name] for each in topic.watched}
+        write_tables(rows, found.good, parts.tables, f"{name}_")
     return flow
 
 
@@ -198,6 +205,11 @@ def _allow_files(settings: FlowSettings, partitions: Mapping[str, Sequence[int]]
     )
 
 
+def _account(tables: DeltaSink) -> bool:
+    """Tell whether any of the tables accounts for a record."""
+    return any(each.offsets for each in tables.frontiers())
+
+
 def _parts(
     loaded: EnforceLoaded,
     topic: Enforced,
@@ -207,8 +219,8 @@ def _parts(
 ) -> Parts:
     settings, own, name = loaded.settings, loaded.of(topic), topic.topic
     mine, same = {name: partitions[name]}, {name: identities[name]}
-    tables = sink_of(FLOW, settings, mine, same, topic.all_tables, timed=False)
-    breaker = Breaker(own.max_reject_ratio, ends=settings.stop_at_end)
+    tables = sink_of(FLOW, settings, mine, same, topic.all_tables, [topic], timed=False)
+    breaker = breaker_of(FLOW, settings, topic, own)
     source = open_source(
         settings,
         own,
@@ -218,6 +230,8 @@ def _parts(
         hurried=True,
         breaker=breaker,
     )
+    # Data quality is counted from where the others have come to when its table is made.
+    define(settings, tables, topic.all_tables, name, partial(_account, tables))
     for each in topic.all_tables:
         # Made by one process, before others look for them.
         table_id(settings, each)

@@ -13,8 +13,8 @@ from flows.streams.settings import Duration
 from operators.connectors.delta.paths import check_root
 
 _ROLE = (
-    "what who runs `millstream dlq` may do, with commas between: `viewer`, `operator`, `approver`; "
-    "without it, all three; a flow needs none"
+    "what who runs `millstream dlq` and `tables retain` may do, with commas between: `viewer`, "
+    "`operator`, `approver`; without it, all three; a flow needs none"
 )
 
 

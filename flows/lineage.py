@@ -118,7 +118,8 @@ def _enforced(
         of = dict.fromkeys(Field(stream.topic, n) for n in (each.field, each.of) if n)
         columns[each.field] = Column(tuple(of), "transformation", "repairs")
     yield stream.silver.name, ((stream.topic,), columns)
-    yield stream.quarantine.name, ((stream.topic,), {})
+    for table in stream.all_tables[1:]:
+        yield table.name, ((stream.topic,), {})
 
 
 def _outcomes(table: Table, topics: Mapping[str, str]) -> Iterator[tuple[str, Column]]:

@@ -36,7 +36,6 @@ _STAGES: Final[dict[Stage, tuple[str, str]]] = {
     "decode": ("VALUE_CONVERTER", "operators.avro.decode.Decoder"),
     "contract": ("TRANSFORMATION", "operators.contracts.Contract"),
     "rule": ("TRANSFORMATION", "operators.rules.rules.RuleSet"),
-    "sink": ("TASK_PUT", "operators.connectors.delta.sink.DeltaSink"),
 }
 # No exception is thrown, so there is no stack trace: a refusal is a value, and this its class.
 _REFUSAL: Final = f"{Refusal.__module__}.{Refusal.__qualname__}"

@@ -2,20 +2,25 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
+from flows.enforced.topic import Enforced
 from flows.flow_settings import FlowSettings
 from flows.settings import Settings
-from flows.streams import Stream
+from flows.streams import Stream, writers
+from flows.streams.settings import StreamSettings
 from operators import shown
 from operators.avro.drift import ONE_DRIFT
 from operators.connectors.delta.accounts import has_rows
 from operators.connectors.delta.counting import counting
 from operators.connectors.delta.once import once
+from operators.connectors.delta.refused_run import refused_before
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.delta.warming import warming
 from operators.connectors.kafka import topic_ids
+from operators.records.breaker import Breaker
 from operators.records.tables import Table
 
 
@@ -54,10 +59,29 @@ def writers_of(settings: FlowSettings, streams: Iterable[Stream]) -> dict[str, A
     found: dict[str, Any] = {}
     for each in streams:
         found |= once(each.schema_drift, ONE_DRIFT)
-        if each.counted and isinstance(settings, Settings):
+        topic = None
+        if isinstance(each, Enforced):
+            topic = each.topic
+        elif isinstance(settings, Settings):
             topic = settings.of(each).topic
+        if each.counted and topic is not None:
             found |= counting(settings.delta_root, each.ledger, each.data_quality, topic)
     return found
+
+
+def breaker_of(
+    flow: str, settings: FlowSettings, stream: Stream, own: StreamSettings
+) -> Breaker:
+    """Return what pauses a stream's partitions in a flow; `own` are the stream's settings."""
+    ratio, run, ends = own.max_reject_ratio, own.max_reject_run, settings.stop_at_end
+    if settings.backfill_from:
+        # What was refused in the past was refused for good.
+        ratio = 1.0
+    if not isinstance(stream, Enforced) and writers()[stream.silver.name][1] != flow:
+        # Another flow's tables may be ahead of this one, or behind it.
+        return Breaker(ratio, run=run, ends=ends)
+    before = partial(refused_before, settings.delta_root, stream.ledger, run)
+    return Breaker(ratio, run=run, before=before, ends=ends)
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import bytewax.operators as op
 import polars as pl
 from bytewax.dataflow import Stream as Flowing
 from bytewax.outputs import Sink
 
-from flows.parts import Records
 from flows.settings import Settings
 from flows.streams import Stream
 from operators.records.batches import Batch, RawBatch
-from operators.records.raw import coordinates
 from operators.records.stretches import Kind, Part
 from operators.records.tables import Table
 
@@ -26,8 +24,22 @@ def written(tables: Sequence[Table], stream: Stream, settings: Settings) -> list
     return [each for each in tables if each.name in names]
 
 
+class Came(Protocol):
+    """What came of a topic, raw, and what was found of the records' schemas, if that is kept."""
+
+    @property
+    def raw(self) -> Flowing[RawBatch]:
+        """The raw records."""
+        ...
+
+    @property
+    def drifts(self) -> Flowing[pl.DataFrame] | None:
+        """Frames of `DRIFT_COLUMNS`."""
+        ...
+
+
 def watched(
-    records: Records,
+    records: Came,
     stream: Stream,
     rows: Mapping[str, Flowing[pl.DataFrame]],
     prefix: str = "",
@@ -43,28 +55,26 @@ def watched(
 
 
 def _counted(
-    records: Records,
+    records: Came,
     stream: Stream,
     rows: Mapping[str, Flowing[pl.DataFrame]],
     prefix: str,
 ) -> dict[str, Flowing[Any]]:
-    read = rows.get(stream.bronze.name)
+    ledger = stream.ledger
+    read = None if ledger.records is None else rows.get(ledger.records.name)
     if read is None:
         # Nothing keeps them as they came.
-        read = op.flat_map_batch(f"{prefix}read", records.raw, _places)
-    kinds: list[tuple[Kind, Flowing[pl.DataFrame]]] = [
-        ("read", read),
-        ("good", rows[stream.silver.name]),
-        ("refused", rows[stream.quarantine.name]),
-    ]
-    if stream.duplicates.name in rows:
-        kinds.append(("again", rows[stream.duplicates.name]))
-    parts = [op.flat_map(f"{prefix}count_{k}", each, partial(Part.of, k)) for k, each in kinds]
+        parts = [op.flat_map(f"{prefix}count_read", records.raw, Part.came)]
+    else:
+        parts = [op.flat_map(f"{prefix}count_read", read, partial(Part.of, "read"))]
+    kinds: list[tuple[Kind, Table | None]] = [
+        ("good", ledger.good), ("refused", ledger.refused), ("again", ledger.repeated)
+    ]  # fmt: skip
+    for kind, table in kinds:
+        if table is not None and table.name in rows:
+            of = partial(Part.of, kind, timed=ledger.timed)
+            parts.append(op.flat_map(f"{prefix}count_{kind}", rows[table.name], of))
     return {stream.data_quality.name: op.merge(f"{prefix}counted", *parts)}
-
-
-def _places(raws: list[RawBatch]) -> list[pl.DataFrame]:
-    return [pl.DataFrame(coordinates(raws))]
 
 
 def write_tables(

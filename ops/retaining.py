@@ -2,7 +2,8 @@
 
 import argparse
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from flows import settings as settings_
@@ -10,6 +11,7 @@ from flows.streams import is_held_to, upkeep_of
 from flows.streams.settings import parse_duration
 from operators.connectors.delta.retention import retain
 from operators.records.tables import Table
+from ops.dlq.roles import need
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -18,6 +20,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--keep", metavar="DURATION", help="as declared by default: quarantines 30d"
     )
     command.add_argument("--dry-run", action="store_true", help="only count")
+    command.add_argument("--why", metavar="TEXT", help="the reason, for ops/audit")
 
 
 def keep_of(args: argparse.Namespace) -> timedelta | None:
@@ -28,13 +31,23 @@ def keep_of(args: argparse.Namespace) -> timedelta | None:
         settings_.refuse(f"--keep: {error}", 2)
 
 
+def _noted(
+    root: str, table: str, keep: timedelta, why: str | None, rows: int, until: datetime
+) -> None:
+    from ops.dlq.acts import Acts  # which nothing else of these commands needs
+
+    asked = {"table": table, "keep": str(keep), "older_than": until.isoformat()}
+    Acts(root).note("retain", rows, asked, why)
+
+
 def retained(
     args: argparse.Namespace, root: str, tables: Sequence[Table]
 ) -> list[dict[str, Any]]:
     """Return a row for each table with what it lost; ends the process with 2 where it may not.
 
-    Raises OwnedError and StorageUnavailableError.
+    Each that loses any has a row in the audit. Raises OwnedError and StorageUnavailableError.
     """
+    need("viewer" if args.dry_run else "operator")
     keep = keep_of(args)
     if keep is not None and not args.tables:
         settings_.refuse("--keep is for tables that are named", 2)
@@ -47,7 +60,8 @@ def retained(
     for table in tables:
         age = upkeep_of(table.name).retention if keep is None else keep
         if age is not None:
-            done = retain(root, table, age, dry=args.dry_run)
+            told = partial(_noted, root, table.name, age, args.why)
+            done = retain(root, table, age, dry=args.dry_run, told=told)
             found.append({"table": table.name, "keep": str(age), **done})
     if not found and args.tables:
         settings_.refuse("no retention is declared of these tables: state one with --keep", 2)

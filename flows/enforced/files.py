@@ -59,6 +59,7 @@ class _Stated(BaseModel):
         None
     )
     dlq: Topic | None = None
+    id: str | None = None
     approval: bool = False
     checks: list[Any] = []
     repairs: list[Any] = []
@@ -140,6 +141,8 @@ def _topic(folder: Path) -> Enforced:
     taken = sorted(RESERVED & columns.keys())
     if taken:
         raise _ProblemError(f"silver has columns of its own called {', '.join(taken)}")
+    if stated.id is not None and stated.id not in columns:
+        raise _ProblemError(f"id: {stated.id} is no field of the newest schema")
     try:
         contract = contract_of(
             {"checks": stated.checks, "repairs": stated.repairs}, kinds, CONTRACT
@@ -162,6 +165,7 @@ def _topic(folder: Path) -> Enforced:
         of=columns,
         contract=contract,
         needs_approval=stated.approval,
+        told_by=stated.id or "",
         registered=written == "avro" or stated.version == "registry",
         decoder=decoder,
     )
@@ -171,7 +175,9 @@ def _name_problems(name: str) -> Iterator[str]:
     if not _NAME.fullmatch(name):
         yield "the folder's name is that of tables: small letters, digits and _ alone"
     streams = {each.name for each in STREAMS}
-    tables = {f"silver/{name}", f"quarantine/{name}"} & {each.name for each in all_tables()}
+    mine = {f"silver/{name}", f"quarantine/{name}"}
+    mine |= {f"gold/{name}_{what}" for what in ("data_quality", "schema_drift")}
+    tables = mine & {each.name for each in all_tables()}
     if name in streams or tables:
         yield "a stream has this name or its tables: call the folder otherwise, and state topic"
 

@@ -27,7 +27,9 @@ FLOW: Final = "enforce"
 
 _COMMON: Final = [name for name in FlowSettings.model_fields if name != "kafka"]
 INHERITED: Final = [
-    n for n in EnforceSettings.model_fields if n in ("future_bound", "max_reject_ratio")
+    n
+    for n in EnforceSettings.model_fields
+    if n in ("future_bound", "max_reject_ratio", "max_reject_run")
 ]
 
 
@@ -45,6 +47,7 @@ class EnforceLoaded:
             consumer_group=self.own.consumer_group,
             future_bound=self.own.future_bound,
             max_reject_ratio=self.own.max_reject_ratio,
+            max_reject_run=self.own.max_reject_run,
             alignment="0s",
         )
 

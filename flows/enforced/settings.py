@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from flows.streams.settings import Duration, Group, RejectRatio
+from flows.streams.settings import Duration, Group, RejectRatio, RejectRun
 
 
 class EnforceSettings(BaseModel):
@@ -26,6 +26,7 @@ class EnforceSettings(BaseModel):
         description="how far a time that a contract bounds may be ahead of its Kafka timestamp",
     )
     max_reject_ratio: RejectRatio = 0.5
+    max_reject_run: RejectRun = 500
 
     @field_validator("folder")
     @classmethod

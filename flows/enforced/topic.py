@@ -15,7 +15,7 @@ from operators.avro.decode import Decodes
 from operators.contracts import REPAIRS
 from operators.contracts.contract import Contract
 from operators.json_schema import CODES as JSON_CODES
-from operators.records.tables import COORDINATES, STAMPS, TIME, Table
+from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table
 
 RESERVED = frozenset({*COORDINATES, "kafka_timestamp", REST, REPAIRS, "ingest_date", *STAMPS})
 """The columns of silver that no field may have the name of."""
@@ -29,6 +29,7 @@ class Enforced(Stream):
     of the records. `topic` is read, `validated` gets what is good, if anything does, and `dlq` what
     is not. `schemas` are the versions' by number, as their files have them, in one of two formats;
     records are `written` as Avro or as JSON, with ids of the schemas if those are `registered`.
+    Who looks for a record finds it by the field `told_by`, if one is declared.
     `of` are the fields' columns, and `decoder` makes what decodes a batch, given how schemas are
     found by their ids.
     """
@@ -41,6 +42,7 @@ class Enforced(Stream):
     of: Mapping[str, pl.DataType] = field(default_factory=dict)
     contract: Contract = field(default_factory=lambda: Contract(()))
     needs_approval: bool = False
+    told_by: str = ""
     registered: bool = True
     decoder: Callable[[Lookup], Decodes] = field(kw_only=True)
 
@@ -78,9 +80,22 @@ class Enforced(Stream):
         )
 
     @cached_property
+    def ledger(self) -> Ledger:
+        """The tables that have each record once."""
+        return Ledger(None, self.silver, None, self.quarantine, timed=False)
+
+    @property
+    def watched(self) -> list[Table]:
+        """The tables of what tells of the records as a whole; of JSON no schema can drift.
+
+        A version that nobody knows is a reject.
+        """
+        return [self.data_quality, *([self.schema_drift] if self.written == "avro" else [])]
+
+    @cached_property
     def all_tables(self) -> list[Table]:
         """The tables of the topic."""
-        return [self.silver, self.quarantine]
+        return [*self.ledger.counted, *self.watched]
 
     def own(self, **settings: Any) -> StreamSettings:
         """Return the settings of what reads it; `settings` are others than the usual ones."""

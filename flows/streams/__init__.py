@@ -1,5 +1,6 @@
 """The catalog: every stream that is declared, for flows and for all that goes through them."""
 
+from flows.stream_names import quarantine_of
 from flows.streams.chargebacks import CHARGEBACKS, outcome_tables
 from flows.streams.clicks import CLICKS
 from flows.streams.customers import CUSTOMERS
@@ -47,10 +48,10 @@ def writers() -> dict[str, tuple[Table, str]]:
 
 
 def upkeep_of(table: str) -> Upkeep:
-    """Return how a table is maintained."""
+    """Return how a table is maintained; also one of a topic that is enforced."""
     own = (each.upkeep[table] for each in STREAMS if table in each.upkeep)
-    special = {each.quarantine.name: OF_REFUSED for each in STREAMS}
-    return next(own, special.get(table, Upkeep()))
+    refused = table.startswith(quarantine_of(""))
+    return next(own, OF_REFUSED if refused else Upkeep())
 
 
 def is_held_to(table: str) -> bool:

@@ -56,6 +56,14 @@ Group = Annotated[
     ),
 ]
 
+RejectRun = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="of a partition, as the ratio: so many records in a row that are refused pause "
+        "it, also across a restart; `0` turns that off, and so does a ratio of 1",
+    ),
+]
 RejectRatio = Annotated[
     float,
     Field(
@@ -137,6 +145,7 @@ class StreamSettings(BaseModel):
         timedelta(days=7), description="how long Redis keeps the ids of an hour"
     )
     max_reject_ratio: RejectRatio = 0.5
+    max_reject_run: RejectRun = 500
 
     @field_validator("rules")
     @classmethod

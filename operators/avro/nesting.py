@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import pyarrow as pa
 
+from operators.avro.defaults import lies
 from operators.avro.kinds import arrow_of, arrow_type, branches, dtype_of, refuse_vast
 from operators.avro.leaves import present, same_logical, symbols_of, values_of
 from operators.avro.wire import Field, SchemaError, Wire
@@ -52,6 +53,8 @@ def reading(
         lacks.append(f"field {name}: may be written as null, read as never null")
     if read.kind == "union":
         return _Union(written, read, name, lacks, nullable)
+    if written.kind == "union":
+        return _OneOf(written, read, name, lacks, nullable)
     if read.kind in PROMOTIONS:
         return _Leaf(written, read, name, lacks, nullable)
     if written.kind != read.kind:
@@ -195,6 +198,50 @@ class _Union:
         return pa.StructArray.from_arrays(children, names=names, mask=pa.array(~there)), lost
 
 
+class _OneOf:
+    """A writer's union read as one type: the branch that was written decides of each value."""
+
+    def __init__(
+        self, written: Wire, read: Wire, name: str, lacks: list[str], nullable: bool
+    ) -> None:
+        self._nullable = nullable
+        self._sources: list[tuple[int, Reading]] = []
+        self._gone: list[int] = []
+        parts = [p.wire for p in written.parts]
+        for number, part in enumerate(parts):
+            if part.kind == "null":
+                continue
+            missing: list[str] = []
+            try:
+                inner = reading(part, read, name, missing, optional=True)
+            except SchemaError:
+                self._gone.append(number)
+                lacks.append(f"field {name}: may be written as {part.kind}, which is not read")
+            else:
+                self._sources.append((number, inner))
+                lacks += missing
+        if not self._sources:
+            kinds = ", ".join(part.kind for part in parts)
+            raise SchemaError(f"field {name}: written as {kinds}, read as {read.kind}")
+
+    def read(self, array: Any) -> tuple[Any, Bools]:
+        there = present(array)
+        lost = np.zeros(len(array), np.bool_) if self._nullable else ~there
+        for number in self._gone:
+            lost |= present(array.field(number)) & there
+        made: list[Any] = []
+        chosen = np.full(len(array), -1)
+        for place, (number, inner) in enumerate(self._sources):
+            written = array.field(number)
+            values, bad = inner.read(written)
+            made.append(values if not made else values.cast(made[0].type))
+            mine = present(written) & there
+            lost |= bad & mine
+            chosen[mine] = place * len(array) + np.flatnonzero(mine)
+        taken = pa.array(np.maximum(chosen, 0), mask=chosen < 0)
+        return pa.concat_arrays(made).take(taken), lost
+
+
 def _branch(
     written: Wire, wanted: dict[str, Wire], name: str
 ) -> tuple[str, Reading, list[str]] | None:
@@ -228,7 +275,7 @@ def default_of(wire: Wire, value: Any, name: str) -> Any:
     Raises ValueError for one that is none of its type.
     """
     try:
-        array = pa.array([_lies(value, wire)], arrow_of(wire))
+        array = pa.array([lies(value, wire)], arrow_of(wire))
     except (ValueError, TypeError, KeyError, AttributeError):
         array = None
     if array is not None:
@@ -236,46 +283,3 @@ def default_of(wire: Wire, value: Any, name: str) -> Any:
         if not bad.any():
             return values
     raise ValueError(f"field {name}: its default is none of its type")
-
-
-def _lies(value: Any, wire: Wire) -> Any:
-    """Return a default as `Wire.read` would give it."""
-    if value is None:
-        return None
-    if wire.kind == "union":
-        return {"0": _lies(value, wire.parts[0].wire)}
-    if wire.kind == "record":
-        return {
-            p.name: _lies(value[p.name] if p.name in value else p.schema["default"], p.wire)
-            for p in wire.parts
-        }
-    if wire.kind == "array":
-        return [_lies(each, wire.parts[0].wire) for each in value]
-    if wire.kind == "map":
-        inner = wire.parts[1].wire
-        return [{"key": key, "value": _lies(each, inner)} for key, each in value.items()]
-    if wire.kind == "enum":
-        return wire.symbols.index(value)
-    if wire.kind in ("bytes", "fixed"):
-        found = value.encode("latin-1")
-        if wire.kind == "fixed" and len(found) != wire.size:
-            raise ValueError("a default of another size")
-        return found
-    return value
-
-
-def plain(wire: Wire) -> Any:
-    """Return a value that a field may have, as JSON: null or nothing, as far as its type has it."""
-    if wire.null_first is not None or wire.kind == "null":
-        return None
-    if wire.kind == "union":
-        return plain(wire.parts[0].wire)
-    if wire.kind == "record":
-        return {p.name: p.schema.get("default", plain(p.wire)) for p in wire.parts}
-    if wire.kind == "fixed":
-        return "\0" * wire.size
-    if wire.kind == "bytes":
-        return "\0"  # a decimal has a digit at least
-    if wire.kind == "enum":
-        return wire.symbols[0]
-    return {"array": [], "map": {}, "string": "", "boolean": False}.get(wire.kind, 0)

@@ -2,9 +2,8 @@
 
 Source: the Avro 1.12 specification, "Schema Resolution". Done: fields by name or alias,
 defaults, promotions, nullability, enums with the reader's default, and all of it inside of nested
-types (`nesting`). Two refusals are ours: logical types that differ on one field (milliseconds read
-as microseconds would be wrong by 1000 without a sound), and a writer's union of more than null and
-one type that the reader has as one type.
+types (`nesting`). One refusal is ours: logical types that differ on one field (milliseconds read as
+microseconds would be wrong by 1000 without a sound).
 """
 
 from collections.abc import Sequence
@@ -15,13 +14,13 @@ import polars as pl
 import pyarrow as pa
 
 from operators.avro.compile import Record, compile_record
+from operators.avro.defaults import plain
 from operators.avro.kinds import dtype_of, logical_of
 from operators.avro.leaves import same_logical, symbols_of
 from operators.avro.nesting import (
     PROMOTIONS,
     Reading,
     default_of,
-    plain,
     reading,
     source_of,
 )

@@ -8,7 +8,7 @@ import polars as pl
 
 from operators.columns.frames import filtered, stacked, taken
 from operators.contracts.checks import KAFKA_TIME, Check, Matches
-from operators.contracts.repairs import REPAIRS, Repair, mend, noted
+from operators.contracts.repairs import REPAIRS, Done, Repair, mend, noted
 from operators.records.rejects import Refusal
 
 FUTURE_BOUND_US: Final = 5 * 60 * 1_000_000
@@ -35,6 +35,14 @@ class Checked(NamedTuple):
 
 Checks = Callable[[pl.DataFrame, pl.Series], Checked]
 """Checks (decoded rows, their Kafka timestamps in ms)."""
+
+
+class Tried(NamedTuple):
+    """What all repairs make of rows, which of them did, and why some are refused for all that."""
+
+    frame: pl.DataFrame
+    done: Done
+    refusals: list[Refusal]
 
 
 class Contract:
@@ -72,6 +80,22 @@ class Contract:
         kept = filtered(timed, good) if refusals and warns else timed
         return Checked(good, refusals, _broken(kept, warns), rows, repaired)
 
+    def tried(
+        self,
+        frame: pl.DataFrame,
+        kafka_timestamp_ms: pl.Series,
+        future_bound_us: int = FUTURE_BOUND_US,
+    ) -> Tried:
+        """Repair each row of `frame` as far as it goes, whether or not it is good then.
+
+        The rest is as of `check`.
+        """
+        timed = frame.hstack([kafka_timestamp_ms.cast(pl.Int64).alias(KAFKA_TIME)])
+        timed, done = self._mended(timed, future_bound_us)
+        good, holds, _ = self._good(timed, future_bound_us)
+        refusals = [] if good.all() else _refusals(timed, good, holds)
+        return Tried(timed.drop(KAFKA_TIME), done, refusals)
+
     def _good(self, timed: pl.DataFrame, bound: int) -> tuple[pl.Series, _Held, _Held]:
         """Return which rows are good, and what must hold: of good ones, and of all but warnings."""
         every = [*self._plain(bound), *self._matching(timed)]
@@ -92,20 +116,7 @@ class Contract:
         """
         bad = (~good).arg_true()
         before = timed[bad]
-
-        def broken(rows: pl.DataFrame) -> dict[str, pl.Series]:
-            _, holds, _ = self._good(rows, bound)
-            by_field: dict[str, list[pl.Expr]] = {}
-            for check, each in holds:
-                for name in check.fields:
-                    by_field.setdefault(name, []).append(each)
-            found = rows.select_seq(
-                (~pl.all_horizontal(each).fill_null(value=False)).alias(name)
-                for name, each in by_field.items()
-            )
-            return {name: found[name] for name in by_field}
-
-        after, done = mend(before, self.repairs, broken)
+        after, done = self._mended(before, bound)
         mended = self._good(after, bound)[0]
         done = [(repair, rows & mended) for repair, rows in done]
         counts: Counter[tuple[str, str]] = Counter(
@@ -123,6 +134,21 @@ class Contract:
             notes.append(texts)[order],
             +counts,
         )
+
+    def _mended(self, before: pl.DataFrame, bound: int) -> tuple[pl.DataFrame, Done]:
+        def broken(rows: pl.DataFrame) -> dict[str, pl.Series]:
+            _, holds, _ = self._good(rows, bound)
+            by_field: dict[str, list[pl.Expr]] = {}
+            for check, each in holds:
+                for name in check.fields:
+                    by_field.setdefault(name, []).append(each)
+            found = rows.select_seq(
+                (~pl.all_horizontal(each).fill_null(value=False)).alias(name)
+                for name, each in by_field.items()
+            )
+            return {name: found[name] for name in by_field}
+
+        return mend(before, self.repairs, broken)
 
     def _plain(self, bound: int) -> _Held:
         """Return the checks that are no patterns as expressions; null does not hold."""

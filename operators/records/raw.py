@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from operators.columns.arrays import Int64s
+from operators.columns.arrays import Bools, Int64s
 from operators.columns.frames import stacked
 from operators.records.batches import Headers, Progress, RawBatch
 from operators.records.columns import HEADERS, REJECT_COLUMNS
@@ -54,9 +54,14 @@ def coordinates(raws: Sequence[RawBatch]) -> list[pl.Series]:
     ]
 
 
+def known_times(milliseconds: Int64s) -> Bools:
+    """Return which of Kafka's timestamps, in ms, are times of a calendar."""
+    # A producer may send any 64-bit number, and Delta panics on some.
+    return (milliseconds >= 0) & (milliseconds <= _LATEST_MS)
+
+
 def _times(milliseconds: Int64s) -> pl.Series:
-    # A producer may send any 64-bit number; what is no time of a calendar, Delta panics on.
-    known = (milliseconds >= 0) & (milliseconds <= _LATEST_MS)
+    known = known_times(milliseconds)
     micros = pl.Series("kafka_timestamp", np.where(known, milliseconds, 0) * 1000)
     if not known.all():
         micros = micros.set(pl.Series(~known), None)

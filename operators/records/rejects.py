@@ -5,7 +5,8 @@ from typing import Literal, Self
 
 from operators.errors import KnownError
 
-Stage = Literal["decode", "contract", "rule", "sink"]
+Stage = Literal["decode", "contract", "rule"]
+"""What may refuse a record; a sink refuses none, as what it gets is of its columns' types."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,8 @@ import polars as pl
 
 from operators.columns.arrays import Int64s
 from operators.columns.times import NO_TIME, in_micros
+from operators.records.batches import RawBatch
+from operators.records.raw import known_times
 
 COUNTS: Final = ("records", "missing", "valid", "repaired", "late", "duplicates", "refused")
 """What a stretch has of each.
@@ -28,6 +30,9 @@ KINDS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "refused": ("stage", "code"),
 }
 """What is needed of each row, beside its partition and offset; `repairs` where there are some."""
+
+UNTIMED: Final[Mapping[Kind, tuple[str, ...]]] = {**KINDS, "good": ("repairs",)}
+"""The same of records of which nobody knows when what they tell of has happened."""
 
 _MINUTE: Final = 60_000_000
 _BLOCK: Final = 10  # 1,024 offsets
@@ -56,34 +61,47 @@ class Part:
     why: Sequence[tuple[str, str]] = ()
 
     @classmethod
-    def of(cls, kind: Kind, rows: pl.DataFrame) -> list[Self]:
-        """Return the parts of rows, one for each run of a partition's."""
+    def came(cls, raw: RawBatch) -> list[Self]:
+        """Return the part of records as they were read, where there are any."""
+        if not len(raw):
+            return []
+        known = known_times(raw.timestamps)
+        times = np.where(known, raw.timestamps * 1000, NO_TIME)
+        return [cls("read", raw.progress.partition, raw.offsets, times)]
+
+    @classmethod
+    def of(cls, kind: Kind, rows: pl.DataFrame, *, timed: bool = True) -> list[Self]:
+        """Return the parts of rows, one for each run of a partition's.
+
+        Of good ones that are not `timed`, a field may have the name of what is not meant by it.
+        """
         if not rows.height:
             return []
         partitions = rows["source_partition"].to_numpy()
         if partitions[0] == partitions[-1] and (partitions == partitions[0]).all():
-            return [cls._of(kind, int(partitions[0]), rows)]
+            return [cls._of(kind, int(partitions[0]), rows, timed)]
         ends = [0, *(np.flatnonzero(np.diff(partitions)) + 1).tolist(), rows.height]
         return [
-            cls._of(kind, int(partitions[start]), rows.slice(start, end - start))
+            cls._of(kind, int(partitions[start]), rows.slice(start, end - start), timed)
             for start, end in pairwise(ends)
         ]
 
     @classmethod
-    def _of(cls, kind: Kind, partition: int, rows: pl.DataFrame) -> Self:
+    def _of(cls, kind: Kind, partition: int, rows: pl.DataFrame, timed: bool) -> Self:
         offsets = rows["source_offset"].to_numpy()
         if kind == "read":
             return cls(kind, partition, offsets, in_micros(rows["kafka_timestamp"]))
         if kind == "good":
-            times = in_micros(rows["event_time"])
-            late = offsets[times < in_micros(rows["watermark"])]
+            times = late = repaired = _none()
+            if timed:
+                times = in_micros(rows["event_time"])
+                late = offsets[times < in_micros(rows["watermark"])]
             mended = rows["repairs"] if "repairs" in rows.columns else None
-            repaired = _none()
             if mended is not None and mended.null_count() < len(mended):
                 repaired = offsets[mended.is_not_null().to_numpy()]
             return cls(kind, partition, offsets, times, late, repaired)
         if (offsets[1:] < offsets[:-1]).any():
-            return cls._of(kind, partition, rows.sort("source_offset"))
+            return cls._of(kind, partition, rows.sort("source_offset"), timed)
         why = [*rows[["stage", "code"]].iter_rows()] if kind == "refused" else ()
         return cls(kind, partition, offsets, why=why)
 

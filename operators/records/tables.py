@@ -137,7 +137,8 @@ class Ledger:
     """The tables of a stream in which each of its records is, and others by offset.
 
     `records` has each record as it came, if anything has, and `good`, `repeated` and `refused` have
-    it once among them; of some no record is ever `repeated`.
+    it once among them; of some no record is ever `repeated`. Of good ones that are not `timed`
+    nobody knows when what they tell of has happened.
     """
 
     records: Table | None
@@ -145,6 +146,7 @@ class Ledger:
     repeated: Table | None
     refused: Table
     others: Sequence[Table] = ()
+    timed: bool = True
 
     @property
     def counted(self) -> list[Table]:

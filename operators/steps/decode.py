@@ -15,14 +15,16 @@ from operators import metrics
 from operators.avro.decode import Decodes
 from operators.avro.drift import drift_rows
 from operators.changes import ChangeDecoder
+from operators.columns.arrays import Int64s
 from operators.columns.frames import filtered
 from operators.contracts.contract import Checks
 from operators.records.batches import Batch, RawBatch
-from operators.records.breaker import Breaker
+from operators.records.breaker import Breaker, Runs
 from operators.records.raw import coordinates, refused
 from operators.records.rejects import BrokenContractError, Refusal
 
 _LOG: Final = logging.getLogger("millstream")
+_NONE: Final = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class DecodeOut:
     drifts: Stream[pl.DataFrame]
 
 
-class _Drifts(NamedTuple):
+class Drifts(NamedTuple):
     """What drifts of a batch, with `DRIFT_COLUMNS`."""
 
     rows: pl.DataFrame
@@ -115,12 +117,18 @@ def _stop(raws: list[RawBatch], refusals: list[Refusal]) -> None:
 
 
 def _observe(breaker: Breaker, raws: list[RawBatch], rejects: list[pl.DataFrame]) -> None:
-    refused: Counter[int] = Counter()
+    refused: dict[int, Int64s] = {}
     for frame in rejects:
-        refused.update(frame["source_partition"].to_list())
+        for (mine,), some in frame.group_by("source_partition"):
+            refused[int(mine)] = some["source_offset"].sort().to_numpy()
     for raw in raws:
-        topic, partition = raw.progress.topic, raw.progress.partition
-        for line in breaker.observe(topic, partition, len(raw), refused.pop(partition, 0)):
+        topic, partition, offsets = raw.progress.topic, raw.progress.partition, raw.offsets
+        if not len(offsets):
+            continue
+        bad = refused.get(partition, _NONE)
+        bad = bad[slice(*np.searchsorted(bad, [offsets[0], offsets[-1] + 1]))]
+        runs, first = Runs.of(offsets, bad), int(offsets[0])
+        for line in breaker.observe(topic, partition, len(raw), len(bad), runs, first):
             _LOG.warning("%s", line)
             metrics.PARTITION_PAUSED.labels(topic, partition).set(breaker.paused(partition))
 
@@ -156,10 +164,10 @@ def decode(
     BrokenContractError, and whatever the decoder's schema look-up raises when its registry is away.
     """
 
-    def shim(raws: list[RawBatch]) -> list[Batch | pl.DataFrame | _Drifts]:
+    def shim(raws: list[RawBatch]) -> list[Batch | pl.DataFrame | Drifts]:
         drifts: list[pl.DataFrame] = []
         result = decode_observed(raws, decoder, contract, breaker, drifts)
-        return [*result, *map(_Drifts, drifts)] if drifts else [*result]
+        return [*result, *map(Drifts, drifts)] if drifts else [*result]
 
     both = op.flat_map_batch("decode", up, shim)
     sides = op.branch("good", both, lambda item: isinstance(item, Batch))

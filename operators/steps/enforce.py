@@ -1,6 +1,7 @@
 """Enforce: raw records that are good as they came, with their columns, and rejects."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import bytewax.operators as op
 import numpy as np
@@ -12,20 +13,22 @@ from operators.contracts.contract import Checks
 from operators.records.batches import Batch, RawBatch
 from operators.records.breaker import Breaker
 from operators.records.raw import picked
-from operators.steps.decode import decode_observed
+from operators.steps.decode import Drifts, decode_observed
 
 
 @dataclass(frozen=True)
 class EnforceOut:
     """Streams of `enforce`.
 
-    `passed` are the good records as they came and `good` their columns, a batch for each that came;
-    `rejects` are frames of `REJECT_COLUMNS`.
+    `passed` are the good records as they came and `good` their columns, a batch for each of `raw`;
+    `rejects` are frames of `REJECT_COLUMNS`, and `drifts` of `DRIFT_COLUMNS`.
     """
 
+    raw: Stream[RawBatch]
     passed: Stream[RawBatch]
     good: Stream[Batch]
     rejects: Stream[pl.DataFrame]
+    drifts: Stream[pl.DataFrame]
 
 
 def passed(raw: RawBatch, batch: Batch) -> RawBatch:
@@ -50,13 +53,18 @@ def enforce(
     Every record is either in `passed` and `good` or in `rejects`. Raises what `decode` does.
     """
 
-    def shim(raws: list[RawBatch]) -> list[RawBatch | Batch | pl.DataFrame]:
-        found = decode_observed(raws, decoder, contract, breaker)
+    def shim(raws: list[RawBatch]) -> list[RawBatch | Batch | pl.DataFrame | Drifts]:
+        drifts: list[pl.DataFrame] = []
+        found = decode_observed(raws, decoder, contract, breaker, drifts)
         batches = [each for each in found if isinstance(each, Batch)]
         # First, as somebody waits for them.
-        return [*map(passed, raws, batches), *found]
+        return [*map(passed, raws, batches), *found, *map(Drifts, drifts)]
 
     every = op.flat_map_batch("decode", up, shim)
     raw = op.branch("passed", every, lambda item: isinstance(item, RawBatch))
     sides = op.branch("good", raw.falses, lambda item: isinstance(item, Batch))
-    return EnforceOut(raw.trues, sides.trues, sides.falses)  # type: ignore[arg-type] # branch does not narrow
+    others: Any = op.branch(
+        "refused", sides.falses, lambda item: isinstance(item, pl.DataFrame)
+    )
+    drifts = op.map("drifts", others.falses, lambda item: item.rows)
+    return EnforceOut(up, raw.trues, sides.trues, others.trues, drifts)  # type: ignore[arg-type] # branch does not narrow

@@ -6,7 +6,8 @@ import sys
 from flows import settings as settings_
 from ops.dlq import discard_cli, edit_cli, edit_shown, options, replay_cli
 from ops.dlq import export as files
-from ops.dlq.filters import Filters, opened
+from ops.dlq.acts import Acts
+from ops.dlq.filters import Filters, opened, root_of
 from ops.dlq.lines import dump
 from ops.dlq.records import count
 from ops.dlq.sought import Sought
@@ -56,9 +57,15 @@ def export(args: argparse.Namespace) -> int:
     if args.file.suffix not in options.FORMATS:
         settings_.refuse(f"{args.file}: name it .parquet or .jsonl", 2)
     quarantines, filters, sought = opened(args), Filters.of(args), Sought.of(args)
+    asked = vars(filters) | vars(sought)
+    asked |= {"stream": args.stream, "decoded": args.decoded, "file": str(args.file)}
+
+    def noted(records: int) -> None:
+        Acts(root_of(args)).note("export", records, asked, args.why)
+
     with bar("rejects", count(quarantines, filters), args.json) as told:
         written = files.export(quarantines, filters, sought, lookup(), args.file,
-                               decoded=args.decoded, told=told)  # fmt: skip
+                               decoded=args.decoded, told=told, noted=noted)  # fmt: skip
     if args.json:
         return dump({"file": str(args.file), "rejects": written})
     print(f"{written:,} rejects in {args.file}")

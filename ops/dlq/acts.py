@@ -44,7 +44,7 @@ class Acts:
         records: int,
         asked: Mapping[str, Any] | None = None,
         why: str | None = None,
-        **of: str,
+        **of: str | int,
     ) -> None:
         """Add an action to the audit; `of` names what it was, such as the replay."""
         filters = None if asked is None else json.dumps(asked, default=str)

@@ -88,7 +88,7 @@ def add_parser(subparsers: Any) -> None:
 
     each = made("acting:export", "export", "rejects with their records, as a file",
                 "Write rejects with keys, values and headers to a file, as Parquet or as JSON "
-                "lines (bytes in hex), by its name.")  # fmt: skip
+                "lines (bytes in hex), by its name. ops/audit has who did it.")  # fmt: skip
     each.add_argument(
         "file", type=Path, metavar=f"FILE.{{{','.join(f[1:] for f in options.FORMATS)}}}"
     )
@@ -97,6 +97,7 @@ def add_parser(subparsers: Any) -> None:
     _add_sought(each)
     each.add_argument("--decoded", action="store_true",
                       help="add the value as JSON, as far as it decodes")  # fmt: skip
+    each.add_argument("--why", metavar="TEXT", help="the reason, for ops/audit")
 
 
 def _adder(commands: Any) -> Callable[..., argparse.ArgumentParser]:

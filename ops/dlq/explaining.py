@@ -16,7 +16,7 @@ from operators.records.columns import KEY_ID, RECORD
 from ops.dlq import shown
 from ops.dlq.became import tell
 from ops.dlq.filters import opened, root_of
-from ops.dlq.lines import dump
+from ops.dlq.lines import dump, printable
 from ops.dlq.lookups import lookup_or_why
 from ops.dlq.quarantine import PLACE, Place, Quarantine, QuarantineError, with_fingerprints
 from ops.dlq.records import COLUMNS, at, headers_of
@@ -46,9 +46,17 @@ def show(args: argparse.Namespace) -> int:
     """Print all about one record."""
     rows, found = _found(args)
     tell(root_of(args), rows)
+    mended = None
+    if found.broken is None and rows[0]["stage"] != "rule":
+        # Behind what does not need it: what knows contracts takes a while to import.
+        from ops.dlq.mending import mended_of
+
+        mended = mended_of(rows[0], lookup_or_why)
     if args.json:
-        return dump(shown.to_json(rows, found))
+        return dump(shown.to_json(rows, found) | {"repair": mended and mended.to_json()})
     shown.show(rows, found)
+    for line in mended.lines() if mended else ():
+        print(printable(line))
     return 0
 
 

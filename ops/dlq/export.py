@@ -12,12 +12,12 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from operators.avro import Lookup
-from operators.avro.explain import Explainer
 from operators.records.columns import HEADERS, RECORD
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import Quarantine, with_fingerprints
 from ops.dlq.records import COLUMNS, hexed
 from ops.dlq.sought import Sought, explained, matching
+from ops.dlq.streams import Explains, explainer_of
 
 _SCHEMA: Final[dict[str, pl.DataType]] = {
     "source_topic": pl.String(), "source_partition": pl.Int32(), "source_offset": pl.Int64(),
@@ -35,21 +35,23 @@ def export(
     *,
     decoded: bool,
     told: Callable[[int], None] = lambda _: None,
+    noted: Callable[[int], None] = lambda _: None,
 ) -> int:
     """Write the rejects to a file, which is there as a whole or not at all; return how many.
 
-    `decoded` adds each value as JSON as far as it decodes. Raises OSError and QuarantineError.
+    `decoded` adds each value as JSON as far as it decodes. `noted` hears how many there will be
+    before the file has its name. Raises OSError and QuarantineError.
     """
     kinds = {name: _SCHEMA.get(name, pl.String()) for name in (*COLUMNS, *RECORD)}
     if decoded:
         kinds["decoded"] = pl.String()
-    explainer, written, looked = Explainer(lookup), 0, 0
+    written, looked = 0, 0
     part = path.with_name(f".{path.name}.part")
     try:
         with ExitStack() as stack:
             write = _writer(stack, part, path.suffix, kinds)
             for each in quarantines:
-                before = looked
+                before, explainer = looked, explainer_of(each.stream, lookup)
 
                 def so_far(done: int, before: int = before) -> None:
                     nonlocal looked
@@ -62,15 +64,17 @@ def export(
                         rows = rows.with_columns(_decoded(rows, explainer))
                     write(rows.select(pl.col(name).cast(kind) for name, kind in kinds.items()))
                     written += rows.height
+        noted(written)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
     return written
 
 
-def _decoded(rows: pl.DataFrame, explainer: Explainer) -> pl.Series:
+def _decoded(rows: pl.DataFrame, explainer: Explains) -> pl.Series:
     found = [each.record for each in explained(rows, explainer)]
-    return pl.Series("decoded", [each and json.dumps(each) for each in found], pl.String)
+    texts = [None if each is None else json.dumps(each) for each in found]
+    return pl.Series("decoded", texts, pl.String)
 
 
 def _writer(

@@ -190,7 +190,7 @@ def begin(
         ends = end_offsets(config, str(topic), partitions, _TIMEOUT)
         behind |= {(str(topic), p): offset for p, offset in ends.items()}
     stream = plan_.quarantine.name
-    return Replays(root).claim(stream, plan_.chosen, behind, asked, why)
+    return Replays(root).claim(stream, plan_.chosen, behind, asked, why, plan_.version)
 
 
 def finish(

@@ -15,7 +15,7 @@ from operators.avro import Lookup
 from ops.dlq.became import NOWHERE
 from ops.dlq.canary import FINE, awaited
 from ops.dlq.filters import Filters, opened, root_of
-from ops.dlq.quarantine import Place, Quarantine, open_quarantines
+from ops.dlq.quarantine import Place, Quarantine, QuarantineError, open_quarantines
 from ops.dlq.records import count, name_of
 from ops.dlq.replay import Plan, begin, finish, plan
 from ops.dlq.replays import Replays
@@ -55,12 +55,22 @@ def replay(args: argparse.Namespace, sought: Sought, lookup: Lookup) -> dict[str
 
 
 def _try_out(root: str, sandbox: Path, plans: list[Plan], lookup: Lookup) -> dict[str, int]:
-    from ops.dlq.sandbox import try_out  # all of a flow, which nothing else here needs
+    from ops.dlq.sandbox import (
+        can_be_tried,
+        try_out,
+    )  # all of a flow, which nothing else here needs
 
+    some = [each for each in plans if each.chosen.height]
+    joined = [each.quarantine.name for each in some if not can_be_tried(each.quarantine.stream)]
+    if joined:
+        raise QuarantineError(
+            f"--sandbox: records of {', '.join(joined)} are made something of together with other "
+            "streams', which a sandbox has not: name another --stream; without --sandbox, replay "
+            "says what would become of each"
+        )
     found: dict[str, int] = {}
-    for each in plans:
-        if each.chosen.height and each.quarantine.stream.alone:
-            found |= try_out(root, sandbox, each, lookup)
+    for each in some:
+        found |= try_out(root, sandbox, each, lookup)
     return found
 
 

@@ -42,10 +42,12 @@ class Replays:
         behind: Mapping[tuple[str, int], int],
         asked: Mapping[str, Any],
         why: str | None,
+        version: int,
     ) -> str:
         """Claim rejects, with coordinates, fingerprint and edit, for one replay; return its name.
 
-        `behind` are the topics' ends as they are now; `asked` and `why` are for the audit.
+        `behind` are the topics' ends as they are now, `version` is that of the quarantine's table
+        that they were picked of; `asked` and `why` are for the audit.
         Raises QuarantineError if another replay claims at the same time.
         """
         handle = self._acts.opened(REPLAYS)
@@ -58,8 +60,9 @@ class Replays:
             pl.lit(name).alias("replay"),
             pl.lit(stream).alias("stream"),
             pl.Series("sent_behind", ends, pl.Int64),
+            pl.lit(version, pl.Int64).alias("quarantine_version"),
         )
-        self._note(BEGUN, rows.height, asked, why, name)
+        self._acts.note(BEGUN, rows.height, asked, why, replay=name, quarantine_version=version)
         self._acts.add(handle, REPLAYS, rows, _APP, "replay")
         return name
 
@@ -71,14 +74,4 @@ class Replays:
             orient="row",
         )
         self._acts.append(self._acts.opened(SENT), SENT, rows)
-        self._note(DONE, len(places), None, None, replay)
-
-    def _note(
-        self,
-        action: str,
-        records: int,
-        asked: Mapping[str, Any] | None,
-        why: str | None,
-        replay: str,
-    ) -> None:
-        self._acts.note(action, records, asked, why, replay=replay)
+        self._acts.note(DONE, len(places), replay=replay)

@@ -16,14 +16,19 @@ from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import TestingSource, run_main
 from deltalake import DeltaTable
 
+from flows import enforce
 from flows import settings as settings_
 from flows.decisions import deciding
-from flows.decoding import contract_of, decoder_of
+from flows.decoding import decoder_of
+from flows.enforced.loading import FLOW
+from flows.enforced.topic import Enforced
+from flows.flow_settings import FlowSettings
 from flows.loading import rules_of
 from flows.own_tables import writers_of
 from flows.parts import Parts
 from flows.pipeline import build
 from flows.secret_files import with_settings
+from flows.streams import Stream
 from flows.tables import defined
 from operators.avro import Lookup
 from operators.columns.arrays import Int64s
@@ -32,9 +37,12 @@ from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query
 from operators.connectors.delta.sink import DeltaSink
 from operators.records.batches import END_OF_INPUT, Progress, RawBatch
+from operators.records.breaker import Breaker
+from operators.records.tables import Table
 from ops.dlq.judge import raw_batch
 from ops.dlq.quarantine import QuarantineError
 from ops.dlq.replay import Plan, chosen_records
+from ops.dlq.streams import contract_of, future_bound_of
 
 _BATCH: Final = 20_000
 
@@ -71,6 +79,55 @@ def try_out(root: str, sandbox: Path, plan: Plan, lookup: Lookup) -> dict[str, i
 
     Return how many rows each has. Raises QuarantineError if any of them is there already.
     """
+    stream = plan.quarantine.stream
+    there = [each.name for each in stream.all_tables if _there(sandbox, each.name)]
+    if there:
+        raise QuarantineError(f"{sandbox} has {there[0]} already: name an empty folder")
+    if isinstance(stream, Enforced):
+        tables = _enforced(root, sandbox, plan, stream, lookup)
+    else:
+        tables = _whole(root, sandbox, plan, lookup)
+    return {each.name: _height(sandbox, each.name) for each in tables}
+
+
+def can_be_tried(stream: Stream) -> bool:
+    """Tell whether what becomes of a stream's records is a matter of these alone."""
+    return stream.alone or isinstance(stream, Enforced)
+
+
+def _enforced(
+    root: str, sandbox: Path, plan: Plan, topic: Enforced, lookup: Lookup
+) -> list[Table]:
+    """Let records of a topic through the steps of the enforce flow; return the tables."""
+    settings = FlowSettings.model_construct(delta_root=str(sandbox), kafka={})
+    partitions = _partitions(plan)
+    sink = DeltaSink(
+        str(sandbox),
+        topic.all_tables,
+        flow=FLOW,
+        flow_version=version("millstream"),
+        partitions=[(topic.topic, partition) for partition in range(partitions)],
+        writers=writers_of(settings, [topic]),
+        timed=False,
+    )
+    parts = enforce.Parts(
+        topic,
+        TestingSource(_batches(root, plan, topic.topic, partitions)),
+        topic.decoder(lookup),
+        contract_of(topic, micros(future_bound_of(topic))),
+        Breaker(1.0),
+        sink,
+    )
+    run_main(enforce.build([parts], _Nowhere(), _Nowhere()))
+    return topic.all_tables
+
+
+def _partitions(plan: Plan) -> int:
+    return int(plan.chosen["source_partition"].to_numpy().max(initial=0)) + 1
+
+
+def _whole(root: str, sandbox: Path, plan: Plan, lookup: Lookup) -> list[Table]:
+    """Let records of a stream through the steps of its flow; return the tables."""
     environ = {
         f"{settings_.PREFIX}KAFKA_BOOTSTRAP_SERVERS": "localhost",
         **with_settings(os.environ, {f"{settings_.PREFIX}REDIS_URL": "redis://localhost"}),
@@ -78,16 +135,13 @@ def try_out(root: str, sandbox: Path, plan: Plan, lookup: Lookup) -> dict[str, i
     }
     settings = settings_.load(environ)
     stream = settings.stream(plan.quarantine.stream).unlabelled
-    there = [each.name for each in stream.all_tables if _there(sandbox, each.name)]
-    if there:
-        raise QuarantineError(f"{sandbox} has {there[0]} already: name an empty folder")
     own = settings.of(stream)
     rules = rules_of(stream, settings)
     contract = contract_of(stream, micros(own.future_bound))
     seen = None if stream.changes else _Seen()
     parts = Parts(decoder_of(stream, lookup), contract, seen, rules)
     parts = deciding(parts, stream, settings)
-    partitions = int(plan.chosen["source_partition"].to_numpy().max(initial=0)) + 1
+    partitions = _partitions(plan)
     tables = defined(stream, own, rules)
     sink = DeltaSink(
         str(sandbox),
@@ -99,7 +153,7 @@ def try_out(root: str, sandbox: Path, plan: Plan, lookup: Lookup) -> dict[str, i
     )
     source = TestingSource(_batches(root, plan, own.topic, partitions))
     run_main(build(stream, source, sink, _Nowhere(), parts, settings))
-    return {each.name: _height(sandbox, each.name) for each in tables}
+    return tables
 
 
 def _batches(root: str, plan: Plan, topic: str, partitions: int) -> Iterator[RawBatch]:

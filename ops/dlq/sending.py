@@ -59,19 +59,18 @@ class Sender:
         self, replay: str, rows: Iterator[pl.DataFrame], told: Callable[[int], None]
     ) -> int:
         """Send rejects, with their records, each to its own partition; return how many."""
-        sent, began = 0, time.monotonic()
+        sent, ready = 0, time.monotonic()
         size = _CHUNK if self._rate is None else max(1, min(_CHUNK, int(self._rate)))
         for frame in rows:
             for chunk in frame.iter_slices(size):
-                self._wait(sent, began)
+                time.sleep(max(0.0, ready - time.monotonic()))
+                # From its own start: what was slow is not made up for at once.
+                begun = time.monotonic()
                 self._transact(replay, chunk)
+                ready = begun + (chunk.height / self._rate if self._rate else 0.0)
                 sent += chunk.height
                 told(sent)
         return sent
-
-    def _wait(self, sent: int, began: float) -> None:
-        if self._rate is not None:
-            time.sleep(max(0.0, began + sent / self._rate - time.monotonic()))
 
     def _transact(self, replay: str, chunk: pl.DataFrame) -> None:
         self._topic = chunk["source_topic"][0]

@@ -7,12 +7,14 @@ from typing import Any
 
 import polars as pl
 
+from flows.enforced.topic import Enforced
+from flows.streams import Stream
 from operators.avro import Lookup
 from operators.avro.explain import Explained
 from ops.dlq.filters import Filters
-from ops.dlq.quarantine import Quarantine
+from ops.dlq.quarantine import Quarantine, QuarantineError
 from ops.dlq.records import COLUMNS, headers_of, in_order, merged
-from ops.dlq.streams import Explains, explainer_of
+from ops.dlq.streams import Explains, explainer_of, id_of
 from ops.sealed import SEALED, decrypted
 
 
@@ -31,16 +33,20 @@ class Sought:
     def __bool__(self) -> bool:
         return self.contains is not None or self.id is not None
 
-    def prefiltered(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def prefiltered(self, rows: pl.DataFrame, stream: Stream) -> pl.DataFrame:
         """Return rows without those that surely have not what is sought."""
-        # Texts lie in Avro as they are: whoever has the id has its bytes.
-        return rows if self.id is None else rows.filter(
-            pl.col("value").bin.contains(self.id.encode()).fill_null(value=False)
-        )  # fmt: skip
+        # A stream's ids are texts, which lie in Avro as they are: whoever has one has its bytes. An
+        # enforced topic's may be numbers, and texts in JSON may be written in other ways.
+        if self.id is None or isinstance(stream, Enforced):
+            return rows
+        has = pl.col("value").bin.contains(self.id.encode())
+        return rows.filter(has.fill_null(value=False))
 
     def found_in(self, record: dict[str, Any] | None, id_field: str) -> bool:
         """Tell whether the fields that could be decoded have it."""
-        if record is None or (self.id is not None and record.get(id_field) != self.id):
+        if record is None:
+            return False
+        if self.id is not None and str(record.get(id_field)) != self.id:
             return False
         return self.contains is None or _has(record, self.contains.casefold())
 
@@ -91,7 +97,16 @@ def matching(
     lookup: Lookup,
     told: Callable[[int], None] = lambda _: None,
 ) -> Iterator[pl.DataFrame]:
-    """Yield frames of the rejects that are meant, with `COLUMNS` and `RECORD`, in no order."""
+    """Yield frames of the rejects that are meant, with `COLUMNS` and `RECORD`, in no order.
+
+    Raises QuarantineError.
+    """
+    own = id_of(quarantine.stream)
+    if sought.id is not None and not own:
+        raise QuarantineError(
+            f"--id: which field of {quarantine.name} is its id is not declared: state it as `id` "
+            "in its contract.yaml, look into all fields with --contains, or name another --stream"
+        )
     columns = ", ".join((*COLUMNS, *SEALED))
     explainer, done = explainer_of(quarantine.stream, lookup), 0
     sql = f"SELECT {columns} FROM rows WHERE {filters.condition(quarantine)}"  # noqa: S608 # asked for
@@ -99,9 +114,8 @@ def matching(
         done += rows.height
         rows = decrypted(rows)
         if sought:
-            rows = sought.prefiltered(rows)
+            rows = sought.prefiltered(rows, quarantine.stream)
             records = [each.record for each in explained(rows, explainer)]
-            own = quarantine.stream.id
             rows = rows.filter(
                 pl.Series([sought.found_in(each, own) for each in records], dtype=pl.Boolean)
             )

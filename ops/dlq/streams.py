@@ -19,8 +19,8 @@ from operators.avro.decode import Decodes
 from operators.avro.explain import Explained, Explainer
 from operators.avro.framing import Headers
 from operators.changes import ChangeDecoder
-from operators.contracts import files
-from operators.contracts.contract import Checks
+from operators.contracts import files, load_contract
+from operators.contracts.contract import Checks, Contract
 from operators.json_schema import JsonDecoder, JsonExplainer
 from ops.dlq.lookups import lookup as lookup
 
@@ -66,11 +66,21 @@ def contract_of(stream: Stream, future_bound_us: int) -> Checks:
     return decoding.contract_of(stream, future_bound_us)
 
 
+def declared_contract(stream: Stream) -> Contract:
+    """Return its contract as it is declared; raises ContractError."""
+    return stream.contract if isinstance(stream, Enforced) else load_contract(stream.record)
+
+
 def needs_approval(stream: Stream) -> bool:
     """Tell whether a second person has to approve what somebody edits."""
     if isinstance(stream, Enforced):
         return stream.needs_approval
     return files.needs_approval(stream.record)
+
+
+def id_of(stream: Stream) -> str:
+    """Return the field that tells its records apart, "" where none is declared."""
+    return stream.told_by if isinstance(stream, Enforced) else stream.id
 
 
 def decoder_of(stream: Stream, lookup: Lookup) -> Decodes | ChangeDecoder:

@@ -15,10 +15,13 @@ from ops.verify.report import Check, only_once
 from ops.verify.tables import Tables
 
 
-def check_data_quality(stream: Stream, tables: Tables, settings: Settings) -> list[Check]:
+def check_data_quality(
+    stream: Stream, tables: Tables, settings: Settings, flow: str | None = None
+) -> list[Check]:
     """Compare the rows with what the other tables have; no check where there is no such table.
 
-    Earlier releases had none: of records from before it was there nothing is expected.
+    `flow` writes them, which is called as the stream where it is not given. Earlier releases had
+    none: of records from before it was there nothing is expected.
     """
     name = stream.data_quality.name
     if not tables.there(name):
@@ -27,7 +30,7 @@ def check_data_quality(stream: Stream, tables: Tables, settings: Settings) -> li
     partitions = wait_for_partitions(settings.kafka, topic, 10)
     told = (history(handle) or {}).get(COUNTED, ())
     before = told[-1].of(topic) if told else {}
-    frontier = recorded(handle, Fence(stream.name, [(topic, p) for p in partitions]))
+    frontier = recorded(handle, Fence(flow or stream.name, [(topic, p) for p in partitions]))
     actual = tables.read(name, COLUMNS)
     # A partition may have ended, which is told by its last row, before the flow has.
     behind = pl.col("first_offset") + pl.col("records") + pl.col("missing")

@@ -18,6 +18,7 @@ from operators.connectors.kafka.client import (
 )
 from operators.connectors.kafka.forward import forwarded
 from operators.connectors.kafka.topic_ids import identify
+from ops.verify.data_quality import check_data_quality
 from ops.verify.forgotten import place_of
 from ops.verify.report import Check, only_once
 from ops.verify.tables import Tables, uncut
@@ -35,6 +36,12 @@ def check_enforced(
     for each in flow.reads:
         if isinstance(each, Enforced) and tables.there(each.silver.name):
             found, counted = _of_topic(flow.settings.kafka, each, tables, told)
+            # What it has counted of rows that are gone nobody can count again.
+            if not any(
+                tables.there(table.name) and tables.cut(table.name, each.topic)
+                for table in each.ledger.counted
+            ):
+                found += check_data_quality(each, tables, flow.settings, flow.name)
             checks += found
             counts += counted
     return checks, counts

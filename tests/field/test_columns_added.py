@@ -17,6 +17,7 @@ import schemas
 from flows import settings as settings_
 from ops.verify import verify
 from tests.field.topic import Field, offsets, payment, payments
+from tests.operators.connectors.registry_server import serving
 from tests.ops.reports import broken
 from tests.running import wait_until
 
@@ -147,3 +148,42 @@ def test_a_column_of_another_type_is_refused_and_the_table_made_anew_as_advised(
     read_all(local, 15)
     assert offsets(local.table("bronze/payments")) == list(range(20))
     wait_until(lambda: local.table(name).height == 5)
+
+
+def test_what_was_kept_for_later_is_a_column_from_the_version_on_that_names_it(
+    local: Field,
+) -> None:
+    """Producers are ahead of this release: their field is kept, and then has its column."""
+    points = ADDED[:1]
+    ahead = schemas.latest("payment") | {
+        "fields": [*schemas.latest("payment")["fields"], *points]
+    }
+
+    def sent(id_: int, *numbers: int) -> None:
+        body = b"\2\x0e"  # the second branch of its union, and 7
+        local.send(*(b"\0" + id_.to_bytes(4, "big") + payment(n)[5:] + body for n in numbers))
+
+    def run(**settings: str) -> None:
+        flow = local.flow(STOP_AT_END="true", **settings)
+        assert flow.wait() == 0, flow.said()
+
+    local.create()
+    with serving() as registry:
+        id_ = registry.add(f"{local.topic}-value", {"schema": json.dumps(ahead)})
+        local.settings["MILLSTREAM_SCHEMA_REGISTRY"] = registry.url
+        sent(id_, 0, 1)
+        run()
+        silver = local.table("silver/payments")
+        assert silver["_rest"].to_list() == ['{"loyalty_points":7}'] * 2
+        assert "loyalty_points" not in silver.columns
+        next_release(local)
+        sent(id_, 2, 3)
+        run()
+        silver = local.table("silver/payments")
+        assert silver["loyalty_points"].to_list() == [None, None, 7, 7]
+        assert silver["_rest"].to_list() == ['{"loyalty_points":7}'] * 2 + [None] * 2
+        # It is told against the version that was here, and is against the next one, once.
+        drift = local.table("gold/schema_drift").select("source_offset", "version", "change")
+        assert drift.rows()[0] == (0, NEXT - 1, "added")
+        assert set(drift["source_offset"]) == {0, 2}
+        assert broken(verify(settings_.load(local.settings))) == []

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import ssl
 import struct
@@ -13,6 +14,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient, header_schema_id_serializer
 from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.schema_registry.json_schema import JSONSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext, SerializationError
 from deltalake.exceptions import TableNotFoundError
 
@@ -21,8 +23,11 @@ from flows.settings import PREFIX
 from operators.connectors.registry import schema_source as registry
 from ops import cli
 from tests.field.topic import NOON, Field, offsets, payment, payments
+from tests.flows.enforced import ORDER, READING, reading, there
+from tests.flows.enforced import settings as enforcing
 from tests.operators.connectors.registry_server import serving
-from tests.running import wait_until
+from tests.running import run, wait_until
+from tests.servers import kafka
 from tests.servers.apicurio import apicurio
 from tests.servers.certificates import Authority
 from tests.servers.ports import lasting_port
@@ -300,3 +305,57 @@ def test_apicurio_with_confluents_serializer_and_a_number_in_the_header(
     refused = field.table("quarantine/payments")
     assert refused["code"].to_list() == ["unknown_schema"] * 2
     assert "Apicurio's serializers may write ids of 8 bytes" in refused["message"][0]
+
+
+def test_enforce_with_apicurio_lets_through_what_confluents_serializers_write(
+    local: Field, registered: str
+) -> None:
+    """Avro and JSON Schema, to the validated topics as they came, and to columns of silver."""
+    folder, name = local.folder, local.folder.name
+    order = ORDER | {"title": "order", "required": ["order_id", "amount"]}
+    own = enforcing(local.stack, folder)
+    shutil.rmtree(folder / "enforced" / "heartbeats")
+    contract = folder / "enforced" / "orders" / "contract.yaml"
+    contract.write_text(f"topic: {name}.orders\nversion: registry\n")
+    (contract.parent / "1.json").write_text(json.dumps(order))
+    (contract.parent / "2.json").unlink()
+    good = {"order_id": "a", "amount": 1.5, "customer": {"id": "c"}, "lines": [1]}
+    values: dict[str, list[bytes]] = {}
+    with SchemaRegistryClient({"url": registered}) as client:
+        to = {n: SerializationContext(f"{name}.{n}", MessageField.VALUE)
+              for n in ("orders", "readings", "others")}  # fmt: skip
+        as_json, avro = (
+            JSONSerializer(json.dumps(order), client),
+            AvroSerializer(client, json.dumps(READING)),
+        )
+        # Whoever has registered a schema of his own is not let in by that.
+        loose = JSONSerializer(json.dumps(order | {"title": "loose", "required": []}), client)
+        values["orders"] = [
+            as_json(good, to["orders"]),
+            as_json(good | {"order_id": "b", "amount": 0.5}, to["orders"]).replace(
+                b"0.5", b"-.5"
+            ),
+            as_json(good, to["orders"]).replace(b"1.5", b"  0"),
+            loose(good, to["others"]),
+        ]
+        values["readings"] = [
+            avro(reading(n, value=value), to["readings"]) for n, value in ((0, 5.0), (1, 200.0))
+        ]
+    producer = Producer({"bootstrap.servers": local.bootstrap, "log_level": 0})
+    for topic, some in values.items():
+        kafka.create_topic(local.bootstrap, f"{name}.{topic}", 1)
+        for value in some:
+            producer.produce(f"{name}.{topic}", value)
+    assert producer.flush(30) == 0
+    ends = own | {"MILLSTREAM_SCHEMA_REGISTRY": registered, "MILLSTREAM_STOP_AT_END": "true"}
+    run("enforce", ends | {"MILLSTREAM_MAX_REJECT_RATIO": "1"}, folder / "state")
+    for topic, first in (("orders", 1), ("readings", 1)):
+        (passed,) = there(local.stack, f"{name}.{topic}.validated", 1)
+        assert [each.value() for each in passed] == values[topic][:first]
+    (row,) = local.table("silver/orders").to_dicts()
+    assert (row["order_id"], row["amount"], row["customer"]["id"]) == ("a", 1.5, "c")
+    (row,) = local.table("silver/readings").to_dicts()
+    assert (row["sensor"], row["value"], row["place"]) == ("a", 5.0, {"room": 0})
+    codes = local.table("quarantine/orders")["code"].to_list()
+    assert codes == ["malformed", "schema_exclusive_minimum", "unknown_schema"]
+    assert local.table("quarantine/readings")["code"].to_list() == ["value_range"]

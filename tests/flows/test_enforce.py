@@ -271,7 +271,7 @@ def test_tools_know_the_flow_and_its_topics(
     assert status == 0, found
     # Those that were edited were sent again.
     assert found["counts"]["events"] == sum(map(len, every.values())) + 6 + 15
-    assert len(found["checks"]) == 4 + 4 + 2
+    assert len(found["checks"]) == 5 + 5 + 3
 
     # One record once more, and one out of its place.
     message = there(stack, f"{topic}.validated")[1][3]

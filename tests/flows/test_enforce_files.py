@@ -83,6 +83,9 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         m__1_avsc='{"type": "record", "name": "m", "fields": [{"name": "x", "type": "bytes"}]}',
         m__contract="written: json",
         n__1_json='{"type": "object"}',
+        o__1_json=schema,
+        o__contract="id: nothing",
+        chargeback__1_json=schema,
     )
     with pytest.raises(SettingsError) as raised:
         load({"MILLSTREAM_ENFORCE_FOLDER": str(folder), "MILLSTREAM_ENFORCE_FODLER": "x"})
@@ -105,13 +108,17 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "i: 1.json: x is another column than in a later version: give it another name there",
         "m: 1.avsc: field x: plain JSON does not tell bytes; use a JSON Schema",
         "n: 1.json: has no properties, so silver would have no columns",
+        "o: id: nothing is no field of the newest schema",
         "payments: a stream has this name or its tables: call the folder otherwise, and state "
+        "topic",
+        # Its data quality would be that of the chargebacks.
+        "chargeback: a stream has this name or its tables: call the folder otherwise, and state "
         "topic",
     ):
         assert expected in lines, lines
     for begin in ("c: 1.json: ", "k: 1.json: ", "l: 1.json: ", "j: dlq: 'j.dlq' is "):
         assert any(line.startswith(begin) for line in lines), begin
-    assert len([line for line in lines if line[1:2] == ":"]) == 15, lines
+    assert len([line for line in lines if line[1:2] == ":"]) == 16, lines
 
 
 def test_tools_know_the_topics_where_the_folder_is_set(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """``python -m tests.fuzz.payloads``: payloads mutated by the million, and what became of them.
 
-Each batch is read by columns, strictly one by one, and by fastavro, and taken through decoding and
-contract as by a flow: one verdict, in one place. The first that differs ends it, with the seed that
-makes it again.
+Each batch is read by columns, strictly one by one, and by fastavro, JSON in another order, alone
+and by another validator, and taken through decoding and contract as by a flow: one verdict, in one
+place. The first that differs ends it, with the seed that makes it again.
 """
 
 import argparse
@@ -14,11 +14,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tests.fuzz.json_subjects import JSON_SUBJECTS, JsonSubject
+from tests.fuzz.json_verdicts import JsonReaders
 from tests.fuzz.mutations import mutated
-from tests.fuzz.subjects import SUBJECTS
+from tests.fuzz.subjects import SUBJECTS, Subject
 from tests.fuzz.verdicts import Readers
 
 ROWS = 10_000
+EVERY: dict[str, Subject | JsonSubject] = {**SUBJECTS, **JSON_SUBJECTS}
 _SHARES = (1.0, 1.0, 1.0, 0.5, 0.05)
 """Of a batch that is mutated: a bad record may change what becomes of a good one beside it."""
 _MOST_MB = 1_024
@@ -26,7 +29,7 @@ _MOST_MB = 1_024
 
 def batches(name: str, seed: int, rows: int = ROWS) -> Iterator[tuple[list[bytes | None], int]]:
     """Yield batches of a subject's payloads for ever, and how many of each are mutated."""
-    good = SUBJECTS[name].good(2_000)
+    good = EVERY[name].good(2_000)
     rng = np.random.default_rng(seed)
     for share in _for_ever():
         count = max(int(rows * share), 1)
@@ -34,6 +37,12 @@ def batches(name: str, seed: int, rows: int = ROWS) -> Iterator[tuple[list[bytes
         fine = [good[at] for at in rng.integers(0, len(good), rows - count).tolist()]
         both = bad + fine
         yield [both[at] for at in rng.permutation(rows).tolist()], count
+
+
+def readers_of(name: str) -> Readers | JsonReaders:
+    """Return what reads the payloads of a subject."""
+    subject = EVERY[name]
+    return JsonReaders(subject) if isinstance(subject, JsonSubject) else Readers(subject)
 
 
 def _for_ever() -> Iterator[float]:
@@ -46,10 +55,10 @@ def judge(
 ) -> Counter[str]:
     """Judge so many mutated payloads of a subject; return verdicts, and how many were mutated.
 
-    fastavro is asked about one batch of so many `opinions`, as it takes most of the time.
+    Others' readers are asked about one batch of so many `opinions`, as they take most of the time.
     Raises AssertionError for the first that is not as it has to be.
     """
-    readers, found, done = Readers(SUBJECTS[name]), Counter[str](), 0
+    readers, found, done = readers_of(name), Counter[str](), 0
     for turn, (values, count) in enumerate(batches(name, seed, rows)):
         found += readers.agree(values, turn % opinions == 0) + readers.places(values)
         done += count
@@ -64,13 +73,17 @@ def main() -> None:
     parser.add_argument("--payloads", type=int, default=1_000_000, metavar="N")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the first part")
     parser.add_argument(
-        "--opinions", type=int, default=1, metavar="N", help="ask fastavro about one batch of N"
+        "--opinions",
+        type=int,
+        default=1,
+        metavar="N",
+        help="ask others' readers about one batch of N",
     )
     args = parser.parse_args()
     total, began, part, least = Counter[str](), time.monotonic(), 100_000, None
     seed = args.seed
     while total["mutated"] < args.payloads:
-        for name in SUBJECTS:
+        for name in EVERY:
             left = args.payloads - total["mutated"]
             if left <= 0:
                 break

@@ -22,6 +22,8 @@ from operators.control.changes import read_change
 from operators.records.tables import COORDINATES
 from operators.rules.rules import RuleError, RuleSet, read_rule
 from ops.dlq.changes import ChangeError, patch
+from tests.fuzz.json_subjects import JSON_SUBJECTS
+from tests.fuzz.json_verdicts import JsonReaders
 from tests.fuzz.subjects import SUBJECTS
 from tests.fuzz.verdicts import Readers
 from tests.operators.avro.nested import HEAD, LEAVES
@@ -67,6 +69,20 @@ def payloads(draw: Draw, name: str) -> None:
     refused = {each.row: each.code for each in readers.fast.decode([value], [None]).refusals}
     found = Explainer(readers.fast._lookup).explain([value], [None])[0]
     assert (found.broken is not None) == (refused.get(0) in ("malformed", "bad_utf8"))
+
+
+@cache
+def _json_readers(name: str) -> JsonReaders:
+    return JsonReaders(JSON_SUBJECTS[name])
+
+
+def json_payloads(draw: Draw, name: str) -> None:
+    """One verdict and one place, whatever stands beside it, and what is explained is the same."""
+    readers, good = _json_readers(name), JSON_SUBJECTS[name].good(20)
+    value = draw.rest()
+    readers.agree([good[0], value, good[1]])
+    readers.places([value])
+    readers.explained(value)
 
 
 def edited(draw: Draw, name: str) -> None:
@@ -265,6 +281,9 @@ TARGETS: Final[dict[str, Callable[[Draw], None]]] = {
     "rule": ruled,
     "framing": framed,
     "control": controlled,
+    "JSON by a field": lambda draw: json_payloads(draw, "JSON by a field"),
+    "JSON by a header": lambda draw: json_payloads(draw, "JSON by a header"),
+    "JSON against Avro": lambda draw: json_payloads(draw, "JSON against Avro"),
 }
 _EACH: Final = tuple(TARGETS.values())
 
@@ -279,4 +298,6 @@ def warm() -> None:
     """Make what all inputs share, so that none of them is the slow one."""
     for name in SUBJECTS:
         _readers(name).agree(SUBJECTS[name].good(20), opinion=False)
+    for name in JSON_SUBJECTS:
+        _json_readers(name).agree(JSON_SUBJECTS[name].good(20))
     _events()

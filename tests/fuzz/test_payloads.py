@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.fuzz.json_subjects import JSON_SUBJECTS
 from tests.fuzz.mutations import MUTATIONS, mutated
 from tests.fuzz.payloads import judge
 from tests.fuzz.subjects import SUBJECTS
@@ -13,6 +14,15 @@ def test_every_payload_has_one_verdict_and_one_place(name: str) -> None:
     found = judge(name, seed=2026, payloads=2_000, rows=500)
     assert found["silver"] + found["quarantine"] >= found["mutated"]
     assert {"good", "malformed", "bad_utf8", "bad_magic", "unknown_schema"} <= found.keys()
+
+
+@pytest.mark.parametrize("name", JSON_SUBJECTS)
+def test_so_has_every_payload_in_json(name: str) -> None:
+    found = judge(name, seed=2026, payloads=2_000, rows=500)
+    assert found["silver"] + found["quarantine"] >= found["mutated"]
+    assert {"good", "malformed", "bad_utf8", "schema_required"} <= found.keys()
+    own = {"JSON by a field": "other_schema", "JSON by a header": "no_version"}
+    assert own.get(name, "good") in found
 
 
 @pytest.mark.parametrize("kind", MUTATIONS)

@@ -16,10 +16,11 @@ REPLAYS: Final = Table(
         "fingerprint": pl.String(),
         "sent_behind": pl.Int64(),
         "edit": pl.String(),
+        "quarantine_version": pl.Int64(),
     },
 )
 """A row per reject that is sent again, as that edit has it, if there was one: it is in its
-partition at `sent_behind` or later."""
+partition at `sent_behind` or later. It was picked of that version of the quarantine's table."""
 
 SENT: Final = Table(
     "ops/sent",
@@ -81,9 +82,11 @@ AUDIT: Final = Table(
         "why": pl.String(),
         "edit": pl.String(),
         "discard": pl.String(),
+        "quarantine_version": pl.Int64(),
     },
 )
-"""A row per action: a replay that is about to claim and one that has sent all, an edit, its
-approval, what was discarded and restored."""
+"""A row per action: a replay that is about to claim, of which version of the quarantine's table,
+and one that has sent all; an edit, its approval; what was discarded and restored; a file of rejects
+with their records; rows that were too old, and went; a person who was forgotten."""
 
 ACTS: Final = (REPLAYS, SENT, EDITS, DISCARDS, AUDIT)

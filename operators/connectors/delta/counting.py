@@ -15,7 +15,7 @@ from operators.connectors.delta.table import reaching
 from operators.connectors.delta.writer import Owner, Writer
 from operators.records.batches import Progress
 from operators.records.data_quality import COUNTED, DataQuality
-from operators.records.stretches import KINDS, Part
+from operators.records.stretches import KINDS, UNTIMED, Part
 from operators.records.tables import Ledger, Table
 
 _BEHIND: Final = (
@@ -111,12 +111,13 @@ def ledger_parts(
         ledger.read, [ledger.good], [ledger.repeated], [ledger.refused]
     )  # fmt: skip
     place = ["source_partition", "source_offset"]
-    for kind, tables in zip(KINDS, found, strict=True):
+    kinds = KINDS if ledger.timed else UNTIMED
+    for (kind, needed), tables in zip(kinds.items(), found, strict=True):
         frames = []
         for table in tables:
             opened = None if table is None else handle(table.name)
             if opened is not None:
                 with reaching(opened.table_uri):
-                    frames.append(read(opened, [*place, *KINDS[kind]], where))
+                    frames.append(read(opened, [*place, *needed], where))
         if frames:
-            yield from Part.of(kind, pl.concat(frames).sort(place))
+            yield from Part.of(kind, pl.concat(frames).sort(place), timed=ledger.timed)

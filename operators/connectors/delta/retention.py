@@ -5,7 +5,7 @@ young as what is kept. So it is known which are gone. Rows of windows are cut at
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -49,10 +49,18 @@ def cut_of(handle: DeltaTable) -> Cut:
     return Cut(offsets_of(handle), told_of(handle).get("until", NO_WATERMARK))
 
 
-def retain(root: str, table: Table, keep: timedelta, *, dry: bool) -> dict[str, Any]:
+def retain(
+    root: str,
+    table: Table,
+    keep: timedelta,
+    *,
+    dry: bool,
+    told: Callable[[int, datetime], None] = lambda _, __: None,
+) -> dict[str, Any]:
     """Delete rows that are older than `keep`; a `dry` run only counts. Return what it did.
 
     Age is by Kafka's time, or when a row was written if that has none; of windows by their end.
+    `told` hears how many rows are about to go, and of before when they are.
     Raises OwnedError and StorageUnavailableError.
     """
     until = datetime.now(UTC) - keep
@@ -65,6 +73,7 @@ def retain(root: str, table: Table, keep: timedelta, *, dry: bool) -> dict[str, 
         if where:
             rows = int(query(handle, f"SELECT count(*) FROM rows WHERE {where}").item())  # noqa: S608 # our own words
     if rows and not dry:
+        told(rows, until)
         # Told first: who finds rows missing has to know why.
         done(root, table, lambda handle: _tell(handle, new))
         delete(root, table, where)

@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -179,9 +180,12 @@ def _as_they_came(config: dict[str, str], topic: str) -> pl.DataFrame:
 
 def _send(bootstrap: str, topic: str, every: Sent) -> None:
     producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0})
+    # Over some minutes of Kafka's time, which are counted one by one.
+    first = int(time.time() * 1000) - 3_600_000
     for name, mine in every.items():
         for n, (key, value, headers) in enumerate(mine):
             producer.produce(
-                f"{topic}.{name}", value, key, n % PARTITIONS, headers=headers or []
-            )
+                f"{topic}.{name}", value, key, n % PARTITIONS,
+                timestamp=first + n * 500, headers=headers or [],
+            )  # fmt: skip
         producer.flush(60)

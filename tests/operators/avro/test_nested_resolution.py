@@ -5,8 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from operators.avro.compatibility import invalid, unreadable
+from operators.avro.nesting import PROMOTIONS
 from tests.operators.avro.nested import array, fixed, logical, read, record
 
 PRICE = logical("bytes", "decimal", precision=38, scale=6)
@@ -47,6 +50,12 @@ def enum(*symbols: str, **more: Any) -> dict[str, Any]:
         ("int", ["null", "string", "long"], 5, {"string": None, "long": 5}),
         (["long", "string"], ["null", "string", "long"], 5, {"string": None, "long": 5}),
         (["string", "long", "null"], ["null", "string", "long"], None, None),
+        (["int", "null", "long"], ["null", "double"], 5, 5.0),
+        (["null", "int", "long"], ["null", "double"], None, None),
+        (["string", "bytes"], "string", "é".encode(), "é"),
+        ([array("int"), array("long")][:1], array("double"), [1, 2], [1.0, 2.0]),
+        ([INNER], WIDER, {"a": 1, "old": "o"}, WIDE),
+        (array(["int", "float"]), array("double"), [1, 0.5], [1.0, 0.5]),
         ("int", logical("int", "date"), 1, date(1970, 1, 2)),
         ("null", ["string", "null"], None, None),
         ("null", ["null", PRICE, INNER], None, None),
@@ -75,7 +84,7 @@ def test_what_is_inside_is_resolved_as_avro_says(
         (fixed("F", 4), fixed("F", 3), [b"abcd"], "written as 4 bytes, read as 3"),
         (PRICE, logical("bytes", "decimal", precision=38, scale=2), [Decimal(1)],
          "written as decimal(38, 6), read as decimal(38, 2)"),
-        (["string", "long"], "string", ["a"], "written as union, read as string"),
+        (["string", "long"], "boolean", ["a"], "written as string, long, read as boolean"),
         (["string", "float"], ["boolean", "int"], ["a"],
          "written as string, float, read as boolean, int"),
         (["int", "long"], ["string", "long"], [1], "two written types are read as long"),
@@ -101,6 +110,11 @@ def test_what_cannot_be_resolved_is_refused_with_the_place(
         (["null", array("int")], array("int"), [], None, "written as null"),
         (["null", "string", "boolean"], ["null", "string", "int"], "a", True,
          "may be written as boolean, which is not read"),
+        (["boolean", "string", "null"], ["string", "null"], "a", True,
+         "may be written as boolean, which is not read"),
+        (["null", "string", "bytes"], "string", b"a", None, "written as null"),
+        (["string", "bytes"], "string", "a", b"\xff", ""),
+        (array([enum("A", "B")]), array(enum("A")), ["A"], ["A", "B"], "written as B"),
     ],
 )  # fmt: skip
 def test_single_records_that_the_reader_cannot_hold_inside_are_refused(
@@ -144,3 +158,50 @@ def test_all_that_a_field_lacks_is_told() -> None:
         "field f[]: may be written as null, read as never null",
         "field f[]: written as B, of which the reader knows nothing, and it has no default symbol",
     ]
+
+
+NUMBERS = ("int", "long", "float", "double")
+
+
+@given(
+    st.permutations(["null", *NUMBERS, "string", "bytes", "boolean"]),
+    st.integers(1, 8),
+    st.sampled_from(["long", "float", "double", "string", "bytes"]),
+    st.booleans(),
+    st.lists(st.integers(0, 7), min_size=1, max_size=9),
+    st.booleans(),
+)
+def test_of_a_union_that_is_read_as_one_type_each_records_branch_decides(
+    branches: list[str], size: int, kind: str, nullable: bool, picked: list[int], inside: bool
+) -> None:
+    """Whatever stands beside it, by columns and strictly alike, at the top and inside."""
+    some = branches[:size]
+    values = {
+        "null": None, "int": -3, "long": 2**40, "float": 0.5, "double": 0.25, "string": "é",
+        "bytes": "ü".encode(), "boolean": True,
+    }  # fmt: skip
+    made = [some[each % size] for each in picked]
+    read_as: Any = ["null", kind] if nullable else kind
+    written, reader = (array(some), array(read_as)) if inside else (some, read_as)
+    # As fastavro is told which branch it is to write.
+    told = [(name, values[name]) if name != "null" else None for name in made]
+    records = [{"f": [each]} if inside else {"f": each} for each in told]
+    writer, schema = record(("f", written)), record(("f", reader))
+    decoded = read(writer, schema, *records)
+    fits = {"null"} if nullable else set()
+    fits |= PROMOTIONS[kind]
+    good = [row for row, name in enumerate(made) if name in fits]
+    assert {each.code for each in decoded.refusals} <= {"incompatible_schema"}
+    if not fits & set(some) - {"null"}:
+        assert decoded.rows.tolist() == []
+        return
+    assert decoded.rows.tolist() == good
+    got = decoded.frame["f"].to_list()
+    expected = [values[made[row]] for row in good]
+    for one, value in zip((each[0] if inside else each for each in got), expected, strict=True):
+        if isinstance(value, str) and kind == "bytes":
+            value = value.encode()
+        if isinstance(value, bytes) and kind == "string":
+            value = value.decode()
+        assert one == value
+    assert bool(unreadable(writer, schema)) == bool(set(some) - fits)

@@ -65,7 +65,7 @@ def test_values_are_promoted_as_avro_says(
         ("string", "long", "7"),
         ("double", "float", 0.5),
         (MILLIS, MICROS, 7),
-        (["null", "string", "int"], ["null", "string"], "a"),
+        (["null", "string", "int"], ["null", "boolean"], "a"),
         (enum("A"), "string", "A"),
         ({"type": "array", "items": "int"}, "int", []),
     ],

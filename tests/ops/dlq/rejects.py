@@ -72,4 +72,4 @@ def put(root: str, sql: str, *, discarded: bool = True) -> int:
 
 def claim(root: str, *offsets: int) -> str:
     chosen = edited(rows(root, *offsets), Edits(root).of("payments"))
-    return Replays(root).claim("payments", chosen, {("payments", 0): 7}, {}, None)
+    return Replays(root).claim("payments", chosen, {("payments", 0): 7}, {}, None, 3)

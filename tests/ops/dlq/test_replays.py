@@ -1,10 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from deltalake import write_deltalake
 
 from flows.streams import LABELS, PAYMENTS
+from operators.connectors.delta.acts import AUDIT, REPLAYS
 from ops.dlq.became import read_and_gone
 from ops.dlq.headers import ORIGIN_HEADER, REPLAY_HEADER
 from ops.dlq.judge import JUDGED
@@ -21,7 +23,7 @@ def chosen(*offsets: int) -> pl.DataFrame:
 
 
 def claim(replays: Replays, *offsets: int) -> str:
-    return replays.claim("payments", chosen(*offsets), {("payments", 0): 7}, {}, None)
+    return replays.claim("payments", chosen(*offsets), {("payments", 0): 7}, {}, None, 3)
 
 
 def test_what_is_claimed_is_unfinished_until_it_is_reported_done(tmp_path: Path) -> None:
@@ -36,19 +38,39 @@ def test_what_is_claimed_is_unfinished_until_it_is_reported_done(tmp_path: Path)
     ).rows() == [(first, 1, 7), (first, 2, 7), (second, 3, 7)]
 
 
+def test_the_version_that_was_looked_at_is_kept_also_in_tables_of_a_release_without_it(
+    tmp_path: Path,
+) -> None:
+    replays = Replays(str(tmp_path))
+    first = claim(replays, 1)
+    for table in (REPLAYS, AUDIT):
+        uri = str(tmp_path / table.name)
+        before = pl.read_delta(uri).drop("quarantine_version")
+        write_deltalake(uri, before, mode="overwrite", schema_mode="overwrite")
+    assert replays.claimed()["quarantine_version"].to_list() == [None]
+    replays.done(first, "payments", {})
+    claim(replays, 2)
+    claimed = replays.claimed().sort("source_offset")
+    assert claimed["quarantine_version"].to_list() == [None, 3]
+    audit = pl.read_delta(str(tmp_path / AUDIT.name)).sort("at")
+    assert audit.select("action", "records", "quarantine_version").rows() == [
+        ("replay", 1, None), ("replayed", 0, None), ("replay", 1, 3)
+    ]  # fmt: skip
+
+
 def test_of_two_that_claim_at_once_one_does(tmp_path: Path, monkeypatch) -> None:
     replays, other = Replays(str(tmp_path)), Replays(str(tmp_path))
     claim(replays, 0)
     with pytest.raises(QuarantineError, match="has claimed some of these: run it again"):
         claim(replays, 1, 0)
-    note = replays._note
+    note = replays._acts.note
 
-    def meanwhile(*told: object) -> None:
+    def meanwhile(*told: Any, **of: Any) -> None:
         # Behind the look at what is claimed, before the claim.
         claim(other, 1, 2)
-        note(*told)
+        note(*told, **of)
 
-    monkeypatch.setattr(replays, "_note", meanwhile)
+    monkeypatch.setattr(replays._acts, "note", meanwhile)
     with pytest.raises(QuarantineError, match="began at the same time: run it again"):
         claim(replays, 1)
     assert sorted(replays.claimed()["source_offset"]) == [0, 1, 2]
