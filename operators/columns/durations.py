@@ -1,4 +1,4 @@
-"""Durations: "30s", "5m" or "1h" as microseconds."""
+"""Durations: "30s", "5m" or "1h" as microseconds, and seconds as words."""
 
 import re
 from datetime import timedelta
@@ -28,3 +28,14 @@ def micros(duration: Duration) -> int:
     if found is None:
         raise ValueError(f"{duration!r} is no duration such as 500ms, 30s, 5m, 1h or 7d")
     return int(found[1]) * _UNITS[found[2]]
+
+
+_WORDS: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
+
+
+def in_words(seconds: float) -> str:
+    """Return seconds as a person reads them, of one unit, such as 119 s, 2 min, 47 h or 3 d."""
+    for unit, size in _WORDS:
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{max(seconds, 0):,.0f} s"
