@@ -134,7 +134,7 @@ def test_of_some_days_no_more_is_read_than_they_take(field, millstream):
     again, late = payment(3), payments(60, 64)
     ahead = payments(70_000, 70_005)
     field.send(*payments(0, 50), *payments(43_300, 43_330), *ahead, partition=0)
-    field.send(again, *late, partition=0)
+    field.send(b"no payment", again, *late, partition=0)
     field.send(*payments(100, 150), *payments(43_400, 43_450), partition=1)
     more = payments(50_000, 50_100), payments(50_200, 50_260)
     field.send(*more[0], *payments(90_000, 90_200), partition=0)
@@ -153,7 +153,7 @@ def test_of_some_days_no_more_is_read_than_they_take(field, millstream):
     made, before = read_tables(anew), read_tables(live)
     assert made["bronze/payments"].height == read
     # To the last one of the day, and to where none of its windows is open any more.
-    assert read == (51 + 31 + 6 + 6) + (51 + 51 + 2)
+    assert read == (51 + 31 + 6 + 7) + (51 + 51 + 2)
     assert millstream("verify", "--against", into)[0] == 0
     found, compared = Difference(), 0
     for name, rows in before.items():
@@ -176,6 +176,12 @@ def test_of_some_days_no_more_is_read_than_they_take(field, millstream):
     assert {day: set(each) for day, each in countries.rows()} == {
         date(2026, 3, 1): {"BE"}, date(2026, 3, 2): {"XX"}
     }  # fmt: skip
+    # Where none is named, all whose rows are of times.
+    status, text, error = millstream("tables", "switch", "--to", into, *days, "--json")
+    assert status == 0, error
+    switched = {each["table"] for each in json.loads(text)}
+    assert {"silver/payments", "gold/terminal_minute", "gold/late"} <= switched
+    assert not {"quarantine/payments", "bronze/payments"} & switched
 
 
 def test_of_the_topic_where_there_is_no_bronze(field, millstream, monkeypatch):
