@@ -57,7 +57,7 @@ def test_they_are_those_of_the_flow_row_for_row_also_of_records_that_kafka_has_n
     live = settings_.load(field.settings)
     sent = read_topic(live, live.dlq_topic)
 
-    (block,) = blocks("docs/backfill.md", "sh")
+    (block,) = blocks("docs/backfill.md", "Backfill", "sh")
     backfill, compare, switch = (shlex.split(line)[1:] for line in block.splitlines())
     into = str(field.folder / "tables-anew")
     # It stops at a point of its own, and goes on there when it is run again.
