@@ -1,4 +1,4 @@
-"""Durations: "30s", "5m" or "1h" as microseconds, and seconds as words."""
+"""Durations: "30s", "5m" or "1h" as microseconds, and as texts."""
 
 import re
 from datetime import timedelta
@@ -31,6 +31,18 @@ def micros(duration: Duration) -> int:
 
 
 _WORDS: Final = (("d", 86_400), ("h", 3_600), ("min", 60))
+
+
+def in_short(duration: timedelta) -> str:
+    """Return a duration as settings say it, in the largest unit of which it is a whole number.
+
+    Of a minute alone that is 60s.
+    """
+    seconds = duration.total_seconds()
+    for unit, size, least in (("d", 86_400, 1), ("h", 3_600, 1), ("m", 60, 2)):
+        if seconds >= least * size and not seconds % size:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
 
 
 def in_words(seconds: float) -> str:

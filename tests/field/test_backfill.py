@@ -149,6 +149,7 @@ def test_of_some_days_no_more_is_read_than_they_take(field, millstream):
     report = json.loads(text)
     read = report["records"]
     assert (report["of"], report["days"]) == ("bronze", list(days[1:]))
+    assert report["records_per_second"] == pytest.approx(read / report["seconds"])
     anew = live.model_copy(update={"delta_root": into})
     made, before = read_tables(anew), read_tables(live)
     assert made["bronze/payments"].height == read
