@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 from flows import settings as settings_
 from flows.backfilling import ends_of
 from flows.settings import PREFIX, Settings
-from flows.streams import CHARGEBACKS, ENRICHMENTS, LABELS, PAYMENTS, STREAMS, Stream
+from flows.streams import ENRICHMENTS, LABELS, PAYMENTS, STREAMS, Stream
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query
 from operators.connectors.delta.table import reaching
@@ -34,7 +34,6 @@ _STOPPED: Final = (
     "start it: it reads its topics from their beginning, as far as they reach"
 )
 _OTHERS: Final = {
-    CHARGEBACKS.name: _STOPPED.format(tables="its tables"),
     LABELS.name: f"its tables are made with those of {PAYMENTS.name}: backfill {PAYMENTS.name}",
     **{each.name: _STOPPED.format(tables="its table") for each in ENRICHMENTS},
     "enforce": _STOPPED.format(tables="its tables"),
@@ -47,13 +46,13 @@ class _Plan:
     """What is read: how many `records`, of `bronze` or else the topic.
 
     What is `cut` is not all of bronze, and nothing behind it. `lacking` are the first offsets, by
-    partition, of those that the topic has no more all of.
+    topic and partition, of those that Kafka has no more all of.
     """
 
     bronze: bool
     records: int
     cut: bool = False
-    lacking: Mapping[int, int] = field(default_factory=dict)
+    lacking: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -67,7 +66,7 @@ def add_parser(subparsers: Any) -> None:
         "tables that are there are only read, also while their own flow writes them. One that was "
         "interrupted goes on where it was.",
     )
-    names = [each.name for each in STREAMS if each.alone]
+    names = [each.name for each in STREAMS if each.name not in _OTHERS]
     parser.add_argument("stream", choices=[*names, *_OTHERS], metavar="STREAM",
                         help=", ".join(names))  # fmt: skip
     parser.add_argument("--into", required=True, metavar="ROOT", help="of the new tables")
@@ -99,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     given = {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
     try:
         live = settings_.load().delta_root
-        bronze = not args.from_topic and _has_bronze(live, stream)
+        bronze = stream.alone and not args.from_topic and _has_bronze(live, stream)
         if args.days and not bronze:
             raise KnownError(
                 f"there is no {stream.bronze.name} under {live}, which tells where days end: name "
@@ -146,6 +145,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_days(args: argparse.Namespace, stream: Stream) -> None:
+    if not stream.alone and (args.days or args.silver_alone):
+        settings_.refuse(
+            f"{stream.name} is made of topics, which do not tell where days end, and all at once",
+            2,
+        )
     if args.days is None:
         return
     if args.days[1] < args.days[0]:
@@ -172,12 +176,15 @@ def _planned(settings: Settings, stream: Stream, *, bronze: bool) -> _Plan:
         ends = ends_of(settings, own, stream)
         with reaching(uri):
             return _Plan(bronze, _rows(DeltaTable(uri), own.topic, ends), bool(ends))
-    timeout = settings.start_timeout.total_seconds()
-    parts = kafka.wait_for_partitions(settings.kafka, own.topic, timeout)
-    firsts = kafka.first_offsets(settings.kafka, own.topic, parts, timeout)
-    ends = kafka.end_offsets(settings.kafka, own.topic, parts, timeout)
-    lacking = {p: first for p, first in sorted(firsts.items()) if first}
-    return _Plan(bronze, sum(ends[p] - firsts[p] for p in parts), lacking=lacking)
+    timeout, records = settings.start_timeout.total_seconds(), 0
+    lacking: dict[tuple[str, int], int] = {}
+    for topic in [own.topic, *([] if stream.alone else [settings.topic])]:
+        parts = kafka.wait_for_partitions(settings.kafka, topic, timeout)
+        firsts = kafka.first_offsets(settings.kafka, topic, parts, timeout)
+        ends = kafka.end_offsets(settings.kafka, topic, parts, timeout)
+        records += sum(ends[p] - firsts[p] for p in parts)
+        lacking |= {(topic, p): first for p, first in sorted(firsts.items()) if first}
+    return _Plan(bronze, records, lacking=lacking)
 
 
 def _rows(handle: DeltaTable, topic: str, ends: Mapping[int, int]) -> int:
@@ -195,9 +202,10 @@ def _rows(handle: DeltaTable, topic: str, ends: Mapping[int, int]) -> int:
 def _say_plan(plan: _Plan, stream: Stream, live: str) -> None:
     if plan.bronze:
         return
-    print(f"{stream.name}: of the topic, and of no {stream.bronze.name} under {live}")
-    for partition, first in plan.lacking.items():
-        print(f"partition {partition} begins at offset {first:,}: the new tables lack what was "
+    without = f", and of no {stream.bronze.name} under {live}" if stream.alone else ""
+    print(f"{stream.name}: of what Kafka has{without}")
+    for (topic, partition), first in plan.lacking.items():
+        print(f"{topic}/{partition} begins at offset {first:,}: the new tables lack what was "
               "before, and what is made of it, such as features, is of what there is")  # fmt: skip
 
 
@@ -210,7 +218,7 @@ def _say_end(args: argparse.Namespace, stream: Stream, plan: _Plan, seconds: flo
             "of": "bronze" if plan.bronze else "topic",
             "days": [each.isoformat() for each in days] or None,
             "records": plan.records,
-            "begins": {str(p): first for p, first in plan.lacking.items()},
+            "begins": {f"{topic}/{p}": first for (topic, p), first in plan.lacking.items()},
             "seconds": seconds,
             "records_per_second": plan.records / seconds,
         }

@@ -12,11 +12,14 @@ from confluent_kafka.admin import AdminClient
 from deltalake import DeltaTable
 
 from flows import settings as settings_
-from flows.streams import PAYMENTS
+from flows.streams import CHARGEBACKS, LABELS, PAYMENTS, writers
 from ops import cli
+from tests import topics
 from tests.compare import Difference, read_table, read_tables, read_topic
 from tests.field.topic import Field, payment, payments
 from tests.pages import PAGES, blocks
+
+ENDED = {"STOP_AT_END": "true", "CLOSE_WINDOWS_AT_END": "true"}
 
 
 @pytest.fixture
@@ -194,7 +197,7 @@ def test_of_the_topic_where_there_is_no_bronze(field, millstream, monkeypatch):
     into = str(field.folder / "anew")
     status, text, error = millstream("backfill", "payments", "--into", into, "--from-topic")
     assert status == 0, error
-    assert "of the topic, and of no bronze/payments" in text
+    assert "of what Kafka has, and of no bronze/payments" in text
     assert "188 offsets in" in text
     anew = live.model_copy(update={"delta_root": into})
     found, made = Difference(), read_tables(anew)
@@ -212,9 +215,35 @@ def test_of_the_topic_where_there_is_no_bronze(field, millstream, monkeypatch):
         "backfill", "payments", "--into", into, "--state", "of-less"
     )
     assert status == 0, error
-    assert "partition 0 begins at offset 40: the new tables lack what was before" in text
+    said = f"{field.topic}/0 begins at offset 40: the new tables lack what was before"
+    assert said in text
     less = read_table(live.model_copy(update={"delta_root": into}), PAYMENTS.bronze)
     assert less.height == 188 - 40
+
+
+def test_chargebacks_are_made_of_both_topics_and_send_nothing(field, millstream, monkeypatch):
+    topics.fill(field.bootstrap, field.topic, topics.made(600, 2), 2)
+    flow = field.flow("chargebacks", **ENDED)
+    assert flow.wait() == 0, flow.said()
+    live = settings_.load(field.settings)
+    tables = [table for table, flow in writers().values() if flow == "chargebacks"]
+    outputs = live.of(CHARGEBACKS).dlq_topic, live.of(LABELS).topic
+    sent = [read_topic(live, name) for name in outputs]
+    assert sent[1].height > 0
+    into = str(field.folder / "anew")
+    for name, value in ENDED.items():
+        monkeypatch.setenv(f"MILLSTREAM_{name}", value)
+    status, text, error = millstream("backfill", "chargebacks", "--into", into)
+    assert status == 0, error
+    assert "chargebacks: of what Kafka has\n" in text
+    found, anew = Difference(), live.model_copy(update={"delta_root": into})
+    for table in tables:
+        found.add(table.name, read_table(live, table), read_table(anew, table))
+    assert (found.differences, found.rows > 600) == (0, True), found.examples
+    assert [each.height for each in sent] == [read_topic(live, name).height for name in outputs]
+    assert millstream("verify", "--against", into)[0] == 0
+    status, _, error = millstream("backfill", "chargebacks", "--into", into, "--silver-alone")
+    assert (status, "all at once" in error) == (2, True)
 
 
 def test_what_cannot_be_done_is_said(field, millstream, tmp_path):
@@ -228,7 +257,6 @@ def test_what_cannot_be_done_is_said(field, millstream, tmp_path):
     assert (status, "gold/customers is what all changes come to" in error) == (2, True)
     page = PAGES["docs/backfill.md"]
     for name, said in {
-        "chargebacks": "stop the flow, move its tables",
         "labels": "backfill payments",
         "enriched": "stop the flow, move its table",
         "enforce": "stop the flow, move its tables",
