@@ -30,13 +30,17 @@ _LINE_SECONDS: Final = 30
 _FEW, _SHORT_EPOCH = 1_000_000, 1
 
 _STOPPED: Final = (
-    "it is made anew in place: stop the flow, move {tables} and its recovery directory away, and "
+    "it is made anew in place: stop the flow, move its tables and its recovery directory away, and "
     "start it: it reads its topics from their beginning, as far as they reach"
+)
+_ASIDE: Final = (
+    f"its flow sends nothing: run it once more as it is, with {PREFIX}DELTA_ROOT naming another "
+    "root and a recovery directory of its own (-r)"
 )
 _OTHERS: Final = {
     LABELS.name: f"its tables are made with those of {PAYMENTS.name}: backfill {PAYMENTS.name}",
-    **{each.name: _STOPPED.format(tables="its table") for each in ENRICHMENTS},
-    "enforce": _STOPPED.format(tables="its tables"),
+    **{each.name: _ASIDE for each in ENRICHMENTS},
+    "enforce": _STOPPED,
 }
 """What has no bronze, and how it is made anew."""
 

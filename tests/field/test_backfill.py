@@ -258,7 +258,7 @@ def test_what_cannot_be_done_is_said(field, millstream, tmp_path):
     page = PAGES["docs/backfill.md"]
     for name, said in {
         "labels": "backfill payments",
-        "enriched": "stop the flow, move its table",
+        "enriched": "its flow sends nothing: run it once more",
         "enforce": "stop the flow, move its tables",
     }.items():
         status, _, error = millstream("backfill", name, *into)
