@@ -22,6 +22,7 @@ from operators.connectors.delta.table import reaching
 from operators.errors import KnownError
 from operators.records.tables import Table
 from ops import lifecycle
+from ops.begins import refuse_later
 from ops.retaining import add_options, keep_of, retained
 from ops.show_rows import show_rows
 
@@ -262,6 +263,8 @@ def _switch(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
 
     if not tables:
         settings_.refuse(f"none of the tables under {root} is under {args.to}", 1)
+    if span is None:
+        refuse_later(root, args.to, list(tables))
     status = _each(args, tables, done)
     if not args.json:
         print(

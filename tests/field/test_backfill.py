@@ -219,6 +219,14 @@ def test_of_the_topic_where_there_is_no_bronze(field, millstream, monkeypatch):
     assert said in text
     less = read_table(live.model_copy(update={"delta_root": into}), PAYMENTS.bronze)
     assert less.height == 188 - 40
+    # Nor does it take the place of what has all of it.
+    root = ("--root", live.delta_root)
+    status, _, error = millstream("tables", "switch", "silver/payments", "--to", into, *root)
+    assert status == 1
+    assert (
+        f"begin at offset 40 of {field.topic}/0, and those under {live.delta_root} bef" in error
+    )
+    assert field.table("silver/payments")["source_offset"].min() == 0
 
 
 def test_chargebacks_are_made_of_both_topics_and_send_nothing(field, millstream, monkeypatch):
