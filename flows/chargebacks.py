@@ -84,6 +84,8 @@ def build(
     rows |= watched(charged, CHARGEBACKS, rows)
     rows |= {LATE.name: joined.late, outcomes_table(join).name: joined.rows}
     write_tables(rows, op.merge("progress", paid.good, charged.good), table_sink)
+    if not sent_to(settings):
+        return flow
 
     dlq, labels = own.dlq_topic, settings.of(LABELS).topic
     letters = op.map(
@@ -96,6 +98,13 @@ def build(
     passed = op.map("labels_progress", marks, lambda mark: (labels, mark))
     op.output("topics", op.merge("topics_items", reached, passed, letters, told), topic_sink)
     return flow
+
+
+def sent_to(settings: Settings) -> list[str]:
+    """Return the topics that the flow sends to, none where it makes its tables anew."""
+    if settings.backfill_from:
+        return []
+    return [settings.of(CHARGEBACKS).dlq_topic, settings.of(LABELS).topic]
 
 
 def _labels(
@@ -163,6 +172,7 @@ def defined_tables(settings: Settings) -> list[Table]:
 def _connect(loaded: Loaded) -> Dataflow:
     settings, _ = loaded
     own, group = settings.of(CHARGEBACKS), f"{settings.consumer_group}-outcomes"
+    group += "-backfill" if settings.backfill_from else ""
     tables = defined_tables(settings)
     payments = PAYMENTS.unlabelled
     ends = Ends.of("chargebacks", settings, group, [payments, CHARGEBACKS], tables=tables)
@@ -180,7 +190,7 @@ def _connect(loaded: Loaded) -> Dataflow:
         parts = ends.parts(stream, None, memory, histories[stream.name], told)
         return sources[stream.name], parts
 
-    topics = [own.dlq_topic, settings.of(LABELS).topic]
+    topics = sent_to(settings)
     letters = ends.outputs(own, topics)
     report("chargebacks", settings.report_every, tables=settings.delta_root, topics=topics)
     watch_streams(settings, [CHARGEBACKS])

@@ -182,7 +182,7 @@ class Ends:
             hurried=hurried,
             breaker=self.breaker(stream),
             anew=self.anew,
-            backfill_from=self.settings.backfill_from,
+            backfills=self.settings.backfill_from is not None,
         )
 
     def breaker(self, stream: Stream) -> Breaker:

@@ -37,6 +37,16 @@ class FlowSettings(RegistrySettings, PrivacySettings):
         description="with that: only `silver/…` and its duplicates are made anew, no windows and "
         "no rules run",
     )
+    backfill_of: Literal["bronze", "topic"] = Field(
+        "bronze",
+        description="with that: or `topic`, whose records are read from its beginning, where there "
+        "is no bronze",
+    )
+    backfill_to: datetime | None = Field(
+        None,
+        description="with that, an ISO time: bronze is read as far as what happened before it "
+        "takes, and nothing of the topic",
+    )
     kafka: dict[str, str] = Field(description="librdkafka settings")
     start: str | datetime = Field(
         "earliest",
@@ -111,6 +121,19 @@ class FlowSettings(RegistrySettings, PrivacySettings):
         if value and not info.data.get("backfill_from", True):
             raise ValueError("needs MILLSTREAM_BACKFILL_FROM: a flow makes all of its tables")
         return value
+
+    @field_validator("backfill_to")
+    @classmethod
+    def _backfill_to(cls, value: datetime | None, info: ValidationInfo) -> datetime | None:
+        if value is None:
+            return None
+        if not info.data.get("backfill_from", True):
+            raise ValueError("needs MILLSTREAM_BACKFILL_FROM: a flow has no end")
+        if info.data.get("backfill_of") == "topic":
+            raise ValueError(
+                "needs bronze: where a time ends in the topic only its tables tell"
+            )
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
 
     @field_validator("close_windows_at_end")
     @classmethod

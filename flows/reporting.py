@@ -17,6 +17,7 @@ from flows.slices import Slice
 from flows.told import told
 from operators import metrics
 from operators.avro import CODES
+from operators.columns.durations import in_words
 from operators.contracts.contract import Contract
 
 LOG: Final = logging.getLogger("millstream.flow")
@@ -194,7 +195,7 @@ class Reporter:
 
     def _end(self) -> None:
         counts, took = Counts.now(), self._clock() - self._began
-        LOG.info("%s: ended after %s: %s read, %s", self._name, _duration(took),
+        LOG.info("%s: ended after %s: %s read, %s", self._name, in_words(took),
                  _many(counts.records, "record"), counts)  # fmt: skip
 
     def line(self) -> str:
@@ -205,10 +206,10 @@ class Reporter:
         if new.records:
             rate = new.records / seconds if seconds > 0 else 0
             did = (
-                f"{_many(new.records, 'record')} in {_duration(seconds)} ({rate:,.0f}/s), {new}"
+                f"{_many(new.records, 'record')} in {in_words(seconds)} ({rate:,.0f}/s), {new}"
             )
         else:
-            did = f"nothing new in {_duration(seconds)}"
+            did = f"nothing new in {in_words(seconds)}"
         parts = [did, f"{_many(counts.records, 'record')} since the start", _left()]
         return f"{self._name}: " + "; ".join([*_past(), *parts, *_watermark()])
 
@@ -243,7 +244,7 @@ def _watermark() -> list[str]:
     lag, where = max(lags)
     mark = datetime.now(UTC) - timedelta(seconds=lag)
     ahead = "ahead of" if lag < 0 else "behind"
-    return [f"watermark {mark:%Y-%m-%d %H:%M} UTC, {_duration(abs(lag))} {ahead} the clock "
+    return [f"watermark {mark:%Y-%m-%d %H:%M} UTC, {in_words(abs(lag))} {ahead} the clock "
             f"({where})"]  # fmt: skip
 
 
@@ -255,10 +256,3 @@ def samples(metric: Any, suffix: str = "") -> list[Any]:
 
 def _total(metric: Any, suffix: str) -> int:
     return int(sum(sample.value for sample in samples(metric, suffix)))
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.0f} {unit}"
-    return f"{seconds:,.0f} s"

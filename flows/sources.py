@@ -8,6 +8,7 @@ from typing import Any, Final
 import polars as pl
 
 from flows import reporting
+from flows.backfilling import past_of
 from flows.flow_settings import FlowSettings
 from flows.starting import at_good_end, known_partitions
 from flows.streams import Stream
@@ -18,7 +19,7 @@ from operators.connectors import file_limit, recovery
 from operators.connectors.delta import table as delta
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.delta.table_history import TableHistory
-from operators.connectors.delta.warming import Warming, recorded
+from operators.connectors.delta.warming import Warming
 from operators.connectors.delta.warming import warming as find_warming
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka.reader import READERS
@@ -65,14 +66,14 @@ def open_source(
     hurried: bool,
     breaker: Breaker,
     anew: bool = False,
-    backfill_from: str | None = None,
+    backfills: bool = False,
 ) -> WatchedSource[Any, Any]:
     """Return the source of a topic, which goes on where the recovery store and the tables are.
 
     A flow without `tables` has the recovery store alone. The tables of a `stream` bring state
-    that the recovery store does not have, nor one that is made `anew`; in a backfill all that
-    bronze has under another root is read first. A flow that is not `hurried`, as nobody waits for
-    its answers, reads twice a second.
+    that the recovery store does not have, nor one that is made `anew`; one that `backfills` reads
+    first what bronze has under another root, or the topic alone. A flow that is not `hurried`, as
+    nobody waits for its answers, reads twice a second.
 
     Raises FileLimitError if the process may not open the files that this takes,
     TopicChangedError if the tables were made of other topics, FencedError if the topic ends
@@ -84,6 +85,7 @@ def open_source(
     file_limit.ensure(files_needed(len(partitions), brokers, told().workers))
     known = set() if anew else known_partitions(topic)
     warming: Warming | None = None
+    past_alone: frozenset[int] = frozenset()
     floors: Mapping[int, int] = {}
     ends: Mapping[int, int] = {}
     start = settings.start
@@ -96,10 +98,10 @@ def open_source(
             start = "earliest"
             ends = kafka.end_offsets(settings.kafka, topic, partitions, timeout, group)
             refuse_shorter(topic, ends, held)
-        if backfill_from and stream is not None:
+        if backfills and stream is not None:
             if not known:
                 refuse_half_a_backfill(settings.delta_root, held)
-            warming = recorded(backfill_from, stream.bronze, tables.fence, topic)
+            warming, past_alone = past_of(settings, own, stream, tables.fence)
         elif stream is not None and not known:
             warming = find_warming(
                 settings.delta_root,
@@ -137,11 +139,13 @@ def open_source(
     at_good_end(lambda: source.group_offsets.finish(_FINISH_SECONDS))
     if stream is None:
         return WatchedSource(source)
-    if backfill_from:
+    if backfills and settings.backfill_from and settings.backfill_of == "bronze":
         columns = {**RAW_COLUMNS, KEY_ID: pl.String()}
-        history = TableHistory(backfill_from, stream.bronze.name, topic, columns)
+        root = settings.backfill_from
+        history = TableHistory(root, stream.bronze.name, topic, columns)
         came = partial(_as_consumed, settings.key_ring)
-        return WatchedSource(WarmSource(source, history, warming, came))
+        past = WarmSource(source, history, warming, came, past_alone=past_alone)
+        return WatchedSource(past)
     history = TableHistory(settings.delta_root, stream.silver.name, topic, stream.past)
     return WatchedSource(WarmSource(source, history, warming))
 

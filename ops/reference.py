@@ -25,6 +25,7 @@ from flows.streams import PAYMENTS, STREAMS
 from flows.streams.settings import OWN, StreamSettings
 from flows.streams.stream import Stream
 from operators import metrics
+from operators.columns.durations import in_short
 from ops.bi.reference import bi_page
 
 ROOT: Final = Path(__file__).parents[1]
@@ -199,18 +200,10 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         value = str(value).lower()
     elif isinstance(value, timedelta):
-        value = _duration(value)
+        value = in_short(value)
     elif isinstance(value, Path):
         value = value.relative_to(ROOT)
     return f"`{value}`"
-
-
-def _duration(value: timedelta) -> str:
-    seconds = value.total_seconds()
-    for unit, size, least in (("d", 86_400, 1), ("h", 3_600, 1), ("m", 60, 2)):
-        if seconds >= least * size and not seconds % size:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds:g}s"
 
 
 def _table(head: list[str], rows: Iterable[list[str]]) -> str:

@@ -25,12 +25,13 @@ def run_flow(
     progress: Callable[[int], None],
     flow: str = "payments",
     work: Path | None = None,
+    epoch: int | None = None,
 ) -> int:
     """Run a flow as a process of its own, with settings `environ`; return its exit status.
 
     `folder` gets its log and its recovery store, `work` is its working directory, an empty one
-    unless stated. `progress` is told, five times a second, how
-    many records it has read, and `total` at the end if it ended well.
+    unless stated. Its epochs have so many seconds, Bytewax's 10 unless stated. `progress` is told,
+    five times a second, how many records it has read, and `total` at the end if it ended well.
     """
     port = free_port()
     # The tool's own choice for Polars is not the flow's.
@@ -53,6 +54,7 @@ def run_flow(
         f"flows.{flow}",
         "-r",
         str(folder / "state"),
+        *([] if epoch is None else ["-s", str(epoch)]),
     ]
     with (folder / "flow.log").open("wb") as log:
         # From an empty folder: bytewax.run looks for the flow in the working directory first.

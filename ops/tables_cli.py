@@ -17,10 +17,12 @@ from operators.connectors.delta.commits import newest_commits
 from operators.connectors.delta.look import look
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.restoring import restore
-from operators.connectors.delta.switching import switch
+from operators.connectors.delta.switching import is_timed, switch
 from operators.connectors.delta.table import reaching
 from operators.errors import KnownError
 from operators.records.tables import Table
+from ops import lifecycle
+from ops.begins import refuse_later
 from ops.retaining import add_options, keep_of, retained
 from ops.show_rows import show_rows
 
@@ -46,6 +48,7 @@ def add_parser(subparsers: Any) -> None:
         ("history", _history, "its newest commits"),
         ("restore", _restore, "bring it back to an earlier version"),
         ("switch", _switch, "replace its rows by those that a backfill has made anew"),
+        ("lifecycle", None, "print a bucket's rules for days that are seldom read"),
     ):
         command = commands.add_parser(
             name, help=text, description=text[0].upper() + text[1:] + "."
@@ -78,6 +81,8 @@ def add_parser(subparsers: Any) -> None:
             )
         if name == "retain":
             add_options(command)
+        if name == "lifecycle":
+            lifecycle.add_options(command)
         if name == "history":
             command.add_argument("--limit", type=int, default=20, metavar="N")
         if name == "switch":
@@ -101,6 +106,9 @@ def _guarded(args: argparse.Namespace) -> int:
         if name not in known:
             settings_.refuse(f"there is no table {name}: {', '.join(known)}", 2)
     try:
+        if args.run is None:
+            # Of declarations alone.
+            return lifecycle.show(args, root)
         chosen = [each for name, (each, _) in known.items() if name in (args.tables or known)]
         there = [each for each in chosen if _is_there(root, each)]
         for name in args.tables:
@@ -109,6 +117,8 @@ def _guarded(args: argparse.Namespace) -> int:
         if not there:
             settings_.refuse(f"no tables under {root}: name their folder with --root", 1)
         return int(args.run(args, root, there))
+    except lifecycle.LifecycleError as error:
+        settings_.refuse(error, 2)
     except KnownError as error:
         settings_.refuse(error, 1)
 
@@ -237,10 +247,12 @@ def _switch(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
         if last < first:
             settings_.refuse("--days: the last day is before the first", 2)
         span = first, last + timedelta(days=1)
-    flows = {name: flow for name, (_, flow) in writers().items()}
+    flows = {name: flow for name, (_, flow) in (writers() | enforced_tables()).items()}
     if not args.tables:
-        # Those with rows there, but for bronze, which the others were made anew of.
+        # Those with rows there, but for bronze, which the others were made anew of, and of days
+        # those that have any.
         of = [each for each in tables if not each.name.startswith("bronze/")]
+        of = [each for each in of if span is None or is_timed(each)]
         found = {each.name: look(args.to, each, flows[each.name], []) for each in of}
         tables = [each for each in of if (one := found[each.name]) and one.rows]
 
@@ -251,6 +263,8 @@ def _switch(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
 
     if not tables:
         settings_.refuse(f"none of the tables under {root} is under {args.to}", 1)
+    if span is None:
+        refuse_later(root, args.to, list(tables))
     status = _each(args, tables, done)
     if not args.json:
         print(

@@ -27,11 +27,14 @@ until_said() {
 def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     """The flow itself is stopped by Ctrl-C, as the text says, and then started again."""
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    start, look, quick, join, clicks = blocks("README.md", "sh")[1:]
-    keep, *_, sliced = blocks("docs/operations.md", "sh")
-    (refused,) = blocks("docs/dead-letters.md", "sh")
-    (test,), (held,) = blocks("docs/rules.md", "sh"), blocks("docs/streams.md", "sh")
-    (asked,) = blocks("docs/bi.md", "sh")
+    start, look, quick, join = blocks("README.md", "By hand", "sh")
+    (clicks,) = blocks("README.md", "Declare a stream", "sh")
+    (keep,) = blocks("docs/operations.md", "Look after tables", "sh")
+    (sliced,) = blocks("docs/operations.md", "Slices", "sh")
+    (refused,) = blocks("docs/dead-letters.md", "Dead letters", "sh")
+    (test,) = blocks("docs/rules.md", "Test it on history", "sh")
+    (held,) = blocks("docs/streams.md", "Schemas", "sh")
+    (asked,) = blocks("docs/bi.md", "BI", "sh")
     flow = start.splitlines()[-1]
     assert flow.startswith(".venv/bin/python -m bytewax.run flows.payments")
     began = f"until_said '{flow}' 'nothing new.*; [1-9].* since the start; 0 to read'"
@@ -70,7 +73,7 @@ def test_the_commands_by_hand_run_as_they_stand(tmp_path: Path) -> None:
     assert "10.4" in run.stdout
     # By the join and, behind it, by the clicks, whose verify looks at every stream's tables.
     assert run.stdout.count("gold/payment_outcomes equals silver's") == 2
-    (shown,) = blocks("docs/rules.md", "text")
+    (shown,) = blocks("docs/rules.md", "Test it on history", "text")
     shown = shown.replace("…\n", "")
     lines = [line.rstrip() for line in run.stdout.splitlines()]
     assert [each for each in shown.splitlines() if each.rstrip() not in lines] == []

@@ -50,7 +50,9 @@ def test_a_cluster_is_run_watched_killed_compacted_grown_and_switched_by_the_com
     tool("prometheus")
     (tmp_path / ".venv").symlink_to(sys.prefix)
     shutil.copytree(ROOT / WATCHING, tmp_path / WATCHING)
-    _, start, watch, kill, compact, grow, switch, prove, _ = blocks("docs/operations.md", "sh")
+    start, watch, kill, compact, grow, switch, prove = blocks(
+        "docs/operations.md", "A cluster on one machine, all of it", "sh"
+    )
     rate, lag = watch.splitlines()[-2:]
     script = "\n".join(
         [

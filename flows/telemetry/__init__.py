@@ -8,7 +8,6 @@ import os
 from importlib.util import find_spec
 
 from flows.flow_settings import FlowSettings
-from flows.settings import Settings
 from operators.errors import KnownError
 
 
@@ -17,8 +16,7 @@ def begin(flow: str, settings: FlowSettings) -> None:
 
     Raises KnownError where what is to be told needs a package that is not there.
     """
-    # Lineage goes by the catalog of streams.
-    if _lineage_wanted() and isinstance(settings, Settings):
+    if _lineage_wanted():
         _need("openlineage", "OPENLINEAGE_")
         # Most runs need neither this nor what it imports.
         from flows.telemetry import lineage_events

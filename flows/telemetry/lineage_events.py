@@ -36,6 +36,7 @@ from openlineage.client.facet_v2 import (
 from openlineage.client.uuid import generate_new_uuid
 
 from flows import catalog
+from flows.flow_settings import FlowSettings
 from flows.lineage import Column, TableLineage, lineage_of
 from flows.loading import rules_of
 from flows.settings import Settings
@@ -43,6 +44,7 @@ from flows.starting import at_good_end
 from operators import metrics
 from operators.connectors.delta.paths import local_folder, table_uri
 from operators.connectors.observers import OBSERVERS, Committed
+from operators.rules.rules import RuleSet
 
 LOG: Final = logging.getLogger("millstream.lineage")
 
@@ -50,10 +52,15 @@ _WAITING: Final = 1_000
 _END_SECONDS: Final = 5.0
 
 
-def begin(flow: str, settings: Settings) -> None:
+def begin(flow: str, settings: FlowSettings) -> None:
     """Send an event of the start, from now on of each commit, and of the end."""
-    (found,) = (each for each in catalog.flows(settings) if each.name == flow)
-    rules = {each.name: rules_of(each, settings) for each in found.reads}
+    rules: dict[str, RuleSet | None] = {}
+    if isinstance(settings, Settings):
+        (found,) = (each for each in catalog.flows(settings) if each.name == flow)
+        rules = {each.name: rules_of(each, settings) for each in found.reads}
+    else:
+        # Its topics are no declared streams.
+        (found,) = catalog.enforcing()
     events = Events(flow, settings, lineage_of(found, rules), found.topics)
     sender = Sender(OpenLineageClient().emit)
     sender.put(events.of(RunState.START))
@@ -67,7 +74,7 @@ class Events:
     """Makes the events of one run of a flow."""
 
     def __init__(
-        self, flow: str, settings: Settings, tables: list[TableLineage], topics: list[str]
+        self, flow: str, settings: FlowSettings, tables: list[TableLineage], topics: list[str]
     ) -> None:
         self._brokers = f"kafka://{settings.kafka['bootstrap.servers'].split(',')[0]}"
         self._inputs, self._tables = topics, {each.table.name: each for each in tables}

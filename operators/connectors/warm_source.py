@@ -5,7 +5,7 @@ The past is silver's, which makes state, or bronze's, which is read as the topic
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
@@ -17,6 +17,7 @@ from operators.columns.times import in_micros
 from operators.connectors.delta.table_history import TableHistory
 from operators.connectors.delta.warming import Warming
 from operators.connectors.kafka.source import STATE_VERSION, KafkaSource
+from operators.connectors.kafka.unread import Unread
 from operators.event_time.watermarks import ended
 from operators.records.batches import NO_WATERMARK, Batch, Progress, RawBatch
 
@@ -96,7 +97,6 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
 
     def _go_on(self) -> Iterable[Item]:
         """Begin the next part."""
-        kafka = self._source.kafka
         if self._past:
             self._past = False
             return self.next_batch()
@@ -104,7 +104,9 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
         self._source.done(self._partition)
         over = ended(self._closed)
         state = {"version": STATE_VERSION, "offset": self._until + 1, "ended": over}
-        self._topic_part = kafka.open(self._partition, state | {"closed": self._closed})
+        self._topic_part = self._source.behind(
+            self._partition, state | {"closed": self._closed}
+        )
         return self._topic_part.next_batch()
 
     def _say(self, rows: pl.DataFrame) -> list[Item]:
@@ -165,7 +167,7 @@ class WarmSource(FixedPartitionedSource[Item, dict[str, Any]]):
     The past comes as `item` makes it of rows: unless stated, as batches that are decoded and told
     apart already, each row with its partition's `watermark` before it. A partition that has state
     goes on where that is; one that has none has a past, up to where `warming` says, if there is
-    one.
+    one. Of partitions with their `past_alone` nothing of the topic is read, in a bounded run.
     """
 
     def __init__(
@@ -174,7 +176,10 @@ class WarmSource(FixedPartitionedSource[Item, dict[str, Any]]):
         history: TableHistory,
         warming: Warming | None,
         item: Callable[[Progress, pl.DataFrame], Item] = Batch,
+        *,
+        past_alone: Container[int] = (),
     ) -> None:
+        self._past_alone = past_alone
         self.kafka, self._history, self._warming = kafka, history, warming
         self.item = item
         self.empty = history.empty
@@ -202,7 +207,15 @@ class WarmSource(FixedPartitionedSource[Item, dict[str, Any]]):
                 "closed": plan.closed,
             }
             return _Partition(self, partition, past)
-        return self.kafka.open(partition, resume_state)
+        return self.behind(partition, resume_state)
+
+    def behind(
+        self, partition: int, state: dict[str, Any] | None
+    ) -> StatefulSourcePartition[Any, dict[str, Any]]:
+        """Open what the topic has of a partition behind its past."""
+        if state is not None and partition in self._past_alone:
+            return Unread(self.kafka, partition, state)
+        return self.kafka.open(partition, state)
 
     def join(self, partition: int, after: int, until: int) -> None:
         """Let a partition have its past, from behind an offset up to another."""

@@ -211,6 +211,15 @@ class Windows:
         dues = np.array([due for _, due in self.panes])
         return distinct(starts[:, None] + dues), end + dues.max()
 
+    def closed_by(self, time: int) -> int:
+        """Return the watermark at which no pane is due any more of windows of a time, in µs.
+
+        But of sessions that later records have made longer.
+        """
+        phase = 0 if isinstance(self.window, Session) else self.window.offset
+        _, last = self.dues(np.array([time - (time - phase) % self.window.slice]))
+        return int(last[0])
+
     def judge(self, frame: pl.DataFrame, marks: Int64s | None = None) -> Judged:
         """Tell the records that count from the late ones; needs `event_time`, `watermark`.
 

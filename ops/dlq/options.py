@@ -84,11 +84,9 @@ def _rate(text: str) -> int:
 
 def _duration(text: str) -> timedelta:
     # Behind what most runs do not need, as it takes a while to import.
-    from pydantic import TypeAdapter, ValidationError
-
-    from flows.streams.settings import Duration
+    from flows.streams.settings import parse_duration
 
     try:
-        return TypeAdapter(Duration).validate_python(text)
-    except (ValidationError, OverflowError):
+        return parse_duration(text)
+    except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 5m") from None

@@ -16,10 +16,12 @@ import pyarrow.fs as pafs
 from deltalake import DeltaTable, write_deltalake
 from deltalake.fs import DeltaStorageHandler
 
+from operators.connectors.delta.errors import reason
 from operators.connectors.delta.look import HURRIED
 from operators.connectors.delta.paths import local_folder
 from operators.connectors.delta.table import unavailable
 from operators.errors import KnownError
+from ops.doctor.checks import NoteError
 
 ROOM: Final = 2**30
 """How many bytes should be free where tables and states are."""
@@ -98,9 +100,10 @@ def _sync(there: Path) -> None:
 
 
 def storage(root: str, room: int = ROOM) -> str:
-    """Write, list, read and delete under the tables' root, in a folder or an object store.
+    """Write, list and read under the tables' root, in a folder or an object store.
 
-    Raises MachineError, and StorageUnavailableError.
+    What was written is deleted again. Raises MachineError, StorageUnavailableError, and NoteError
+    where only that cannot be done.
     """
     local = local_folder(root)
     if local is not None:
@@ -109,19 +112,46 @@ def storage(root: str, room: int = ROOM) -> str:
     where = f"{root.rstrip('/')}/millstream-doctor-{secrets.token_hex(4)}"
     rows = pa.table({"tried": [1]})
     try:
-        try:
-            for _ in range(2):
-                write_deltalake(where, rows, mode="append", storage_options=HURRIED)
-            found = DeltaTable(where, storage_options=HURRIED).to_pyarrow_table().num_rows
-        finally:
-            files = pafs.PyFileSystem(DeltaStorageHandler(where, HURRIED))
-            for each in files.get_file_info(pafs.FileSelector("", recursive=True)):
-                if each.is_file:
-                    files.delete_file(each.path)
+        for _ in range(2):
+            write_deltalake(where, rows, mode="append", storage_options=HURRIED)
+        found = DeltaTable(where, storage_options=HURRIED).to_pyarrow_table().num_rows
     except Exception as error:  # deltalake's and Arrow's have no common kind
+        with contextlib.suppress(Exception):
+            _clear(where)
+        if (right := _lacking(error)) is not None:
+            raise MachineError(
+                f"{root}: these credentials may not {right} there ({reason(error)}); flows need to "
+                "read, write and list"
+            ) from error
         raise unavailable(root, error) from error
+    try:
+        _clear(where)
+    except Exception as error:  # as above
+        raise NoteError(
+            f"{root} can be written, listed and read, which is all that flows do; what was tried "
+            f"there, {where}, cannot be deleted ({reason(error)}): give that right to whoever runs "
+            "millstream tables, forget or this, and delete it"
+        ) from error
     if found != 2:
         raise MachineError(
             f"{root} does not give back what was written to it; look at what stands between"
         )
     return f"{root} can be written, listed and read"
+
+
+def _clear(where: str) -> None:
+    """Delete all files under a place in an object store."""
+    files = pafs.PyFileSystem(DeltaStorageHandler(where, HURRIED))
+    for each in files.get_file_info(pafs.FileSelector("", recursive=True)):
+        if each.is_file:
+            files.delete_file(each.path)
+
+
+def _lacking(error: Exception) -> str | None:
+    """Return what an object store does not let us do, None where it says something else."""
+    text = str(error)
+    if "necessary privileges" not in text and "403 Forbidden" not in text:
+        return None
+    if "list request" in text:
+        return "list"
+    return "write" if "performing PUT" in text or "performing POST" in text else "read"

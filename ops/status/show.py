@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from operators.columns.durations import in_words
 from ops.status.flow_status import (
     END,
     CommitStatus,
@@ -106,11 +107,11 @@ def _topic(topic: TopicStatus) -> str:
 def _rate(flow: FlowStatus, now: datetime) -> str:
     assert flow.rate is not None  # noqa: S101 # asked before
     rate = flow.rate
-    text = f"{rate.records_per_second:,.0f} records/s in {_span(rate.seconds)}"
+    text = f"{rate.records_per_second:,.0f} records/s in {in_words(rate.seconds)}"
     if now - rate.until > timedelta(minutes=1):
-        text += f", which ended {_span((now - rate.until).total_seconds())} ago"
+        text += f", which ended {in_words((now - rate.until).total_seconds())} ago"
     elif flow.lag and rate.records_per_second:
-        text += f"; what there is takes {_span(flow.lag / rate.records_per_second)}"
+        text += f"; what there is takes {in_words(flow.lag / rate.records_per_second)}"
     return text
 
 
@@ -121,9 +122,9 @@ def _mark(mark: Mark) -> str:
     if mark.topic:
         text += f"; {mark.topic}/{mark.partition} is the furthest behind"
         if mark.ahead:
-            text += f", by {_span(mark.ahead)}"
+            text += f", by {in_words(mark.ahead)}"
         if mark.held:
-            text += f", waited for since {_span(mark.held)}"
+            text += f", waited for since {in_words(mark.held)}"
     return text
 
 
@@ -160,7 +161,7 @@ def _tables(flow: FlowStatus, now: datetime) -> Table:
         age = (
             ""
             if each.committed is None
-            else f"{_span((now - each.committed).total_seconds())} ago"
+            else f"{in_words((now - each.committed).total_seconds())} ago"
         )
         table.add_row(
             f"  {each.table}", f"{each.version:,}", f"{each.files:,}", f"{each.rows:,}",
@@ -171,10 +172,3 @@ def _tables(flow: FlowStatus, now: datetime) -> Table:
 
 def _time(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.0f} {unit}"
-    return f"{max(seconds, 0):,.0f} s"

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shlex
 import signal
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from ops.verify import verify
 from tests.field.private import declare, declared, told_by_tables, told_by_topics
 from tests.field.topic import Field, offsets, payment
 from tests.ops.reports import broken
+from tests.pages import blocks
 from tests.running import wait_until
 from tests.servers.ports import lasting_port
 
@@ -286,3 +288,23 @@ def test_what_retention_cuts_is_known_to_verify_and_to_state_made_anew(
     assert "state is made of what the topic has" not in flow.said()
     assert field.table("silver/payments").height == silver.height + 1
     assert broken(verify(settings_.load())) == []
+
+
+def test_the_commands_of_the_page_do_what_they_say(
+    field: Field, said: Callable[..., str]
+) -> None:
+    (forget,) = blocks("docs/privacy.md", "Forget a person", "sh")
+    (retain,) = blocks("docs/privacy.md", "Retention", "sh")
+    before = field.table("silver/payments").height
+    send(field, person(500, 1, customer_id="customer-7"), b"no payment")
+    flow = field.flow(STOP_AT_END="true")
+    assert flow.wait() == 0, flow.said()
+    count, delete = (shlex.split(line)[1:] for line in forget.splitlines())
+    assert "silver/payments" in said(*count)
+    assert field.table("silver/payments").height == before + 1
+    said(*delete)
+    assert field.table("silver/payments").height == before
+    for line in retain.splitlines():
+        said(*shlex.split(line)[1:])
+    # All of it is young.
+    assert field.table("quarantine/payments").height == 1

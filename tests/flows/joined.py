@@ -54,7 +54,8 @@ def payments_have_their_customers_as_of_then(root: Path) -> None:
     }  # fmt: skip
     settings = settings_.load(environ)
     named: dict[str, Any] = {}
-    exec(blocks("docs/changes.md", "python")[1], named)
+    (shown,) = blocks("docs/changes.md", "Joined with as of then", "python")
+    exec(shown, named)
     assert named["ENRICHED"] == ENRICHED
     topics = {each.name: each.name for each in (PAYMENTS, CUSTOMERS, TERMINALS)}
     join, _ = ENRICHED.joins(topics, lateness=0)
@@ -105,7 +106,7 @@ def payments_have_their_customers_as_of_then(root: Path) -> None:
         handle = open_table(str(root), table)
         columns = columns_of(handle)
         write(handle, table, frame, columns, CommitProperties())
-    current, as_of = blocks("docs/changes.md", "sql")
+    current, as_of = blocks("docs/changes.md", "What the table is", "sql")
     assert sorted(query(str(root), current).rows()) == [
         ("customer-1", "BE", "BACK"), ("customer-2", "BE", "MEDIUM")
     ]  # fmt: skip

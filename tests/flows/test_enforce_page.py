@@ -12,7 +12,9 @@ from tests.running import environment
 
 
 def test_a_topic_is_enforced_in_the_pages_own_words(stack: Stack, tmp_path: Path) -> None:
-    script = "set -e\n" + "".join(blocks("docs/enforce.md", "sh"))
+    declare, send, run = blocks("docs/enforce.md", "In five minutes", "sh")
+    (look,) = blocks("docs/enforce.md", "How it is, and whether it is right", "sh")
+    script = "".join(["set -e\n", declare, send, run, look])
     script = script.replace(".venv/bin", str(Path(sys.executable).parent))
     topic = f"{tmp_path.name}.orders"
     script = script.replace("shop.orders", topic)

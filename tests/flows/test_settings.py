@@ -68,6 +68,16 @@ def test_a_flow_that_stops_may_close_its_windows():
     assert load(bounded | {"MILLSTREAM_CLOSE_WINDOWS_AT_END": "true"}).close_windows_at_end
 
 
+def test_a_backfill_has_bronze_an_end_or_the_topic():
+    given = NEEDED | {"MILLSTREAM_BACKFILL_FROM": "elsewhere"}
+    to = load(given | {"MILLSTREAM_BACKFILL_TO": "2026-03-02"}).backfill_to
+    assert to == datetime(2026, 3, 2, tzinfo=UTC)
+    (line,) = problems(BACKFILL_TO="2026-03-02")
+    assert "needs MILLSTREAM_BACKFILL_FROM" in line
+    (line,) = problems(BACKFILL_FROM="elsewhere", BACKFILL_OF="topic", BACKFILL_TO="2026-03-02")
+    assert "needs bronze" in line
+
+
 def test_no_problem_shows_a_secret():
     assert "secret" not in "".join(problems(REDIS_URL="http://:secret@localhost"))
     assert "secret" not in repr(load(NEEDED))

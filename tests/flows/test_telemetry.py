@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
@@ -15,8 +17,14 @@ from flows import settings as settings_
 from flows import telemetry
 from flows.telemetry.lineage_events import Sender, named
 from operators.errors import KnownError
+from ops.topics import create_topic
 from tests.field.topic import Field, payments
+from tests.flows import enforced
+from tests.flows.changes import customers
+from tests.flows.lineage_schema import problems
+from tests.flows.test_changes import send
 from tests.flows.test_lineage import SETTINGS
+from tests.running import Flow
 
 
 @contextmanager
@@ -55,6 +63,8 @@ def test_each_commit_is_an_event_and_each_epoch_a_trace(stack, tmp_path, monkeyp
 
     found = [json.loads(each) for each in events]
     assert [found[0]["eventType"], found[-1]["eventType"]] == ["START", "COMPLETE"]
+    assert [line for each in found for line in problems(each)] == []
+    assert problems(found[0] | {"eventType": "ENDED"})
     assert len({each["run"]["runId"] for each in found}) == 1
     # In the start event every table is there, with what each column is made of.
     outputs = {each["name"]: each for each in found[0]["outputs"]}
@@ -89,6 +99,50 @@ def test_each_commit_is_an_event_and_each_epoch_a_trace(stack, tmp_path, monkeyp
     read = [a.value.int_value for s in epochs.values() for a in s.attributes
             if a.key == "millstream.records"]  # fmt: skip
     assert sum(read) == 31
+
+
+def of_a_run(folder: Path, flow: Flow, events: list[bytes]) -> dict[str, int]:
+    """Hold a run's events to their schema; return the rows that they tell of, by table."""
+    assert flow.wait() == 0, flow.said()
+    found = [json.loads(each) for each in events]
+    assert [found[0]["eventType"], found[-1]["eventType"]] == ["START", "COMPLETE"]
+    assert [line for each in found for line in problems(each)] == []
+    assert problems(found[0] | {"eventType": "ENDED"})
+    counts: dict[str, int] = {}
+    for each in found[1:-1]:
+        (output,) = each["outputs"]
+        assert each["inputs"]
+        assert output["name"] in {one["name"] for one in found[0]["outputs"]}
+        name = output["name"].removeprefix(f"{folder}/tables/")
+        rows = output["outputFacets"]["outputStatistics"]["rowCount"]
+        counts[name] = counts.get(name, 0) + rows
+    return counts
+
+
+def test_another_flow_tells_of_its_commits(stack, tmp_path, monkeypatch):
+    field = Field(stack, stack.bootstrap, tmp_path)
+    topic = field.settings["MILLSTREAM_CUSTOMERS_TOPIC"]
+    create_topic(stack.bootstrap, topic, 1)
+    send(stack, topic, customers(50, random.Random(1)))
+    with receiver() as (lineage, events):
+        monkeypatch.setenv("OPENLINEAGE_URL", lineage)
+        counts = of_a_run(tmp_path, field.flow("customers", STOP_AT_END="true"), events)
+    silver = field.table("silver/customers").height
+    assert (counts["silver/customers"], counts["bronze/customers"]) == (silver, silver)
+    assert counts["gold/customers"] > 0
+
+
+def test_so_does_the_one_that_enforces(stack, tmp_path, monkeypatch):
+    every = enforced.records(60)
+    for name in every:
+        create_topic(stack.bootstrap, f"{tmp_path.name}.{name}", enforced.PARTITIONS)
+    enforced.send(stack, tmp_path.name, every)
+    given = enforced.settings(stack, tmp_path) | {"MILLSTREAM_STOP_AT_END": "true"}
+    with receiver() as (lineage, events):
+        monkeypatch.setenv("OPENLINEAGE_URL", lineage)
+        counts = of_a_run(tmp_path, Flow("enforce", given, tmp_path), events)
+    assert counts["silver/orders"] == enforced.table(tmp_path, "silver/orders").height > 0
+    assert counts["quarantine/orders"] > 0
 
 
 def test_what_takes_no_events_holds_nobody_up_and_is_said_once(caplog):

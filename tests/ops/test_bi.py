@@ -1,15 +1,20 @@
 """``millstream bi views``: files for an engine, and what it refuses."""
 
+import json
+import re
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import sqlglot
 from sqlglot import exp
 
+from flows.streams import all_tables
 from ops import cli
 from ops.bi.dialects import DIALECTS
 from ops.bi.views import SOURCES, views
+from tests.pages import blocks
 
 ROOTS = {
     "duckdb": "/data/it's",
@@ -66,6 +71,48 @@ def test_synapse_is_given_batches_and_places_of_adls(capsys):
     assert [each.count("CREATE OR ALTER VIEW") for each in batches[1:-1]] == [1] * (
         len(SOURCES) + len(views())
     )
+
+
+def test_synapse_is_given_its_own_sql(capsys):
+    assert ended("views", "--dialect", "synapse", "--root", ROOTS["synapse"]) == 0
+    said = capsys.readouterr().out
+    # The parser knows no rows of files: a name stands for them.
+    read, places = re.subn(r"OPENROWSET\(BULK '[^']+', FORMAT = 'DELTA'\)", "dbo.files", said)
+    assert places == len(SOURCES)
+    _, *batches = read.split("\nGO\n")
+    made = [sqlglot.parse_one(each, read="tsql") for each in batches if each.strip()]
+    assert all(isinstance(each, exp.Create) and each.kind == "VIEW" for each in made)
+    assert [each.this.sql("tsql") for each in made] == [
+        f"bi.{name}" for name in [*SOURCES, *(view.name for view in views())]
+    ]
+
+
+def test_who_looks_at_figures_is_granted_the_views_that_name_nobody():
+    (shown,) = blocks("docs/security.md", "Least privilege", "sql")
+    first, *grants = shown.strip().splitlines()
+    assert first == "CREATE ROLE figures;"
+    granted = [sqlglot.parse_one(each.rstrip(";"), read="trino") for each in grants]
+    assert all(isinstance(each, exp.Grant) for each in granted)
+    assert {each.args["privileges"][0].sql() for each in granted} == {"SELECT"}
+    names = {each.args["securable"].sql() for each in granted}
+    people = {"customer_days", "customer_segments", "high_value_customers"}
+    assert names == {f"bi.{view.name}" for view in views() if view.name not in people}
+    personal = {"customer_id", "card_id"}
+    for view in views():
+        told = {each.name for each in sqlglot.parse_one(view.sql, read="duckdb").selects}
+        assert bool(told & personal) <= (view.name in people), view.name
+
+
+def test_who_reads_gold_alone_reads_no_other_prefix():
+    (shown,) = blocks("docs/security.md", "Least privilege", "json")
+    get, listed = json.loads(shown)["Statement"]
+    assert (get["Action"], listed["Action"]) == ("s3:GetObject", "s3:ListBucket")
+    assert get["Effect"] == listed["Effect"] == "Allow"
+    bucket, _, prefix = get["Resource"].removeprefix("arn:aws:s3:::").partition("/")
+    assert listed["Resource"] == f"arn:aws:s3:::{bucket}"
+    assert listed["Condition"] == {"StringLike": {"s3:prefix": prefix}}
+    read = {t.name for t in all_tables() if fnmatch(f"tables/{t.name}/part-0.parquet", prefix)}
+    assert read == {t.name for t in all_tables() if t.name.startswith("gold/")}
 
 
 @pytest.mark.parametrize(

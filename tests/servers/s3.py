@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 from ops.processes import ask, running
 
@@ -65,17 +66,38 @@ def create_bucket(port: int, bucket: str) -> None:
     assert answer.status == 200, answer.status
 
 
+def _asked(method: str, path: str) -> str:
+    """Return what S3 calls a right to do what is asked."""
+    query = parse_qs(urlsplit(path).query, keep_blank_values=True)
+    if method in ("GET", "HEAD"):
+        return "list" if {"list-type", "prefix"} & query.keys() else "get"
+    deletes = method == "DELETE" or (method == "POST" and "delete" in query)
+    return "delete" if deletes else "put"
+
+
+def _answer(client: BaseHTTPRequestHandler, status: int, code: str) -> None:
+    text = _ERROR.format(code).encode()
+    client.send_response(status)
+    client.send_header("Content-Type", "application/xml")
+    client.send_header("Content-Length", str(len(text)))
+    client.end_headers()
+    if client.command != "HEAD":
+        client.wfile.write(text)
+
+
 class Proxy:
     """A proxy before a store that breaks a share of the writes.
 
     `rate` is the share of PUT and POST requests that meet one of `faults`; with `reads` GET
-    and HEAD as well. Both may be changed while it runs. `done` counts what it did.
+    and HEAD as well. Both may be changed while it runs. `done` counts what it did. Who has no right
+    to do what `lacks` names, "get", "put", "list" or "delete", is refused as S3 refuses it.
     """
 
     def __init__(self, upstream: int, seed: int = 0) -> None:
         self.rate, self.reads = 0.0, False
         self.faults: tuple[str, ...] = FAULTS
         self.stall = 2.0
+        self.lacks: frozenset[str] = frozenset()
         self.done: Counter[str] = Counter()
         self._random = random.Random(seed)
         self._lock = threading.Lock()
@@ -115,16 +137,14 @@ class Proxy:
 
     def _handle(self, client: BaseHTTPRequestHandler, upstream: int) -> None:
         body = client.rfile.read(int(client.headers.get("Content-Length") or 0))
+        if _asked(client.command, client.path) in self.lacks:
+            self.done["denied"] += 1
+            _answer(client, 403, "AccessDenied")
+            return
         fault = self._draw(client.command)
         if fault in ("500", "503", "SlowDown"):
             code = "SlowDown" if fault == "SlowDown" else "InternalError"
-            text = _ERROR.format(code).encode()
-            client.send_response(500 if fault == "500" else 503)
-            client.send_header("Content-Type", "application/xml")
-            client.send_header("Content-Length", str(len(text)))
-            client.end_headers()
-            if client.command != "HEAD":
-                client.wfile.write(text)
+            _answer(client, 500 if fault == "500" else 503, code)
             return
         if fault == "stall":
             time.sleep(self.stall)

@@ -9,6 +9,7 @@ of time only the rows up to 70 are replaced, and the table accounts for 90 as be
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Final
 
 import polars as pl
 import pyarrow as pa
@@ -110,9 +111,17 @@ def _refuse_another_topic(
         )
 
 
+_TIMES: Final = ("event_date", "event_time", "window_start")
+
+
+def is_timed(table: Table) -> bool:
+    """Tell whether a table's rows are of times, so that those of a span can be switched."""
+    return any(name in table.columns for name in _TIMES)
+
+
 def _time_of(table: Table) -> str:
     """Return the column by which a table's rows are of a span of time."""
-    for name in ("event_date", "event_time", "window_start"):
+    for name in _TIMES:
         if name in table.columns:
             return name
     raise SwitchError(f"rows of {table.name} have no time of an event: switch all of it")
