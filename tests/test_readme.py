@@ -16,6 +16,7 @@ from bytewax.testing import TestingSource
 import schemas
 from flows.enforced.settings import EnforceSettings
 from flows.environment import ENFORCE_PREFIX
+from flows.secret_files import SECRETS, SUFFIX
 from flows.settings import PREFIX, Settings
 from flows.streams import CUSTOMERS, PAYMENTS, STREAMS
 from operators.connectors.delta.acts import AUDIT, REPLAYS
@@ -163,6 +164,7 @@ def test_what_it_says_to_type_is_there(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_settings_that_it_names_are_there() -> None:
     own = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     streams = {f"{PREFIX}{stream.name.upper()}_" for stream in STREAMS}
+    own |= {f"{secret}{SUFFIX}" for secret in SECRETS}
     own |= {f"{ENFORCE_PREFIX}{name.upper()}" for name in EnforceSettings.model_fields}
     others = (f"{PREFIX}KAFKA_", f"{PREFIX}SCHEMA_REGISTRY_", *streams)
     named = {

@@ -23,7 +23,9 @@ def _stream(frame: pl.DataFrame) -> bytes:
     if pl.Int128 in frame.schema.dtypes():
         # 128-bit integers are Polars' own; to Arrow they are decimals without a fraction.
         frame = frame.with_columns(pl.selectors.by_dtype(pl.Int128).cast(pl.Decimal(38, 0)))
-    # A stream: as a file, small frames take three times as long. Texts as offsets and bytes: as
-    # views, those within lists and structs bring all the bytes along that they were picked from.
-    texts = pl.CompatLevel.oldest()
+    # Views bring along, within lists and structs, all the bytes that their texts were picked from;
+    # elsewhere they are smaller, as short texts that come again are compressed better than offsets.
+    nested = any(dtype.is_nested() for dtype in frame.schema.dtypes())
+    texts = pl.CompatLevel.oldest() if nested else pl.CompatLevel.newest()
+    # A stream: as a file, small frames take three times as long.
     return bytes(frame.write_ipc_stream(None, compression="lz4", compat_level=texts).getvalue())

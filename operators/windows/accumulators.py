@@ -9,7 +9,8 @@ import polars as pl
 
 from operators.columns.frames import stacked, taken
 from operators.windows.agg import Aggregate, refuse_inexact
-from operators.windows.sketches import HyperLogLog, LogHistogram, Sketch
+from operators.windows.results import WIDE, result, sketch_name, sketch_of
+from operators.windows.sketches import SKETCHES, Sketch
 
 ORDER: Final = ("event_time", "source_partition", "source_offset")
 """What decides between first and last records."""
@@ -17,12 +18,10 @@ ORDER: Final = ("event_time", "source_partition", "source_offset")
 KEY_HASH: Final = "hash of key"
 """A 64-bit hash of the `by` columns, UInt64, which every row and partial carries."""
 
-_WIDE: Final = pl.Int128()
 _WORTH: Final = 0.5
 """From this share on, taking what is alone of its key out is worth it."""
 
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
-_SKETCHES: Final[dict[str, Sketch]] = {"distinct": HyperLogLog(), "quantile": LogHistogram()}
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Accumulators:
     def _need(self, each: Aggregate) -> None:
         column, value = each.column, pl.col(each.column or "")
         # 128 bits have room for any sum of Int64; decimals have 38 digits anyway.
-        wide = value if column in self._decimal else value.cast(_WIDE)
+        wide = value if column in self._decimal else value.cast(WIDE)
         some = value.is_not_null()
         match each.kind:
             case "count":
@@ -95,13 +94,13 @@ class Accumulators:
                 self._columns[name] = _Column(row, ranked, ranked)
                 self._ordered.add(name)
             case "distinct" | "quantile":
-                name = _sketch_name(each)
+                name = sketch_name(each)
                 values = value.drop_nulls()
                 merged = pl.col(name).explode(keep_nulls=False, empty_as_null=False)
                 if each.kind == "distinct":
                     values, merged = values.unique(), merged.unique()
                 self._columns[name] = _Column(pl.concat_list(value), values, merged)
-                self._sketched[name] = (_SKETCHES[each.kind], each.exact)
+                self._sketched[name] = (SKETCHES[each.kind], each.exact)
 
     def _add(self, name: str, of_row: pl.Expr, of_rows: pl.Expr, merged_by: str) -> None:
         self._columns[name] = _Column(of_row, of_rows, getattr(pl.col(name), merged_by)())
@@ -111,12 +110,12 @@ class Accumulators:
         if partials is None:
             return None
         return partials.with_columns(
-            pl.col(name).cast(_WIDE) for name in self._wide if name in partials.columns
+            pl.col(name).cast(WIDE) for name in self._wide if name in partials.columns
         )
 
     def columns(self, marks: Sequence[str]) -> list[str]:
         """Return the columns of partials by these marks, in order."""
-        return [*self._by, KEY_HASH, *marks, *self._columns, *map(_sketch_of, self._sketched)]
+        return [*self._by, KEY_HASH, *marks, *self._columns, *map(sketch_of, self._sketched)]
 
     def reduce(self, rows: pl.DataFrame, marks: Sequence[str]) -> pl.DataFrame:
         """Return the partials of records, a row per key and value of `marks`."""
@@ -134,8 +133,11 @@ class Accumulators:
     ) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
         """Return the records that are alone of their key and marks, and partials of the others.
 
-        What is alone stays as it came: a partial of one record takes four times as much.
+        What is alone stays as it came where a partial has structs and lists, and so takes four
+        times as much as a record; else all are reduced.
         """
+        if not self._ordered and not self._sketched:
+            return None, self.reduce(rows, marks)
         alone = self._alone(rows, marks)
         if alone.all():
             return rows, None
@@ -154,7 +156,7 @@ class Accumulators:
             if rows[name.split(" ", 2)[2]].null_count()
         ]
         made = made.with_columns(
-            *nulls, *(pl.lit(None, pl.Binary).alias(_sketch_of(n)) for n in self._sketched)
+            *nulls, *(pl.lit(None, pl.Binary).alias(sketch_of(n)) for n in self._sketched)
         )
         return (
             made if all(bound for _, bound in self._sketched.values()) else self._bounded(made)
@@ -168,7 +170,7 @@ class Accumulators:
         made = self._grouped(rows, [*self._by, *marks]).agg(
             pl.col(KEY_HASH).first(), **{n: c.of_rows for n, c in self._columns.items()}
         )
-        empty = [pl.lit(None, pl.Binary).alias(_sketch_of(name)) for name in self._sketched]
+        empty = [pl.lit(None, pl.Binary).alias(sketch_of(name)) for name in self._sketched]
         made = self._bounded(made.with_columns(empty) if empty else made)
         return made[self.columns(marks)]
 
@@ -184,8 +186,7 @@ class Accumulators:
             pl.col(KEY_HASH).first(),
             **{name: column.of_partials for name, column in self._columns.items()},
             **{
-                _sketch_of(name): pl.col(_sketch_of(name)).drop_nulls()
-                for name in self._sketched
+                sketch_of(name): pl.col(sketch_of(name)).drop_nulls() for name in self._sketched
             },
         )
         merged = self._bounded(merged)[columns]
@@ -218,7 +219,7 @@ class Accumulators:
     def _bounded(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Turn values beyond their bound into sketches, row by row: such rows are few."""
         for name, (sketch, bound) in self._sketched.items():
-            kept = _sketch_of(name)
+            kept = sketch_of(name)
             several = frame.schema[kept] == pl.List(pl.Binary)
             old = pl.col(kept).list.len() > 0 if several else pl.col(kept).is_not_null()
             full = (pl.col(name).list.len() > bound) | old
@@ -243,53 +244,9 @@ class Accumulators:
     def finish(self, partials: pl.DataFrame) -> list[pl.Series]:
         """Return the aggregates of merged partials, a series per aggregate."""
         return [
-            self._finished(partials, each).alias(name)
+            result(partials, each, decimal=each.column in self._decimal).alias(name)
             for name, each in self._aggregates.items()
         ]
-
-    def _finished(self, partials: pl.DataFrame, each: Aggregate) -> pl.Series:
-        column = each.column
-        match each.kind:
-            case "count":
-                return partials["count"]
-            case "sum":
-                total = pl.col(f"sum {column}")
-                if column not in self._decimal:
-                    total = total.cast(pl.Int64, strict=False)
-                some = pl.when(pl.col(f"values {column}") > 0).then(total)
-                return partials.select(some).to_series()
-            case "mean":
-                total, number = pl.col(f"sum {column}"), pl.col(f"values {column}")
-                mean = total.cast(pl.Float64) / number.cast(pl.Float64)
-                return partials.select(pl.when(number > 0).then(mean)).to_series()
-            case "stddev":
-                total, squares = pl.col(f"sum {column}"), pl.col(f"squares {column}")
-                n = pl.col(f"values {column}").cast(_WIDE)
-                above = (n * squares - total * total).cast(pl.Float64)
-                deviation = (above / (n * (n - 1)).cast(pl.Float64)).sqrt()
-                return partials.select(pl.when(n > 1).then(deviation)).to_series()
-            case "min" | "max":
-                return partials[f"{each.kind} {column}"]
-            case "first" | "last":
-                return partials[f"{each.kind} {column}"].struct.field("value")
-            case "distinct" | "quantile":
-                return self._estimated(partials, each)
-
-    def _estimated(self, partials: pl.DataFrame, each: Aggregate) -> pl.Series:
-        name = _sketch_name(each)
-        sketch, _ = self._sketched[name]
-        values = pl.col(name)
-        if each.kind == "distinct":
-            exact = partials.select(values.list.len().cast(pl.Float64)).to_series()
-        else:
-            rank = (values.list.len() * each.q).ceil().cast(pl.Int64).clip(1) - 1
-            of_rank = values.list.sort().list.get(rank, null_on_oob=True)
-            exact = partials.select(of_rank.cast(pl.Float64)).to_series()
-        sketches = partials[_sketch_of(name)]
-        heavy = sketches.is_not_null().arg_true()
-        if len(heavy):
-            exact = exact.scatter(heavy, [sketch.estimate(s, each.q) for s in sketches[heavy]])
-        return exact.cast(pl.Int64) if each.kind == "distinct" else exact
 
 
 def _ranks(rows: pl.Series) -> pl.Series:
@@ -305,11 +262,3 @@ def _ranks(rows: pl.Series) -> pl.Series:
 
 def _rank_of(name: str) -> str:
     return f"rank of {name}"
-
-
-def _sketch_name(each: Aggregate) -> str:
-    return f"{each.kind} {each.exact} {each.column}"
-
-
-def _sketch_of(name: str) -> str:
-    return f"sketch of {name}"

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 import numpy as np
 import polars as pl
 
-from operators.columns.frames import in_one, stacked
+from operators.columns.frames import in_one, in_one_chunk, stacked
 from operators.columns.grouping import distinct
 from operators.columns.ipc import to_ipc
 from operators.columns.times import in_micros
@@ -85,8 +85,11 @@ class Intake:
         self._held.append(rows)
         self._loose += 1
         if self._loose == _FEW:
-            self._held[-_FEW:] = [in_one(self._held[-_FEW:])]
-            self._loose = 0
+            self._put_together(_FEW)
+
+    def _put_together(self, last: int) -> None:
+        self._held[-last:] = [in_one(self._held[-last:])]
+        self._loose = 0
 
     def _next_due(self) -> int:
         dues = [each.next for each in self._dues.values()]
@@ -152,8 +155,10 @@ class Intake:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery; freezes the flow's watermark."""
+        if self._loose:
+            self._put_together(self._loose)
         if len(self._held) > 1:
-            self._held, self._loose = [in_one(self._held)], 0
+            self._held = [in_one_chunk(stacked(self._held))]
         live = sum(dues.rows for dues in self._dues.values())
         share = 0.7 + 0.6 * (self.group * _GOLDEN % 1)
         best = int(share * isqrt(2 * live * self._fresh))

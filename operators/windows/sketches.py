@@ -129,3 +129,7 @@ def _middle(bucket: int) -> float:
     low, high = (float(end) for end in ends.view(np.float64))
     high = min(high, float(np.finfo(np.float64).max))
     return float(np.copysign(low + (high - low) / 2, bucket))
+
+
+SKETCHES: Final[dict[str, Sketch]] = {"distinct": HyperLogLog(), "quantile": LogHistogram()}
+"""What estimates each kind of aggregate that is not exact."""

@@ -23,10 +23,10 @@ Wanted: TypeAlias = Callable[[Int64s], npt.NDArray[np.bool_]]
 class Slices:
     """Rows, and the partials of those that share a key and marks, in a few runs.
 
-    Rows are looked through when there are twice as many as the last time left alone. A run has
-    a row per key and marks. Runs are merged into one when they hold twice what they held after
-    the last time, so a partial is merged once or twice in its life, and the number of slices
-    costs nothing.
+    Rows are looked through when there are twice as many as the last time left, reduced or not.
+    A run has a row per key and marks. Runs are merged into one when they hold twice what they
+    held after the last time, so a partial is merged once or twice in its life, and the number
+    of slices costs nothing.
     """
 
     def __init__(
@@ -106,7 +106,8 @@ class Slices:
         alone, run = self.math(raw.schema).reduce_shared(raw, self._marks)
         self._raw = [] if alone is None else [in_one([alone])]
         self._raw_rows = 0 if alone is None else alone.height
-        self._raw_most = max(_RAW_MIN, 2 * self._raw_rows)
+        left = max(self._raw_rows, 0 if run is None else run.height)
+        self._raw_most = max(_RAW_MIN, 2 * left)
         if run is not None:
             self._runs.append(in_one([run]))
         if len(self._runs) > _RUNS_MAX or self._partials > 2 * self._base:

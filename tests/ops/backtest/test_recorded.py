@@ -1,5 +1,7 @@
 """Files of recorded payments are one history, in whatever order they are given."""
 
+import json
+import shlex
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ import pytest
 
 from ops import cli
 from tests.ops.backtest.test_file import START, backtest
+from tests.pages import blocks
 
 FIGURES = (
     "events",
@@ -111,3 +114,19 @@ def test_a_file_without_rows_and_one_that_begins_where_another_ends_are_no_overl
     files = (tmp_path / "more.parquet", nothing, first)
     given = [each for file in files for each in ("--input", file)]
     assert backtest(capsys, *given)["read"] == backtest(capsys, "--input", both)["read"]
+
+
+def test_the_page_judges_a_later_month_with_the_one_before(tmp_path, monkeypatch, capsys):
+    (command,) = blocks("docs/scoring.md", "On recorded payments", "sh")
+    given = shlex.split(command)[1:]
+    first, second = (given[n + 1] for n, each in enumerate(given) if each == "--input")
+    monkeypatch.chdir(tmp_path)
+    rows(0, 91).write_parquet(first)
+    rows(91, 122).write_parquet(second)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*given, "--json"])
+    printed = capsys.readouterr()
+    assert ended.value.code == 0, printed.err
+    found = json.loads(printed.out)
+    assert found["notes"] == []
+    assert 0 < found["events"] < found["read"]

@@ -1,6 +1,7 @@
 """What repairs would make of one reject, as ``dlq show`` tells it."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from deltalake import write_deltalake
 from flows.streams import CLICKS
 from operators.connectors.delta.table import open_table
 from ops import cli
-from ops.dlq import streams
+from ops.dlq import lookups, streams
 from ops.dlq.lookups import lookup_or_why
 from ops.dlq.mending import Mended, mended_of
 from tests.field.topic import payment
@@ -20,6 +21,13 @@ from tests.flows.clicks import click
 from tests.flows.enforced import READING, avro, reading
 
 NOW = datetime.now(UTC)
+
+
+@pytest.fixture(autouse=True)
+def _no_registry_of_another_test() -> Iterator[None]:
+    lookups.lookup.cache_clear()
+    yield
+    lookups.lookup.cache_clear()
 
 
 def reject(stream: str, value: bytes, headers: dict[str, bytes] | None = None) -> Any:
