@@ -24,6 +24,9 @@ _GOLDEN: Final = 0.618034
 _FEW: Final = 64
 """Frames that are put together as they come, so that an epoch's end has not a thousand of them."""
 
+_PIECES: Final = 8
+"""So many are written as they are: to put them together takes as long as to write them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -157,7 +160,7 @@ class Intake:
         """Return the state as builtins, for recovery; freezes the flow's watermark."""
         if self._loose:
             self._put_together(self._loose)
-        if len(self._held) > 1:
+        if len(self._held) > _PIECES:
             self._held = [in_one_chunk(stacked(self._held))]
         live = sum(dues.rows for dues in self._dues.values())
         share = 0.7 + 0.6 * (self.group * _GOLDEN % 1)

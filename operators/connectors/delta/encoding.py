@@ -37,6 +37,9 @@ from operators.records.tables import Table
 GROUP_ROWS: Final = 32_768
 """Rows that are encoded at once: of more the processor's cache has no room."""
 
+GROUP_LEAST: Final = 4_096
+"""Of fewer rows a row group would be mostly what each of them has."""
+
 FILE_BYTES: Final = 100 * 1024 * 1024
 """Where a file is as large, the next rows come into another."""
 
@@ -75,13 +78,17 @@ class Encoder:
         self._files: dict[tuple[Any, ...], _File] = {}
         self._done: list[Encoded] = []
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Take rows with all of the table's columns; whole row groups are encoded."""
+    def add(self, rows: pl.DataFrame, least: int | None = None) -> None:
+        """Take rows with all of the table's columns.
+
+        What has come to a row group is encoded, or to `least` rows if that is told.
+        """
+        enough = self._group_rows if least is None else least
         for values, part in self._parts(rows):
             file = self._files.get(values)
             if file is None:
                 file = self._files[values] = self._open(values)
-            file.take(part, self._group_rows)
+            file.take(part, enough)
             if file.size > FILE_BYTES:
                 self._done.append(self._files.pop(values).close())
 
@@ -125,10 +132,10 @@ class _File:
         """Bytes that are encoded."""
         return int(self._out.tell())
 
-    def take(self, rows: pl.DataFrame, group_rows: int) -> None:
+    def take(self, rows: pl.DataFrame, enough: int) -> None:
         self._waiting.append(rows)
         self._rows += rows.height
-        if self._rows >= group_rows:
+        if self._rows >= enough:
             self._encode()
 
     def close(self) -> Encoded:

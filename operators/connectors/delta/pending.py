@@ -1,15 +1,19 @@
 """Pending: the rows of an epoch until they are committed, encoded by other threads as they come."""
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import polars as pl
 
-from operators.connectors.delta.encoding import GROUP_ROWS, Encoded, Encoder
+from operators.connectors.delta.encoding import GROUP_LEAST, GROUP_ROWS, Encoded, Encoder
 from operators.connectors.delta.layout import laid_out
 from operators.records.tables import STAMPS, Table, newest_of
+
+_LIVE_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Pending:
         self._newest: float | None = None
         self._began: datetime | None = None
         self._encoding: Future[None] | None = None
+        self._encoded_at = time.monotonic()
 
     def __bool__(self) -> bool:
         return self._began is not None
@@ -53,11 +58,17 @@ class Pending:
         self._began = self._began or datetime.now(UTC)
         self._frames.append(rows)
         self._waiting += rows.height
-        if self._encoder is not None and self._waiting >= GROUP_ROWS:
+        if self._encoder is not None and self._waiting >= self._enough():
+            least = min(self._waiting, GROUP_ROWS)
             frames, self._frames, self._waiting = self._frames, [], 0
+            self._encoded_at = time.monotonic()
             self._encoding = self._pool.submit(
-                self._encode, self._encoder, self._encoding, frames
+                self._encode, self._encoder, self._encoding, frames, least
             )
+
+    def _enough(self) -> int:
+        """Return how many rows are worth encoding now: of live records what a second brings."""
+        return GROUP_LEAST if time.monotonic() - self._encoded_at > _LIVE_S else GROUP_ROWS
 
     def ready(self, more: Sequence[pl.DataFrame]) -> Ready:
         """Return all rows of the epoch, and `more`."""
@@ -71,13 +82,17 @@ class Pending:
         return Ready(self._height, self._newest, content)
 
     def _encode(
-        self, encoder: Encoder, before: Future[None] | None, frames: Sequence[pl.DataFrame]
+        self,
+        encoder: Encoder,
+        before: Future[None] | None,
+        frames: Sequence[pl.DataFrame],
+        least: int | None = None,
     ) -> None:
         if before is not None:
             # It was submitted earlier, so some thread is at it, or done.
             before.result()
         if frames:
-            encoder.add(laid_out(self._stamped(frames), self._columns))
+            encoder.add(laid_out(self._stamped(frames), self._columns), least)
 
     def _stamped(self, frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         # Many small frames, as live records come in, would take ten times as long to encode.
