@@ -63,6 +63,13 @@ _LONGEST = (
     "test_join_changed.py",
     "test_against.py",
     "test_roofline.py",
+    "test_switching.py",
+    "test_processes.py",
+    "test_demo.py",
+    "test_chargeback_quality.py",
+    "test_decisions.py",
+    "test_control.py",
+    "test_backfill.py",
 )
 
 

@@ -53,6 +53,7 @@ def test_a_right_that_is_lacking_is_named(bucket: s3.Proxy, lacks: str, said: st
         assert "millstream-doctor-" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_flow_deletes_nothing(bucket: s3.Proxy, stack: Stack, tmp_path: Path) -> None:
     local = Field(stack, stack.bootstrap, tmp_path)
     bucket.lacks, bucket.done["denied"] = frozenset({"delete"}), 0

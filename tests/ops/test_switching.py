@@ -123,7 +123,11 @@ def prove(of: Tables, name: str, column: str, call: Callable[..., tuple[int, str
     of.have(before)
 
 
-@pytest.mark.parametrize("stream", [CUSTOMERS, TERMINALS], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "stream",
+    [CUSTOMERS, pytest.param(TERMINALS, marks=pytest.mark.slow)],
+    ids=lambda each: each.name,
+)
 def test_of_changes(stack: Stack, tmp_path: Path, stream, tables_command) -> None:
     environ = topics.settings(stack, tmp_path.name, tmp_path)
     topic = settings_.load(environ).of(stream).topic
@@ -146,6 +150,7 @@ def test_of_changes(stack: Stack, tmp_path: Path, stream, tables_command) -> Non
     prove(of, stream.merged.name, "country", tables_command)
 
 
+@pytest.mark.slow
 def test_of_a_join(stack: Stack, tmp_path: Path, tables_command) -> None:
     environ = topics.settings(stack, tmp_path.name, tmp_path)
     settings, records = settings_.load(environ), made_for_enriched(random.Random(3))
