@@ -51,8 +51,8 @@ def test_rows_are_encoded_while_they_come(tmp_path, monkeypatch):
     encoded = []
     original = pending.Encoder.add
 
-    def add(self, rows):
-        original(self, rows)
+    def add(self, rows, *least):
+        original(self, rows, *least)
         encoded.append(rows["source_offset"].to_list())
 
     monkeypatch.setattr(pending, "GROUP_ROWS", 4)
