@@ -61,10 +61,11 @@ def enforce(
         return [*map(passed, raws, batches), *found, *map(Drifts, drifts)]
 
     every = op.flat_map_batch("decode", up, shim)
-    raw = op.branch("passed", every, lambda item: isinstance(item, RawBatch))
-    sides = op.branch("good", raw.falses, lambda item: isinstance(item, Batch))
+    # No branch narrows what its items are.
+    raw: Any = op.branch("passed", every, lambda item: isinstance(item, RawBatch))
+    sides: Any = op.branch("good", raw.falses, lambda item: isinstance(item, Batch))
     others: Any = op.branch(
         "refused", sides.falses, lambda item: isinstance(item, pl.DataFrame)
     )
     drifts = op.map("drifts", others.falses, lambda item: item.rows)
-    return EnforceOut(up, raw.trues, sides.trues, others.trues, drifts)  # type: ignore[arg-type] # branch does not narrow
+    return EnforceOut(up, raw.trues, sides.trues, others.trues, drifts)

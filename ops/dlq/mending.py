@@ -79,8 +79,9 @@ def mended_of(row: dict[str, Any], lookup: Lookup) -> Mended:
     checks = check if stream.changes is None else partial(check_rows, check)
     found = decode_batches([_batch(row)], decoder_of(stream, lookup), checks)
     refused = None
-    for rejects in found[1:]:
-        refused = rejects[["stage", "code", "message"]].row(0)  # type: ignore[index] # behind the batch
+    for rejects in found:
+        if isinstance(rejects, pl.DataFrame):
+            refused = rejects[["stage", "code", "message"]].row(0)
     changes: list[dict[str, Any]] = []
     for before, after in tried:
         if before.height:

@@ -126,7 +126,7 @@ def storage(root: str, room: int = ROOM) -> str:
         raise unavailable(root, error) from error
     try:
         _clear(where)
-    except Exception as error:  # as above
+    except Exception as error:  # deltalake's and Arrow's have no common kind
         raise NoteError(
             f"{root} can be written, listed and read, which is all that flows do; what was tried "
             f"there, {where}, cannot be deleted ({reason(error)}): give that right to whoever runs "

@@ -73,8 +73,7 @@ def until_done(engine: Spark, statement: str) -> None:
 
 
 @pytest.mark.slow
-# It needs Java and Maven; where they are, it runs.
-@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))  # no Java or Maven
 def test_no_row_is_lost_or_doubled(local: Field) -> None:
     live = settings_.load(local.settings)
     root, sent = live.delta_root, Counter[str]()

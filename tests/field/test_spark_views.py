@@ -36,8 +36,7 @@ def plain(value: Any) -> Any:
 
 
 @pytest.mark.slow
-# It needs Java and Maven; where they are, it runs.
-@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))  # no Java or Maven
 def test_each_view_has_the_rows_that_duckdb_finds(local: Field) -> None:
     local.create(2)
     # Amounts for each segment, several days, and records that are refused.

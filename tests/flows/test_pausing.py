@@ -18,7 +18,8 @@ def test_a_silent_rule_is_no_reason_for_a_change(caplog: pytest.LogCaptureFixtur
         def __getattr__(self, name: str) -> Any:
             raise AssertionError(f"{name}: nothing is to be asked or changed")
 
-    pausing = Pausing(Nobody(), "control", Nobody())  # type: ignore[arg-type]
+    nobody: Any = Nobody()
+    pausing = Pausing(nobody, "control", nobody)
     now = time.time_ns() // 1000
     with caplog.at_level(logging.ERROR, logger="millstream.control"):
         for minutes in ([1, 1, 1], [7, 7, 7, 8], [8, 9]):

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import polars as pl
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from flows import settings
 from ops.local import Stack
@@ -130,5 +131,5 @@ class Pod:
         try:
             read = DeltaTable(str(self._folder / "tables" / table))
             return pl.read_delta(read)
-        except Exception:  # not there yet, or half made
+        except (DeltaError, OSError, pl.exceptions.PolarsError):  # not there yet, or half made
             return pl.DataFrame()

@@ -91,8 +91,8 @@ def test_a_model_of_a_file_knows_earlier_days_and_is_judged_by_later_ones(
 ) -> None:
     seen: list[tuple[Examples, Examples, Examples, Trained, Trained]] = []
 
-    def watched(*given: Examples) -> tuple[Trained, Trained]:
-        seen.append((*given, *train(*given)))  # type: ignore[arg-type]
+    def watched(learn: Examples, stop: Examples, test: Examples) -> tuple[Trained, Trained]:
+        seen.append((learn, stop, test, *train(learn, stop, test)))
         return seen[-1][3:]
 
     monkeypatch.setattr("ops.model.train.train", watched)
