@@ -169,7 +169,7 @@ class _Union:
             found = _branch(part, wanted, name)
             if found is None:
                 self._gone.append(number)
-                lacks.append(f"field {name}: may be written as {part.kind}, which is not read")
+                lacks.append(_unread(name, part))
                 continue
             into, inner, missing = found
             if into in self._sources:
@@ -177,8 +177,7 @@ class _Union:
             self._sources[into] = number, inner
             lacks += missing
         if not self._sources:
-            kinds = ", ".join(part.kind for part in parts)
-            raise SchemaError(f"field {name}: written as {kinds}, read as {', '.join(wanted)}")
+            raise _none_read(name, parts, ", ".join(wanted))
 
     def read(self, array: Any) -> tuple[Any, Bools]:
         there = present(array)
@@ -216,13 +215,12 @@ class _OneOf:
                 inner = reading(part, read, name, missing, optional=True)
             except SchemaError:
                 self._gone.append(number)
-                lacks.append(f"field {name}: may be written as {part.kind}, which is not read")
+                lacks.append(_unread(name, part))
             else:
                 self._sources.append((number, inner))
                 lacks += missing
         if not self._sources:
-            kinds = ", ".join(part.kind for part in parts)
-            raise SchemaError(f"field {name}: written as {kinds}, read as {read.kind}")
+            raise _none_read(name, parts, read.kind)
 
     def read(self, array: Any) -> tuple[Any, Bools]:
         there = present(array)
@@ -240,6 +238,15 @@ class _OneOf:
             chosen[mine] = place * len(array) + np.flatnonzero(mine)
         taken = pa.array(np.maximum(chosen, 0), mask=chosen < 0)
         return pa.concat_arrays(made).take(taken), lost
+
+
+def _unread(name: str, part: Wire) -> str:
+    return f"field {name}: may be written as {part.kind}, which is not read"
+
+
+def _none_read(name: str, parts: Sequence[Wire], read: str) -> SchemaError:
+    kinds = ", ".join(part.kind for part in parts)
+    return SchemaError(f"field {name}: written as {kinds}, read as {read}")
 
 
 def _branch(

@@ -14,9 +14,9 @@ from operators.decisions.words import PLAIN
 from operators.model import load_model
 from ops import cli
 from ops.verify import verify
-from tests.field.test_model import INPUTS, out_of_range, rule
+from tests.field.test_model import INPUTS, rule
 from tests.field.topic import Field, payments
-from tests.operators.model.made import write
+from tests.operators.model.made import identity, write
 from tests.ops.reports import broken
 from tests.running import wait_until
 
@@ -151,7 +151,7 @@ def test_each_payment_has_its_decision_and_each_can_be_explained(
 
     # Another model, which fails; and then plain approvals have no row again.
     wrong = tmp_path / "wrong.onnx"
-    other = write(wrong, INPUTS, out_of_range(), features=read, name="other", version=3)
+    other = write(wrong, INPUTS, identity(3), features=read, name="other", version=3)
     local.settings["MILLSTREAM_MODEL"] = str(wrong)
     local.send(*payments(600, 649))
     flow = local.flow(**stop)

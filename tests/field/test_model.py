@@ -7,7 +7,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 from deltalake import DeltaTable
-from onnx import TensorProto, helper
 
 from flows import settings as settings_
 from flows.streams import PAYMENTS
@@ -15,7 +14,7 @@ from operators.model import SCORE, card_of, load_model
 from ops import cli
 from ops.verify import Report, verify
 from tests.field.topic import Field, payments
-from tests.operators.model.made import write
+from tests.operators.model.made import identity, write
 from tests.ops.reports import broken
 from tests.running import wait_until
 
@@ -44,21 +43,6 @@ cases:
     payments: [{{amount_minor: 1}}]
     alerts: []
 """
-
-
-def out_of_range() -> bytes:
-    """Return a model that answers with its inputs, times a thousand."""
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, width])
-        for name, width in (("input", 3), ("score", 3))
-    ]
-    nodes = [helper.make_node("Identity", ["input"], ["score"])]
-    graph = helper.make_graph(nodes, "wrong", values[:1], values[1:])
-    opset = [helper.make_opsetid("", 17)]
-    content: bytes = helper.make_model(
-        graph, opset_imports=opset, ir_version=8
-    ).SerializeToString()
-    return content
 
 
 def compared(report: Report) -> tuple[int, int, str]:
@@ -129,7 +113,7 @@ def test_scores_are_kept_and_a_model_that_fails_leaves_all_to_rules(
 
     # One that answers with what is no score.
     good, wrong = path, tmp_path / "wrong.onnx"
-    write(wrong, INPUTS, out_of_range(), features=read)
+    write(wrong, INPUTS, identity(3), features=read)
     local.send(*payments(600, 999))
     flow = local.flow(**stop, MODEL=str(wrong))
     assert flow.wait() == 0, flow.said()

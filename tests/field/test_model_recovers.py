@@ -8,7 +8,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from onnx import TensorProto, helper
 
 from flows import settings as settings_
 from operators.model import SCORE
@@ -16,7 +15,7 @@ from ops import cli
 from ops.verify import verify
 from tests.field.test_model import rule
 from tests.field.topic import Field, payments
-from tests.operators.model.made import write
+from tests.operators.model.made import identity, write
 from tests.ops.reports import broken
 from tests.running import Flow, wait_until
 from tests.scraped import scrape, served
@@ -24,21 +23,6 @@ from tests.servers.ports import lasting_port
 
 GOOD, BAD = 5_000, 20_000
 """Amounts of which the model makes a score, and what is none."""
-
-
-def as_given() -> bytes:
-    """Return a model that answers with its one input."""
-    values = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1])
-        for name in ("input", "score")
-    ]
-    nodes = [helper.make_node("Identity", ["input"], ["score"])]
-    graph = helper.make_graph(nodes, "as given", values[:1], values[1:])
-    opset = [helper.make_opsetid("", 17)]
-    content: bytes = helper.make_model(
-        graph, opset_imports=opset, ir_version=8
-    ).SerializeToString()
-    return content
 
 
 def test_the_breaker_closes_again_by_itself(
@@ -50,7 +34,7 @@ def test_the_breaker_closes_again_by_itself(
     folder, path, port = tmp_path / "rules", tmp_path / "made.onnx", lasting_port()
     folder.mkdir()
     (folder / "dear.yaml").write_text(rule("dear", f"amount_minor = {BAD}"))
-    card = write(path, {"amount": "amount_minor / 10000.0"}, as_given())
+    card = write(path, {"amount": "amount_minor / 10000.0"}, identity(1))
     local.settings |= {"MILLSTREAM_RULES": str(folder), "MILLSTREAM_MODEL": str(path)}
     local.create()
     numbers = itertools.count()

@@ -2,8 +2,6 @@
 
 import resource
 
-import pytest
-
 from tests.field.topic import Field, payments
 from tests.running import Flow
 from tests.servers import s3
@@ -44,9 +42,7 @@ def test_a_full_disk_is_told_at_the_start(local: Field) -> None:
 
 
 def test_a_bucket_that_is_not_there_is_told_at_the_start(local: Field) -> None:
-    # The store is of the group dev: it lacks only where others were installed.
-    if why := s3.missing():
-        pytest.skip(why)
+    s3.needed()
     local.create()
     local.send(*payments(0, 9))
     with s3.s3(local.folder) as port:

@@ -11,18 +11,10 @@ from flows import settings as settings_
 from flows.backfilling import ends_of
 from flows.settings import Settings
 from flows.streams import PAYMENTS
+from tests.field.test_features_by_another_key import DISTINCT
 from tests.flows.test_settings import NEEDED
 
 DAY = datetime(2026, 3, 1, tzinfo=UTC)
-BY_TERMINAL = """\
-name: terminal_cards_1h
-version: 1
-description: Cards that paid at the terminal.
-by: terminal_id
-horizon: 1h
-aggregate: distinct
-of: card_id
-"""
 
 
 @pytest.fixture
@@ -56,6 +48,6 @@ def test_all_of_it_where_records_wait_for_other_partitions(
     settings: Settings, tmp_path: Path
 ) -> None:
     (tmp_path / "rules" / "features").mkdir(parents=True)
-    (tmp_path / "rules" / "features" / "terminal_cards_1h.yaml").write_text(BY_TERMINAL)
+    (tmp_path / "rules" / "features" / "terminal_cards_1h.yaml").write_text(DISTINCT)
     stream = PAYMENTS.with_rules(tmp_path / "rules")
     assert ends_of(settings, settings.of(stream), stream) == {}

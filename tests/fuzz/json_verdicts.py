@@ -3,25 +3,17 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final
 
 import jsonschema
-import numpy as np
 import polars as pl
 
-from flows.streams import PAYMENTS
 from operators.avro import Decoded
 from operators.json_schema import CODES, JsonExplainer
-from operators.records.batches import Batch, Progress, RawBatch
-from operators.records.columns import QUARANTINE_COLUMNS
-from operators.records.quarantine import quarantined
-from operators.steps.decode import decode_batches
 from tests.fuzz.json_subjects import JsonSubject
+from tests.fuzz.places import Values, placed
 from tests.operators.json_schema.reference import once, refuse
-
-Values = Sequence[bytes | None]
 
 _ELSE: Final = ("out_of_range", "schema_format")
 """What the reference has no opinion of: what a column can hold, and what a format is."""
@@ -76,22 +68,7 @@ class JsonReaders:
 
     def places(self, values: Values) -> Counter[str]:
         """Return how many come into silver and the quarantine; each is in one of them, once."""
-        offsets, none = np.arange(len(values)), [None] * len(values)
-        stamps = np.full(len(values), 1_760_000_000_000)
-        progress = Progress("payments", 0, 1, len(values) - 1)
-        headers = self.subject.headers(values)
-        raws = [RawBatch(progress, offsets, stamps, none, values, headers)]
-        silver, quarantine = [], []
-        for part in decode_batches(raws, self.fast, self.subject.contract):
-            if isinstance(part, Batch):
-                silver += part.frame["source_offset"].to_list()
-            else:
-                rows = quarantined(PAYMENTS.name, part)
-                assert rows.schema == pl.Schema(QUARANTINE_COLUMNS)
-                quarantine += rows["source_offset"].to_list()
-                assert rows["value"].to_list() == [values[at] for at in quarantine]
-        assert sorted(silver + quarantine) == offsets.tolist()
-        return Counter(silver=len(silver), quarantine=len(quarantine))
+        return placed(values, self.subject.headers(values), self.fast, self.subject.contract)
 
     def explained(self, value: bytes) -> None:
         """Explain a value: it breaks where it is no JSON, and else is what it says."""

@@ -3,9 +3,9 @@
 The first byte of an input says which target it is for, so that one corpus serves all of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import polars as pl
 
@@ -22,35 +22,14 @@ from operators.control.changes import read_change
 from operators.records.tables import COORDINATES
 from operators.rules.rules import RuleError, RuleSet, read_rule
 from ops.dlq.changes import ChangeError, patch
+from tests.fuzz.draw import Draw
 from tests.fuzz.json_subjects import JSON_SUBJECTS
 from tests.fuzz.json_verdicts import JsonReaders
 from tests.fuzz.subjects import SUBJECTS
 from tests.fuzz.verdicts import Readers
 from tests.operators.avro.nested import HEAD, LEAVES
 
-T = TypeVar("T")
 _NOW_MS: Final = 1_760_000_000_000
-
-
-class Draw:
-    """What is drawn of an input's bytes; behind their end there are zeros."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
-
-    def some(self, size: int) -> bytes:
-        found = self._data[self._at : self._at + size]
-        self._at += size
-        return found
-
-    def number(self, size: int = 1) -> int:
-        return int.from_bytes(self.some(size).ljust(size, b"\0"), "little")
-
-    def one(self, choices: Sequence[T]) -> T:
-        return choices[self.number() % len(choices)]
-
-    def rest(self) -> bytes:
-        return self.some(len(self._data))
 
 
 @cache

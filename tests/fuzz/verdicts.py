@@ -1,28 +1,18 @@
 """Verdicts: what each reader makes of a batch, all of them alike, each record in one place."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import polars as pl
-
-from flows.streams import PAYMENTS
 from operators.avro import Decoded, Decoder
 from operators.avro.plan import Plan
-from operators.records.batches import Batch, Progress, RawBatch
-from operators.records.columns import QUARANTINE_COLUMNS
-from operators.records.quarantine import quarantined
 from operators.records.rejects import Refusal
-from operators.steps.decode import decode_batches
+from tests.fuzz.places import Values, placed
 from tests.fuzz.subjects import Subject
 from tests.operators.avro import nested
 from tests.operators.avro.payments import raw
 
 _LONG = "an int does not fit 32 bits"
 """Which fastavro reads, and writes."""
-
-Values = Sequence[bytes | None]
 
 
 class Readers:
@@ -50,22 +40,7 @@ class Readers:
 
     def places(self, values: Values) -> Counter[str]:
         """Return how many come into silver and the quarantine; each is in one of them, once."""
-        offsets = np.arange(len(values))
-        none = [None] * len(values)
-        stamps = np.full(len(values), 1_760_000_000_000)
-        progress = Progress("payments", 0, 1, len(values) - 1)
-        raws = [RawBatch(progress, offsets, stamps, none, values, none)]
-        silver, quarantine = [], []
-        for part in decode_batches(raws, self.fast, self.subject.contract):
-            if isinstance(part, Batch):
-                silver += part.frame["source_offset"].to_list()
-            else:
-                rows = quarantined(PAYMENTS.name, part)
-                assert rows.schema == pl.Schema(QUARANTINE_COLUMNS)
-                quarantine += rows["source_offset"].to_list()
-                assert rows["value"].to_list() == [values[at] for at in quarantine]
-        assert sorted(silver + quarantine) == offsets.tolist()
-        return Counter(silver=len(silver), quarantine=len(quarantine))
+        return placed(values, [None] * len(values), self.fast, self.subject.contract)
 
     def _strictly(self, values: Values) -> Decoded:
         # Plans are made as schemas are met: of those that are there the columnar decoder is taken.

@@ -203,8 +203,7 @@ def test_storage_that_is_away_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_bucket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Field, examined
 ) -> None:
-    if why := s3.missing():
-        pytest.skip(why)  # of the group dev: it lacks only where others were installed
+    s3.needed()
     with s3.s3(tmp_path) as port:
         for name, value in s3.storage_env(port).items():
             monkeypatch.setenv(name, value)

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
+
 from ops.processes import ask, running
 
 FAULTS: Final = ("500", "503", "SlowDown", "answer lost", "stall")
@@ -29,6 +31,12 @@ _HOP: Final = {"connection", "keep-alive", "transfer-encoding", "host", "content
 def missing() -> str | None:
     """Return why there can be no S3 store here, None if there can."""
     return None if importlib.util.find_spec("moto") else "no S3 store: install moto[server,s3]"
+
+
+def needed() -> None:
+    """Skip the test where there can be no store: it is of the group dev, which tests install."""
+    if why := missing():
+        pytest.skip(why)  # it lacks only where others were installed
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import hashlib
 
 import lightgbm
 import numpy as np
+from onnx import TensorProto, helper
 
 from operators.model import ModelCard, card_of
 from ops.model.onnx_trees import to_onnx
@@ -19,6 +20,19 @@ def booster(inputs=3, rounds=12, seed=0):
     fixed = {"num_threads": 1, "deterministic": True, "seed": 0, "verbose": -1}
     fixed |= {"objective": "binary", "num_leaves": 7, "min_data_in_leaf": 5}
     return lightgbm.train(fixed, lightgbm.Dataset(rows, wanted), rounds)
+
+
+def identity(inputs):
+    """Return the content of a model that answers with its inputs, as they are."""
+    shape = [None, inputs]
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name in ("input", "score")
+    ]
+    nodes = [helper.make_node("Identity", ["input"], ["score"])]
+    graph = helper.make_graph(nodes, "as given", values[:1], values[1:])
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
 
 
 def write(path, inputs, content=None, **stated):

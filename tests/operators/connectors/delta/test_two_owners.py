@@ -19,8 +19,7 @@ TABLE = Table("silver/numbers", {"n": pl.Int64()}, scattered=())
 def test_one_has_done_it_the_other_finds_it_done_and_the_rows_are_there_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if why := s3.missing():
-        pytest.skip(why)  # of the group dev: it lacks only where others were installed
+    s3.needed()
     with s3.s3(tmp_path) as port:
         for name, value in s3.storage_env(port).items():
             monkeypatch.setenv(name, value)
