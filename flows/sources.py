@@ -22,6 +22,7 @@ from operators.connectors.delta.table_history import TableHistory
 from operators.connectors.delta.warming import Warming
 from operators.connectors.delta.warming import warming as find_warming
 from operators.connectors.kafka import client as kafka
+from operators.connectors.kafka.reached import reached
 from operators.connectors.kafka.reader import READERS
 from operators.connectors.kafka.source import KafkaSource
 from operators.connectors.shutdown import SHUTDOWN
@@ -88,6 +89,7 @@ def open_source(
     past_alone: frozenset[int] = frozenset()
     floors: Mapping[int, int] = {}
     ends: Mapping[int, int] = {}
+    held: list[Frontier] = []
     start = settings.start
     if tables is not None:
         tables.refuse_others()
@@ -125,6 +127,7 @@ def open_source(
         start=start,
         resumes=bool(known) or warming is not None,
         floors=floors,
+        reached=reached(held, topic),
         batch_size=settings.batch_size,
         idle_timeout=own.idle_timeout.total_seconds(),
         alignment=own.alignment.total_seconds(),

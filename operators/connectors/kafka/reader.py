@@ -8,6 +8,7 @@ from functools import partial
 from itertools import groupby
 from typing import Final, NamedTuple
 
+import numpy as np
 from confluent_kafka import OFFSET_BEGINNING, Message, TopicPartition
 
 from operators.connectors.kafka import client as kafka
@@ -57,20 +58,28 @@ class _Buffer:
             else:
                 self.runs.append(Records.of(list(some)))
 
-    def take(self, most: int) -> Taken:
-        """Return the first of what is kept, at most so many."""
+    def is_beyond(self, offset: int) -> bool:
+        """Tell whether a record comes first, and behind an offset."""
+        run = self.runs[0] if self.runs else None
+        return isinstance(run, Records) and int(run.offsets[0]) > offset
+
+    def take(self, most: int, until: int | None = None) -> Taken:
+        """Return the first of what is kept, at most so many, none behind an offset."""
         runs, records, events, ends = self.runs, [], [], False
         left = most
-        while runs and left:
+        while runs and left and not (until is not None and self.is_beyond(until)):
             run = runs.popleft()
             ends = isinstance(run, Message)
             if isinstance(run, Message):
                 events.append(run)
                 left -= 1
                 continue
-            if len(run) > left:
-                runs.appendleft(run.part(slice(left, None)))
-                run = run.part(slice(left))
+            size = left
+            if until is not None:
+                size = min(size, int(np.searchsorted(run.offsets, until, "right")))
+            if len(run) > size:
+                runs.appendleft(run.part(slice(size, None)))
+                run = run.part(slice(size))
             records.append(run)
             left -= len(run)
         self.n -= most - left
@@ -133,15 +142,22 @@ class Reader:
         else:
             self._waiting += n
 
-    def take(self, partition: int, most: int | None = None) -> Taken:
-        """Return what has arrived of a partition, at most `size` records and events, or `most`."""
+    def is_beyond(self, partition: int, offset: int) -> bool:
+        """Tell whether what was consumed of a partition and comes next is behind an offset."""
+        return self._buffers[partition].is_beyond(offset)
+
+    def take(self, partition: int, most: int | None = None, until: int | None = None) -> Taken:
+        """Return what has arrived of a partition, at most `size` records and events, or `most`.
+
+        Nothing of it is behind the offset `until`, inclusive, if there is one.
+        """
         buffer = self._buffers[partition]
         if buffer.held:
             self._hold(buffer, held=False)
         if self._waiting < self._size:
             self._consume()
         before = buffer.n
-        found = buffer.take(min(self._size, most or self._size))
+        found = buffer.take(min(self._size, most or self._size), until)
         self._waiting -= before - buffer.n
         return found
 

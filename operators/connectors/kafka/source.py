@@ -14,10 +14,13 @@ from operators.connectors.kafka.bounded import NEVER, Bounded
 from operators.connectors.kafka.group_offsets import GroupOffsets
 from operators.connectors.kafka.pace import next_look
 from operators.connectors.kafka.places import Places
+from operators.connectors.kafka.reached import Closed, Reached
 from operators.connectors.kafka.reader import Readers
 from operators.connectors.kafka.records import Records, time_reached
+from operators.connectors.kafka.refusals import behind_the_end, out_of_range, shorter
 from operators.connectors.shutdown import Shutdown
 from operators.event_time.alignment import Alignment
+from operators.event_time.watermarks import ended
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress, RawBatch
 from operators.records.breaker import Breaker
 
@@ -49,8 +52,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._run = Bounded(source.shutdown, self._name, bound, closes_windows=closes)
         # From the first snapshot with it on, the states know at which watermark it joined.
         self._floor = NO_WATERMARK if state else source.floors.get(partition, NO_WATERMARK)
-        # So they know what had closed when it went on behind its past.
-        self._closed = (state or {}).get("closed", NO_WATERMARK)
+        self._closed = Closed(state, source.reached.get(partition))
         # Where the broker last said that there is no more to read now.
         self._end: int | None = None
         self._silent = self._backlog = self._took = False
@@ -60,11 +62,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
     def _refuse(self, message: Message) -> None:
         error = message.error()
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
-            raise kafka.OffsetGoneError(
-                f"{self._name}: offset {self._next} is not in the topic: retention has deleted "
-                "it, or the topic was made anew. Records were not skipped. Restore the topic, or "
-                "start with an empty recovery directory and tables to read what there is"
-            )
+            raise out_of_range(self._name, self._next)
         raise kafka.failure(self._source.config, self._source.topic, error)
 
     def next_batch(self) -> Iterable[RawBatch]:
@@ -80,10 +78,17 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         source.group_offsets.send()
         if self._run.reached:
             return self._rest()
-        mine, breaker = self._partition, source.breaker
-        if source.alignment.held(mine) or breaker.holds(mine) or source.readers.early(mine):
+        mine, breaker, until = self._partition, source.breaker, self._closed.until
+        if until is not None and (
+            (self._next or 0) > until or self._reader.is_beyond(mine, until)
+        ):
+            self._closed.pass_on()
+        held = source.alignment.held(mine) or breaker.holds(mine)
+        if held or self._closed.waits or source.readers.early(mine):
             return self._wait()
-        records, events, at_end = self._reader.take(mine, breaker.most(mine))
+        records, events, at_end = self._reader.take(
+            mine, breaker.most(mine), self._closed.until
+        )
         self._took = bool(records)
         breaker.took(mine, len(records))
         self._heed(events)
@@ -166,19 +171,11 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             return
         _, end = self._reader.watermarks(self._partition)
         if self._next is not None and 0 <= end < self._next:
-            raise kafka.OffsetGoneError(
-                f"{self._name} ends at {end}, but {self._next - 1} "
-                "was read before: the topic was made anew. Start with an empty recovery directory "
-                "and tables, or restore the topic"
-            )
+            raise shorter(self._name, end, self._next)
 
     def _refuse_after_end(self) -> None:
-        if self._was_ended:
-            raise kafka.EndedError(
-                f"{self._name} has new records, but an earlier run with "
-                "MILLSTREAM_CLOSE_WINDOWS_AT_END took its end as the end of all event time and "
-                "closed every window. Start with an empty recovery directory and tables"
-            )
+        if self._was_ended or ended(self._closed.now):
+            raise behind_the_end(self._name)
 
     def _batch(self, records: Records) -> RawBatch:
         source = self._source
@@ -200,7 +197,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
             len(source.partitions),
             following - 1,
             floor=self._floor,
-            closed=self._closed,
+            closed=self._closed.now,
             # Before its end was seen it may be behind what another run has read of it.
             caught_up=self._end is not None and following >= high and not self._run.more,
             behind=behind,
@@ -208,6 +205,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         )
         if self._run.closed:
             progress = progress.at(END_OF_INPUT)
+        self._closed.spoke()
         return records.batch(progress)
 
     def snapshot(self) -> dict[str, Any]:
@@ -216,8 +214,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._run.snapshot()
         over = self._was_ended or self._run.closed
         state = {"version": STATE_VERSION, "offset": self._next, "ended": over}
-        # Told again by a resume: the process may end before its first batch.
-        return state if self._closed == NO_WATERMARK else state | {"closed": self._closed}
+        return state | self._closed.snapshot()
 
     def close(self) -> None:
         self._source.alignment.forget(self._partition)
@@ -233,7 +230,8 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     last call, up to `batch_size` records. `start` is where the flow begins. If it `resumes`
     from a recovery store that knows the topic, a partition without state was added since, and
     is read from its beginning: its first records came while the flow was at work. It joins at
-    its watermark of `floors`, in µs. With `stop_at_end` each partition is read to where it ends
+    its watermark of `floors`, in µs; what had closed where tables have `reached` stays closed for
+    one without state. With `stop_at_end` each partition is read to where it ends
     as the flow starts, and then all of the process end as they do when they are told to; until
     then those at their ends say whether more has come. With `close_windows` as well that is the
     end of all event time: every window closes, and no later run takes another record.
@@ -259,6 +257,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         start: str | datetime = "earliest",
         resumes: bool = False,
         floors: Mapping[int, int] | None = None,
+        reached: Mapping[int, Reached] | None = None,
         batch_size: int = 20_000,
         idle_timeout: float = 60.0,
         alignment: float = 3600.0,
@@ -271,6 +270,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     ) -> None:
         self.config, self.topic, self.partitions = config, topic, tuple(partitions)
         self.resumes, self.floors = resumes, dict(floors or {})
+        self.reached = dict(reached or {})
         self.batch_size, self.idle_timeout = batch_size, idle_timeout
         self.read_every = 0.0 if stop_at_end else read_every
         self.close_windows, self.group, self.shutdown = close_windows, group, shutdown
