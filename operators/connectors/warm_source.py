@@ -16,7 +16,6 @@ from operators import metrics
 from operators.columns.times import in_micros
 from operators.connectors.delta.table_history import TableHistory
 from operators.connectors.delta.warming import Warming
-from operators.connectors.kafka.reached import kept
 from operators.connectors.kafka.source import STATE_VERSION, KafkaSource
 from operators.connectors.kafka.unread import Unread
 from operators.event_time.watermarks import ended
@@ -37,14 +36,11 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
     other, whatever way their items came, so no record gets before one of an earlier part.
     """
 
-    def __init__(self, source: "WarmSource", partition: int, past: Mapping[str, Any]) -> None:
-        """`past` is as of the state: `at`, `sure`, `until`, `closed`, and what was `reached`."""
+    def __init__(self, source: "WarmSource", partition: int, past: Mapping[str, int]) -> None:
+        """`past` is as of the state: `at`, `sure`, `until` and `closed`."""
         self._source, self._partition = source, partition
         self._at, self._closed = past["at"], past["closed"]
-        # For what follows from the topic.
-        self._behind = {name: past[name] for name in ("closed", "reached") if name in past}
-        self._until: int = past["until"]
-        self._sure: int = min(past["sure"], self._until)
+        self._sure, self._until = min(past["sure"], past["until"]), past["until"]
         self._topic_part: StatefulSourcePartition[RawBatch, dict[str, Any]] | None = None
         self._rows = pl.DataFrame()
         self._past = self._at < self._sure
@@ -108,7 +104,9 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
         self._source.done(self._partition)
         over = ended(self._closed)
         state = {"version": STATE_VERSION, "offset": self._until + 1, "ended": over}
-        self._topic_part = self._source.behind(self._partition, state | self._behind)
+        self._topic_part = self._source.behind(
+            self._partition, state | {"closed": self._closed}
+        )
         return self._topic_part.next_batch()
 
     def _say(self, rows: pl.DataFrame) -> list[Item]:
@@ -150,7 +148,7 @@ class _Partition(StatefulSourcePartition[Item, dict[str, Any]]):
                 "at": self._at,
                 "sure": self._sure,
                 "until": self._until,
-                **self._behind,
+                "closed": self._closed,
             },
         }
 
@@ -207,7 +205,6 @@ class WarmSource(FixedPartitionedSource[Item, dict[str, Any]]):
                 "sure": plan.sure.get(partition, -1),
                 "until": plan.until[partition],
                 "closed": plan.closed,
-                **kept(self.kafka.reached.get(partition)),
             }
             return _Partition(self, partition, past)
         return self.behind(partition, resume_state)

@@ -1,10 +1,11 @@
-"""Reached: how far a flow without its state had come, as its tables tell it.
+"""Reached: how far a flow had come when it ended, as its tables tell it.
 
 Of a partition that slept while the flow's watermark went on, the clock has let go; what it brings
 when it wakes is judged by the watermark that the flow had come to by then. A flow that has lost
-its state knows neither: it would count such a record in a window that is in the tables without
-it, whose fence drops the window. So from behind the last offset that the tables account for, what
-had closed by their watermark stays closed. What is before that is judged as it was at first.
+its state, or has an older one, does not know of that: it would count such a record in a window
+that is in the tables without it, whose fence drops the window. So from behind the last offset that
+the tables account for, what had closed by their watermark stays closed. That is no more than the
+flow had come to with what is before, by which that is judged as it was at first.
 
     partition 1, read from its beginning    offset 0    offset 1      of the tables: offset 1 and
     event time                              12:00       12:02         the watermark 12:09, as
@@ -22,7 +23,6 @@ from operators.event_time.frontier import Frontier
 from operators.records.batches import NO_WATERMARK
 
 _CLOSED: Final = "closed"
-_REACHED: Final = "reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,6 @@ def reached(frontiers: Iterable[Frontier], topic: str) -> dict[int, Reached]:
     return found
 
 
-def kept(reached: Reached | None) -> dict[str, Any]:
-    """Return as what a partition's state has it; nothing where there is nothing to keep."""
-    return {} if reached is None else {_REACHED: (reached.offset, reached.watermark)}
-
-
 class Closed:
     """What had closed by where a partition is, as `Progress.closed` says it.
 
@@ -58,9 +53,7 @@ class Closed:
     """
 
     def __init__(self, state: Mapping[str, Any] | None, reached: Reached | None) -> None:
-        """`reached` is of a partition without a `state` of its own, as below."""
-        if state is not None:
-            reached = Reached(*state[_REACHED]) if _REACHED in state else None
+        """`state` is the partition's, with what had closed by then; `reached` is as of now."""
         self.now: int = (state or {}).get(_CLOSED, NO_WATERMARK)
         self._reached = reached
         self._spoke = False
@@ -89,10 +82,9 @@ class Closed:
         self._spoke = True
 
     def snapshot(self) -> dict[str, Any]:
-        """Begin another epoch; return what a state has of it, for `Closed` again."""
+        """Begin another epoch; return what a state has of it."""
         self._spoke = False
         if self.waits:
             self._go_on()
         # Told again by a resume: the process may end before its first batch.
-        told = {} if self.now == NO_WATERMARK else {_CLOSED: self.now}
-        return told | kept(self._reached)
+        return {} if self.now == NO_WATERMARK else {_CLOSED: self.now}

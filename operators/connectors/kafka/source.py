@@ -230,8 +230,8 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     last call, up to `batch_size` records. `start` is where the flow begins. If it `resumes`
     from a recovery store that knows the topic, a partition without state was added since, and
     is read from its beginning: its first records came while the flow was at work. It joins at
-    its watermark of `floors`, in µs; what had closed where tables have `reached` stays closed for
-    one without state. With `stop_at_end` each partition is read to where it ends
+    its watermark of `floors`, in µs. What had closed stays closed behind what tables have
+    `reached`. With `stop_at_end` each partition is read to where it ends
     as the flow starts, and then all of the process end as they do when they are told to; until
     then those at their ends say whether more has come. With `close_windows` as well that is the
     end of all event time: every window closes, and no later run takes another record.

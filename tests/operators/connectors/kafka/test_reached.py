@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from operators.connectors.kafka.reached import Closed, Reached, kept, reached
+from operators.connectors.kafka.reached import Closed, Reached, reached
 from operators.connectors.kafka.source import STATE_VERSION
 from operators.event_time.frontier import Frontier
 from operators.records.batches import NO_WATERMARK
@@ -25,7 +25,7 @@ def test_of_several_tables_the_one_that_is_furthest_counts():
 
 
 def test_where_there_is_nothing_before_it_counts_at_once():
-    closed = Closed({**OPENED, "closed": 100, **kept(Reached(3, 300))}, None)
+    closed = Closed({**OPENED, "closed": 100}, Reached(3, 300))
     assert (closed.now, closed.until) == (100, 3)
     closed.pass_on()
     assert (closed.now, closed.until, closed.waits) == (300, None, False)
@@ -41,11 +41,11 @@ def test_behind_a_batch_of_the_epoch_it_counts_from_the_next_epoch_on():
     assert (closed.now, closed.until, closed.waits) == (300, None, False)
 
 
-def test_until_it_is_passed_a_state_keeps_it_and_nobody_elses_is_taken():
-    state = Closed(None, Reached(3, 300)).snapshot()
-    assert Closed({**OPENED, **state}, Reached(9, 900)).until == 3
-    assert Closed(OPENED, Reached(9, 900)).until is None
-    assert Closed({**OPENED, "closed": 400, **state}, None).snapshot()["closed"] == 400
+def test_what_had_closed_before_is_no_less_behind_it():
+    closed = Closed({**OPENED, "closed": 400}, Reached(3, 300))
+    closed.pass_on()
+    assert closed.now == 400
+    assert Closed(OPENED, None).snapshot() == {}
 
 
 @pytest.mark.parametrize("offset", [-1, 0, 2, 4])
@@ -60,7 +60,10 @@ def test_a_partition_is_read_in_two_parts_that_are_never_of_one_epoch(send, open
     assert {batch.progress.closed for batch in before if len(batch)} <= {NO_WATERMARK}
     state = part.snapshot()
     assert state["offset"] == (offset + 1 if before else state["offset"])
-    for each in (part, open_part({**state, "offset": offset + 1}, partition=1)):
+    again = open_part(
+        {**state, "offset": offset + 1}, partition=1, reached={1: Reached(offset, 300)}
+    )
+    for each in (part, again):
         rest = read(each, 4 - offset)
         assert [int(o) for batch in rest for o in batch.offsets] == [*range(offset + 1, 5)]
         assert {batch.progress.closed for batch in rest if len(batch)} <= {300}
@@ -70,6 +73,6 @@ def test_a_partition_is_read_in_two_parts_that_are_never_of_one_epoch(send, open
 def test_an_offset_that_is_no_record_is_passed_as_well(send, open_part):
     send(b"0", b"1", partition=1)
     # As of a topic whose last offset then was a transaction's marker.
-    part = open_part({**OPENED, "offset": 1, **kept(Reached(0, 300))}, partition=1)
+    part = open_part({**OPENED, "offset": 1}, partition=1, reached={1: Reached(0, 300)})
     batches = read(part, 1)
     assert [batch.progress.closed for batch in batches if len(batch)] == [300]
