@@ -127,7 +127,7 @@ def open_source(
         start=start,
         resumes=bool(known) or warming is not None,
         floors=floors,
-        reached=reached(held, topic),
+        reached=reached(held, topic, partitions),
         batch_size=settings.batch_size,
         idle_timeout=own.idle_timeout.total_seconds(),
         alignment=own.alignment.total_seconds(),

@@ -16,6 +16,7 @@ from operators import metrics
 from operators.columns.times import in_micros
 from operators.connectors.delta.table_history import TableHistory
 from operators.connectors.delta.warming import Warming
+from operators.connectors.kafka.reached import closed_at
 from operators.connectors.kafka.source import STATE_VERSION, KafkaSource
 from operators.connectors.kafka.unread import Unread
 from operators.event_time.watermarks import ended
@@ -200,11 +201,12 @@ class WarmSource(FixedPartitionedSource[Item, dict[str, Any]]):
         if resume_state is not None and "past" in resume_state:
             return _Partition(self, partition, resume_state["past"])
         if resume_state is None and plan is not None and partition in plan.until:
+            until = plan.until[partition]
             past = {
                 "at": -1,
                 "sure": plan.sure.get(partition, -1),
-                "until": plan.until[partition],
-                "closed": plan.closed,
+                "until": until,
+                "closed": closed_at(self.kafka.reached.get(partition, ()), until + 1),
             }
             return _Partition(self, partition, past)
         return self.behind(partition, resume_state)

@@ -1,12 +1,11 @@
-"""The flow without an engine, and a loop over the records that says what must come of it.
+"""The flow without an engine.
 
 Epochs, exchange between workers and crashes are played in memory; what reads, judges, keeps and
 commits are the classes that the real flow is made of. Tables keep what they have.
 """
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections import defaultdict, deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,15 @@ import polars as pl
 
 from flows.streams import PAYMENTS
 from operators.columns.hashing import key_groups
+from operators.connectors.kafka.reached import Closed, reached
 from operators.event_time.frontier import Frontier, Tracker
 from operators.event_time.watermarks import Idleness
-from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Progress
+from operators.records.batches import END_OF_INPUT, Progress
 from operators.records.tables import COORDINATES, TIME, Table
 from operators.windows import KEY_HASH, Aggregate, OpenWindows, Windows, tumbling
 from tests.operators.durable import Durable, End
+from tests.operators.expected import BOUND, SECOND, Record
 
-SECOND = 1_000_000
-MINUTE, BOUND = 60 * SECOND, 20 * SECOND
 GROUPS, TOPIC = 2, "t"
 
 AGGREGATES = {
@@ -44,13 +43,6 @@ SILVER = Table(
 LATE = Table("late", {**COORDINATES, "window_start": TIME})
 PANES = Table("panes", {}, fenced="by window", closes="closes")
 TABLES = (SILVER, LATE, PANES)
-
-PAST = (
-    "card_count_10m", "card_amount_minor_10m", "card_payments_before", "card_amount_minor_mean",
-)  # fmt: skip
-
-Record = tuple[int, int, int, int] | None
-"""Seconds of event time, card, terminal, amount; None is refused before it gets so far."""
 
 IDLE_AFTER = 10.0
 
@@ -125,8 +117,12 @@ class Flow:
         self.n = len(streams)
         self.tables = {table.name: MemoryTable(table) for table in TABLES}
         self.durable: dict[str, Any] | None = None
+        # What a store had at the end of each epoch, before the first one nothing.
         self.cards = [Durable(lambda: PAYMENTS.features.make(BOUND)) for _ in streams]
-        self.starts = 0
+        self.stores = [self._store()]
+        # Whether all tables have the epochs that any of them has.
+        self.whole = True
+        self.starts = self.losses = 0
         # How many records the topic has by now, and a clock in s.
         self.written, self.now = [0] * self.n, 0.0
         self.start(workers)
@@ -135,11 +131,14 @@ class Flow:
         """Start with what is durable, at first and after a crash."""
         state = self.durable or {
             "offsets": [0] * self.n, "groups": [None] * GROUPS, "heard": [self.now] * self.n,
-            "tables": dict.fromkeys(self.tables),
+            "tables": dict.fromkeys(self.tables), "closed": [None] * self.n,
         }  # fmt: skip
         self.workers = workers
         self.starts += 1
         self.at = list(state["offsets"])
+        held = [table.frontier for table in self.tables.values()]
+        there = reached(held, TOPIC, range(self.n))
+        self.closed = [Closed(each, there[p]) for p, each in enumerate(state["closed"])]
         for cards in self.cards:
             cards.resume()
         self.groups = [
@@ -156,9 +155,30 @@ class Flow:
             Idleness(IDLE_AFTER, self.now, self.now - heard) for heard in state["heard"]
         ]
 
+    def _store(self) -> tuple[Any, list[tuple[Any, dict[int, Any]]]]:
+        return self.durable, [(each.head, dict(each.entries)) for each in self.cards]
+
+    def lose(self, store: int, workers: int) -> None:
+        """Start with the store of an earlier epoch, or as 0 without any.
+
+        Not behind a crash within an epoch's commits: what was late in that one, as its partition
+        had slept, was told by a watermark that no table has.
+        """
+        assert self.whole, "some tables lack an epoch"
+        del self.stores[store % len(self.stores) + 1 :]
+        self.durable, found = self.stores[-1]
+        for cards, (head, entries) in zip(self.cards, found, strict=True):
+            cards.head, cards.entries = head, dict(entries)
+        self.losses += 1
+        self.start(workers)
+
     def read(self, partition: int, size: int, *, end: bool = False) -> None:
-        start = self.at[partition]
-        self.at[partition] = min(start + size, len(self.records[partition]))
+        start, closed = self.at[partition], self.closed[partition]
+        if closed.until is not None and start > closed.until:
+            closed.pass_on(start)
+        last = len(self.records[partition]) if closed.until is None else closed.until + 1
+        self.at[partition] = min(start + size, last)
+        closed.spoke()
         offsets = pl.col("source_offset").is_between(start, self.at[partition], closed="left")
         frame = self.streams[partition].filter(offsets)
         self.write(partition, 0)
@@ -179,8 +199,9 @@ class Flow:
         mark = END_OF_INPUT if end else cards.watermark.current
         caught_up = self.at[partition] == self.written[partition]
         progress = Progress(
-            TOPIC, partition, self.n, self.at[partition] - 1, mark, caught_up=caught_up
-        )
+            TOPIC, partition, self.n, self.at[partition] - 1, mark, caught_up=caught_up,
+            closed=closed.now,
+        )  # fmt: skip
         progress = self.idleness[partition].judge(progress, frame.height, self.now)
         for worker in range(self.workers):
             self.wires[partition % self.workers, worker].append((progress, parts))
@@ -232,61 +253,25 @@ class Flow:
             "offsets": list(self.at),
             "groups": [group.dump() for group in self.groups],
             "heard": [self.now - each.quiet(self.now) for each in self.idleness],
+            "closed": [closed.snapshot() for closed in self.closed],
         }
         # After all commits as well: before the recovery store knows of them.
         states = {name: self.writers[name].commit() for name in order[:crash]}
+        self.whole = len(states) in (0, len(order)) if crash != 0 else self.whole
         if crash is not None:
             self.start(workers)
             return
         for cards in self.cards:
             cards.end(End())
         self.durable = {**made, "tables": states}
+        self.stores.append(self._store())
         self.announced = [False] * self.n
 
     def finish(self) -> None:
+        # Behind what the tables have reached another epoch begins.
+        for partition in range(self.n):
+            self.read(partition, len(self.records[partition]))
+        self.end_epoch(list(self.tables))
         for partition in range(self.n):
             self.read(partition, len(self.records[partition]), end=True)
         self.end_epoch(list(self.tables))
-
-
-def past(partition: int, records: Sequence[Record]) -> Iterator[tuple[Any, ...]]:
-    """Yield what silver has of each record: coordinates, watermark before it, and PAST."""
-    for offset, record in enumerate(records):
-        if record is None:
-            continue
-        seconds, card, _, amount = record
-        before = [each for each in records[:offset] if each is not None]
-        mine = [(s, a) for s, c, _, a in before if c == card]
-        # No stream spans ten minutes; what arrived with a later time does not count.
-        recent = [a for s, a in mine if s <= seconds] + [amount]
-        mark = max((s for s, *_ in before), default=None)
-        yield (
-            partition, offset,
-            None if mark is None else datetime.fromtimestamp(mark - BOUND // SECOND, UTC),
-            len(recent), sum(recent), len(mine),
-            sum(a for _, a in mine) / len(mine) if mine else None,
-        )  # fmt: skip
-
-
-def model(
-    streams: Sequence[Sequence[Record]], told: Counter[tuple[int, int]], lateness: int
-) -> tuple[set[tuple[int, int]], dict[Any, Any]]:
-    """Return who is late, and the windows of all who were not told to be."""
-    late, windows = set(), defaultdict(list)
-    for partition, records in enumerate(streams):
-        largest = NO_WATERMARK
-        for offset, record in enumerate(records):
-            if record is None:
-                continue
-            seconds, card, terminal, amount = record
-            time = seconds * SECOND
-            start = time - time % MINUTE
-            if largest != NO_WATERMARK and start + MINUTE + lateness <= largest - BOUND:
-                late.add((partition, offset))
-            largest = max(largest, time)
-            if (partition, offset) not in told:
-                windows[f"t{terminal}", start / SECOND].append((amount, card))
-    return late, {
-        key: (len(v), sum(a for a, _ in v), max(a for a, _ in v), len({c for _, c in v}))
-        for key, v in windows.items()
-    }

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.examples import examples
-from tests.operators.protocol import AGGREGATES, PAST, TABLES, Flow, model, past
+from tests.operators.expected import PAST, model, past
+from tests.operators.protocol import AGGREGATES, TABLES, Flow
 
 NAMES = [table.name for table in TABLES]
 
@@ -29,7 +30,7 @@ def one_behind_the_other(streams):
     ]
 
 
-def run(seed: int, *, idles: bool) -> Flow:
+def run(seed: int, *, idles: bool, loses: bool = False) -> Flow:
     """Make records, and do to them what may happen."""
     luck = random.Random(seed)
     streams = []
@@ -48,7 +49,7 @@ def run(seed: int, *, idles: bool) -> Flow:
         what = luck.random()
         if what < 0.45:
             flow.read(luck.randrange(flow.n), luck.randrange(8))
-        elif what < 0.57 and idles:
+        elif what < (0.7 if loses else 0.57) and idles:
             # Who sleeps is left behind by those who have events.
             asleep = luck.randrange(flow.n)
             flow.fall_asleep(asleep)
@@ -56,6 +57,11 @@ def run(seed: int, *, idles: bool) -> Flow:
                 flow.read(other, luck.randrange(6))
             if luck.random() < 0.5:
                 flow.end_epoch(NAMES)
+            if loses and luck.random() < 0.5:
+                # What had been open until it was let go of closes without a record of this epoch.
+                flow.end_epoch(NAMES)
+                flow.end_epoch(NAMES)
+                flow.lose(luck.randrange(9), luck.randint(1, 3))
         elif what < 0.62 and idles:
             flow.write(luck.randrange(flow.n), luck.randrange(4))
         elif what < 0.7:
@@ -63,6 +69,8 @@ def run(seed: int, *, idles: bool) -> Flow:
                 flow.arrive(luck.choice(waiting), luck.randint(1, 3))
         elif what < 0.75:
             flow.start(luck.randint(1, 3))
+        elif what < 0.83 and loses and flow.whole:
+            flow.lose(luck.randrange(9), luck.randint(1, 3))
         else:
             crash = luck.choice([None, None, 0, 1, 2, 3, 3])
             flow.end_epoch(luck.sample(NAMES, len(NAMES)), crash, luck.randint(1, 3))
@@ -70,10 +78,11 @@ def run(seed: int, *, idles: bool) -> Flow:
     return flow
 
 
-def check(flow: Flow, *, idles: bool) -> int:
+def check(flow: Flow, *, idles: bool, loses: bool = False) -> int:
     """Compare the tables with what a loop over the records makes.
 
-    Returns how many were late as their partition had been idle.
+    Returns how many were late as their partition had been idle. Where stores are lost these may
+    be in a window as well, but no record is nowhere.
     """
     silver, late, panes = (table.rows for table in flow.tables.values())
     place = ["source_partition", "source_offset"]
@@ -93,23 +102,31 @@ def check(flow: Flow, *, idles: bool) -> int:
         seen = found.setdefault((terminal, start.timestamp()), {})
         assert revision not in seen
         seen[revision] = tuple(values)
-    assert {key: seen[max(seen)] for key, seen in found.items()} == windows
+    newest = {key: seen[max(seen)] for key, seen in found.items()}
+    if loses:
+        _, every = model(flow.records, Counter(behind), flow.windows.lateness)
+        assert windows.keys() <= newest.keys() <= every.keys()
+        for key, (payments, *_) in newest.items():
+            assert windows.get(key, (0,))[0] <= payments <= every[key][0]
+    else:
+        assert newest == windows
     return len(set(told) - behind)
 
 
-@pytest.mark.parametrize("idles", [False, True])
-def test_whatever_happens_the_tables_are_those_of_a_loop(idles):
+@pytest.mark.parametrize(("idles", "loses"), [(False, False), (True, False), (True, True)])
+def test_whatever_happens_the_tables_are_those_of_a_loop(idles, loses):
     """With partitions that fall asleep: a record is in its window or told as late, once."""
     happened = Counter()
     runs = 5 * settings.default.max_examples
     for seed in range(runs):
         try:
-            flow = run(seed, idles=idles)
-            happened["woken late"] += check(flow, idles=idles) > 0
+            flow = run(seed, idles=idles, loses=loses)
+            happened["woken late"] += check(flow, idles=idles, loses=loses) > 0
         except Exception as error:  # any, to say how to run this program again, and on it goes
-            error.add_note(f"run({seed}, idles={idles})")
+            error.add_note(f"run({seed}, idles={idles}, loses={loses})")
             raise
         happened["crash"] += flow.starts > 1
+        happened["lost"] += flow.losses > 0
         for name, table in flow.tables.items():
             happened[name] += bool(table.rows)
             happened[f"{name} fenced"] += table.fenced > 0
@@ -117,6 +134,7 @@ def test_whatever_happens_the_tables_are_those_of_a_loop(idles):
     assert min(happened[name] for name in NAMES) > runs / 4
     assert min(happened[f"{name} fenced"] for name in NAMES) > runs / 40
     assert happened["crash"] > runs / 2.5
+    assert happened["lost"] > (runs / 3 if loses else -1)
     assert happened["woken late"] > (runs / 40 if idles else -1)
 
 
@@ -126,7 +144,7 @@ workers = st.integers(1, 3)
 
 
 class Protocol(RuleBasedStateMachine):
-    idles = False
+    idles = loses = False
 
     @initialize(
         streams=st.lists(records, min_size=1, max_size=3),
@@ -170,17 +188,28 @@ class Protocol(RuleBasedStateMachine):
     def crash(self, workers):
         self.flow.start(workers)
 
+    @precondition(lambda self: self.loses and self.flow.whole)
+    @rule(store=st.integers(0, 9), workers=workers)
+    def lose(self, store, workers):
+        self.flow.lose(store, workers)
+
     def teardown(self):
         if hasattr(self, "flow"):
             self.flow.finish()
-            check(self.flow, idles=self.idles)
+            check(self.flow, idles=self.idles, loses=self.loses)
 
 
 class IdleProtocol(Protocol):
     idles = True
 
 
+class LosingProtocol(IdleProtocol):
+    loses = True
+
+
 TestProtocol = Protocol.TestCase
 TestProtocol.settings = examples(0.5, stateful_step_count=12)
 TestIdleProtocol = IdleProtocol.TestCase
 TestIdleProtocol.settings = examples(0.5, stateful_step_count=12)
+TestLosingProtocol = LosingProtocol.TestCase
+TestLosingProtocol.settings = examples(0.5, stateful_step_count=12)

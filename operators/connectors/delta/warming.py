@@ -14,7 +14,6 @@ from operators.connectors.delta.retention import cut_of
 from operators.connectors.delta.table import Fence, reaching
 from operators.errors import KnownError
 from operators.event_time.frontier import Frontier
-from operators.records.batches import NO_WATERMARK
 from operators.records.tables import Ledger, Table
 
 LOG: Final = logging.getLogger("millstream.delta")
@@ -28,12 +27,11 @@ class Warming:
 
     State is made of their rows up to `until`, and the topic read behind it. Behind `sure` a crash
     may have kept an epoch from some tables: what comes of those rows goes to all of them, and
-    their fences drop what is there. `closed` is the flow's watermark by then, in µs.
+    their fences drop what is there.
     """
 
     until: Mapping[int, int]
     sure: Mapping[int, int]
-    closed: int
 
 
 def warming(
@@ -94,12 +92,7 @@ def warming(
             until = end if _accounts(ledger, handles, topic, before, end) else before
     if not until:
         return None
-    closed = [
-        each.watermark
-        for each in found.values()
-        if all(offset <= until.get(p, -1) for p, offset in _of(each, topic).items())
-    ]
-    return Warming(until, before, max(closed, default=NO_WATERMARK))
+    return Warming(until, before)
 
 
 def recorded(root: str, records: Table, fence: Fence, topic: str) -> Warming:
@@ -117,7 +110,7 @@ def recorded(root: str, records: Table, fence: Fence, topic: str) -> Warming:
     fence.refuse_others(fenced(handle, fence))
     with reaching(handle.table_uri):
         found = accounted(handle, records, fence)[0]
-    return Warming(_of(found, topic), {}, NO_WATERMARK)
+    return Warming(_of(found, topic), {})
 
 
 def _accounts(

@@ -4,17 +4,19 @@ Of a partition that slept while the flow's watermark went on, the clock has let 
 when it wakes is judged by the watermark that the flow had come to by then. A flow that has lost
 its state, or has an older one, does not know of that: it would count such a record in a window
 that is in the tables without it, whose fence drops the window. So from behind the last offset that
-the tables account for, what had closed by their watermark stays closed. That is no more than the
-flow had come to with what is before, by which that is judged as it was at first.
+a table accounts for, what had closed by the table's watermark stays closed. That is no more than
+the flow had come to with what is before, by which that is judged as it was at first.
 
-    partition 1, read from its beginning    offset 0    offset 1      of the tables: offset 1 and
-    event time                              12:00       12:02         the watermark 12:09, as
-    closed is                               nothing     nothing       partition 0 had gone on
-                                            offset 2
-                                            12:03
-                                            12:09, so it is late
+    a table accounts for offset 1 of a partition, and for the watermark 12:09: it slept
+
+    offset        0        1        2
+    event time    12:00    12:02    12:03
+    closed is     -        -        12:09, so it is late
+
+Tables that tell of other offsets are further steps.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,55 +29,70 @@ _CLOSED: Final = "closed"
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What tables account for: a partition's last offset, inclusive, and a watermark in µs."""
+    """Behind an offset, -1 for all of a partition, the flow had come to a watermark in µs."""
 
     offset: int
     watermark: int
 
 
-def reached(frontiers: Iterable[Frontier], topic: str) -> dict[int, Reached]:
-    """Return how far tables had come with a topic's partitions, those that are furthest."""
-    every = list(frontiers)
-    watermark = max((each.watermark for each in every), default=NO_WATERMARK)
-    found: dict[int, Reached] = {}
-    for frontier in every if watermark != NO_WATERMARK else ():
-        for (name, partition), offset in frontier.offsets.items():
-            if name == topic and (partition not in found or offset > found[partition].offset):
-                found[partition] = Reached(offset, watermark)
+def reached(
+    frontiers: Iterable[Frontier], topic: str, partitions: Iterable[int]
+) -> dict[int, tuple[Reached, ...]]:
+    """Return by partition what tables tell, by offset; the watermark rises from step to step."""
+    every = [each for each in frontiers if each.watermark != NO_WATERMARK]
+    found = {}
+    for p in partitions:
+        steps: list[Reached] = []
+        for offset, mark in sorted((f.offsets.get((topic, p), -1), f.watermark) for f in every):
+            if steps and mark <= steps[-1].watermark:
+                continue
+            if steps and offset == steps[-1].offset:
+                steps.pop()
+            steps.append(Reached(offset, mark))
+        found[p] = tuple(steps)
     return found
+
+
+def closed_at(steps: Iterable[Reached], position: int) -> int:
+    """Return the watermark in µs that had been come to before an offset is read."""
+    marks = (each.watermark for each in steps if each.offset < position)
+    return max(marks, default=NO_WATERMARK)
 
 
 class Closed:
     """What had closed by where a partition is, as `Progress.closed` says it.
 
-    Steps learn of it with a batch and judge all rows of its epoch by it, so what is behind the
-    offset that the tables have reached begins in an epoch of its own.
+    Steps learn of it with a batch and judge all rows of its epoch by it, so what is behind an
+    offset that tables have reached begins in an epoch of its own. So does all that is read where
+    there is no state: what only the tables tell has to be durable before they tell of more.
     """
 
-    def __init__(self, state: Mapping[str, Any] | None, reached: Reached | None) -> None:
-        """`state` is the partition's, with what had closed by then; `reached` is as of now."""
+    def __init__(self, state: Mapping[str, Any] | None, steps: Iterable[Reached] = ()) -> None:
+        """`state` is the partition's, with what had closed by then; `steps` are as of now."""
         self.now: int = (state or {}).get(_CLOSED, NO_WATERMARK)
-        self._reached = reached
-        self._spoke = False
+        self._steps, self._position = deque(steps), 0
+        self._spoke = state is None
         self.waits = False
         """Whether what comes next is of the next epoch."""
 
     @property
     def until(self) -> int | None:
         """The last offset, inclusive, that may be read now; None where all may."""
-        return None if self._reached is None else self._reached.offset
+        return self._steps[0].offset if self._steps else None
 
-    def pass_on(self) -> None:
-        """Note that there is nothing more up to `until`."""
+    def pass_on(self, position: int) -> None:
+        """Note that the next offset is one behind `until`."""
+        self._position = position
         if self._spoke:
             self.waits = True
         else:
             self._go_on()
 
     def _go_on(self) -> None:
-        if self._reached is not None:
-            self.now = max(self.now, self._reached.watermark)
-        self._reached, self.waits = None, False
+        self.now = max(self.now, closed_at(self._steps, self._position))
+        while self._steps and self._steps[0].offset < self._position:
+            self._steps.popleft()
+        self.waits = False
 
     def spoke(self) -> None:
         """Note that a batch was handed out in this epoch."""

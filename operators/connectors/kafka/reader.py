@@ -58,16 +58,17 @@ class _Buffer:
             else:
                 self.runs.append(Records.of(list(some)))
 
-    def is_beyond(self, offset: int) -> bool:
-        """Tell whether a record comes first, and behind an offset."""
+    @property
+    def first(self) -> int:
+        """The offset of what comes first, if it is a record, else -1."""
         run = self.runs[0] if self.runs else None
-        return isinstance(run, Records) and int(run.offsets[0]) > offset
+        return int(run.offsets[0]) if isinstance(run, Records) else -1
 
     def take(self, most: int, until: int | None = None) -> Taken:
         """Return the first of what is kept, at most so many, none behind an offset."""
         runs, records, events, ends = self.runs, [], [], False
         left = most
-        while runs and left and not (until is not None and self.is_beyond(until)):
+        while runs and left and (until is None or self.first <= until):
             run = runs.popleft()
             ends = isinstance(run, Message)
             if isinstance(run, Message):
@@ -142,9 +143,9 @@ class Reader:
         else:
             self._waiting += n
 
-    def is_beyond(self, partition: int, offset: int) -> bool:
-        """Tell whether what was consumed of a partition and comes next is behind an offset."""
-        return self._buffers[partition].is_beyond(offset)
+    def first(self, partition: int) -> int:
+        """Return the offset of the record that was consumed and comes next, -1 without one."""
+        return self._buffers[partition].first
 
     def take(self, partition: int, most: int | None = None, until: int | None = None) -> Taken:
         """Return what has arrived of a partition, at most `size` records and events, or `most`.

@@ -52,7 +52,7 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         self._run = Bounded(source.shutdown, self._name, bound, closes_windows=closes)
         # From the first snapshot with it on, the states know at which watermark it joined.
         self._floor = NO_WATERMARK if state else source.floors.get(partition, NO_WATERMARK)
-        self._closed = Closed(state, source.reached.get(partition))
+        self._closed = Closed(state, source.reached.get(partition, ()))
         # Where the broker last said that there is no more to read now.
         self._end: int | None = None
         self._silent = self._backlog = self._took = False
@@ -79,10 +79,9 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         if self._run.reached:
             return self._rest()
         mine, breaker, until = self._partition, source.breaker, self._closed.until
-        if until is not None and (
-            (self._next or 0) > until or self._reader.is_beyond(mine, until)
-        ):
-            self._closed.pass_on()
+        position = max(self._next or 0, self._reader.first(mine))
+        if until is not None and position > until:
+            self._closed.pass_on(position)
         held = source.alignment.held(mine) or breaker.holds(mine)
         if held or self._closed.waits or source.readers.early(mine):
             return self._wait()
@@ -257,7 +256,7 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
         start: str | datetime = "earliest",
         resumes: bool = False,
         floors: Mapping[int, int] | None = None,
-        reached: Mapping[int, Reached] | None = None,
+        reached: Mapping[int, Sequence[Reached]] | None = None,
         batch_size: int = 20_000,
         idle_timeout: float = 60.0,
         alignment: float = 3600.0,

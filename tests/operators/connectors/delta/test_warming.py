@@ -9,7 +9,7 @@ import pytest
 
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.delta.warming import Warming, warming
-from operators.records.batches import NO_WATERMARK, Progress
+from operators.records.batches import Progress
 from operators.records.tables import COORDINATES, TIME, Ledger, Table
 
 RECORDS = Table("records", COORDINATES)
@@ -86,22 +86,22 @@ def tables(tmp_path: Path) -> Tables:
 
 def test_tables_that_have_all_epochs_bring_state_to_the_last(tables):
     # Of the newest epoch nobody knows whether all the others have it.
-    assert tables.warming() == Warming({0: 7, 1: 2}, {0: 2, 1: 2}, 200)
+    assert tables.warming() == Warming({0: 7, 1: 2}, {0: 2, 1: 2})
     tables.epoch(300, refused=(0, 2))
-    assert tables.warming() == Warming({0: 7, 1: 4}, {0: 7, 1: 2}, 300)
+    assert tables.warming() == Warming({0: 7, 1: 4}, {0: 7, 1: 2})
     tables.open()
-    assert tables.warming() == Warming({0: 7, 1: 4}, {0: 7, 1: 2}, 300)
+    assert tables.warming() == Warming({0: 7, 1: 4}, {0: 7, 1: 2})
 
 
 def test_the_newest_epoch_is_read_again_where_the_topic_still_has_it(tables):
-    assert tables.warming({0: 3, 1: 3}) == Warming({0: 2, 1: 2}, {0: 2, 1: 2}, 100)
+    assert tables.warming({0: 3, 1: 3}) == Warming({0: 2, 1: 2}, {0: 2, 1: 2})
     assert tables.warming({0: 4, 1: 0}).until == {0: 7, 1: 2}
 
 
 @pytest.mark.parametrize("lacking", [GOOD, REFUSED])
 def test_an_epoch_that_a_table_lacks_is_read_from_the_topic(tables, lacking):
     tables.epoch(300, crash=(lacking, PANES), good=(5, 5), refused=(1, 0))
-    assert tables.warming() == Warming({0: 7, 1: 2}, {0: 7, 1: 2}, 200)
+    assert tables.warming() == Warming({0: 7, 1: 2}, {0: 7, 1: 2})
 
 
 def test_of_two_crashes_in_a_row_silver_tells_how_far_all_are(tables):
@@ -113,11 +113,6 @@ def test_of_two_crashes_in_a_row_silver_tells_how_far_all_are(tables):
     tables.epoch(400, crash=(GOOD, PANES), good=(3, 3))
     assert tables.warming({0: 0, 1: 0}).until == {0: 9, 1: 4}
     assert tables.warming().until == {0: 9, 1: 4}
-
-
-def test_windows_of_an_epoch_that_is_not_whole_close_nothing(tables):
-    tables.epoch(300, crash=(GOOD,), good=(5, 5))
-    assert tables.warming().closed == 200
 
 
 def test_without_rows_or_with_a_table_gone_the_topic_is_read(tables, tmp_path):
@@ -154,5 +149,4 @@ def test_the_first_epoch_alone_may_lack_anything(tmp_path):
     made.open()
     made.next = {0: 0, 1: 0}
     made.epoch(100, good=(3, 2), refused=(0, 1))
-    assert made.warming({0: 0, 1: 0}) == Warming({0: 2, 1: 2}, {}, 100)
-    assert NO_WATERMARK < 100
+    assert made.warming({0: 0, 1: 0}) == Warming({0: 2, 1: 2}, {})
