@@ -269,9 +269,10 @@ class Flow:
 
     def finish(self) -> None:
         # Behind what the tables have reached another epoch begins.
-        for partition in range(self.n):
-            self.read(partition, len(self.records[partition]))
-        self.end_epoch(list(self.tables))
+        while self.at != [len(records) for records in self.records]:
+            for partition in range(self.n):
+                self.read(partition, len(self.records[partition]))
+            self.end_epoch(list(self.tables))
         for partition in range(self.n):
             self.read(partition, len(self.records[partition]), end=True)
         self.end_epoch(list(self.tables))
