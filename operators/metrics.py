@@ -61,6 +61,11 @@ DEDUP_DOUBTFUL: Final = Counter(
 )
 LATE: Final = Counter("millstream_late", "Records that were late for a window.", ["step"])
 WINDOWS: Final = Counter("millstream_windows", "Windows closed.", ["step"])
+OPEN_WINDOWS: Final = Gauge(
+    "millstream_open_windows",
+    "Windows that have records and may have a pane yet, as of the last epoch's end.",
+    ["step"],
+)
 ALERTS: Final = Counter(
     "millstream_alerts", "Alerts raised, by rule and its status.", ["rule", "status"]
 )

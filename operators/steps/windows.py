@@ -22,6 +22,7 @@ from operators.windows import (
     Duration,
     Emission,
     Intake,
+    OpenCount,
     Session,
     Sliding,
     Windows,
@@ -92,10 +93,17 @@ def assign(
 
 class _IntakeLogic(StatefulBatchLogic[Routed, _Item, dict[str, Any]]):
     def __init__(
-        self, step: str, windows: Windows, told: Sequence[str], state: dict[str, Any] | None
+        self,
+        step: str,
+        windows: Windows,
+        told: Sequence[str],
+        counting: OpenCount,
+        state: dict[str, Any] | None,
     ) -> None:
         self._step, self._windows, self._told, self._group = step, windows, told, ""
         self._intake = Intake(windows) if state is None else Intake.load(windows, state)
+        self._counting = counting
+        counting.hold(self, self._intake.spans)
 
     def on_batch(self, values: list[Routed]) -> tuple[list[_Item], bool]:
         self._group, self._intake.group = str(values[0].group), values[0].group
@@ -113,14 +121,18 @@ class _IntakeLogic(StatefulBatchLogic[Routed, _Item, dict[str, Any]]):
 
     def snapshot(self) -> dict[str, Any]:
         state = self._intake.dump()
+        self._counting.hold(self, self._intake.spans)
         observe_state(f"{self._step}.intake", self._group, self._intake.rows, state)
         return state
 
 
 class _PanesLogic(StatefulBatchLogic[_Task, Due, dict[str, Any]]):
-    def __init__(self, step: str, windows: Windows, state: dict[str, Any] | None) -> None:
-        self._step, self._key = step, ""
+    def __init__(
+        self, step: str, windows: Windows, counting: OpenCount, state: dict[str, Any] | None
+    ) -> None:
+        self._step, self._key, self._counting = step, "", counting
         self._panes = new_panes(windows) if state is None else load_panes(windows, state)
+        counting.keep(self, self._panes.spans)
 
     def on_batch(self, values: list[_Task]) -> tuple[list[Due], bool]:
         self._key = values[0].key
@@ -128,11 +140,13 @@ class _PanesLogic(StatefulBatchLogic[_Task, Due, dict[str, Any]]):
         empty = self._panes.rows == 0
         if empty:
             observe_state(f"{self._step}.panes", self._key, 0, {})
+            self._counting.keep(self, self._panes.spans)
         # What holds nothing leaves nothing behind.
         return [due for due in dues if due is not None], empty
 
     def snapshot(self) -> dict[str, Any]:
         state = self._panes.dump()
+        self._counting.keep(self, self._panes.spans)
         observe_state(f"{self._step}.panes", self._key, self._panes.rows, state)
         return state
 
@@ -159,16 +173,19 @@ def window(
 
     name = step_id.rpartition(".")[2]
     closing = Emission(windows)
+    counting = OpenCount(windows, groups, metrics.OPEN_WINDOWS.labels(name).set)
     closed, counted = metrics.WINDOWS.labels(name), metrics.LATE.labels(name)
     assigned = op.flat_map_batch(
         "assign", up, lambda batches: assign(batches, windows, groups, name, told)
     )
     judged = op.branch("judged", assigned, is_late)
     slices: Any = judged.falses
-    taken = op.stateful_batch("intake", slices, lambda s: _IntakeLogic(name, windows, told, s))
+    taken = op.stateful_batch(
+        "intake", slices, lambda s: _IntakeLogic(name, windows, told, counting, s)
+    )
     woken = op.branch("woken", op.key_rm("work", taken), is_late)
     work: Any = woken.falses
-    panes = op.stateful_batch("panes", work, lambda s: _PanesLogic(name, windows, s))
+    panes = op.stateful_batch("panes", work, lambda s: _PanesLogic(name, windows, counting, s))
     late: Stream[Any] = op.merge("late", judged.trues, woken.trues)
     return WindowOut(
         op.flat_map_batch("close", op.key_rm("due", panes), close),

@@ -5,6 +5,7 @@ from operators.windows import agg
 from operators.windows.accumulators import KEY_HASH
 from operators.windows.agg import Aggregate, InexactError
 from operators.windows.assigners import Session, Sliding, session, sliding, tumbling
+from operators.windows.counting import OpenCount
 from operators.windows.emission import Due, Emission
 from operators.windows.intake import Intake, Work
 from operators.windows.open_windows import (
@@ -28,6 +29,7 @@ __all__ = [
     "InexactError",
     "Intake",
     "Judged",
+    "OpenCount",
     "OpenWindows",
     "Session",
     "Sliding",

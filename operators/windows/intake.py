@@ -14,6 +14,7 @@ from operators.columns.ipc import to_ipc
 from operators.columns.times import in_micros
 from operators.event_time.watermarks import FlowWatermark
 from operators.records.batches import NO_WATERMARK, Progress
+from operators.windows.counting import Spans
 from operators.windows.slices import Frame, loaded
 from operators.windows.spec import PLACED, Windows
 from operators.windows.timers import Timers
@@ -61,6 +62,11 @@ class Intake:
         self._room = _HELD_MAX
         self.group = 0
         """Which key group it is the front of."""
+
+    @property
+    def spans(self) -> Spans:
+        """The windows that what is held counts in."""
+        return Spans.of(self._windows, self._held, self.flow.current)
 
     def advance(self, progress: list[Progress], rows: Frame) -> tuple[list[Work], Frame]:
         """Take judged rows and the partitions' progress; return work, and what came late.

@@ -8,6 +8,7 @@ import polars as pl
 
 from operators.records.batches import Progress
 from operators.windows.assigners import Session
+from operators.windows.counting import OpenCount
 from operators.windows.emission import Emission
 from operators.windows.intake import Intake
 from operators.windows.panes import Panes
@@ -90,6 +91,16 @@ class OpenWindows:
     def rows(self) -> int:
         """How many rows and partials are kept."""
         return self._intake.rows + sum(slot.rows for slot in self._slots.values())
+
+    @property
+    def open(self) -> int:
+        """How many windows may have a pane yet."""
+        counts = [0]
+        counting = OpenCount(self._windows, 1, counts.append)
+        for number, slot in self._slots.items():
+            counting.keep(number, slot.spans)
+        counting.hold("intake", self._intake.spans)
+        return counts[-1]
 
     def advance(self, progress: list[Progress], rows: Frame) -> Closed:
         """Add judged rows, take the partitions' progress, and emit what is due.

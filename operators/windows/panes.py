@@ -8,6 +8,7 @@ import polars as pl
 
 from operators.columns.arrays import Int64s
 from operators.records.batches import NO_WATERMARK
+from operators.windows.counting import Spans
 from operators.windows.emission import Due
 from operators.windows.session_chains import both
 from operators.windows.slices import Frame, Slices
@@ -31,6 +32,11 @@ class Panes:
     def rows(self) -> int:
         """How many rows and partials are kept."""
         return self._store.rows
+
+    @property
+    def spans(self) -> Spans:
+        """The windows that may have a pane yet."""
+        return Spans.of(self._windows, self._store.frames, self._done)
 
     def advance(self, rows: Frame, watermark: int | None) -> Due | None:
         """Take rows; return what the panes that are due at a watermark in µs are made of."""

@@ -22,6 +22,7 @@ import polars as pl
 from operators.columns.arrays import Bools, Int64s
 from operators.columns.ipc import to_ipc
 from operators.records.batches import NO_WATERMARK
+from operators.windows.counting import Spans
 from operators.windows.emission import CLOSES, ENDS, REVISION, SESSION, Due
 from operators.windows.session_chains import (
     both,
@@ -62,6 +63,11 @@ class RevisedSessions:
     def rows(self) -> int:
         """How many rows and partials are kept."""
         return self._store.rows + height(self._rows) + height(self._partials)
+
+    @property
+    def spans(self) -> Spans:
+        """The sessions that a record may still change, as of all records."""
+        return Spans.of(self._windows, [*self._frames(), *self._store.frames])
 
     def advance(self, rows: Frame, watermark: int | None) -> Due | None:
         """Take rows; return what the panes that are due at a watermark in µs are made of."""

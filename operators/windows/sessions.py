@@ -8,6 +8,7 @@ import polars as pl
 
 from operators.columns.arrays import Int64s
 from operators.columns.ipc import to_ipc
+from operators.windows.counting import Spans
 from operators.windows.emission import ENDS, SESSION, Due
 from operators.windows.session_chains import (
     both,
@@ -46,6 +47,12 @@ class Sessions:
     def rows(self) -> int:
         """How many rows, partials and open sessions are kept."""
         return self._store.rows + height(self._rows) + height(self._open)
+
+    @property
+    def spans(self) -> Spans:
+        """The sessions that have not closed."""
+        frames = [frame for frame in (self._rows, self._open) if frame is not None]
+        return Spans.of(self._windows, [*frames, *self._store.frames])
 
     def advance(self, rows: Frame, watermark: int | None) -> Due | None:
         """Take rows; return what the sessions that are closed at a watermark in µs are of."""

@@ -55,6 +55,11 @@ class Slices:
     def _partials(self) -> int:
         return sum(run.height for run in self._runs)
 
+    @property
+    def frames(self) -> list[pl.DataFrame]:
+        """All rows and partials, a key and its marks in any number of them."""
+        return [*self._raw, *self._runs]
+
     def math(self, schema: Mapping[str, pl.DataType]) -> Accumulators:
         """Return what reduces rows of these types; raises InexactError."""
         if self.made is None:

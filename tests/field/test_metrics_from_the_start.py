@@ -28,7 +28,7 @@ NONE_OF = {
     "model_open": "no model is set",
 }
 WITHOUT_TABLES = {
-    "dead_letters_open", "late", "windows", "fence_offset", "commit",
+    "dead_letters_open", "late", "windows", "open_windows", "fence_offset", "commit",
     "commit_failures", "table_committed", "table_newest", "rows", "fenced_rows",
 }  # fmt: skip
 # Which keys a process has is seen by its first epoch's end.

@@ -19,7 +19,8 @@ from tests.servers.ports import lasting_port
 
 METRICS = (
     "records_total", "rejects_total", "duplicates_total", "late_total", "windows_total",
-    "alerts_total", "watermark_lag_seconds", "offset_lag_records", "commit_seconds_count",
+    "open_windows", "alerts_total", "watermark_lag_seconds", "offset_lag_records",
+    "commit_seconds_count",
     "rows_total", "bytes_total", "watermark_seconds", "watermark_waits", "next_offset",
     "fence_offset", "epoch_end_seconds_count", "table_committed_seconds", "table_newest_seconds",
     "state_rows", "info",

@@ -9,13 +9,14 @@ from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig
 from bytewax.testing import TestingSink, run_main
 
+from operators import metrics
 from operators.connectors import recovery
 from operators.records.batches import END_OF_INPUT, NO_WATERMARK, Batch, Progress
 from operators.records.tables import MISSED, late_columns
 from operators.steps.windows import aggregate
 from operators.windows import Windows, agg, session, sliding, tumbling
 from tests.operators.steps.crashing import Crashing
-from tests.operators.windows.model import Record, expected, frame, shown
+from tests.operators.windows.model import Record, expected, frame, open_now, shown
 
 AGGS = {"payments": agg.count(), "total": agg.sum("amount"), "cards": agg.distinct("card")}
 KINDS = {
@@ -99,3 +100,30 @@ def test_crashes_lose_and_change_nothing(kind, tmp_path):
     once = pl.concat(panes).unique()
     model, _ = expected(windows_of(kind), records())
     assert shown(windows_of(kind), [once]) == model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_windows_that_are_open_are_counted_also_where_a_resume_has_not_touched_them(
+    kind, tmp_path
+):
+    recovery.prepare(tmp_path)
+    config, each = RecoveryConfig(tmp_path), timedelta(0)
+    without_ends = batches(9)[:-2]
+    flow = dataflow(kind, Crashing(without_ends), [], [])
+    run_main(flow, epoch_interval=each, recovery_config=config)
+    marks = {b.progress.partition: b.progress.watermark for b in without_ends}
+    counted = open_now(windows_of(kind), records(), min(marks.values()))
+    assert counted > 5
+    assert open_windows() == counted
+    metrics.OPEN_WINDOWS.clear()
+    # The source is at its end, so no window gets anything.
+    flow = dataflow(kind, Crashing(without_ends), [], [])
+    run_main(flow, epoch_interval=each, recovery_config=config)
+    assert open_windows() == counted
+
+
+def open_windows() -> float:
+    (gauge,) = metrics.OPEN_WINDOWS.collect()
+    (sample,) = gauge.samples
+    assert sample.labels == {"step": "windows"}
+    return sample.value

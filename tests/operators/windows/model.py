@@ -161,6 +161,28 @@ def _sessions(windows: Windows, records: list[Record]) -> tuple[Panes, Late]:
     return panes, sorted(late)
 
 
+def open_now(windows: Windows, records: list[Record], watermark: int) -> int:
+    """Return how many windows have records that count and are not over at a watermark."""
+    window, lateness = windows.window, windows.lateness
+    if not isinstance(window, Session):
+        found = set()
+        for r in records:
+            start = r.time - (r.time - window.offset) % window.every
+            while start + window.size > r.time:
+                over = start + window.size + lateness
+                if over > r.mark and over > watermark:
+                    found.add((r.key, start))
+                start -= window.every
+        return len(found)
+    now = watermark // window.step * window.step
+    by_key: dict[str, list[Record]] = defaultdict(list)
+    for r in records:
+        if r.time + lateness > r.mark:
+            by_key[r.key].append(r)
+    sessions = [each for rows in by_key.values() for each in chains(rows, window.gap)]
+    return sum(each[-1].time + window.gap + lateness > now for each in sessions)
+
+
 def chains(rows: list[Record], gap: int) -> list[list[Record]]:
     found: list[list[Record]] = []
     for r in sorted(rows, key=lambda r: r.time):

@@ -18,7 +18,7 @@ from operators.windows import (
     tumbling,
 )  # fmt: skip
 from tests.examples import examples
-from tests.operators.windows.model import Record, chains, expected, frame, shown
+from tests.operators.windows.model import Record, chains, expected, frame, open_now, shown
 from tests.operators.windows.soon import full
 
 BOUND = 20
@@ -105,6 +105,7 @@ class Run:
         assert sorted(self.late) == late
         due = {k: v for k, v in panes.items() if v[0] <= self.flow.current}
         assert shown(self.spec, self.panes) == due
+        assert self.windows.open == open_now(self.spec, self.records, self.flow.current)
 
     def snapshot(self, *, crash: bool) -> None:
         state = pickle.loads(pickle.dumps(self.windows.dump()))
@@ -116,7 +117,7 @@ class Run:
     def end(self, partitions: int) -> None:
         ends = [Progress("t", p, partitions, 0, END_OF_INPUT) for p in range(partitions)]
         self.advance(ends, [])
-        assert self.windows.rows == 0
+        assert self.windows.rows == self.windows.open == 0
         assert self.windows.dump()["slots"] == {}
 
 
