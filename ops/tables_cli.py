@@ -15,6 +15,7 @@ from flows.streams import upkeep_of, writers
 from operators.connectors.delta import maintenance
 from operators.connectors.delta.commits import newest_commits
 from operators.connectors.delta.look import look
+from operators.connectors.delta.ordering import z_order
 from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.restoring import restore
 from operators.connectors.delta.switching import is_timed, switch
@@ -71,6 +72,11 @@ def add_parser(subparsers: Any) -> None:
         if name == "zorder":
             command.add_argument(
                 "--by", metavar="COLUMNS", help="with commas; as declared by default"
+            )
+            command.add_argument(
+                "--whole",
+                action="store_true",
+                help="also what has not changed since the last time",
             )
         if name == "vacuum":
             command.add_argument(
@@ -183,7 +189,7 @@ def _zorder(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
 
     def done(table: Table) -> dict[str, Any]:
         target = _target(args, table)
-        result = maintenance.z_order(root, table, columns(table), target)
+        result = z_order(root, table, columns(table), target, whole=args.whole)
         return {"by": columns(table), **vars(result)}
 
     return _each(args, meant, done)

@@ -69,7 +69,7 @@ def test_everything_that_tables_need_is_done_by_a_command_that_there_is() -> Non
                 done[arguments[1]] = name
     assert list(done) == ["compact", "checkpoint", "retain", "vacuum", "zorder"]
     assert any(upkeep_of(name).z_order for name in writers())
-    # It writes whole tables anew, so it is a job of its own, less often.
+    # It writes whole days anew, so it is a job of its own, less often.
     hourly = built(PRODUCTION)["CronJob", done["compact"]]["spec"]["schedule"]
     weekly = built(PRODUCTION)["CronJob", done["zorder"]]["spec"]["schedule"]
     assert hourly.split()[1:] == ["*"] * 4

@@ -15,6 +15,7 @@ from flows.streams import PAYMENTS, all_tables, upkeep_of, writers
 from operators.connectors.delta import maintenance, restoring
 from operators.connectors.delta.commits import Commit, fences, newest_commits, newest_fence
 from operators.connectors.delta.maintenance import OwnedError
+from operators.connectors.delta.ordering import z_order
 from operators.connectors.delta.restoring import RestoreError, restore
 from operators.records.tables import Table
 from ops import cli
@@ -43,7 +44,7 @@ def maintain(root: str, done: dict[str, int]) -> None:
             continue
         rewritten = maintenance.compact(root, table, upkeep_of(table.name).target)
         if table is PAYMENTS.silver:
-            rewritten = maintenance.z_order(root, table, ["card_id"], 2**20)
+            rewritten = z_order(root, table, ["card_id"], 2**20)
         done["removed"] += rewritten.removed
         maintenance.checkpoint(root, table)
         done["deleted"] += len(maintenance.vacuum(root, table, NOW))

@@ -8,10 +8,10 @@ each other, and refuses the second of two that rewrite the same files.
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
@@ -81,35 +81,9 @@ def compact(root: str, table: Table, target: int) -> Rewritten:
     Raises OwnedError and StorageUnavailableError.
     """
     properties = writer_properties(table)
-    return _rewritten(
-        root,
-        table,
-        lambda handle: handle.optimize.compact(
-            target_size=target, writer_properties=properties
-        ),
-    )
 
-
-def z_order(root: str, table: Table, columns: Sequence[str], target: int) -> Rewritten:
-    """Rewrite a table so that files have rows that are near each other in these columns.
-
-    Raises OwnedError and StorageUnavailableError.
-    """
-    properties = writer_properties(table)
-    return _rewritten(
-        root,
-        table,
-        lambda handle: handle.optimize.z_order(
-            list(columns), target_size=target, writer_properties=properties
-        ),
-    )
-
-
-def _rewritten(
-    root: str, table: Table, rewrite: Callable[[DeltaTable], dict[str, Any]]
-) -> Rewritten:
     def attempt(handle: DeltaTable) -> Rewritten:
-        done = rewrite(handle)
+        done = handle.optimize.compact(target_size=target, writer_properties=properties)
         return Rewritten(int(done["numFilesRemoved"]), int(done["numFilesAdded"]))
 
     return done(root, table, attempt)

@@ -8,7 +8,8 @@ import pytest
 from deltalake import DeltaTable
 
 from operators.changes import Changes, merging
-from operators.connectors.delta.maintenance import vacuum, z_order
+from operators.connectors.delta.maintenance import vacuum
+from operators.connectors.delta.ordering import z_order
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.delta.table import FencedError, table_uri
 from operators.records.batches import Progress
