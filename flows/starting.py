@@ -20,6 +20,7 @@ from operators.connectors.delta import defining
 from operators.connectors.delta import table as delta
 from operators.connectors.delta.definitions import History
 from operators.connectors.delta.sink import DeltaSink
+from operators.connectors.pulse import PULSE
 from operators.connectors.shutdown import SHUTDOWN
 from operators.contracts import ContractError
 from operators.errors import KnownError
@@ -59,6 +60,8 @@ def start(
         refuse(error, 2)
     SHUTDOWN.install()
     memory.settle()
+    if told().addresses:
+        PULSE.meets()
     return built
 
 

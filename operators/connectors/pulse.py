@@ -3,6 +3,9 @@
 import threading
 from typing import Final
 
+MEETING: Final = "its start"
+"""The part of a process that waits for the others to be there."""
+
 
 class Pulse:
     """Counts, by part of the flow, how often the engine has come to it.
@@ -17,10 +20,23 @@ class Pulse:
         self._asked: dict[str, int] = {}
         self._written: dict[str, int] = {}
         self._work = 0
+        self._meets = False
         self.threads: set[int] = set()
         """The workers that were at it, by `threading.get_ident`."""
         self.settled = False
         """Whether an epoch has ended: all processes have their state then."""
+
+    def meets(self) -> None:
+        """Note that the process is ready, and waits until all others are."""
+        self._meets = True
+
+    def met(self) -> None:
+        """Note that the engine builds the flow, which it does when all processes are there."""
+        self._meets = False
+
+    def opened(self, partition: str) -> None:
+        """Note that a source's partition is there, and will be asked when all state is loaded."""
+        self._asked.setdefault(partition, 0)
 
     def asked(self, partition: str) -> None:
         """Note that a source's partition is asked for more."""
@@ -44,8 +60,11 @@ class Pulse:
         """Return counts by part, of which each must grow, and that of what has got on.
 
         Parts are the partitions that are read. A process that has none, or has none any more,
-        hears of the others' through its tables.
+        hears of the others' through its tables. Before the engine has met its other processes there
+        is nothing but that.
         """
+        if self._meets:
+            return {MEETING: 0}, self._work
         return dict(self._asked) or dict(self._written), self._work
 
 

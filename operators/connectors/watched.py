@@ -68,7 +68,8 @@ class WatchedSource(FixedPartitionedSource[_Item, _State]):
         self._timed: str | None = None
 
     def list_parts(self) -> list[str]:
-        """Return the source's partitions."""
+        """Return the source's partitions, for the engine that builds the flow."""
+        self._pulse.met()
         return self._source.list_parts()
 
     def build_part(
@@ -77,6 +78,7 @@ class WatchedSource(FixedPartitionedSource[_Item, _State]):
         """Open one of the source's partitions."""
         part = self._source.build_part(step_id, for_part, resume_state)
         self._timed = self._timed or for_part
+        self._pulse.opened(for_part)
         return _Source(part, for_part, self._pulse, timed=for_part == self._timed)
 
 
@@ -110,7 +112,8 @@ class WatchedSink(FixedPartitionedSink[_Item, _State]):
         self._sink, self._pulse = sink, pulse
 
     def list_parts(self) -> list[str]:
-        """Return the sink's partitions."""
+        """Return the sink's partitions, for the engine that builds the flow."""
+        self._pulse.met()
         return self._sink.list_parts()
 
     def part_fn(self, item_key: str) -> int:

@@ -1,6 +1,8 @@
 """A flow that stands still ends by itself, says where it stood, and goes on exactly there."""
 
+import contextlib
 import signal
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from redis import Redis
 from flows import watchdog
 from flows.settings import load
 from flows.streams import PAYMENTS
+from operators.connectors.pulse import MEETING
 from ops.local import Stack
 from ops.simulate import produce
 from tests import topics
@@ -114,6 +117,37 @@ def test_a_commit_a_step_or_a_peer_that_never_comes_back_ends_it_and_no_row_is_a
         difference.add(table, expected[table], frame)
     assert difference.examples == []
     assert expected[PAYMENTS.bronze.name].height == whole.records.height
+
+
+def test_a_process_that_never_meets_the_others_ends_too(stack: Stack, tmp_path: Path) -> None:
+    """Somebody who says nothing was taken for the other process, which so is missing."""
+    name, (here, other) = tmp_path.name, (lasting_port(), lasting_port())
+    topics.fill(stack.bootstrap, name, {"": topics.made(40, partitions=2)[""]}, 2)
+    settings = topics.settings(stack, name, tmp_path) | {"MILLSTREAM_STALL_TIMEOUT": "1s"}
+    arguments = ["-r", str(tmp_path / "payments"), "-s", "1", "-a"]
+    arguments += [f"127.0.0.1:{here};127.0.0.1:{other}", "-i"]
+
+    def begun(settings: dict[str, str], number: str) -> Flow:
+        return Flow("payments", settings, tmp_path / number, *arguments, number)
+
+    with contextlib.ExitStack() as ends:
+
+        def is_taken() -> bool:
+            with contextlib.suppress(ConnectionRefusedError):
+                ends.enter_context(socket.create_connection(("127.0.0.1", here)))
+                return True
+            return False
+
+        both = [begun(settings, "0")]
+        ends.callback(both[0].kill)
+        wait_until(is_taken)
+        both.append(begun(settings, "1"))
+        # The other one hears of its end, if it does not end so itself.
+        assert [each.wait(120) for each in both] == [watchdog.STATUS] * 2, both[1].said()
+        assert f"({MEETING}): no epoch has ended" in both[0].said()
+        assert "it waits for another process" in both[0].said()
+    both = [begun(settings | topics.TO_THE_END, number) for number in "01"]
+    assert [each.wait(120) for each in both] == [0, 0], both[0].said()
 
 
 def suspend(flow: Flow, seconds: float) -> None:

@@ -1,4 +1,4 @@
-from operators.connectors.pulse import Pulse, Silence
+from operators.connectors.pulse import MEETING, Pulse, Silence
 
 
 def test_a_part_that_is_not_asked_is_silent_and_one_that_is_asked_is_not():
@@ -48,3 +48,20 @@ def test_a_part_that_was_left_and_is_read_again_begins_anew():
     assert silence.look(1) == {"a/1": 2}
     pulse.asked("a/0")
     assert silence.look(1) == {"a/0": 0, "a/1": 3}
+
+
+def test_a_process_that_waits_for_the_others_is_silent_until_the_engine_builds_the_flow():
+    pulse = Pulse()
+    silence = Silence(pulse)
+    pulse.meets()
+    assert [silence.look(2)[MEETING] for _ in range(3)] == [0, 2, 4]
+    pulse.met()
+    assert silence.look(2) == {}, "it may have nothing to read, and nothing to write yet"
+    pulse.opened("a/0")
+    assert [silence.look(2) for _ in range(2)] == [{"a/0": 0}, {"a/0": 2}], (
+        "all state is loaded"
+    )
+    pulse.asked("a/0")
+    assert silence.look(2) == {"a/0": 0}
+    pulse.opened("a/0")
+    assert silence.look(2) == {"a/0": 2}
