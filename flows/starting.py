@@ -15,6 +15,7 @@ from flows.ports import default_port
 from flows.settings import SettingsError, refuse
 from flows.slices import Slice
 from flows.told import check_endpoint, told
+from operators.columns.frames import pickle_in_one_chunk
 from operators.connectors import memory, recovery, recovery_owner
 from operators.connectors.delta import defining
 from operators.connectors.delta import table as delta
@@ -61,6 +62,7 @@ def start(
     SHUTDOWN.install()
     memory.settle()
     if told().addresses:
+        pickle_in_one_chunk()
         PULSE.meets()
     return built
 

@@ -5,7 +5,9 @@ and waits for it. Of a small batch that is most of the time, and on busy cores t
 other thread's turn is milliseconds.
 """
 
+import copyreg
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,3 +70,20 @@ def alike(one: pl.Series, other: pl.Series) -> npt.NDArray[np.bool_]:
 def in_one_chunk(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with each column in one piece; as `frame.rechunk()`."""
     return pl.DataFrame([column.rechunk() for column in frame.get_columns()])
+
+
+def pickle_in_one_chunk() -> None:
+    """Have frames put into one piece before they are pickled, in this process.
+
+    In several Polars does that itself, in its own thread, and waits for it with the interpreter's
+    lock. If that thread, at work for another of Python's, needs the lock, both wait for ever; and
+    while it is at work nothing of Python's runs.
+    """
+    copyreg.pickle(pl.DataFrame, _reduced)
+
+
+def _reduced(frame: pl.DataFrame) -> tuple[Any, ...]:
+    whole = frame if max(frame.n_chunks("all"), default=1) == 1 else in_one_chunk(frame)
+    found = whole.__reduce_ex__(4)
+    assert isinstance(found, tuple)  # noqa: S101 # as all objects say what they are made of
+    return found

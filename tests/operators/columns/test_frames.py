@@ -93,6 +93,47 @@ for work in (
     assert max(ours) < 20
 
 
+@pytest.mark.parametrize("how", ["of Polars' own", "in_one_chunk"])
+def test_a_frame_in_pieces_is_pickled_while_polars_thread_waits_for_the_interpreter(how):
+    """As between the processes of a cluster, where another thread has tables encoded meanwhile."""
+    program = """
+import pickle, sys, threading
+import flows, polars as pl
+from operators.columns.frames import pickle_in_one_chunk
+
+if sys.argv[1] == "in_one_chunk":
+    pickle_in_one_chunk()
+pieces = pl.concat([pl.DataFrame({"n": [1, 2], "t": ["a", "b"]})] * 2, rechunk=False)
+assert pieces.n_chunks() == 2
+at_it, may_end = threading.Event(), threading.Event()
+
+def slow(column):
+    at_it.set()
+    may_end.wait()
+    return column
+
+def occupy():
+    some = pl.DataFrame({"a": [1], "b": [2]})
+    some.with_columns(pl.col("a").map_batches(slow, pl.Int64), pl.col("b") + 1)
+
+other = threading.Thread(target=occupy, daemon=True)
+other.start()
+at_it.wait()
+threading.Timer(0.5, may_end.set).start()
+again = pickle.loads(pickle.dumps(pieces))
+assert again.equals(pieces)
+assert pickle.loads(pickle.dumps(again)).equals(pieces)
+other.join()
+"""
+    command = [sys.executable, "-c", program, how]
+    if how == "in_one_chunk":
+        subprocess.run(command, check=True, timeout=120)
+        return
+    # If it comes to an end, `pickle_in_one_chunk` can go.
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(command, check=True, timeout=15)
+
+
 def test_in_one_piece_is_what_was_put_together():
     frames = [FRAME, FRAME.clear(), FRAME.head(2)]
     made = in_one(frames)
