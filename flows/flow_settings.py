@@ -81,8 +81,8 @@ class FlowSettings(RegistrySettings, PrivacySettings):
     stall_timeout: Duration = Field(
         timedelta(minutes=5),
         description="after how long without the end of an epoch (and an epoch's length more) a "
-        "process writes its threads' stacks to the log and ends with 75; the first epoch has "
-        "ten times as long; `0s` never",
+        "process writes its threads' stacks to the log and ends with 75; a start, where it "
+        "waits for others of its cluster, and the first epoch have ten times as long; `0s` never",
     )
     slice: str = Field(
         "0/1",
