@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 import flows  # noqa: F401
 from ops.local import Stack, local_stack
 from tests.servers import kafka
+from tests.servers.shared import shared
 
 # Flows are started hundreds of times: with this set each would be compiled anew, for a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -30,10 +31,12 @@ settings.register_profile("thorough", max_examples=1_000, derandomize=False, pri
 
 @pytest.fixture(scope="session")
 def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of an Apache Kafka broker, for the whole session."""
+    """Give the address of an Apache Kafka broker, one for all processes of the run."""
     if why := kafka.missing():
         pytest.skip(why)  # no Java or Maven; where they are CI refuses the skip
-    with kafka.bootstrap(tmp_path_factory.mktemp("apache")) as running:
+    own = tmp_path_factory.getbasetemp()
+    run = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with shared(run, "apache", lambda: kafka.bootstrap(own / "apache")) as running:
         yield running
 
 
