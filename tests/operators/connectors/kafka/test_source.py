@@ -243,7 +243,7 @@ def test_closing_does_not_wait_for_brokers_that_no_longer_answer(tmp_path):
         began = time.monotonic()
         part.close()
         assert time.monotonic() - began < 5
-        # The end of a client that has none yet takes 45 s of a full core, in whatever test it comes.
+        # A client that has none yet ends after 45 s of a full core, in whatever test that is.
         os.kill(server.pid, signal.SIGCONT)
         source.group_offsets.finish(30)
 
