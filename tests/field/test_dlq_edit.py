@@ -20,7 +20,6 @@ from ops.local import Stack, start_registry
 from ops.query import query
 from ops.verify import verify
 from tests.field import refused
-from tests.field.test_replay import next_schema
 from tests.field.to_edit import (
     EURO,
     MISTAKES,
@@ -32,6 +31,7 @@ from tests.field.to_edit import (
     outcomes,
     refuse,
     replace_whole,
+    send_one_of_a_schema_too_new,
 )
 from tests.field.topic import Field, payment
 from tests.ops.reports import broken
@@ -217,26 +217,6 @@ def test_what_is_discarded_is_left_out_until_it_is_restored(
     assert sorted(rows.rows()) == [(1, why, acts.who()) for why in ("known", "late", "noise")]
 
 
-def test_roles_are_what_the_environment_grants(
-    field: Field, told: Told, printed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(f"{PREFIX}ROLE", "viewer")
-    for command in ("discard --code y --why x", "restore --code y --why x", "replay --send",
-                    "edit --undo --save --why x"):  # fmt: skip
-        line = f"this needs the role operator, and {PREFIX}ROLE grants viewer: have it done by"
-        assert line in printed(command, 1)
-    assert "needs the role approver" in printed("approve x --save", 1)
-    assert told("summary")
-    assert told("replay")["outcomes"]
-    monkeypatch.setenv(f"{PREFIX}ROLE", "viewer, operator")
-    assert told("discard --code y --why x") == {"discard": None, "rejects": 0}
-    monkeypatch.setenv(f"{PREFIX}ROLE", "admin")
-    assert "admin is none of viewer, operator, approver" in printed("summary", 2)
-    with pytest.raises(settings_.SettingsError, match="ROLE: admin is none of viewer"):
-        settings_.load({**field.settings, f"{PREFIX}ROLE": "admin"})
-    assert settings_.load({**field.settings, f"{PREFIX}ROLE": "viewer"})
-
-
 def test_what_was_edited_is_sent_once_approved_a_canary_first_and_tells_who_and_why(
     field: Field, told: Told, printed: Callable[..., str], monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -282,17 +262,7 @@ def test_what_was_edited_is_sent_once_approved_a_canary_first_and_tells_who_and_
         found = told("replay --send --canary 1 --rate 100/s --code currency_format --wait 2m")
         assert (found["canary"][0]["outcome"], found["stopped"]) == ("silver", None)
         assert [each["sent"] for each in found["finished"]] == [1, 1]
-        # Good by what is known here, and the flow that runs does not know it yet.
-        late = field.folder / "schemas" / "payment" / "3.avsc"
-        late.write_text(json.dumps(next_schema()))
-        dlq_streams.lookup.cache_clear()
-        found = told("replay --send --canary 1 --code unknown_schema --wait 2m", 1)
-        assert found["canary"][0]["outcome"] == "refused: decode unknown_schema"
-        place = found["stopped"].partition("dlq show ")[2]
-        (reason,) = told(f"show {place}")["reasons"]
-        assert (reason["code"], reason["attempts"]) == ("unknown_schema", 2)
-        late.unlink()
-        dlq_streams.lookup.cache_clear()
+        place = send_one_of_a_schema_too_new(field, told)
         told("replay --send --attempts 4 --why all")
         origins = {f"{field.topic}/0/{n}" for n in (0, 1, 2, 3, 4, 5, 6, 7, 11)}
         wait_until(lambda: field.table("silver/payments").height == 10)
@@ -300,8 +270,8 @@ def test_what_was_edited_is_sent_once_approved_a_canary_first_and_tells_who_and_
     finally:
         flow.kill()
 
-    sent = [headers_of(each) for each in
-            read_to_end({"bootstrap.servers": field.bootstrap}, field.topic, {0: 12})]  # fmt: skip
+    config = {"bootstrap.servers": field.bootstrap}
+    sent = [headers_of(each) for each in read_to_end(config, field.topic, {0: 12})]
     sent = [each for each in sent if ORIGIN_HEADER in each]
     assert {each[ORIGIN_HEADER].decode() for each in sent} == origins
     assert len(sent) == len(origins)

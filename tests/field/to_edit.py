@@ -10,9 +10,10 @@ from confluent_kafka import Producer
 from flows.settings import PREFIX
 from operators.avro.framing import ID_HEADER
 from operators.records.quarantine import ATTEMPTS_HEADER
+from ops.dlq import streams as dlq_streams
 from tests.field import refused
 from tests.field.refused import truncated
-from tests.field.test_replay import know, newer
+from tests.field.test_replay import know, newer, next_schema
 from tests.field.test_rule_statuses import state
 from tests.field.topic import Field, payment
 
@@ -69,6 +70,21 @@ def edited(told: Told) -> set[int]:
     """Return the offsets of those that are edited."""
     lines = told("list --where \"state = 'edited'\" --limit 99")
     return {each["source_offset"] for each in lines}
+
+
+def send_one_of_a_schema_too_new(field: Field, told: Told) -> str:
+    """Send what is good by what is known here, and not to the flow that runs; return its place."""
+    late = field.folder / "schemas" / "payment" / "3.avsc"
+    late.write_text(json.dumps(next_schema()))
+    dlq_streams.lookup.cache_clear()
+    found = told("replay --send --canary 1 --code unknown_schema --wait 2m", 1)
+    assert found["canary"][0]["outcome"] == "refused: decode unknown_schema"
+    place = found["stopped"].partition("dlq show ")[2]
+    (reason,) = told(f"show {place}")["reasons"]
+    assert (reason["code"], reason["attempts"]) == ("unknown_schema", 2)
+    late.unlink()
+    dlq_streams.lookup.cache_clear()
+    return str(place)
 
 
 WRONG: list[tuple[str, str | None]] = [
