@@ -17,8 +17,8 @@ help: ## Show what there is to make
 demo: .venv/installed ## Payments from Kafka to tables on this machine; DATA=file.parquet replays a file
 	@$(BIN)/millstream demo $(if $(DATA),--file "$(DATA)")
 
-test: .venv/installed ## The tests; most wait for servers, so four files at a time
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not slow"
+test: .venv/installed ## The tests; most wait for servers, so six files at a time
+	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 slow: .venv/installed ## The tests that take longest and that few changes touch
 	$(BIN)/pytest -n 4 --dist loadfile -m slow

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, settings
 import flows  # noqa: F401
 from ops.local import Stack, local_stack
 from tests.servers import kafka
+from tests.servers.shared import shared
 
 # Flows are started hundreds of times: with this set each would be compiled anew, for a second.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -30,10 +32,12 @@ settings.register_profile("thorough", max_examples=1_000, derandomize=False, pri
 
 @pytest.fixture(scope="session")
 def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of an Apache Kafka broker, for the whole session."""
+    """Give the address of an Apache Kafka broker, one for all processes of the run."""
     if why := kafka.missing():
         pytest.skip(why)  # no Java or Maven; where they are CI refuses the skip
-    with kafka.bootstrap(tmp_path_factory.mktemp("apache")) as running:
+    own = tmp_path_factory.getbasetemp()
+    run = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    with shared(run, "apache", lambda: kafka.bootstrap(own / "apache")) as running:
         yield running
 
 
@@ -45,34 +49,49 @@ def stack() -> Iterator[Stack]:
 
 
 _LONGEST = (
-    "test_kill.py",
-    "test_chaos.py",
+    "chaos/test_chaos.py",
     "test_by_hand.py",
+    "flows/test_signals.py",
+    "fixtures/test_release.py",
+    "ops/test_demo.py",
+    "field/test_topic_made_anew.py",
+    "ops/test_verify.py",
+    "flows/test_enforce.py",
+    "flows/test_sources.py",
+    "field/test_rights.py",
+    "ops/test_verify_chargebacks.py",
+    "operators/steps/test_keyed_steps.py",
+    "field/test_chargeback_quality.py",
+    "field/test_backfill.py",
+    "flows/test_start.py",
+    "field/test_positions.py",
+    "k8s/test_processes.py",
+    "flows/test_watchdog.py",
+    "operators/steps/test_snapshots.py",
+    "flows/test_enforce_quality.py",
+    "field/test_upgrades.py",
+    "field/test_decisions.py",
+    "field/test_drift_and_quality.py",
+    "field/test_redis_faults.py",
+    "field/test_dlq_edit.py",
+    "field/test_privacy.py",
+    "field/test_mistakes.py",
+    "ops/test_switching.py",
+    "flows/test_alerts.py",
+    "flows/test_enriched.py",
+    "flows/test_workers.py",
+    "field/test_warm_state.py",
+    "flows/test_redis_lost.py",
+    "field/test_outages.py",
+    "field/test_control.py",
+    "flows/test_kill.py",
     "test_readme.py",
-    "test_verify.py",
-    "test_verify_chargebacks.py",
-    "test_upgrades.py",
-    "test_alerts.py",
-    "test_watchdog.py",
-    "test_rule_statuses.py",
-    "test_release.py",
-    "test_topic_made_anew.py",
-    "test_other_engines.py",
-    "test_warm_state.py",
-    "test_workers.py",
-    "test_join_changed.py",
-    "test_against.py",
-    "test_roofline.py",
-    "test_switching.py",
-    "test_processes.py",
-    "test_demo.py",
-    "test_chargeback_quality.py",
-    "test_decisions.py",
-    "test_control.py",
-    "test_backfill.py",
+    "fuzz/test_explore.py",
 )
+"""Files of more than a minute where several run at a time, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, so that no worker is left alone with one at the end."""
-    items.sort(key=lambda item: item.path.name not in _LONGEST)
+    order = {Path(__file__).parent / name: at for at, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))

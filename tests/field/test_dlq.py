@@ -12,6 +12,7 @@ import pytest
 from deltalake import write_deltalake
 
 import schemas
+from flows import settings as settings_
 from flows.settings import PREFIX
 from operators.connectors.kafka.client import headers_of, read_to_end
 from operators.records.quarantine import ATTEMPTS_HEADER
@@ -25,7 +26,7 @@ from tests.field.topic import Field, payment
 # Where each reject of a release before has null.
 _NEW = ["fingerprint", "attempts"]
 
-Told = Callable[[str], Any]
+Told = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -274,3 +275,25 @@ def test_a_registry_is_asked_for_schemas_and_at_once_for_those_that_it_lacks(
         assert unknown["broken"]["why"].startswith("there is no schema with the id ")
     finally:
         dlq_streams.lookup.cache_clear()
+
+
+def test_roles_are_what_the_environment_grants(
+    field: Field, told: Told, printed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in field.settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(f"{PREFIX}ROLE", "viewer")
+    for command in ("discard --code y --why x", "restore --code y --why x", "replay --send",
+                    "edit --undo --save --why x"):  # fmt: skip
+        line = f"this needs the role operator, and {PREFIX}ROLE grants viewer: have it done by"
+        assert line in printed(command, 1)
+    assert "needs the role approver" in printed("approve x --save", 1)
+    assert told("summary")
+    assert told("replay")["outcomes"]
+    monkeypatch.setenv(f"{PREFIX}ROLE", "viewer, operator")
+    assert told("discard --code y --why x") == {"discard": None, "rejects": 0}
+    monkeypatch.setenv(f"{PREFIX}ROLE", "admin")
+    assert "admin is none of viewer, operator, approver" in printed("summary", 2)
+    with pytest.raises(settings_.SettingsError, match="ROLE: admin is none of viewer"):
+        settings_.load({**field.settings, f"{PREFIX}ROLE": "admin"})
+    assert settings_.load({**field.settings, f"{PREFIX}ROLE": "viewer"})

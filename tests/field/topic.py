@@ -1,6 +1,7 @@
 """A topic of payments on Apache Kafka with the flows that read it, and what these wrote."""
 
 import io
+import os
 import struct
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,8 @@ from tests.running import Flow
 from tests.servers import kafka
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+# Processes of a run share a broker, and a folder's name is cut: two may have the same.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 _SCHEMA = fastavro.parse_schema(schemas.latest("payment"))
 _FRAME = struct.pack(">bI", 0, schemas.local_id("payment", schemas.versions("payment")[-1]))
 
@@ -56,7 +59,8 @@ class Field:
     """A topic, the settings of flows that read it, and a folder for what they write."""
 
     def __init__(self, stack: Stack, bootstrap: str, folder: Path) -> None:
-        self.topic, self.folder, self.bootstrap = folder.name, folder, bootstrap
+        self.topic = f"{folder.name}{_WORKER}"
+        self.folder, self.bootstrap = folder, bootstrap
         self.stack = stack
         self.settings = {
             **topics.settings(stack, self.topic, folder),

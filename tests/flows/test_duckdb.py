@@ -1,6 +1,5 @@
 """DuckDB makes every windowed gold table of silver, and BI's views say what silver says."""
 
-import dataclasses
 import io
 import json
 import shutil
@@ -8,104 +7,27 @@ from datetime import timedelta
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import polars as pl
 import pytest
 import sqlglot
-from bytewax.testing import TestingSink, TestingSource, run_main
 from deltalake import write_deltalake
 from polars.testing import assert_frame_equal
 from sqlglot import exp
 
-from flows.pipeline import build
 from flows.streams import PAYMENTS
-from operators.records.batches import END_OF_INPUT, Progress, RawBatch
-from operators.records.data_quality import DataQuality
-from operators.records.stretches import Part
 from operators.windows import newest
 from ops import cli
 from ops.bi.dialects import DIALECTS
 from ops.bi.duck import opened
 from ops.bi.views import SOURCES, views
-from ops.simulate import Params, Troubles, simulate
-from ops.simulate.encode import SCHEMA_HEADER
 from tests.flows import by_day
 from tests.flows.in_sql import LATENESS_US, QUERIES, SEEN
-from tests.flows.test_payments import SETTINGS, parts
-
-PARTITIONS = 3
-FIRST_DAY = 1_772_000_000_000
-CURRENCIES = (b"EUR", b"EUR", b"EUR", b"JPY", b"KWD")
+from tests.flows.of_currencies import made
 
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, pl.DataFrame]:
-    """The flow's tables, of a simulation with many late payments, batch by batch in turns.
-
-    Of three currencies, with minor units of a hundredth, of one and of a thousandth.
-    """
-    troubles = dataclasses.replace(Troubles(), late=0.05, out_of_order=0.1)
-    made = simulate(
-        Params(
-            payments=6_000,
-            customers=70,
-            terminals=400,
-            partitions=PARTITIONS,
-            troubles=troubles,
-        )
-    ).records
-    batches = []
-    for partition in range(PARTITIONS):
-        mine = made.filter(pl.col("partition") == partition)
-        for first in range(0, mine.height, 700):
-            part = mine.slice(first, 700)
-            # As Avro has a text: its length twice, and its bytes.
-            values = [
-                value and value.replace(b"\x06EUR", b"\x06" + CURRENCIES[at % 5])
-                for at, value in enumerate(part["value"])
-            ]
-            headers = [None if h is None else [(SCHEMA_HEADER, h)] for h in part["header"]]
-            n = part.height
-            batches.append(
-                RawBatch(
-                    Progress("payments", partition, PARTITIONS, first + n - 1),
-                    np.arange(first, first + n),
-                    (FIRST_DAY + np.arange(first, first + n) // 40 * 3_600 * 1_000),
-                    part["key"].to_list(),
-                    values,
-                    headers,
-                )
-            )
-    batches.sort(key=lambda b: b.progress.offset)
-    last = {b.progress.partition: b.progress for b in batches}
-    batches += [RawBatch(progress.at(END_OF_INPUT)) for progress in last.values()]
-    found: list = []
-    settings = SETTINGS.model_copy(update={"allowed_lateness": np.timedelta64(60, "s").item()})
-    run_main(
-        build(
-            PAYMENTS,
-            TestingSource(batches),
-            TestingSink(found),
-            TestingSink([]),
-            parts(),
-            settings,
-        )
-    )
-    made = {
-        table.name: pl.concat(
-            [f for name, f in found if name == table.name and isinstance(f, pl.DataFrame)]
-            or [pl.DataFrame(schema=table.columns)]
-        )
-        for table in PAYMENTS.all_tables
-    }
-    # As its writer makes the rows.
-    quality = DataQuality(lambda _: 0, lambda _: ())
-    for name, item in found:
-        if isinstance(item, Part):
-            quality.take(item)
-        elif name == PAYMENTS.data_quality.name:
-            quality.observe(item)
-    return made | {PAYMENTS.data_quality.name: quality.settle()}
+    return made()
 
 
 @pytest.mark.parametrize("name", QUERIES)

@@ -34,7 +34,7 @@ TOPIC = "to-verify"
 def environ(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The settings of a flow that has run to the end of a topic with every trouble."""
     folder = tmp_path_factory.mktemp("verify")
-    made = simulate(Params(payments=20_000, customers=1_000, terminals=1_000, seed=5))
+    made = simulate(Params(payments=6_000, customers=300, terminals=300, seed=5))
     create_topic(stack.bootstrap, TOPIC, 4)
     produce(made, stack.bootstrap, TOPIC)
     made.truth.write_parquet(folder / "truth.parquet")
@@ -51,7 +51,7 @@ def done(environ: dict[str, str]) -> Settings:
 def test_an_undisturbed_run_balances(done: Settings) -> None:
     report = verify(done, Path(done.delta_root).parent / "truth.parquet")
     assert broken(report) == []
-    assert report.counts["events"] > 20_000
+    assert report.counts["events"] > 6_000
     assert all(report.counts[name] for name in ("duplicates", "rejected", "late", "alerts"))
 
 

@@ -3,8 +3,7 @@
 import json
 import re
 import shutil
-from collections import Counter
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +15,6 @@ from flows import settings as settings_
 from flows.catalog import flows
 from flows.settings import Settings
 from flows.streams import CHARGEBACKS
-from operators.decisions.words import LEVELS
 from ops import cli
 from ops.local import Stack
 from ops.status.flow_status import END
@@ -24,6 +22,14 @@ from ops.status.gather import gather
 from ops.stores import stores
 from ops.verify import verify
 from tests import topics
+from tests.ops.backtest.expected import (
+    BECAME,
+    changes_add_up,
+    decisions_are_those_made,
+    not_known_by_then,
+    spent_within,
+    what_became,
+)
 from tests.ops.backtest.on_silver import FEATURE, RULE, Backtest
 from tests.ops.reports import broken, spoil
 from tests.running import run
@@ -96,28 +102,11 @@ def test_the_rules_quality_is_counted_of_what_both_flows_have_and_verified(
     with pytest.raises(SystemExit, match="0"):
         cli.main(["rules", "quality", "--json"])
     printed = json.loads(capsys.readouterr().out)
-    told = {each["rule_id"]: each for each in printed["rules"]}
     root = copy.delta_root
-    outcomes = pl.read_delta(f"{root}/gold/payment_outcomes")
-    became: dict[str, bool] = {}
-    for name, fraud in outcomes.select("payment_id", "chargeback_fraud").iter_rows():
-        became[name] = became.get(name, False) or bool(fraud)
-    counts: dict[str, Counter[str]] = {}
-    for rule, name in (
-        pl.read_delta(f"{root}/gold/alerts").select("rule_id", "payment_id").rows()
-    ):
-        mine = counts.setdefault(rule, Counter())
-        mine["hits"] += 1
-        mine[{None: "open", True: "confirmed", False: "false_hits"}[became.get(name)]] += 1
-    assert counts
+    counts = what_became(root)
     assert sum(each["confirmed"] for each in counts.values())
-    assert {
-        rule: {name: each[name] for name in ("hits", "open", "confirmed", "false_hits")}
-        for rule, each in told.items()
-    } == {
-        rule: {name: each[name] for name in ("hits", "open", "confirmed", "false_hits")}
-        for rule, each in counts.items()
-    }  # fmt: skip
+    told = {each["rule_id"]: {n: each[n] for n in BECAME} for each in printed["rules"]}
+    assert told == counts
     name = "gold/rule_quality is what became of the payments that rules hit"
     report = verify(copy)
     assert broken(report) == []
@@ -191,30 +180,9 @@ def test_the_live_rules_on_silver_are_the_alerts_that_there_were(
     assert found["labels"].startswith("silver/chargebacks at version ")
     assert found["live"] is None
     # So are the decisions: as many of each kind as the flow has made, by the same.
-    made, decisions = found["decisions"], pl.read_delta(f"{done.delta_root}/gold/decisions")
-    there = Counter(decisions["decision"].to_list())
-    assert there["review"] > 0 < there["block"]
-    for name in ("review", "block"):
-        assert made[name]["count"] == there[name]
-        assert made[name]["per_day"] == there[name] / found["days"]
-    assert made["approve"]["count"] == silver.height - there["review"] - there["block"]
-    were_by = Counter(decisions["decided_by"].to_list())
-    assert made["decided_by"] == {
-        name: were_by[name] for name in ("allow list", "block list", "rules", "model")
-    }
-    assert made["thresholds"]["review"] == decisions["review_at"][0]
-    fraudulent = decisions.filter(pl.col("payment_id").is_in(frauds["payment_id"].implode()))
-    for name in ("review", "block"):
-        assert made[name]["frauds"] <= (fraudulent["decision"] == name).sum()
-    assert made["review"]["frauds"] > 0
-    judged = sum(made[name][of] for name in LEVELS for of in ("frauds", "good"))
-    assert judged == found["judged"]
-    assert made["live"] is None
-    # A card is known from the day after its first chargeback of fraud on.
-    known = back.join(silver.select("payment_id", card="card_id"), on="payment_id")
-    known = known.group_by("card").agg(pl.col("event_time").dt.date().min().alias("since"))
-    since = silver.join(known, left_on="card_id", right_on="card", how="left")["since"]
-    assert found["judged"] == int((~(since < silver["event_date"]).fill_null(False)).sum())
+    decisions = pl.read_delta(f"{done.delta_root}/gold/decisions")
+    decisions_are_those_made(found, decisions, frauds["payment_id"])
+    assert found["judged"] == not_known_by_then(silver, back)
 
 
 def test_a_candidate_on_a_new_feature_is_compared_with_the_live_rules(
@@ -235,13 +203,7 @@ def test_a_candidate_on_a_new_feature_is_compared_with_the_live_rules(
     silver = pl.read_delta(f"{done.delta_root}/silver/payments")
     silver = silver.sort("source_partition", "source_offset")
     inside = pl.col("event_date").is_between(date(2018, 4, 5), date(2018, 4, 11))
-    # What the card spent within three days, in the order of arrival, late payments included.
-    cards: dict[str, list[tuple[datetime, int]]] = {}
-    spent = []
-    for card, time, amount in silver.select("card_id", "event_time", "amount_minor").rows():
-        past = cards.setdefault(card, [])
-        past.append((time, amount))
-        spent.append(sum(a for t, a in past if time - timedelta(days=3) <= t <= time))
+    spent = spent_within(timedelta(days=3), silver)
     hit = silver.with_columns(spent=pl.Series(spent)).filter(inside, pl.col("spent") > 60_000)
     assert found["rules"]["spender"]["alerts"] == hit.height > 20
     assert found["days"] == 7
@@ -273,16 +235,7 @@ def test_a_candidate_on_a_new_feature_is_compared_with_the_live_rules(
     )
     for name in ("review", "block"):
         assert decided["live"][name]["count"] == (made["decision"] == name).sum()
-    for least in ("review", "block"):
-        four = decided["changes"][least]
-        for which, of in (("before", decided["live"]), ("after", decided)):
-            stops = ["block"] if least == "block" else ["block", "review"]
-            caught = sum(of[name]["frauds"] for name in stops)
-            assert four["fraud_caught"][which]["count"] == caught
-            blocked = sum(of[name]["good"] for name in stops)
-            assert four["good_blocked"][which]["count"] == blocked
-            passed = sum(of[name]["good"] for name in LEVELS if name not in stops)
-            assert four["good_passed"][which]["count"] == passed
+    changes_add_up(decided)
     # Beside the live ones it takes nothing away.
     beside = found["rules"]["spender"]["changes"]
     assert beside["fraud_caught"]["fewer"]["count"] == 0

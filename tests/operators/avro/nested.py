@@ -12,7 +12,9 @@ import polars as pl
 from hypothesis import strategies as st
 
 from operators.avro import Decoded, Decoder, columns_of
+from operators.avro.compile import Record
 from operators.avro.plan import Plan
+from operators.avro.wire import MalformedError
 from tests.operators.avro.payments import raw
 
 HEAD = b"\0\0\0\0\1"
@@ -203,3 +205,24 @@ def read(writer: Any, reader: Any, *records: Any, bodies: Sequence[bytes] = ()) 
 
 def array(items: Any) -> dict[str, Any]:
     return {"type": "array", "items": items}
+
+
+def malformed(record: Record, body: bytes) -> str | None:
+    """Return why a body is no record, UTF-8 apart, which a map's keys still have to be."""
+    try:
+        record.read(body)
+    except MalformedError as error:
+        return str(error)
+    except UnicodeDecodeError:
+        return None
+    return None
+
+
+def noted(read: Any, bodies: list[bytes]) -> Any:
+    """Return `read` with each body that it is given added to `bodies`."""
+
+    def reading(self: Record, body: bytes) -> Any:
+        bodies.append(body)
+        return read(self, body)
+
+    return reading

@@ -22,12 +22,21 @@ from operators.avro.kinds import arrow_of
 from operators.avro.nested import NestedBulk
 from operators.avro.scan import well_formed
 from operators.avro.utf8 import bad_texts
-from operators.avro.wire import MalformedError, SchemaError
+from operators.avro.wire import SchemaError
 from operators.connectors.delta.layout import missing_columns
 from operators.records.tables import STAMPS, Table
 from tests.examples import examples
 from tests.operators.avro import nested
-from tests.operators.avro.nested import HEAD, array, fixed, logical, read, record
+from tests.operators.avro.nested import (
+    HEAD,
+    array,
+    fixed,
+    logical,
+    malformed,
+    noted,
+    read,
+    record,
+)
 from tests.operators.avro.payments import framed
 from tests.operators.avro.test_readers import fine
 
@@ -147,17 +156,6 @@ def test_each_type_is_a_column_that_a_table_keeps(tmp_path: Path) -> None:
     assert back.equals(frame)
 
 
-def malformed(record: Record, body: bytes) -> str | None:
-    """Return why a body is no record, UTF-8 apart, which a map's keys still have to be."""
-    try:
-        record.read(body)
-    except MalformedError as error:
-        return str(error)
-    except UnicodeDecodeError:
-        return None
-    return None
-
-
 def test_an_event_of_a_case_has_a_value_for_each_type() -> None:
     found = values_of_fields(ALL)
     frame = pl.DataFrame([found], schema=columns_of(ALL))
@@ -273,7 +271,7 @@ def test_only_bad_records_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -
     bodies[7] = bodies[7][:-1] + b"\x04"  # no symbol
     bodies[9] = b"\xfe\xff\xff\xff\x0f" + bodies[9]
     strictly: list[bytes] = []
-    monkeypatch.setattr(Record, "read", _noted(Record.read, strictly))
+    monkeypatch.setattr(Record, "read", noted(Record.read, strictly))
     for _ in range(2):  # bad ones come again
         strictly.clear()
         decoded = Decoder(schema, lambda _: schema).decode(
@@ -285,14 +283,6 @@ def test_only_bad_records_are_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -
 
 
 STATE = {"type": "enum", "name": "State", "symbols": ["A", "B"]}
-
-
-def _noted(read: Any, bodies: list[bytes]) -> Any:
-    def noted(self: Record, body: bytes) -> Any:
-        bodies.append(body)
-        return read(self, body)
-
-    return noted
 
 
 def test_texts_that_are_no_utf8_are_found_among_many() -> None:

@@ -60,7 +60,11 @@ def test_at_the_end_of_a_good_run_the_last_snapshots_are_committed(offsets, comm
 
 def test_without_brokers_the_end_waits_no_longer_than_it_may_and_says_why_once(topic, caplog):
     caplog.set_level(logging.WARNING, "millstream")
-    nowhere = {"bootstrap.servers": f"127.0.0.1:{free_port()}"}
+    nowhere = {
+        "bootstrap.servers": f"127.0.0.1:{free_port()}",
+        # As long the client's end waits for what was not answered; it is 45 s else, of a full core.
+        "session.timeout.ms": 6_000,
+    }
     offsets = GroupOffsets(nowhere, topic, "tools")
     offsets.reached(0, 5)
     began = time.monotonic()

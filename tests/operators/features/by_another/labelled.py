@@ -11,7 +11,7 @@ from operators.features import Feature, Source
 from operators.records.tables import COORDINATES, TIME
 from tests.operators.durable import End
 from tests.operators.features.aggregates import deviation
-from tests.operators.features.by_another.test_against_the_model import (
+from tests.operators.features.by_another.model import (
     BOUND,
     EPOCH,
     HOUR,
@@ -19,7 +19,7 @@ from tests.operators.features.by_another.test_against_the_model import (
     SECOND,
     micros,
 )
-from tests.operators.features.by_another.test_against_the_model import COLUMNS as EVENT_COLUMNS
+from tests.operators.features.by_another.model import COLUMNS as EVENT_COLUMNS
 
 LATENESS = 10 * SECOND
 COLUMNS = {

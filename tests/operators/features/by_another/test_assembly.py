@@ -12,7 +12,7 @@ from operators.features.by_another.requests import MARK
 from operators.records.batches import NO_WATERMARK, Batch, Progress
 from operators.records.tables import COORDINATES, TIME
 from operators.state.event_time_buffer import OFFSET, PARTITION
-from tests.operators.features.by_another.test_against_the_model import COLUMNS, SOURCE
+from tests.operators.features.by_another.model import COLUMNS, SOURCE
 from tests.operators.features.by_another.test_requests import COUNT
 
 FEATURES = Features(SOURCE, (COUNT,))

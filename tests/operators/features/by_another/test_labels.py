@@ -35,7 +35,7 @@ from tests.operators.features.by_another.labelled import (
     steps,
     value_of,
 )
-from tests.operators.features.by_another.test_against_the_model import (
+from tests.operators.features.by_another.model import (
     BOUND,
     GROUPS,
     framed,

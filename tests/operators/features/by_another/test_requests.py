@@ -11,7 +11,7 @@ from operators.features.by_another.requests import ASKS, BASE, FRESH, LAG, MARK
 from operators.records.batches import NO_WATERMARK, Batch, Progress
 from operators.records.tables import TIME
 from operators.state.event_time_buffer import TIME_US
-from tests.operators.features.by_another.test_against_the_model import COLUMNS, SECOND, SOURCE
+from tests.operators.features.by_another.model import COLUMNS, SECOND, SOURCE
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 AT = int(NOON.timestamp()) * SECOND
