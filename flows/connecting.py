@@ -10,7 +10,7 @@ from bytewax.inputs import Source
 from redis import Redis
 
 from flows import dead_letters, pipeline, watchdog
-from flows.control import follow
+from flows.control import evaluated, follow
 from flows.decisions import deciding
 from flows.decoding import contract_of, decoder_of
 from flows.definitions import (
@@ -240,7 +240,7 @@ class Ends:
             decoder_of(stream, self.lookup),
             guarded(contract_of(stream, micros(own.future_bound)), guard),
             seen,
-            rules if changes is None else changes.book,
+            evaluated(self.settings, stream, rules, changes),
             bounds(told, own.topic, micros(own.out_of_orderness)),
             since or {},
             None if changes is None else changes.reader,

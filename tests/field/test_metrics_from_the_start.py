@@ -67,7 +67,7 @@ def flow(name: str, stack: Stack, folder: Path, **settings: str) -> Flow:
         # No rules, and no windows.
         (
             "chargebacks",
-            {"alerts", "decisions", "rules_paused", "windows"},
+            {"alerts", "decisions", "rules_paused", "rule_silent", "windows"},
         ),
     ],
 )
