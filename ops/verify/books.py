@@ -29,7 +29,8 @@ from ops.verify.changes import check_changes
 from ops.verify.chargebacks import check_chargebacks
 from ops.verify.control import Changed, check_listed, pause_ids
 from ops.verify.data_quality import check_data_quality
-from ops.verify.decisions import Decided, as_were, check_decisions, inputs
+from ops.verify.decided import Decided, inputs
+from ops.verify.decisions import as_were, check_decisions
 from ops.verify.enforced import check_enforced
 from ops.verify.enriched import check_enriched
 from ops.verify.features import check_features
