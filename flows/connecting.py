@@ -27,6 +27,7 @@ from flows.outputs import open_outputs
 from flows.own_tables import OwnTables, breaker_of, sink_of
 from flows.pipeline import Parts
 from flows.privacy import guard_of, guarded, refuse_mixed, telling
+from flows.refused_run import refused_in_topic
 from flows.registry import open_registry
 from flows.reporting import expect, report, say
 from flows.settings import Settings
@@ -189,7 +190,9 @@ class Ends:
         """Return what pauses a stream's partitions of which most is refused."""
         if stream.name not in self.breakers:
             own = self.settings.of(stream)
-            self.breakers[stream.name] = breaker_of(self.name, self.settings, stream, own)
+            common = self.settings, stream, own
+            in_topic = partial(refused_in_topic, *common, self.lookup, self.group)
+            self.breakers[stream.name] = breaker_of(self.name, *common, in_topic)
         return self.breakers[stream.name]
 
     def define(
