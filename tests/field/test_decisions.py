@@ -17,7 +17,8 @@ from operators.decisions.versions import CHANGES
 from operators.decisions.words import PLAIN
 from operators.model import load_model
 from ops import cli
-from ops.verify import verify
+from ops.verify import pieces, verify
+from ops.verify.tables import Tables
 from tests.field.test_model import INPUTS, rule
 from tests.field.topic import Field, payments
 from tests.operators.model.made import identity, write
@@ -182,7 +183,30 @@ def test_each_payment_has_its_decision_and_each_can_be_explained(
     assert 0 < last.height < 100
     assert PLAIN not in last["sentence"]
     assert {*last["model"]} == {card.file}
-    assert broken(verify(settings_.load(local.settings))) == []
+    report = verify(settings_.load(local.settings))
+    assert broken(report) == []
+
+    # The same in pieces, of which none has more rows than it may have.
+    most, read = 64, list[int]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "MOST", most)
+        whole = Tables.read
+
+        def reading(self: Tables, name: str, columns: Any, where: str = "") -> pl.DataFrame:
+            rows = whole(self, name, columns, where)
+            if name in ("silver/payments", "gold/decisions") and "payment_id" in columns:
+                read.append(rows.height)
+            return rows
+
+        patch.setattr(Tables, "read", reading)
+        assert verify(settings_.load(local.settings)).checks == report.checks
+        assert len(read) > 2 * 750 // most
+        assert max(read) <= most
+        # What is wrong in one of them is found.
+        uri = str(local.folder / "tables" / "gold" / "decisions")
+        DeltaTable(uri).update({"score": "score + 1"}, predicate="source_offset = 430")
+        name = "gold/decisions is what lists, alerts and model make of silver/payments"
+        assert broken(verify(settings_.load(local.settings))) == [name]
 
 
 def test_decisions_of_a_release_that_named_no_changes_go_on_with_those_that_name_them(
