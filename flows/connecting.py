@@ -10,7 +10,7 @@ from bytewax.inputs import Source
 from redis import Redis
 
 from flows import dead_letters, pipeline, watchdog
-from flows.control import follow
+from flows.control import evaluated, follow
 from flows.decisions import deciding
 from flows.decoding import contract_of, decoder_of
 from flows.definitions import (
@@ -27,6 +27,7 @@ from flows.outputs import open_outputs
 from flows.own_tables import OwnTables, breaker_of, sink_of
 from flows.pipeline import Parts
 from flows.privacy import guard_of, guarded, refuse_mixed, telling
+from flows.refused_run import refused_in_topic
 from flows.registry import open_registry
 from flows.reporting import expect, report, say
 from flows.settings import Settings
@@ -189,7 +190,9 @@ class Ends:
         """Return what pauses a stream's partitions of which most is refused."""
         if stream.name not in self.breakers:
             own = self.settings.of(stream)
-            self.breakers[stream.name] = breaker_of(self.name, self.settings, stream, own)
+            common = self.settings, stream, own
+            in_topic = partial(refused_in_topic, *common, self.lookup, self.group)
+            self.breakers[stream.name] = breaker_of(self.name, *common, in_topic)
         return self.breakers[stream.name]
 
     def define(
@@ -240,7 +243,7 @@ class Ends:
             decoder_of(stream, self.lookup),
             guarded(contract_of(stream, micros(own.future_bound)), guard),
             seen,
-            rules if changes is None else changes.book,
+            evaluated(self.settings, stream, rules, changes),
             bounds(told, own.topic, micros(own.out_of_orderness)),
             since or {},
             None if changes is None else changes.reader,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from flows.pausing import Pausing
+from flows.pausing import Pausing, Silence
 from flows.privacy import told_to_topics
 from flows.reporting import say
 from flows.settings import Settings, prefix_of
@@ -62,6 +62,23 @@ def follow(
     if first:
         _report(topic, reader.state, rules.rules)
     return Controlled(reader, made)
+
+
+def evaluated(
+    settings: Settings, stream: Stream, rules: RuleSet | None, changes: Controlled | None
+) -> Rules | None:
+    """Return what evaluates a stream's rules: by time, where something `changes` them.
+
+    Else those of a folder, which are counted as well where some are to alert so often at the least.
+    """
+    if changes is not None:
+        return changes.book
+    least = rules is not None and any(r.bounds and r.bounds.least_per_1000 for r in rules.rules)
+    if rules is None or not least or settings.backfill_from:
+        return rules
+    none = State(())
+    common = rules.rules, lambda: none, stream.columns, stream.id, stream.key
+    return Book(*common, Silence().judged)
 
 
 def _refuse_to_forget(settings: Settings, stream: Stream) -> None:

@@ -11,11 +11,13 @@ from flows.settings import Settings
 from flows.starting import told_by
 from flows.streams import Stream
 from flows.tables import decided_since, thresholds_of
-from operators.columns.arrays import Floats
+from operators.columns.arrays import Floats, Int64s
 from operators.control.book import Book
 from operators.control.changes import micros_of
+from operators.control.state import State, times_of
 from operators.decisions.decider import Decider, Reads
 from operators.decisions.thresholds import At, Thresholds, fixed
+from operators.decisions.versions import CHANGES, Versions, unchanged
 from operators.records.tables import Table
 from operators.rules.rules import Rules
 from operators.steps.control import Control
@@ -52,7 +54,19 @@ def decider_of(
     at = fixed(thresholds) if control is None else _changed(thresholds, control)
     model = stream.model.card.file if stream.model else None
     every = own.decisions == "all"
-    return Decider(stream.id, stream.key, at, reads_of(rules), every=every, model=model)
+    versions = unchanged if control is None else _versions(control)
+    return Decider(
+        stream.id, stream.key, at, reads_of(rules), every=every, model=model, versions=versions
+    )
+
+
+def versions_of(state: State, times: Int64s) -> dict[str, pl.Series]:
+    """Return by which changes of lists and thresholds events of Kafka times, in µs, are decided."""
+    return {name: state.newest(kind, times) for name, kind in CHANGES.items()}
+
+
+def _versions(control: Control) -> Versions:
+    return lambda events: versions_of(control.state, times_of(events))
 
 
 def _changed(thresholds: Thresholds, control: Control) -> At:

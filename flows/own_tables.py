@@ -1,6 +1,6 @@
 """The tables of a flow: what writes them, and what its state may be made of."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -70,16 +70,24 @@ def writers_of(settings: FlowSettings, streams: Iterable[Stream]) -> dict[str, A
 
 
 def breaker_of(
-    flow: str, settings: FlowSettings, stream: Stream, own: StreamSettings
+    flow: str,
+    settings: FlowSettings,
+    stream: Stream,
+    own: StreamSettings,
+    in_topic: Callable[[int, int], int] = lambda _, __: 0,
 ) -> Breaker:
-    """Return what pauses a stream's partitions in a flow; `own` are the stream's settings."""
+    """Return what pauses a stream's partitions in a flow; `own` are the stream's settings.
+
+    `in_topic` tells of a partition how many records before an offset are refused in a row, where
+    the flow writes no tables that do.
+    """
     ratio, run, ends = own.max_reject_ratio, own.max_reject_run, settings.stop_at_end
     if settings.backfill_from:
         # What was refused in the past was refused for good.
         ratio = 1.0
     if not isinstance(stream, Enforced) and writers()[stream.silver.name][1] != flow:
         # Another flow's tables may be ahead of this one, or behind it.
-        return Breaker(ratio, run=run, ends=ends)
+        return Breaker(ratio, run=run, before=in_topic, ends=ends)
     before = partial(refused_before, settings.delta_root, stream.ledger, run)
     return Breaker(ratio, run=run, before=before, ends=ends)
 

@@ -29,6 +29,7 @@ from flows.writing import watched, written
 from flows.writing import write_tables as write_tables
 from operators.columns.durations import micros
 from operators.connectors.kafka.pause_source import Paused
+from operators.connectors.shutdown import SHUTDOWN
 from operators.event_time.watermarks import Bounds
 from operators.privacy import Guard
 from operators.records.batches import RawBatch
@@ -97,7 +98,8 @@ def read(
             )  # fmt: skip
             given = Labels(labelled.own.topic, of.all, labelled.known)
         held = hold(
-            prefix, every, stream.features, bound, groups, own.topic, stream.featured, asides, given
+            prefix, every, stream.features, bound, groups, own.topic, stream.featured, asides,
+            given, SHUTDOWN.wait,
         )  # fmt: skip
         every, asides = held.batches, dict(held.asides)
         if of is not None and held.labels is not None:

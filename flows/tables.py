@@ -36,6 +36,10 @@ OF_EVERY: Final = "decided on every"
 """Told where each event has a decision, also those that are plainly approved."""
 
 
+BY_CHANGES: Final = "decided by changes"
+"""Told where decisions name the changes of lists and thresholds that they are made by."""
+
+
 def feature(column: str) -> str:
     """Return what the definition of a feature's column is called."""
     return f"feature {column}"
@@ -108,6 +112,8 @@ def defined(stream: Stream, own: StreamSettings, rules: RuleSet | None) -> list[
         if MODEL in stream.columns:
             named = stream.model.card.file if stream.model else UNNAMED
             definitions[stream.decisions.name] |= {BY_MODEL: named}
+        if stream.controlled:
+            definitions[stream.decisions.name] |= {BY_CHANGES: "1"}
         if own.decisions == "all":
             definitions[stream.decisions.name] |= {OF_EVERY: "1"}
     fixed = {stream.late.name: late}

@@ -87,6 +87,11 @@ RULES_PAUSED: Final = Counter(
     "millstream_rules_paused", "Times that a rule has left its bounds and paused itself.",
     ["rule"],
 )  # fmt: skip
+RULE_SILENT: Final = Gauge(
+    "millstream_rule_silent",
+    "Whether a live rule alerts less often than its bounds say it does at the least.",
+    ["rule"],
+)
 MODEL_SCORES: Final = Counter(
     "millstream_model_scores",
     "Events by whether the model scored them: scored, or none where it failed or was left alone.",

@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         rounded = {name: took and round(took, 1) for name, took in costs.items()}
         details = {name: rule.details for name, rule in right.items()}
         told = {**counts, "rule_details": details, "cost_us_per_1000_events": rounded}
+        told["without_a_hit"] = [name for name, rule in right.items() if _hits_nothing(rule)]
         json.dump(told | {"problems": [asdict(p) for p in problems]}, sys.stdout, indent=2)
         print()
     else:
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{each.file}:{each.line}: {each.problem}")
         for name, took in costs.items():
             shown = "unknown" if took is None else f"{took:,.1f} µs"
-            print(f"{name}: {shown} per 1,000 events{_said(right[name])}")
+            print(f"{name}: {shown} per 1,000 events{_said(right[name])}{_unseen(right[name])}")
         counted = ", ".join(f"{count} {name}" for name, count in counts.items())
         print(f"{counted}, {len(problems)} problems")
     return 1 if problems else 0
@@ -100,6 +101,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _said(rule: Rule) -> str:
     return said(rule.status, rule.rollout, rule.owner)
+
+
+def _unseen(rule: Rule) -> str:
+    return ", no case in which it alerts" if _hits_nothing(rule) else ""
+
+
+def _hits_nothing(rule: Rule) -> bool:
+    """Tell whether nothing shows that a rule can ever alert."""
+    return not any(case.alerts for case in rule.cases)
 
 
 def _of_thresholds(stream: Stream, folder: Path) -> list[Problem]:

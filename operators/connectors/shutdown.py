@@ -31,7 +31,8 @@ class Shutdown:
         self.requested = False
         self._asked = 0.0
         self._reading: set[str] = set()
-        self._began = False
+        self._waiting: dict[str, int] = {}
+        self._began = self._told = False
 
     def begin(self, name: str) -> None:
         """Note a partition that this process reads."""
@@ -46,6 +47,20 @@ class Shutdown:
     def all_read(self) -> bool:
         """Whether this process has no more to read."""
         return self._began and not self._reading
+
+    def wait(self, name: str, records: int) -> None:
+        """Note how many records of a partition are held until others have come as far."""
+        self._waiting[name] = records
+
+    @property
+    def waiting(self) -> int:
+        """How many records of this process are held."""
+        return sum(list(self._waiting.values()))
+
+    def tell(self) -> bool:
+        """Tell whether it is to be said, once, that a run's end waits for what is held."""
+        told, self._told = self._told, True
+        return not told
 
     @property
     def left(self) -> float:

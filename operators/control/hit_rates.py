@@ -74,6 +74,11 @@ class HitRates:
     def __init__(self) -> None:
         self._rates: dict[int, _Rate] = {}
 
+    def silent(self, rule: Rule) -> bool:
+        """Tell whether a rule alerts less often than its bounds say."""
+        rate = self._rates.get(id(rule))
+        return rate is not None and rate.rule is rule and rate.silent
+
     def add(
         self, rules: Iterable[Rule], events: pl.DataFrame, alerts: pl.DataFrame, now: int
     ) -> Iterator[Left]:

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from operators.columns.arrays import Int64s
-from operators.control.changes import Change, Entry, Span, micros_of, spans
+from operators.control.changes import Change, Entry, Kind, Span, micros_of, spans
 from operators.control.membership import Membership
 from operators.rules.rule import Rule
 
@@ -31,7 +31,7 @@ class State:
 
     def made(self) -> "State":
         """Return the state with all made that events are looked up in, which takes a while."""
-        _ = self.rule_cuts, self._thresholds, self._membership
+        _ = self.rule_cuts, self._thresholds, self._membership, self._begun
         return self
 
     @cached_property
@@ -98,6 +98,29 @@ class State:
         Looked at are those of the `columns`, which are texts.
         """
         return self._membership.of(frame, columns, times_of(frame))
+
+    @cached_property
+    def _begun(self) -> dict[Kind, tuple[Int64s, Int64s]]:
+        """By kind, in the order of time when changes begin to hold, in µs, and their offsets."""
+        found: dict[Kind, list[tuple[int, int]]] = {}
+        for each in self.spans:
+            mine = found.setdefault(each.change.kind, [])
+            mine.append((each.begins, each.change.offset))
+        made = {kind: np.array(sorted(each), np.int64) for kind, each in found.items()}
+        return {kind: (each[:, 0].copy(), each[:, 1].copy()) for kind, each in made.items()}
+
+    def newest(self, kind: Kind, times: Int64s) -> pl.Series:
+        """Return the offset of the change of a kind that last began to hold at each time, in µs.
+
+        Null where none has. What changes of that kind have come to is the same at all times of
+        which it is the same.
+        """
+        begins, offsets = self._begun.get(kind, (np.empty(0, np.int64),) * 2)
+        if not len(begins):
+            return pl.Series([None], dtype=pl.Int64()).new_from_index(0, len(times))
+        places = np.searchsorted(begins, times, side="right") - 1
+        found = pl.Series(offsets[np.maximum(places, 0)], dtype=pl.Int64())
+        return found if (places >= 0).all() else found.set(pl.Series(places < 0), None)
 
     def threshold(self, name: str, times: pl.Series, default: float) -> pl.Series:
         """Return a threshold at each time; `default` where none holds."""

@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from operators.decisions.thresholds import NAMES
+from operators.decisions.versions import CHANGES
 from operators.records.tables import COORDINATES, TIME, Table
 
 LISTED: Final = "listed"
@@ -33,8 +34,9 @@ HIT: Final = pl.Struct(
 def decision_columns(id_column: str, key_column: str) -> dict[str, pl.DataType]:
     """Return a decision's columns; two are the event's own, its id and whom it is about.
 
-    The thresholds are those that it was made by, and `model` is the name, version and hash of the
-    model that was asked.
+    The thresholds are those that it was made by, `lists_change` and `thresholds_change` the offsets
+    of the changes, in the control topic, by which there were those lists and thresholds; `model` is
+    the name, version and hash of the model that was asked.
     """
     return {
         "decision_id": pl.String(),
@@ -51,6 +53,7 @@ def decision_columns(id_column: str, key_column: str) -> dict[str, pl.DataType]:
         "without_model": pl.Boolean(),
         "model": pl.String(),
         **{f"{name}_at": pl.Float64() for name in NAMES},
+        **dict.fromkeys(CHANGES, pl.Int64()),
         "sentence": pl.String(),
         **COORDINATES,
     }

@@ -19,6 +19,7 @@ from operators.decisions.columns import LISTED, MODEL, decision_columns, hits_co
 from operators.decisions.marks import Marks, marks_of
 from operators.decisions.plain import plainly
 from operators.decisions.thresholds import NAMES, At
+from operators.decisions.versions import Versions, unchanged
 from operators.decisions.words import LEVELS, WITHOUT_MODEL, Said, sentence
 from operators.rules.status import LIVE
 
@@ -85,12 +86,13 @@ class Decider:
         *,
         every: bool = False,
         model: str | None = None,
+        versions: Versions = unchanged,
     ) -> None:
         """`at` tells the thresholds of events, `reads` what the rule of an alert has read.
 
         With `every` there are plain approvals too; `model` names what scores events, if anything.
         """
-        self._id, self._key, self._at, self._reads = id_column, key_column, at, reads
+        self._at, self._reads, self._versions = at, reads, versions
         self.every, self._model = every, model
         self.columns = decision_columns(id_column, key_column)
         self._nothing = pl.DataFrame(schema=self.columns)
@@ -110,7 +112,9 @@ class Decider:
         if judged is not None:
             others[judged.rows] = False
         at = {name: self._at(name, events) for name in NAMES}
-        plain = plainly(events, others, self.columns, at, self._model)
+        known = {f"{name}_at": pl.Series(each) for name, each in at.items()}
+        known |= self._versions(events)
+        plain = plainly(events, others, self.columns, known, self._model)
         if not made.height or not plain.height:
             return plain if plain.height else made
         places = np.append(np.flatnonzero(others), np.flatnonzero(~others))
@@ -206,6 +210,7 @@ class Decider:
             "without_model": pl.Series(failed),
             "model": pl.Series([self._model], dtype=pl.String).new_from_index(0, n),
             **{f"{name}_at": pl.Series(each) for name, each in at.items()},
+            **self._versions(mine),
             "sentence": pl.Series(sentences, dtype=pl.String),
         }
         columns = {n: made[n] if n in made else mine[n] for n in self.columns}

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from operators.columns.arrays import Bools, Floats
+from operators.columns.arrays import Bools
 from operators.columns.frames import filtered
 from operators.decisions.columns import ids_of
 from operators.decisions.words import PLAIN
@@ -25,18 +25,19 @@ def plainly(
     events: pl.DataFrame,
     which: Bools,
     columns: Mapping[str, pl.DataType],
-    at: Mapping[str, Floats],
+    known: Mapping[str, pl.Series],
     model: str | None,
 ) -> pl.DataFrame:
     """Return decisions that approve those of n events that `which` has plainly, shape (n,).
 
-    `columns` are those of decisions, `at` the thresholds of all events; `model` was asked.
+    `columns` are those of decisions, `known` are some of them of all events; `model` was asked.
     """
     own = events[[name for name in columns if name in events.columns]]
     mine = own if which.all() else filtered(own, pl.Series(which))
-    n = mine.height
-    made = {"decision_id": ids_of(mine)} | {
-        f"{name}_at": pl.Series(each[which]) for name, each in at.items()
+    n, rows = mine.height, pl.Series(which)
+    made = {"decision_id": ids_of(mine)}
+    made |= {
+        name: each if n == len(each) else each.filter(rows) for name, each in known.items()
     }
     same = {**_SAME, "model": model}
     found = []

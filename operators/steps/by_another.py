@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import bytewax.operators as op
 import polars as pl
@@ -31,6 +31,9 @@ from operators.steps.snapshots import KeyedStates, SnapshotLogic, write_shards
 
 _FEWER: Final = 4
 """How many of the flow's key groups one of this step stands for."""
+
+Waiting: TypeAlias = Callable[[str, int], None]
+"""Takes a partition's name, and how many of its records are held."""
 
 
 @dataclass(frozen=True)
@@ -158,9 +161,11 @@ class _HoldLogic(StatefulBatchLogic[Any, Batch | Aside, dict[str, Any]]):
         topic: str,
         features: Features,
         columns: Mapping[str, pl.DataType],
+        waiting: Waiting | None,
         state: dict[str, Any] | None,
     ) -> None:
         self._step, self._topic, self._partition = step, topic, -1
+        self._waiting = waiting
         if state is None:
             self._held = Assembly(features.questions, columns)
         else:
@@ -171,7 +176,10 @@ class _HoldLogic(StatefulBatchLogic[Any, Batch | Aside, dict[str, Any]]):
             self._held.add(value)
             if isinstance(value, Batch):
                 self._partition = value.progress.partition
-        return self._held.release(), StatefulBatchLogic.RETAIN
+        released = self._held.release()
+        if self._waiting is not None:
+            self._waiting(_key(self._topic, self._partition), self._held.rows)
+        return released, StatefulBatchLogic.RETAIN
 
     def snapshot(self) -> dict[str, Any]:
         state = self._held.dump()
@@ -190,13 +198,14 @@ def hold(
     columns: Mapping[str, pl.DataType],
     asides: Mapping[str, Stream[pl.DataFrame]],
     labels: Labels | None = None,
+    waiting: Waiting | None = None,
 ) -> Held:
     """Add features by another key; what is held for them holds all that comes of its partition.
 
     `columns` are those that events have in the end; `asides` are rows by the names of their tables,
     with coordinates. Who is told of a batch's progress so has all rows that it accounts for. The
     default lag is `bound`, in µs, and a minute; `name` begins the steps' names. `labels` are needed
-    where features are from them, and come back judged.
+    where features are from them, and come back judged. `waiting` hears how many records are held.
     """
     requests = Requests(features.questions, bound)
     # Each group costs something of its own, and this is little of what a worker has to do.
@@ -226,7 +235,7 @@ def hold(
     held: Any = op.stateful_batch(
         f"{name}held",
         op.merge(f"{name}hold", whole, answers, *rows),
-        lambda state: _HoldLogic(f"{name}held", topic, features, columns, state),
+        lambda state: _HoldLogic(f"{name}held", topic, features, columns, waiting, state),
     )
     both = op.branch(
         f"{name}released",

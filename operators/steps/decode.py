@@ -12,12 +12,12 @@ import polars as pl
 from bytewax.dataflow import Stream, operator
 
 from operators import metrics
-from operators.avro.decode import Decodes
+from operators.avro.decode import Decoded, Decodes
 from operators.avro.drift import drift_rows
 from operators.changes import ChangeDecoder
 from operators.columns.arrays import Int64s
 from operators.columns.frames import filtered
-from operators.contracts.contract import Checks
+from operators.contracts.contract import Checked, Checks
 from operators.records.batches import Batch, RawBatch
 from operators.records.breaker import Breaker, Runs
 from operators.records.raw import coordinates, refused
@@ -42,17 +42,9 @@ class Drifts(NamedTuple):
     rows: pl.DataFrame
 
 
-def decode_batches(
-    raws: list[RawBatch],
-    decoder: Decodes | ChangeDecoder,
-    contract: Checks,
-    drifts: list[pl.DataFrame] | None = None,
-) -> list[Batch | pl.DataFrame]:
-    """Return a batch for each raw batch, and a frame of rejects if there are any.
-
-    `drifts` are added to: frames of `DRIFT_COLUMNS`. Raises BrokenContractError for a record that
-    breaks a check of severity stop.
-    """
+def _read(
+    raws: list[RawBatch], decoder: Decodes | ChangeDecoder, contract: Checks
+) -> tuple[Decoded, Checked]:
     # One call each for all partitions that this activation brings.
     stamps = np.concatenate([raw.timestamps for raw in raws])
     values = list(chain.from_iterable(raw.values for raw in raws))
@@ -66,7 +58,29 @@ def decode_batches(
         if decoder.by_columns:
             column = pl.concat(raw.columns["value"] for raw in raws)
         decoded = decoder.decode(values, headers, column)
-    checked = contract(decoded.frame, pl.Series(stamps[decoded.rows]))
+    return decoded, contract(decoded.frame, pl.Series(stamps[decoded.rows]))
+
+
+def refused_among(raw: RawBatch, decoder: Decodes | ChangeDecoder, contract: Checks) -> Int64s:
+    """Return the offsets of those records that would be refused, ascending; nothing is counted."""
+    decoded, checked = _read([raw], decoder, contract)
+    rows = [each.row for each in decoded.refusals]
+    rows += [int(decoded.rows[each.row]) for each in checked.refusals]
+    return np.sort(raw.offsets[rows]) if rows else _NONE
+
+
+def decode_batches(
+    raws: list[RawBatch],
+    decoder: Decodes | ChangeDecoder,
+    contract: Checks,
+    drifts: list[pl.DataFrame] | None = None,
+) -> list[Batch | pl.DataFrame]:
+    """Return a batch for each raw batch, and a frame of rejects if there are any.
+
+    `drifts` are added to: frames of `DRIFT_COLUMNS`. Raises BrokenContractError for a record that
+    breaks a check of severity stop.
+    """
+    decoded, checked = _read(raws, decoder, contract)
     for code, count in checked.warned.items():
         metrics.WARNED.labels(raws[0].progress.topic, code).inc(count)
     for (field, kind), count in checked.repaired.items():

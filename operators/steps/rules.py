@@ -71,6 +71,7 @@ def detect(
     for rule in rules.rules:
         metrics.REJECTS.labels("rule", f"rule_failed:{rule.id}")
         metrics.RULES_PAUSED.labels(rule.id)
+        metrics.RULE_SILENT.labels(rule.id)
         # A rollout has its rule in shadow for others.
         for status in {rule.status, "shadow" if rule.rollout else rule.status}:
             metrics.ALERTS.labels(rule.id, status)

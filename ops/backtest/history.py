@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from flows import settings as settings_
 from flows.streams import CHARGEBACKS, PAYMENTS, Stream
-from ops.backtest.labels import Labels, labels_of_chargebacks, labels_of_file
+from ops.backtest.labels import Labels, labels_of_file
+from ops.backtest.labels_of_tables import labels_of_tables
 from ops.backtest.past import Past, past_of_silver
 from ops.backtest.recorded import past_of_files
 
@@ -36,7 +37,7 @@ def add_history(parser: Any) -> None:
     parser.add_argument(
         "--labels", type=Path, metavar="PARQUET",
         help="which are frauds: the id and is_fraud, as simulate --truth writes them (default: "
-        "what came with the file, or was charged back)",
+        "what came with the file, or labels say, or was charged back)",
     )  # fmt: skip
 
 
@@ -77,7 +78,7 @@ def labels_of(args: argparse.Namespace, stream: Stream, past: Past) -> Labels | 
         return labels_of_file(args.labels, stream)
     if past.labels is not None or args.input or stream.name != PAYMENTS.name:
         return past.labels
-    found = labels_of_chargebacks(_root(args), args.labels_version, past.by)
+    found = labels_of_tables(_root(args), stream, args.labels_version, past.by)
     if found is None and past.by is not None:
         past.notes.append(
             f"{CHARGEBACKS.silver.name} was not there when silver had that version: "

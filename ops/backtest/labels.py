@@ -1,23 +1,16 @@
 """Labels: which events turned out to be frauds, and on which day that was known."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import polars as pl
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
-from flows.streams import CHARGEBACKS, PAYMENTS, Stream
+from flows.streams import PAYMENTS, Stream
 from operators.columns.arrays import Bools, Int64s, UInt64s
 from operators.columns.grouping import differs
 from operators.columns.hashing import hash_strings
-from operators.columns.times import in_micros
-from operators.connectors.delta.commits import version_by
-from operators.connectors.delta.paths import table_uri
-from operators.connectors.delta.reading import read
 from ops.simulate.payments.replay import LABEL
 
 DAY: Final = 86_400_000_000
@@ -36,7 +29,7 @@ def no_labels(stream: Stream) -> str:
     return (
         f"no labels, so only volumes: --labels FILE with {stream.id} and {LABEL} says which "
         f"{stream.name} are frauds"
-        + (", as does the chargebacks flow" if stream.name == PAYMENTS.name else "")
+        + (", as do labels and the chargebacks flow" if stream.name == PAYMENTS.name else "")
     )
 
 
@@ -102,48 +95,3 @@ def labels_of_events(source: str, events: pl.DataFrame, stream: Stream) -> Label
     ids = events[stream.id].cast(pl.String)
     fraud = events[LABEL].cast(pl.Boolean).to_numpy()
     return Labels.of(source, ids, fraud, np.full(len(ids), -1, np.int64))
-
-
-def labels_of_chargebacks(
-    root: str, version: int | None = None, by: datetime | None = None
-) -> Labels | None:
-    """Return what the chargebacks flow's table says, None if there is none, or was none `by` then.
-
-    A payment is a fraud if it was charged back for a reason that is one (`fraud`), and that was
-    known on the day of the chargeback. The table is that of a `version`, or else as it was at a
-    time, or is now. Raises LabelsError for a version that is not there.
-    """
-    name = CHARGEBACKS.silver.name
-    uri = table_uri(root, name)
-    if not DeltaTable.is_deltatable(uri):
-        return None
-    table = DeltaTable(uri)
-    newest = table.version()
-    if version is None and by is not None:
-        try:
-            version = version_by(table, by)
-        except LookupError as error:
-            raise LabelsError(
-                f"{name} cannot be read as of {by:%Y-%m-%d %H:%M:%S} UTC, when silver had that "
-                f"version ({error}): --labels-version names a version of it, up to {newest}"
-            ) from None
-        if version is None:
-            return None
-    if version is not None:
-        if not 0 <= version <= newest:
-            raise LabelsError(f"--labels-version {version}: {name} has versions 0 to {newest}")
-        try:
-            table.load_as_version(version)
-        except DeltaError as error:
-            raise LabelsError(
-                f"{name} cannot be read at version {version}: name a later one with "
-                f"--labels-version, up to {newest}: {error}"
-            ) from None
-    names = ("payment_id", "event_time", "fraud")
-    rows = read(table, {name: CHARGEBACKS.columns[name] for name in names})
-    known = in_micros(rows["event_time"]) // DAY
-    fraud = rows["fraud"].fill_null(value=False).to_numpy()
-    source = f"{CHARGEBACKS.silver.name} at version {table.version()}"
-    if len(known):
-        source += f", the last of {np.datetime64(int(known.max()), 'D')}"
-    return Labels.of(source, rows["payment_id"], fraud, known)

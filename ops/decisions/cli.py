@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from math import isnan
 from typing import Any
 
@@ -16,6 +16,7 @@ from flows import settings as settings_
 from flows.streams import STREAMS
 from operators.connectors.delta.errors import StorageUnavailableError
 from operators.connectors.kafka.client import KafkaUnavailableError
+from operators.control.changes import Change
 from operators.decisions.words import PLAIN, number
 from operators.features import FeatureError
 from operators.rules.rules import RuleError
@@ -81,6 +82,17 @@ def as_json(found: Explained) -> dict[str, Any]:
         "comparable": found.comparable,
         "inputs": found.inputs
         and {name: None if isnan(each) else each for name, each in found.inputs.items()},
+        "versions": {
+            name: change
+            and {
+                "offset": change.offset,
+                "name": change.name,
+                "who": change.who,
+                "why": change.why,
+                "begins": datetime.fromtimestamp(change.begins / 1e6, UTC),
+            }
+            for name, change in found.versions.items()
+        },
         "shadow": [
             {name: each[name] for name in ("rule_id", "rule_version", "score", "reason")}
             for each in found.shadow
@@ -118,6 +130,9 @@ def show(found: Explained, name: str, console: Console) -> None:
         console.print(_hits(decision))
     if decision is not None and decision["model"]:
         console.print(f"By model {decision['model']}", markup=False)
+    for column, change in found.versions.items() if found.known else ():
+        if change is not None:
+            console.print(_as_of(column, change), markup=False)
     if found.inputs:
         told = (
             f"{name} {'unknown' if isnan(each) else number(each, 4)}"
@@ -138,6 +153,15 @@ def show(found: Explained, name: str, console: Console) -> None:
         console.print(f"{what} was {was or 'not there'}, is {now or 'gone'}", markup=False)
     if found.changed and found.known:
         console.print(f"Today: {sentence_of(found.today)}", markup=False)
+
+
+def _as_of(column: str, change: Change) -> str:
+    since = datetime.fromtimestamp(change.begins / 1e6, UTC)
+    what, ended = column.partition("_")[0], " ends" if change.content is None else ""
+    return (
+        f"{what.capitalize()} as of change {change.offset}: {change.name}{ended}, "
+        f"from {since:%Y-%m-%d %H:%M:%S} UTC, by {change.who} ({change.why})"
+    )
 
 
 def _hits(decision: Mapping[str, Any]) -> Table:

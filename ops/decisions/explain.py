@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -11,20 +11,23 @@ from deltalake import DeltaTable
 
 from flows import control
 from flows.connecting import rules_of
-from flows.decisions import reads_of
+from flows.decisions import reads_of, versions_of
 from flows.settings import Settings
 from flows.streams import Stream
 from flows.tables import defined, rule, status, threshold, thresholds_of
 from operators.connectors.delta.definitions import History, history
 from operators.connectors.delta.reading import read
 from operators.connectors.delta.table import reaching, table_uri
+from operators.control.changes import Change
 from operators.control.state import State
 from operators.decisions.decider import Decider
 from operators.decisions.thresholds import At, fixed
+from operators.decisions.versions import CHANGES, Versions, unchanged
 from operators.records.tables import Table
 from operators.rules.rules import Rules, RuleSet
 from ops.verify.control import Changed
-from ops.verify.decisions import Decided, as_were, inputs
+from ops.verify.decided import Decided, inputs
+from ops.verify.decisions import as_were
 from ops.verify.since import since_rules
 
 
@@ -41,6 +44,8 @@ class Explained:
     are the alerts that did not count, and `changed` the definitions that are others today: by name
     as they were and are, None for none. `inputs` are what the model took of the event, NaN for what
     is unknown; None if no model was asked, or it is not today's, whose inputs alone are known.
+    `versions` are the changes of lists and of thresholds that last began to hold by then, by the
+    column that names them; None where none has, or decisions did not name them yet.
     """
 
     event: Mapping[str, Any]
@@ -52,6 +57,7 @@ class Explained:
     shadow: Sequence[Mapping[str, Any]]
     changed: Mapping[str, tuple[str | None, str | None]]
     inputs: Mapping[str, float] | None = None
+    versions: Mapping[str, Change | None] = field(default_factory=dict)
 
     @property
     def same(self) -> bool:
@@ -98,7 +104,22 @@ def explain(settings: Settings, stream: Stream, event_id: str) -> Explained:
         shadow=alerts.filter(pl.col("rule_status") == "shadow").to_dicts(),
         changed=_changed(own[0], stream, settings, rules, event) | now.changed,
         inputs=_inputs(stream, rows, decided),
+        versions={
+            name: _change(state, name, each.item())
+            for name, each in decided.versions(rows, recorded).items()
+        },
     )
+
+
+def _change(state: State | None, column: str, offset: int | None) -> Change | None:
+    """Return the change of which a decision names the offset."""
+    found = [
+        each
+        for each in (state.changes if state else ())
+        if each.offset == offset and each.kind == CHANGES[column]
+    ]
+    # A topic that was made anew begins at 0 again.
+    return found[-1] if found else None
 
 
 def _inputs(stream: Stream, rows: pl.DataFrame, decided: Decided) -> dict[str, float] | None:
@@ -175,11 +196,13 @@ class _Today:
 
 def _today(stream: Stream, settings: Settings, rules: RuleSet, state: State | None) -> _Today:
     at: At = fixed(thresholds_of(stream, settings.of(stream)))
+    versions: Versions = unchanged
     found, changed = rules, {}
     if state is not None:
         now = time.time_ns() // 1_000
         found = control.book_of(stream, rules, state).at(now)
-        at = _at_time(at, state, now)
+        at, known = _at_time(at, state, now), versions_of(state, np.array([now]))
+        versions = lambda events: known  # noqa: E731 # of one event
         files = {each.id: each.definition for each in rules.rules}
         held = {each.id: each.definition for each in found.rules}
         changed = {
@@ -191,6 +214,7 @@ def _today(stream: Stream, settings: Settings, rules: RuleSet, state: State | No
     decider = Decider(
         stream.id, stream.key, at, reads_of(found),
         every=own.decisions == "all", model=stream.model.card.file if stream.model else None,
+        versions=versions,
     )  # fmt: skip
     return _Today(found, decider, changed)
 

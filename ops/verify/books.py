@@ -21,27 +21,25 @@ from operators.connectors.kafka.client import wait_for_partitions
 from operators.connectors.kafka.topic_ids import identify
 from operators.control.state import State
 from operators.event_time.watermarks import Bounds
-from operators.model import SCORE
-from operators.rules.rules import Rules
 from operators.rules.status import LIVE
-from ops.verify.alerts import check_alerts
 from ops.verify.changes import check_changes
 from ops.verify.chargebacks import check_chargebacks
-from ops.verify.control import Changed, check_listed, pause_ids
+from ops.verify.control import pause_ids
 from ops.verify.data_quality import check_data_quality
-from ops.verify.decisions import Decided, as_were, check_decisions, inputs
+from ops.verify.decided import Decided
 from ops.verify.enforced import check_enforced
 from ops.verify.enriched import check_enriched
 from ops.verify.features import check_features
 from ops.verify.forgotten import Forgotten, place_of
+from ops.verify.judged import Judged
 from ops.verify.labels import check_labels, labels_topic
 from ops.verify.places import check_places
 from ops.verify.quality import check_quality
 from ops.verify.report import Check, Report
-from ops.verify.scores import as_scored, check_scores
-from ops.verify.since import since_aggregates, since_features, since_rules
+from ops.verify.scores import as_scored
+from ops.verify.since import since_aggregates, since_features
 from ops.verify.statuses import Statuses, behind, sent
-from ops.verify.tables import Tables, uncut
+from ops.verify.tables import Tables
 from ops.verify.topics import reject_ids, sent_once
 from ops.verify.truth import read_truth
 from ops.verify.windows import check_windows
@@ -187,37 +185,17 @@ class _Books:
         stream = self._stream
         rules = rules_of(stream, self._settings)
         assert rules is not None  # noqa: S101 # a stream with rules
-        handle = self._tables.handle(stream.alerts.name)
         alerts = self._tables.read(stream.alerts.name, stream.alerts.columns)
-        cut = self._cut
         self.counts["alerts"] += sent(alerts).height
         self.alerts_by_rule += Counter(
             rule if status in (None, LIVE) else f"{rule} ({status})"
             for rule, status in alerts.select("rule_id", "rule_status").iter_rows()
         )
-        alerts = uncut(cut, alerts)
-        silver = uncut(cut, self._tables.read(stream.silver.name, inputs(stream)))
-        rejects = uncut(cut, rejects)
-        own = silver[list(stream.columns)]
-        compared = since_rules(history(handle) or {}, stream, self._own, rules)
-        common = compared, self._statuses(), own, alerts, rejects
-        state = self._state
-        checks: list[Check] = []
-        held: Rules = rules
-        told = self._silver_told
-        if SCORE in own.columns:
-            checks.append(check_scores(stream, self._unasked, told, self._own.topic, silver))
-        if state is not None:
-            held = Changed(stream, rules, state, history(handle) or {}, self._own.topic)
-            if stream.listing:
-                checks.append(check_listed(stream, state, told, self._own.topic, silver))
-        checks = [*check_alerts(stream, held, *common), *checks]
-        if stream.decides:
-            made = self._tables.read(stream.decisions.name, stream.decisions.columns)
-            made = uncut(cut, made)
-            were = as_were(held, compared, silver, alerts, made)
-            checks.append(check_decisions(self._decided, *were, silver, alerts, made))
-        return checks
+        judged = Judged(
+            stream, self._own, self._tables, rules, self._state,
+            self._decided if stream.decides else None, self._cut, self._unasked,
+        )  # fmt: skip
+        return judged.check(alerts, rejects)
 
     @cached_property
     def _cut(self) -> dict[int, int]:

@@ -1,6 +1,7 @@
 """What a verification found: a list of checks, each with what breaks it."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import polars as pl
@@ -40,6 +41,20 @@ class Check:
         """Make a check from its offending rows."""
         examples = offending.head(SHOWN).to_dicts()
         return cls(name, compared, offending.height, examples, deleted, because)
+
+
+def summed(checks: Iterable[Check]) -> Check:
+    """Return a statement about all rows of what was found of it in pieces, at least one."""
+    first, *others = checks
+    for each in others:
+        first = replace(
+            first,
+            compared=first.compared + each.compared,
+            offending=first.offending + each.offending,
+            examples=[*first.examples, *each.examples][:SHOWN],
+            deleted=first.deleted + each.deleted,
+        )
+    return first
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,43 +62,60 @@ def _unscored(settings: Settings, declared: Stream) -> Stream:
     return own.stream(declared)
 
 
-def check_scores(
-    stream: Stream, why: str, told: History, topic: str, silver: pl.DataFrame
-) -> Check:
-    """Compare every score in silver with what the model makes of its row, to the last bit.
+class Scores:
+    """Compares every score in silver with what the model makes of its row, to the last bit.
 
-    Silver has `told` by which model each row was scored. Those are not compared whose model is
-    another than the stream's, or cannot be asked, which is `why`. Nor are rows without a score:
-    their batch had no answer when it came, and decisions say so.
+    Those are not compared whose model is another than the stream's, or cannot be asked. Nor are
+    rows without a score: their batch had no answer when it came, and decisions say so.
     """
-    texts: list[str | None] = [None]
-    by = np.zeros(silver.height, np.int64)
-    for each in told.get(own_column(SCORE), ()):
-        by[behind(silver, each.written_of(topic))] = len(texts)
-        texts.append(each.text)
-    model = stream.model
-    known = [n for n, text in enumerate(texts) if model and text == model.card.definition]
-    asked = [n for n, text in enumerate(texts) if text is not None]
-    scored = silver[SCORE].is_not_null().to_numpy()
-    comparable = scored & np.isin(by, known)
-    others = Counter(by[scored & ~comparable].tolist())
-    unanswered = int(np.count_nonzero(~scored & np.isin(by, asked)))
-    reason = f": {why}" if model is None else f", not by {model.card.file}"
-    said = [
-        f"{count:,} scored by {file_of(texts[n] or _UNNAMED)}{reason}"
-        for n, count in others.items()
-    ]
-    said += [f"{unanswered:,} without a score, as the model had no answer"] * bool(unanswered)
-    rows = silver.filter(pl.Series(comparable))
-    made = _made_anew(model, rows)
-    offending = rows.filter(pl.Series(~alike(rows[SCORE], made), dtype=pl.Boolean()))
-    return Check.of(
-        f"{stream.silver.name}' scores are what its model makes of their rows",
-        rows.height,
-        offending.select(*PLACE, stored=SCORE, made=_made_anew(model, offending)),
-        sum(others.values()) + unanswered,
-        "; ".join(said),
-    )
+
+    def __init__(self, stream: Stream, why: str, told: History, topic: str) -> None:
+        """Silver has `told` by which model each row was scored; `why` is why it cannot be asked."""
+        self._stream, self._why, self._topic = stream, why, topic
+        self._told = told.get(own_column(SCORE), ())
+        self._texts: list[str | None] = [None, *(each.text for each in self._told)]
+        self._others: Counter[int] = Counter()
+        self._compared = self._unanswered = 0
+        self._offending: list[pl.DataFrame] = []
+
+    def add(self, silver: pl.DataFrame) -> None:
+        """Take some of silver's rows."""
+        by = np.zeros(silver.height, np.int64)
+        for number, each in enumerate(self._told, 1):
+            by[behind(silver, each.written_of(self._topic))] = number
+        model = self._stream.model
+        texts = self._texts
+        known = [n for n, text in enumerate(texts) if model and text == model.card.definition]
+        asked = [n for n, text in enumerate(texts) if text is not None]
+        scored = silver[SCORE].is_not_null().to_numpy()
+        comparable = scored & np.isin(by, known)
+        self._others.update(by[scored & ~comparable].tolist())
+        self._unanswered += int(np.count_nonzero(~scored & np.isin(by, asked)))
+        rows = silver.filter(pl.Series(comparable, dtype=pl.Boolean()))
+        self._compared += rows.height
+        made = _made_anew(model, rows)
+        wrong = rows.filter(pl.Series(~alike(rows[SCORE], made), dtype=pl.Boolean()))
+        self._offending.append(
+            wrong.select(*PLACE, stored=SCORE, made=_made_anew(model, wrong))
+        )
+
+    def check(self) -> Check:
+        """Return what was found."""
+        model = self._stream.model
+        reason = f": {self._why}" if model is None else f", not by {model.card.file}"
+        said = [
+            f"{count:,} scored by {file_of(self._texts[n] or _UNNAMED)}{reason}"
+            for n, count in sorted(self._others.items())
+        ]
+        missing = f"{self._unanswered:,} without a score, as the model had no answer"
+        said += [missing] * bool(self._unanswered)
+        return Check.of(
+            f"{self._stream.silver.name}' scores are what its model makes of their rows",
+            self._compared,
+            pl.concat(self._offending),
+            sum(self._others.values()) + self._unanswered,
+            "; ".join(said),
+        )
 
 
 def _made_anew(model: Model | None, rows: pl.DataFrame) -> pl.Series:

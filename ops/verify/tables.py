@@ -38,9 +38,11 @@ class Tables:
             self._handles[name] = DeltaTable(uri)
         return self._handles[name]
 
-    def read(self, name: str, columns: Mapping[str, pl.DataType] | list[str]) -> pl.DataFrame:
-        """Return columns of a table's rows."""
-        return read(self.handle(name), columns)
+    def read(
+        self, name: str, columns: Mapping[str, pl.DataType] | list[str], where: str = ""
+    ) -> pl.DataFrame:
+        """Return columns of a table's rows, of those for which the SQL `where` holds."""
+        return read(self.handle(name), columns, where)
 
     def cut(self, name: str, topic: str) -> dict[int, int]:
         """Return by partition of a topic the last offset that retention has cut from a table."""

@@ -1,11 +1,11 @@
 """What the topics hold, read to their ends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
 import polars as pl
-from confluent_kafka import OFFSET_BEGINNING
+from confluent_kafka import OFFSET_BEGINNING, Message
 
 from operators.connectors.kafka.client import (
     Config,
@@ -20,6 +20,7 @@ from ops.verify.report import Check, only_once
 Told = Callable[[int], None]
 
 _CHUNK: Final = 50_000
+_ID: Final = {"id": pl.String()}
 PLACE: Final = {"source_partition": pl.Int32(), "source_offset": pl.Int64()}
 
 
@@ -79,25 +80,34 @@ def sent_once(
     Of what retention has deleted only the number is known: so many may be missing.
     """
     partitions = wait_for_partitions(config, topic, 10)
-    ids: list[str | None] = []
-    for message in read_to_end(config, topic, dict.fromkeys(partitions, OFFSET_BEGINNING)):
-        headers = headers_of(message)
-        if headers.get(SOURCE_ID_HEADER, source.encode()) != source.encode():
-            continue
-        try:
-            ids.append(headers[ID_HEADER].decode())
-        except (KeyError, UnicodeDecodeError):
-            ids.append(None)
+    messages = read_to_end(config, topic, dict.fromkeys(partitions, OFFSET_BEGINNING))
+    # As columns: where each event has a decision there are as many as events.
+    frames = [pl.DataFrame(schema=_ID)]
+    while chunk := list(islice(messages, _CHUNK)):
+        frames.append(pl.DataFrame({"id": list(_ids(chunk, source.encode()))}, schema=_ID))
     # Asked only now: what is deleted while we read may be missing too.
     deleted = sum(first_offsets(config, topic, partitions, 10).values())
-    found = pl.DataFrame({"id": ids}, schema={"id": pl.String()})
-    unexpected = ~pl.col("id").is_in(expected["id"].to_list())
+    found = pl.concat(frames)
+    unexpected = found.join(expected, on="id", how="anti")["id"].drop_nulls().unique()
     earlier = [
-        each is not None and ((today is not None and not today(each)) or removed(each))
-        for each in ids
+        each
+        for each in unexpected.to_list()
+        if (today is not None and not today(each)) or removed(each)
     ]
-    found = found.filter(~(pl.Series("earlier", earlier, pl.Boolean) & unexpected))
+    found = found.filter(~pl.col("id").is_in(earlier).fill_null(value=False))
     return only_once(name, expected, found, may_lack=deleted)
+
+
+def _ids(messages: Iterable[Message], source: bytes) -> Iterator[str | None]:
+    """Yield the id of each message that was made of a source; None where it has none."""
+    for message in messages:
+        headers = headers_of(message)
+        if headers.get(SOURCE_ID_HEADER, source) != source:
+            continue
+        try:
+            yield headers[ID_HEADER].decode()
+        except (KeyError, UnicodeDecodeError):
+            yield None
 
 
 def reject_ids(rejects: pl.DataFrame) -> pl.DataFrame:

@@ -7,13 +7,18 @@ from typing import Any
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
 from flows import settings as settings_
 from flows.streams import PAYMENTS
+from flows.tables import BY_CHANGES
+from operators.connectors.delta.definitions import PROPERTY
+from operators.decisions.versions import CHANGES
 from operators.decisions.words import PLAIN
 from operators.model import load_model
 from ops import cli
-from ops.verify import verify
+from ops.verify import pieces, verify
+from ops.verify.tables import Tables
 from tests.field.test_model import INPUTS, rule
 from tests.field.topic import Field, payments
 from tests.operators.model.made import identity, write
@@ -93,6 +98,9 @@ def test_each_payment_has_its_decision_and_each_can_be_explained(
     new = made.slice(decisions.height)
     assert new["source_offset"].to_list() == [*range(300, 600)]
     assert {*made["model"]} == {card.file}
+    # Six entries and a threshold behind a pushed rule, in one partition.
+    assert {*new["lists_change"], *new["thresholds_change"]} == {6, 7}
+    assert decisions["lists_change"].null_count() == decisions.height
     assert broken(verify(settings_.load(local.settings))) == []
 
     def explained(decision: dict[str, Any]) -> dict[str, Any]:
@@ -147,6 +155,9 @@ def test_each_payment_has_its_decision_and_each_can_be_explained(
     assert share["inputs"] == dict(zip(INPUTS, given, strict=True))
     told = run("decisions", "explain", recorded["payment_id"])
     assert f"By model {card.file}" in told
+    assert "Lists as of change 6: sure/card_id/card-3, from 20" in told
+    assert "Thresholds as of change 7: review, from 20" in told
+    assert share["versions"]["thresholds_change"]["why"] == "tried"
     assert f"The model was given amount {given[0]:.4f}".rstrip("0") in told
 
     # Another model, which fails; and then plain approvals have no row again.
@@ -172,4 +183,75 @@ def test_each_payment_has_its_decision_and_each_can_be_explained(
     assert 0 < last.height < 100
     assert PLAIN not in last["sentence"]
     assert {*last["model"]} == {card.file}
+    report = verify(settings_.load(local.settings))
+    assert broken(report) == []
+
+    # The same in pieces, of which none has more rows than it may have.
+    most, read = 64, list[int]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "MOST", most)
+        whole = Tables.read
+
+        def reading(self: Tables, name: str, columns: Any, where: str = "") -> pl.DataFrame:
+            rows = whole(self, name, columns, where)
+            if name in ("silver/payments", "gold/decisions") and "payment_id" in columns:
+                read.append(rows.height)
+            return rows
+
+        patch.setattr(Tables, "read", reading)
+        assert verify(settings_.load(local.settings)).checks == report.checks
+        assert len(read) > 2 * 750 // most
+        assert max(read) <= most
+        # What is wrong in one of them is found.
+        uri = str(local.folder / "tables" / "gold" / "decisions")
+        DeltaTable(uri).update({"score": "score + 1"}, predicate="source_offset = 430")
+        name = "gold/decisions is what lists, alerts and model make of silver/payments"
+        assert broken(verify(settings_.load(local.settings))) == [name]
+
+
+def test_decisions_of_a_release_that_named_no_changes_go_on_with_those_that_name_them(
+    local: Field, tmp_path: Path, run: Any
+) -> None:
+    (tmp_path / "rules" / "decisions").mkdir(parents=True)
+    (tmp_path / "rules" / "decisions" / "thresholds.yaml").write_text(LIMITS)
+    (tmp_path / "rules" / "much.yaml").write_text(
+        rule("much", "amount_minor % 3 = 2").replace("model_score", "amount_minor")
+    )
+    local.settings |= {
+        "MILLSTREAM_RULES": str(tmp_path / "rules"),
+        "MILLSTREAM_CONTROL_TOPIC": f"{local.topic}.control",
+        "MILLSTREAM_DECISIONS": "all",
+        "MILLSTREAM_STOP_AT_END": "true",
+    }
+    local.create()
+    # The flow makes the topic of changes.
+    assert local.flow().wait() == 0
+    run("thresholds", "set", "review", "70", "--why", "tried")
+    begins = datetime.now(UTC) + timedelta(seconds=6)
+    wait_until(lambda: datetime.now(UTC) > begins)
+    local.send(*payments(0, 9))
+    flow = local.flow()
+    assert flow.wait() == 0, flow.said()
+    uri = str(local.folder / "tables" / "gold" / "decisions")
+    table = DeltaTable(uri)
+    told = json.loads(table.metadata().configuration[PROPERTY])
+    assert told.pop(BY_CHANGES)
+    older = pl.read_delta(table).drop(CHANGES)
+    write_deltalake(table, older.to_arrow(), mode="overwrite", schema_mode="overwrite")
+    table = DeltaTable(uri)
+    table.alter.set_table_properties({PROPERTY: json.dumps(told)}, raise_if_not_exists=False)
+
+    local.send(*payments(10, 19))
+    flow = local.flow()
+    assert flow.wait() == 0, flow.said()
+    found = local.table("gold/decisions")
+    assert found["source_offset"].to_list() == [*range(20)]
+    assert found["review_at"].to_list() == [70] * 20
+    assert found["thresholds_change"].to_list() == [None] * 10 + [0] * 10
+    assert found["lists_change"].null_count() == 20
     assert broken(verify(settings_.load(local.settings))) == []
+    for payment, change in (("payment-3", None), ("payment-13", 0)):
+        told = json.loads(run("decisions", "explain", payment, "--json"))
+        assert told["same"]
+        named = told["versions"]["thresholds_change"]
+        assert (named and named["offset"]) == change

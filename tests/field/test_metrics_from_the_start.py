@@ -67,7 +67,14 @@ def flow(name: str, stack: Stack, folder: Path, **settings: str) -> Flow:
         # No rules, and no windows.
         (
             "chargebacks",
-            {"alerts", "decisions", "rules_paused", "windows", "open_windows"},
+            {
+                "alerts",
+                "decisions",
+                "rules_paused",
+                "rule_silent",
+                "windows",
+                "open_windows",
+            },
         ),
     ],
 )

@@ -67,10 +67,13 @@ def test_it_says_what_each_right_rule_costs(capsys, tmp_path):
     lines = capsys.readouterr().out.splitlines()
     told = [found[1] for line in lines if (found := COST.fullmatch(line))]
     assert told == ["dear", "failing", "good"]
-    assert "failing: unknown per 1,000 events" in lines
+    assert "failing: unknown per 1,000 events, no case in which it alerts" in lines
+    assert not any("no case" in line for line in lines if line.startswith("good: "))
     with pytest.raises(SystemExit) as again:
         cli.main(["rules", "check", "--json", str(tmp_path)])
-    costs = json.loads(capsys.readouterr().out)["cost_us_per_1000_events"]
+    told_of = json.loads(capsys.readouterr().out)
+    assert told_of["without_a_hit"] == ["dear", "failing"]
+    costs = told_of["cost_us_per_1000_events"]
     assert ended.value.code == again.value.code == 1
     assert costs.keys() == set(told)
     assert costs["failing"] is None

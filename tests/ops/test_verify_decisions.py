@@ -4,9 +4,12 @@ import numpy as np
 import polars as pl
 
 from flows.streams import PAYMENTS
+from flows.tables import BY_CHANGES
 from operators.connectors.delta.definitions import Told
+from operators.control.changes import read_change, written
+from operators.control.state import State
 from operators.decisions.columns import MODEL
-from ops.verify.decisions import Decided, inputs
+from ops.verify.decided import Decided, inputs
 
 ROWS = pl.DataFrame(
     {"source_partition": [0, 0, 0, 1, 1], "source_offset": [4, 5, 9, 4, 9]},
@@ -65,6 +68,23 @@ def test_of_a_model_that_came_later_no_earlier_payment_was_asked():
     # What a crash had the flow decide again was by the model, which silver knows nothing of.
     recorded = ROWS.with_columns(model_score=pl.Series([None, 0.9, 0.9, None, None]))
     assert decided(told).remade(recorded).tolist() == [False, True, False, False, False]
+
+
+def test_changes_are_named_of_rows_behind_what_the_flow_had_when_decisions_began_to_name_them():
+    key, value = written("threshold", "review", 40.0, "who", "why")
+    state = State([read_change(7, 0, key, value)])
+    rows = ROWS.with_columns(
+        kafka_timestamp=pl.Series([0, 10**9, 10**9, 10**9, 10**9]).cast(
+            pl.Datetime("us", "UTC")
+        )
+    )
+    told = {BY_CHANGES: [Told("1", at(4, 4), 0, at(4, 3))]}
+    found = Decided(PAYMENTS, "t", told, {}, state).versions(rows, rows[:4])
+    assert found["thresholds_change"].to_list() == [None, 7, 7, 7, 7]
+    assert found["lists_change"].to_list() == [None] * 5
+    # An earlier release named none, and without a control topic there is none to name.
+    for none in (Decided(PAYMENTS, "t", {}, {}, state), Decided(PAYMENTS, "t", told, {})):
+        assert none.versions(rows)["thresholds_change"].to_list() == [None] * 5
 
 
 def test_rows_are_held_to_alerts_that_the_same_rules_have_found():

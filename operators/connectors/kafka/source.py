@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
@@ -48,8 +49,8 @@ class _Partition(StatefulSourcePartition[RawBatch, dict[str, Any]]):
         # The first batch after every snapshot goes to everyone, even if it is empty.
         self._announce = True
         self._snapshot_taken = False
-        bound, closes = source.places.bound(partition), source.close_windows
-        self._run = Bounded(source.shutdown, self._name, bound, closes_windows=closes)
+        ending = partial(Bounded, source.shutdown, self._name, source.places.bound(partition))
+        self._run = ending(closes_windows=source.close_windows, patience=source.idle_timeout)
         # From the first snapshot with it on, the states know at which watermark it joined.
         self._floor = NO_WATERMARK if state else source.floors.get(partition, NO_WATERMARK)
         self._closed = Closed(state, source.reached.get(partition, ()))
@@ -232,12 +233,11 @@ class KafkaSource(FixedPartitionedSource[RawBatch, dict[str, Any]]):
     its watermark of `floors`, in µs. What had closed stays closed behind what tables have
     `reached`. With `stop_at_end` each partition is read to where it ends
     as the flow starts, and then all of the process end as they do when they are told to; until
-    then those at their ends say whether more has come. With `close_windows` as well that is the
-    end of all event time: every window closes, and no later run takes another record.
+    then those at their ends say whether more has come: see `Bounded`. With `close_windows` as well
+    that is the end of all event time: every window closes, and no later run takes another record.
 
-    With `read_every`, in seconds, a partition that is read to its end is read again at the next
-    multiple of it, in fewer and larger batches; without it one of which nothing came is looked at
-    again after 2 ms at the most.
+    With `read_every`, in seconds, a partition at its end is read again at the next multiple of it,
+    in fewer and larger batches; without it where nothing came after 2 ms at the most.
 
     A partition waits while the Kafka timestamp of its last record is more than `alignment`
     ahead of that of another partition of this process with more to read, unless nothing has

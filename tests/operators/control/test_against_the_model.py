@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,6 +121,22 @@ class Model:
                 found[change.name] = change.content
         return {name: content for name, content in found.items() if content is not None}
 
+    def newest(self, time: int, kind: str) -> int | None:
+        """Return the offset of what last came to hold by then, of all names."""
+        last: tuple[int, int] | None = None
+        for change in self.changes:
+            begun = change.kind == kind and change.begins <= time
+            later = [
+                each
+                for each in self.changes
+                if each.key == change.key
+                and each.offset > change.offset
+                and each.begins <= change.begins
+            ]
+            if begun and not later:
+                last = max(last or (0, 0), (change.begins, change.offset))
+        return last and last[1]
+
     def listed(self, event: Event, time: int) -> str:
         items = set()
         for entry in self.held(time, "entry").values():
@@ -186,6 +203,9 @@ def test_what_holds_for_an_event_depends_neither_on_batches_nor_on_what_is_known
             got = state.threshold(name, batch["kafka_timestamp"], -1.0).to_list()
             times = batch["kafka_timestamp"].to_physical().to_list()
             assert got == [model.held(time, "threshold").get(name, -1.0) for time in times]
+        for kind in ("entry", "threshold"):
+            got = state.newest(kind, batch["kafka_timestamp"].to_physical().to_numpy())
+            assert got.to_list() == [model.newest(time, kind) for time in times]
     expected, expected_lists = [], []
     for event in frame.iter_rows(named=True):
         time = (event["kafka_timestamp"] - EPOCH) // timedelta(microseconds=1)
@@ -210,6 +230,17 @@ def test_what_holds_for_an_event_depends_neither_on_batches_nor_on_what_is_known
         for state in (of_all, compacted)
     ]
     assert ended[0] == ended[1]
+
+
+@given(changes(), st.integers(3, 15), st.integers(3, 15))
+def test_what_is_decided_by_the_same_change_is_decided_by_the_same_lists_and_thresholds(
+    known: list[Change], one: int, other: int
+) -> None:
+    state, model = State(known), Model(known)
+    for kind in ("entry", "threshold"):
+        first, second = state.newest(kind, np.array([one, other]) * SECOND).to_list()
+        if first == second:
+            assert model.held(one * SECOND, kind) == model.held(other * SECOND, kind)
 
 
 def test_a_change_holds_from_its_very_time_on_also_within_a_batch() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from operators.decisions.columns import decision_columns
 from operators.decisions.decider import Decider
 from operators.decisions.thresholds import Thresholds, fixed
+from operators.decisions.versions import unchanged
 from operators.decisions.words import PLAIN
 from operators.records.tables import COORDINATES, TIME
 from operators.rules.rule import alert_columns
@@ -158,6 +159,11 @@ def test_a_frames_decisions_are_those_of_its_events_one_by_one(
         assert pl.concat(alone).equals(found)
 
 
+def numbered(rows: pl.DataFrame) -> dict[str, pl.Series]:
+    """Return another change of lists for each event, and none of thresholds."""
+    return unchanged(rows) | {"lists_change": rows["source_offset"].cast(pl.Int64)}
+
+
 @settings(max_examples=40)
 @given(st.lists(event, max_size=8), st.booleans(), st.booleans())
 def test_where_each_event_has_a_decision_plain_ones_are_between_the_others(
@@ -165,12 +171,18 @@ def test_where_each_event_has_a_decision_plain_ones_are_between_the_others(
 ) -> None:
     rows, alerts = frames(events, lists=lists, model=model)
     reads = lambda alert: READS[alert["rule_id"]]  # noqa: E731
-    some = Decider("id", "key", fixed(THRESHOLDS), reads, model="m@1").decide(rows, alerts)
-    every = Decider("id", "key", fixed(THRESHOLDS), reads, every=True, model="m@1")
+    some = Decider(
+        "id", "key", fixed(THRESHOLDS), reads, model="m@1", versions=numbered
+    ).decide(rows, alerts)
+    every = Decider(
+        "id", "key", fixed(THRESHOLDS), reads, every=True, model="m@1", versions=numbered
+    )
     found = every.decide(rows, alerts)
     assert dict(found.schema) == decision_columns("id", "key")
     assert found["source_offset"].to_list() == rows["source_offset"].to_list()
     assert {*found["model"]} <= {"m@1"}
+    assert found["lists_change"].equals(found["source_offset"].cast(pl.Int64))
+    assert found["thresholds_change"].null_count() == found.height
     assert found["review_at"].to_list() == [50] * len(events)
     notable = {row["decision_id"]: row for row in some.to_dicts()}
     for each, row in zip(events, found.to_dicts(), strict=True):

@@ -1,7 +1,10 @@
 """Bounded runs: the partitions of a process end together."""
 
+import logging
+
 import pytest
 
+from operators.connectors.kafka import bounded
 from operators.connectors.kafka.bounded import NEVER, Bounded
 from operators.connectors.shutdown import Shutdown
 
@@ -72,3 +75,49 @@ def test_who_leaves_is_not_waited_for():
     first.snapshot()
     first.speak()
     assert first.over
+
+
+def test_while_records_are_held_they_rest_until_all_have_been_silent_for_long_enough(
+    monkeypatch, caplog
+):
+    now = 100.0
+    monkeypatch.setattr(bounded.time, "monotonic", lambda: now)
+    caplog.set_level(logging.INFO)
+    shutdown = Shutdown()
+    run = Bounded(shutdown, "t/0", 5, closes_windows=False, patience=60.0)
+    shutdown.wait("t/0", 7)
+    shutdown.wait("t/1", 3)
+    run.read(5)
+
+    def epoch(seconds: float) -> bool:
+        nonlocal now
+        now += seconds
+        run.snapshot()
+        run.speak()
+        return run.over
+
+    # It is silent from the first epoch on that has heard of its last records.
+    assert not epoch(100)
+    assert "10 records wait" in caplog.text
+    assert not epoch(59)
+    # Floors rise at the snapshot behind what says that it has been silent for long enough.
+    assert not epoch(2)
+    assert epoch(1)
+    assert len(caplog.records) == 1
+
+
+def test_they_end_as_soon_as_nothing_is_held_and_at_once_if_they_are_told_to():
+    shutdown = Shutdown()
+    run = Bounded(shutdown, "t/0", 5, closes_windows=False, patience=60.0)
+    shutdown.wait("t/0", 7)
+    run.read(5)
+    run.snapshot()
+    run.speak()
+    assert not run.over
+    shutdown.requested = True
+    assert run.over
+    shutdown.requested = False
+    shutdown.wait("t/0", 0)
+    run.snapshot()
+    run.speak()
+    assert run.over
