@@ -57,15 +57,16 @@ def _of_topic(
     silver = tables.read(topic.silver.name, [*PLACE])
     columns = {"code": pl.String(), "source_topic": pl.String(), **PLACE}
     refused = pl.DataFrame(schema=columns)
-    cut: dict[int, int] = {}
+    cut, cut_good = dict[int, int](), tables.cut(topic.silver.name, name)
     if tables.there(topic.quarantine.name):
         refused = tables.read(topic.quarantine.name, columns)
         cut = tables.cut(topic.quarantine.name, name)
     placed = pl.concat([silver, refused.select([*PLACE])])
     still = still_there(source, placed)
-    # Only of what was refused retention has cut any.
+    # What is in neither, one of them has had, up to where retention has cut it.
     lacking = source.join(placed, on=[*PLACE], how="anti")
-    excused = lacking.join(uncut(cut, lacking), on=[*PLACE], how="anti")
+    kept = uncut(cut_good, uncut(cut, lacking))
+    excused = lacking.join(kept, on=[*PLACE], how="anti")
     told(f"reading what was sent of {name}")
     made_of = identify(config, [name], _SECONDS)[name]
     checks = [
@@ -87,7 +88,7 @@ def _of_topic(
     ]
     if topic.validated is not None:
         good = source.join(silver, on=[*PLACE], how="semi")
-        checks += _sent_on(config, topic, topic.validated, good, made_of)
+        checks += _sent_on(config, topic, topic.validated, good, made_of, cut_good)
     counts = {"events": source.height, "unique": silver.height, "rejected": refused.height}
     return checks, Counter(counts)
 
@@ -99,9 +100,17 @@ def _cut_off(cut: Mapping[int, int], id_: str) -> bool:
 
 
 def _sent_on(
-    config: Config, topic: Enforced, validated: str, good: pl.DataFrame, made_of: str
+    config: Config,
+    topic: Enforced,
+    validated: str,
+    good: pl.DataFrame,
+    made_of: str,
+    cut: Mapping[int, int],
 ) -> list[Check]:
-    """Check that a topic has the `good` records of which the other still has any."""
+    """Check that a topic has the `good` records of which the other still has any.
+
+    Of those up to where silver is `cut` it may have more than silver has by now.
+    """
     partitions = wait_for_partitions(config, validated, _SECONDS)
     rows, values = [], []
     for message in read_to_end(config, validated, dict.fromkeys(partitions, OFFSET_BEGINNING)):
@@ -114,6 +123,9 @@ def _sent_on(
     sent = sent.with_columns(pl.Series("value_hash", values, pl.Binary()).hash())
     back = pl.col("source_offset") <= pl.col("source_offset").shift().over("source_partition")
     still = still_there(good, sent)
+    more = still.join(uncut(cut, still), on=[*PLACE], how="anti")
+    gone = more.join(good, on=[*PLACE], how="anti")
+    still = still.join(gone, on=[*PLACE], how="anti")
     return [
         only_once(
             f"topic {validated} has each record of {topic.silver.name} once, as it came",

@@ -21,7 +21,7 @@ from ops.local import Stack
 from ops.topics import create_topic
 from tests.field import refused
 from tests.field.test_chargeback_quality import NEWEST, chargeback
-from tests.flows.enforced import avro, order, reading, send, settings, table
+from tests.flows.enforced import asked, avro, order, reading, send, settings, table
 from tests.running import run
 
 Told = Callable[..., Any]
@@ -200,6 +200,43 @@ def test_rejects_go_after_thirty_days_with_a_row_in_the_audit(
     last = audit(tmp_path)[-1]
     assert (last["action"], last["records"], last["why"]) == ("retain", 3, "as it is")
     assert last["filter"]["table"] == "quarantine/orders"
+
+
+def test_verify_knows_what_retention_has_cut_and_finds_what_is_missing_behind_it(
+    enforced: Path, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    root = tmp_path / "tables"
+    shutil.copytree(enforced / "tables", root)
+    monkeypatch.setenv("MILLSTREAM_DELTA_ROOT", str(root))
+    old = pl_time(datetime.now(UTC) - timedelta(days=40))
+    silver, quality = (
+        str(root / name) for name in ("silver/orders", "gold/orders_data_quality")
+    )
+    # Of partition 1 two are good, and the last of these stays.
+    first = pl.read_delta(silver).filter(source_partition=1)["source_offset"].sort()
+    DeltaTable(silver).update(
+        predicate=f"source_partition = 1 AND source_offset < {first[-1]}",
+        updates={"kafka_timestamp": old},
+    )
+    before = pl.read_delta(silver).height
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["tables", "retain", "silver/orders", "--keep", "30d"])
+    assert ended.value.code == 0
+    assert 0 < pl.read_delta(silver).height < before
+    with pytest.raises(SystemExit):
+        cli.main(["tables", "retain", "gold/orders_data_quality", "--keep", "0s"])
+    assert pl.read_delta(quality).height == 0
+    capsys.readouterr()
+    status, found = asked(capsys, "verify")
+    assert status == 0, [each for each in found["checks"] if not each["ok"]]
+    checked = [each["name"] for each in found["checks"]]
+    cut = next(i for i, name in enumerate(checked) if "silver/orders or in" in name)
+    assert found["checks"][cut]["deleted"] == before - pl.read_delta(silver).height
+
+    DeltaTable(silver).delete(f"source_partition = 1 AND source_offset = {first[-1]}")
+    status, found = asked(capsys, "verify")
+    broken = [each["name"].split(" ")[1] for each in found["checks"] if not each["ok"]]
+    assert (status, broken) == (1, ["record"])
 
 
 def pl_time(at: datetime) -> str:
