@@ -15,6 +15,7 @@ from flows.enforced.topic import Enforced
 from flows.environment import ENFORCE_PREFIX, PREFIX, SettingsError, parsed, values_of
 from flows.flow_settings import FlowSettings
 from flows.kafka_settings import kafka_problems, kafka_settings
+from flows.privacy import unfit
 from flows.registry import open_registry
 from flows.secret_files import read_secrets
 from flows.settings import unknown
@@ -66,6 +67,8 @@ def load(environ: Mapping[str, str] | None = None) -> EnforceLoaded:
     if enforce is not None:
         topics, wrong = read_folder(enforce.folder)
         problems += wrong
+    if settings is not None:
+        problems += unfit(settings, topics)
     root = environ.get(f"{PREFIX}DELTA_ROOT", "")
     problems += same_folders(root, told().recovery, {FOLDER: folder})
     if problems or settings is None or enforce is None:

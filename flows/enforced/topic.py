@@ -15,6 +15,7 @@ from operators.avro.decode import Decodes
 from operators.contracts import REPAIRS
 from operators.contracts.contract import Contract
 from operators.json_schema import CODES as JSON_CODES
+from operators.privacy import Privacy
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table
 
 RESERVED = frozenset({*COORDINATES, "kafka_timestamp", REST, REPAIRS, "ingest_date", *STAMPS})
@@ -29,7 +30,8 @@ class Enforced(Stream):
     of the records. `topic` is read, `validated` gets what is good, if anything does, and `dlq` what
     is not. `schemas` are the versions' by number, as their files have them, in one of two formats;
     records are `written` as Avro or as JSON, with ids of the schemas if those are `registered`.
-    Who looks for a record finds it by the field `told_by`, if one is declared.
+    Who looks for a record finds it by the field `told_by`, if one is declared. `hides` is what is
+    done to personal data.
     `of` are the fields' columns, and `decoder` makes what decodes a batch, given how schemas are
     found by their ids.
     """
@@ -43,6 +45,7 @@ class Enforced(Stream):
     contract: Contract = field(default_factory=lambda: Contract(()))
     needs_approval: bool = False
     told_by: str = ""
+    hides: Privacy = field(default_factory=Privacy)
     registered: bool = True
     decoder: Callable[[Lookup], Decodes] = field(kw_only=True)
 
@@ -55,6 +58,11 @@ class Enforced(Stream):
     def fields(self) -> dict[str, pl.DataType]:
         """The columns of the fields, of all versions."""
         return dict(self.of)
+
+    @property
+    def privacy(self) -> Privacy:
+        """What is declared of personal data in its records."""
+        return self.hides
 
     @cached_property
     def noted(self) -> dict[str, pl.DataType]:

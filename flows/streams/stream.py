@@ -203,7 +203,7 @@ class Stream(Watched):
     @cached_property
     def bronze(self) -> Table:
         """Every record as ingested."""
-        return bronze_table(self._table("bronze", f"bronze/{self.name}"), self.record)
+        return bronze_table(self._table("bronze", f"bronze/{self.name}"), self.privacy)
 
     @cached_property
     def silver(self) -> Table:
@@ -226,7 +226,7 @@ class Stream(Watched):
     @cached_property
     def quarantine(self) -> Table:
         """The records that were refused."""
-        return quarantine_table(quarantine_of(self.name), self.record)
+        return quarantine_table(quarantine_of(self.name), self.privacy)
 
     @cached_property
     def merged(self) -> Table:

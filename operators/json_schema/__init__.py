@@ -8,6 +8,7 @@ from operators.json_schema.columns import Column, columns_of
 from operators.json_schema.decode import CODES, JsonDecoder
 from operators.json_schema.explain import JsonExplainer
 from operators.json_schema.of_avro import of_avro
+from operators.json_schema.tags import tags_of
 from operators.json_schema.version import SchemaError, Version
 from operators.json_schema.versions import ByField, ByHeader, ByRegistry, Newest, Versions
 
@@ -25,4 +26,5 @@ __all__ = [
     "Versions",
     "columns_of",
     "of_avro",
+    "tags_of",
 ]

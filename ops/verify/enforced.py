@@ -19,7 +19,7 @@ from operators.connectors.kafka.client import (
 from operators.connectors.kafka.forward import forwarded
 from operators.connectors.kafka.topic_ids import identify
 from ops.verify.data_quality import check_data_quality
-from ops.verify.forgotten import place_of
+from ops.verify.forgotten import Forgotten, place_of
 from ops.verify.report import Check, only_once
 from ops.verify.tables import Tables, uncut
 from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
@@ -35,9 +35,10 @@ def check_enforced(
     counts: Counter[str] = Counter()
     for each in flow.reads:
         if isinstance(each, Enforced) and tables.there(each.silver.name):
-            found, counted = _of_topic(flow.settings.kafka, each, tables, told)
+            gone = Forgotten.of(flow.settings.delta_root, each.name)
+            found, counted = _of_topic(flow.settings.kafka, each, tables, gone, told)
             # What it has counted of rows that are gone nobody can count again.
-            if not any(
+            if not gone and not any(
                 tables.there(table.name) and tables.cut(table.name, each.topic)
                 for table in each.ledger.counted
             ):
@@ -48,11 +49,15 @@ def check_enforced(
 
 
 def _of_topic(
-    config: Config, topic: Enforced, tables: Tables, told: Callable[[str], None]
+    config: Config,
+    topic: Enforced,
+    tables: Tables,
+    gone: Forgotten,
+    told: Callable[[str], None],
 ) -> tuple[list[Check], Counter[str]]:
     name = topic.topic
-    source = source_records(
-        config, name, lambda n: told(f"reading topic {name}: {n:,} records")
+    source = gone.without(
+        source_records(config, name, lambda n: told(f"reading topic {name}: {n:,} records"))
     )
     silver = tables.read(topic.silver.name, [*PLACE])
     columns = {"code": pl.String(), "source_topic": pl.String(), **PLACE}
@@ -83,20 +88,21 @@ def _of_topic(
             topic.dlq,
             reject_ids(refused),
             made_of,
-            removed=partial(_cut_off, cut),
+            removed=partial(_removed, cut, gone),
         ),
+        *gone.check({topic.silver.name: silver, topic.quarantine.name: refused}),
     ]
     if topic.validated is not None:
         good = source.join(silver, on=[*PLACE], how="semi")
-        checks += _sent_on(config, topic, topic.validated, good, made_of, cut_good)
+        checks += _sent_on(config, topic, topic.validated, good, made_of, cut_good, gone)
     counts = {"events": source.height, "unique": silver.height, "rejected": refused.height}
     return checks, Counter(counts)
 
 
-def _cut_off(cut: Mapping[int, int], id_: str) -> bool:
-    """Tell whether a dead letter is of a record whose reject retention may have cut."""
+def _removed(cut: Mapping[int, int], gone: Forgotten, id_: str) -> bool:
+    """Tell whether a dead letter is of a record that is forgotten, or may have been cut."""
     place = place_of(id_)
-    return place is not None and place[1] <= cut.get(place[0], -1)
+    return gone.has(id_) or (place is not None and place[1] <= cut.get(place[0], -1))
 
 
 def _sent_on(
@@ -106,10 +112,12 @@ def _sent_on(
     good: pl.DataFrame,
     made_of: str,
     cut: Mapping[int, int],
+    forgotten: Forgotten,
 ) -> list[Check]:
     """Check that a topic has the `good` records of which the other still has any.
 
-    Of those up to where silver is `cut` it may have more than silver has by now.
+    Of those up to where silver is `cut` it may have more than silver has by now, and so of those
+    that are `forgotten`.
     """
     partitions = wait_for_partitions(config, validated, _SECONDS)
     rows, values = [], []
@@ -122,7 +130,7 @@ def _sent_on(
     sent = pl.DataFrame(rows, schema=PLACE, orient="row")
     sent = sent.with_columns(pl.Series("value_hash", values, pl.Binary()).hash())
     back = pl.col("source_offset") <= pl.col("source_offset").shift().over("source_partition")
-    still = still_there(good, sent)
+    still = still_there(good, forgotten.without(sent))
     more = still.join(uncut(cut, still), on=[*PLACE], how="anti")
     gone = more.join(good, on=[*PLACE], how="anti")
     still = still.join(gone, on=[*PLACE], how="anti")

@@ -121,6 +121,51 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     assert len([line for line in lines if line[1:2] == ":"]) == 16, lines
 
 
+def test_tags_and_what_becomes_of_them_are_refused_where_they_would_count_for_nothing(
+    tmp_path: Path,
+) -> None:
+    inside = json.loads(json.dumps(READING))
+    inside["fields"][4]["type"]["fields"][0]["pii"] = "place"
+    name = {"type": "object", "properties": {"name": {"type": "string", "pii": "name"}}}
+    kinds = {"a": {"type": "integer", "pii": "t"}, "b": {"type": "string", "pii": "i"}}
+    folder = write(
+        tmp_path,
+        a__1_avsc=json.dumps(inside),
+        a__contract="pii: {nobody: x}",
+        b__1_json=json.dumps(
+            {"properties": {"who": {"$ref": "#/$defs/w"}}, "$defs": {"w": name}}
+        ),
+        c__1_json=json.dumps({"properties": kinds}),
+        c__contract="privacy: {alerts: {t: mask}, bronze: encrypt}",
+        d__1_json=json.dumps({"properties": kinds, "required": ["a"]}),
+        d__contract="id: b\nprivacy: {silver: {t: token, i: mask, u: mask}}",
+        e__1_json=json.dumps({"properties": kinds}),
+        e__contract="id: b\nprivacy: {silver: {i: mask}}",
+    )
+    _, problems = read_folder(folder)
+    whole = "is hidden as a whole or not at all: tag it, and not what is inside"
+    by = "by which records are told apart: make it a token"
+    assert [line.removeprefix(f"{folder}/") for line in problems] == [
+        "a: contract.yaml: pii: the schema has no nobody",
+        f"a: contract.yaml: pii: place {whole}",
+        f"b: contract.yaml: pii: who {whole}",
+        "c: contract.yaml: privacy.alerts: an enforced topic has no rules",
+        "c: contract.yaml: privacy.bronze: an enforced topic has no table of all that came",
+        "d: contract.yaml: privacy.silver: token is for texts, and a is of type long and "
+        "never null",
+        "d: contract.yaml: privacy.silver: no field is tagged u",
+        f"e: contract.yaml: privacy.silver masks b, {by}",
+    ]
+    folder = write(tmp_path / "good", f__1_json=json.dumps({"properties": kinds}))
+    write(folder, f__contract="pii: {a: t}\nprivacy: {silver: {i: token}, quarantine: encrypt}")
+    (topic,), problems = read_folder(folder)
+    assert (problems, topic.privacy.tags) == ([], {"a": "t", "b": "i"})
+    assert "key_id" in topic.quarantine.columns
+    given = NEEDED | {"MILLSTREAM_ENFORCE_FOLDER": str(folder)}
+    with pytest.raises(SettingsError, match="MILLSTREAM_PRIVACY_KEYS is missing"):
+        load(given)
+
+
 def test_tools_know_the_topics_where_the_folder_is_set(tmp_path: Path) -> None:
     assert enforced({}) == []
     with pytest.raises(SettingsError, match="is no folder"):
