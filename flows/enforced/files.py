@@ -27,6 +27,7 @@ from flows.enforced.topic import RESERVED, Enforced
 from flows.streams import STREAMS, all_tables
 from operators import json_schema
 from operators.avro import Decoder, Lookup, columns_of
+from operators.avro.compatibility import DEFAULT
 from operators.avro.wire import SchemaError
 from operators.contracts import ContractError, contract_of, field_kinds
 from operators.json_schema import Column, JsonDecoder, Version
@@ -129,6 +130,7 @@ def _topic(folder: Path) -> Enforced:
         needs_approval=stated.approval,
         told_by=stated.id or "",
         hides=hides,
+        compatibility=stated.compatibility or (DEFAULT if kind == "avsc" else "none"),
         registered=written == "avro" or stated.version == "registry",
         decoder=decoder,
     )

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from flows.streams.settings import Topic
 from operators import yaml_text
+from operators.avro.compatibility import Level
 from operators.privacy import Declared
 
 CONTRACT: Final = "contract.yaml"
@@ -42,6 +43,7 @@ class Stated(BaseModel):
     )
     dlq: Topic | None = None
     id: str | None = None
+    compatibility: Level | None = None
     approval: bool = False
     pii: dict[str, str] = {}
     privacy: Declared = Declared()

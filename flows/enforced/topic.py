@@ -11,6 +11,7 @@ from flows.streams.settings import StreamSettings, named_settings
 from flows.streams.stream import Stream
 from operators.avro import CODES as AVRO_CODES
 from operators.avro import REST, Lookup
+from operators.avro.compatibility import Level
 from operators.avro.decode import Decodes
 from operators.contracts import REPAIRS
 from operators.contracts.contract import Contract
@@ -31,7 +32,7 @@ class Enforced(Stream):
     is not. `schemas` are the versions' by number, as their files have them, in one of two formats;
     records are `written` as Avro or as JSON, with ids of the schemas if those are `registered`.
     Who looks for a record finds it by the field `told_by`, if one is declared. `hides` is what is
-    done to personal data.
+    done to personal data, `compatibility` what its versions are held to in CI.
     `of` are the fields' columns, and `decoder` makes what decodes a batch, given how schemas are
     found by their ids.
     """
@@ -46,6 +47,7 @@ class Enforced(Stream):
     needs_approval: bool = False
     told_by: str = ""
     hides: Privacy = field(default_factory=Privacy)
+    compatibility: Level = "none"
     registered: bool = True
     decoder: Callable[[Lookup], Decodes] = field(kw_only=True)
 

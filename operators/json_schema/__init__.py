@@ -5,6 +5,7 @@ become, `version` whether a record is of one, and `decode` drives them.
 """
 
 from operators.json_schema.columns import Column, columns_of
+from operators.json_schema.compatibility import unreadable
 from operators.json_schema.decode import CODES, JsonDecoder
 from operators.json_schema.explain import JsonExplainer
 from operators.json_schema.of_avro import of_avro
@@ -27,4 +28,5 @@ __all__ = [
     "columns_of",
     "of_avro",
     "tags_of",
+    "unreadable",
 ]
