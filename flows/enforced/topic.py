@@ -13,13 +13,15 @@ from operators.avro import CODES as AVRO_CODES
 from operators.avro import REST, Lookup
 from operators.avro.compatibility import Level
 from operators.avro.decode import Decodes
-from operators.contracts import REPAIRS
+from operators.contracts import REPAIRS, WARNINGS
 from operators.contracts.contract import Contract
 from operators.json_schema import CODES as JSON_CODES
 from operators.privacy import Privacy
 from operators.records.tables import COORDINATES, STAMPS, TIME, Ledger, Table
 
-RESERVED = frozenset({*COORDINATES, "kafka_timestamp", REST, REPAIRS, "ingest_date", *STAMPS})
+RESERVED = frozenset(
+    {*COORDINATES, "kafka_timestamp", REST, REPAIRS, WARNINGS, "ingest_date", *STAMPS}
+)
 """The columns of silver that no field may have the name of."""
 
 
@@ -71,6 +73,7 @@ class Enforced(Stream):
         """The columns of what was left over of Avro, and of what was repaired."""
         names = [REST] if self.written == "avro" else []
         names += [REPAIRS] if self.contract.repairs else []
+        names += [WARNINGS] if self.contract.warns else []
         return dict.fromkeys(names, pl.String())
 
     @cached_property
