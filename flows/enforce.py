@@ -37,6 +37,7 @@ from operators.avro import Lookup
 from operators.avro.decode import Decodes
 from operators.columns.durations import micros
 from operators.connectors import file_limit
+from operators.connectors.delta.replayed import SilverPast
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import output_topics, topic_ids
@@ -47,6 +48,7 @@ from operators.contracts.contract import Checks
 from operators.privacy import Guard
 from operators.records.batches import Batch, RawBatch, merge
 from operators.records.breaker import Breaker
+from operators.records.identities import Identities
 from operators.records.quarantine import quarantined
 from operators.records.tables import Table
 from operators.steps.enforce import enforce
@@ -63,6 +65,7 @@ class Parts:
     breaker: Breaker
     tables: Sink[Any]
     guard: Guard = field(default_factory=Guard)
+    identities: Identities | None = None
 
 
 def build(topics: Sequence[Parts], valid: Sink[Any] | None, letters: Sink[Any]) -> Dataflow:
@@ -76,7 +79,14 @@ def build(topics: Sequence[Parts], valid: Sink[Any] | None, letters: Sink[Any]) 
     for parts in topics:
         topic, name = parts.topic, parts.topic.name
         raw = op.input(f"{name}_kafka", flow, parts.source)
-        found = enforce(f"{name}_enforce", raw, parts.decoder, parts.contract, parts.breaker)
+        found = enforce(
+            f"{name}_enforce",
+            raw,
+            parts.decoder,
+            parts.contract,
+            parts.breaker,
+            parts.identities,
+        )
         if topic.validated is not None:
             tag = partial(_tagged, topic.validated)
             forwarded.append(op.map(f"{name}_valid", found.passed, tag))
@@ -99,6 +109,8 @@ def build(topics: Sequence[Parts], valid: Sink[Any] | None, letters: Sink[Any]) 
             topic.silver.name: silver,
             topic.quarantine.name: kept,
         }
+        if parts.identities is not None:
+            rows[topic.duplicates.name] = found.duplicates
         told = watched(found, topic, rows, f"{name}_")
         rows |= {each.name: told[each.name] for each in topic.watched}
         write_tables(rows, found.good, parts.tables, f"{name}_")
@@ -253,4 +265,9 @@ def _parts(
     expect(name, topic.contract, topic.codes)
     check = partial(topic.contract.check, future_bound_us=micros(own.future_bound))
     decoder, sink = topic.decoder(lookup), WatchedSink(tables)
-    return Parts(topic, source, decoder, guarded(check, guard), breaker, sink, guard)
+    apart = None
+    if topic.tells_apart:
+        past = SilverPast(settings.delta_root, topic.silver, tables.fence, name, topic.told_by)
+        apart = Identities(topic.told_by, past)
+    checks = guarded(check, guard)
+    return Parts(topic, source, decoder, checks, breaker, sink, guard, apart)

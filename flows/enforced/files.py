@@ -31,10 +31,12 @@ from operators.avro.compatibility import DEFAULT
 from operators.avro.wire import SchemaError
 from operators.contracts import ContractError, contract_of, field_kinds
 from operators.json_schema import Column, JsonDecoder, Version
+from operators.records.identities import ORIGIN
 from operators.records.tables import TIME
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _FILE: Final = re.compile(r"([1-9]\d*)\.(avsc|json)")
+_AGAIN: Final = "_duplicates"
 _KINDS: Final[dict[pl.DataType, str]] = {
     pl.String(): "string", pl.Int64(): "long", pl.Float64(): "double", pl.Boolean(): "boolean",
     TIME: "timestamp-micros",
@@ -62,6 +64,12 @@ def read_folder(folder: Path) -> tuple[list[Enforced], list[str]]:
         )
         if topic is not None
     }
+    names = {each.name for each in found}
+    problems += [
+        f"{folder / each.name}: the duplicates of {each.name.removesuffix(_AGAIN)} are called so"
+        for each in found
+        if each.name.endswith(_AGAIN) and each.name.removesuffix(_AGAIN) in names
+    ]
     return found, [*problems, *same_topics(named)]
 
 
@@ -98,7 +106,7 @@ def _topic(folder: Path) -> Enforced:
         raise ProblemError(*problems)
     make = _avro if written == "avro" else _json
     columns, kinds, decoder = make(name, stated, schemas, kind)
-    taken = sorted(RESERVED & columns.keys())
+    taken = sorted((RESERVED | ({ORIGIN} if stated.id else set())) & columns.keys())
     if taken:
         raise ProblemError(f"silver has columns of its own called {', '.join(taken)}")
     if stated.id is not None and stated.id not in columns:
@@ -140,7 +148,7 @@ def _name_problems(name: str) -> Iterator[str]:
     if not _NAME.fullmatch(name):
         yield "the folder's name is that of tables: small letters, digits and _ alone"
     streams = {each.name for each in STREAMS}
-    mine = {f"silver/{name}", f"quarantine/{name}"}
+    mine = {f"silver/{name}", f"silver/{name}_duplicates", f"quarantine/{name}"}
     mine |= {f"gold/{name}_{what}" for what in ("data_quality", "schema_drift")}
     tables = mine & {each.name for each in all_tables()}
     if name in streams or tables:

@@ -39,6 +39,7 @@ from operators.connectors.delta.reading import query
 from operators.connectors.delta.sink import DeltaSink
 from operators.records.batches import END_OF_INPUT, Progress, RawBatch
 from operators.records.breaker import Breaker
+from operators.records.identities import Identities, NoPast
 from operators.records.tables import Table
 from ops.dlq.judge import raw_batch
 from ops.dlq.quarantine import QuarantineError
@@ -119,6 +120,7 @@ def _enforced(
         Breaker(1.0),
         sink,
         guard,
+        Identities(topic.told_by, NoPast()) if topic.tells_apart else None,
     )
     run_main(enforce.build([parts], _Nowhere(), _Nowhere()))
     return topic.all_tables

@@ -20,6 +20,7 @@ from operators.connectors.kafka.forward import forwarded
 from operators.connectors.kafka.topic_ids import identify
 from ops.verify.data_quality import check_data_quality
 from ops.verify.forgotten import Forgotten, place_of
+from ops.verify.identities import check_identities
 from ops.verify.report import Check, only_once
 from ops.verify.tables import Tables, uncut
 from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
@@ -63,21 +64,26 @@ def _of_topic(
     columns = {"code": pl.String(), "source_topic": pl.String(), **PLACE}
     refused = pl.DataFrame(schema=columns)
     cut, cut_good = dict[int, int](), tables.cut(topic.silver.name, name)
+    repeated, cut_again = pl.DataFrame(schema=PLACE), dict[int, int]()
+    again = topic.duplicates.name
+    if tables.there(again):
+        repeated = tables.read(again, [*PLACE])
+        cut_again = tables.cut(again, name)
     if tables.there(topic.quarantine.name):
         refused = tables.read(topic.quarantine.name, columns)
         cut = tables.cut(topic.quarantine.name, name)
-    placed = pl.concat([silver, refused.select([*PLACE])])
+    placed = pl.concat([silver, repeated, refused.select([*PLACE])])
     still = still_there(source, placed)
     # What is in neither, one of them has had, up to where retention has cut it.
     lacking = source.join(placed, on=[*PLACE], how="anti")
-    kept = uncut(cut_good, uncut(cut, lacking))
+    kept = uncut(cut_again, uncut(cut_good, uncut(cut, lacking)))
     excused = lacking.join(kept, on=[*PLACE], how="anti")
     told(f"reading what was sent of {name}")
     made_of = identify(config, [name], _SECONDS)[name]
     checks = [
         only_once(
-            f"every record of topic {name} is in {topic.silver.name} or in "
-            f"{topic.quarantine.name}, once",
+            f"every record of topic {name} is in {topic.silver.name}"
+            f"{f', {again}' if tables.there(again) else ''} or in {topic.quarantine.name}, once",
             source.join(excused, on=[*PLACE], how="anti").select([*PLACE]),
             still,
             deleted=placed.height - still.height + excused.height,
@@ -90,12 +96,21 @@ def _of_topic(
             made_of,
             removed=partial(_removed, cut, gone),
         ),
-        *gone.check({topic.silver.name: silver, topic.quarantine.name: refused}),
+        *gone.check(
+            {topic.silver.name: silver, again: repeated, topic.quarantine.name: refused}
+        ),
     ]
+    if topic.tells_apart and tables.there(again):
+        checks.append(check_identities(topic, tables, gone))
     if topic.validated is not None:
         good = source.join(silver, on=[*PLACE], how="semi")
         checks += _sent_on(config, topic, topic.validated, good, made_of, cut_good, gone)
-    counts = {"events": source.height, "unique": silver.height, "rejected": refused.height}
+    counts = {
+        "events": source.height,
+        "unique": silver.height,
+        "duplicates": repeated.height,
+        "rejected": refused.height,
+    }
     return checks, Counter(counts)
 
 

@@ -166,6 +166,7 @@ def test_tools_read_what_is_encrypted_and_list_where_it_goes(
     topic = f"{world.folder.name}.orders"
     assert goes == {
         ("order_id", "silver/orders"): "token",
+        ("order_id", "silver/orders_duplicates"): "token",
         ("customer", "silver/orders"): "mask",
         ("sensor", "silver/readings"): "encrypt",
         **{
