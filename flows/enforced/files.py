@@ -14,6 +14,7 @@ import polars as pl
 
 from flows.apart import same_topics
 from flows.enforced.hiding import privacy_of
+from flows.enforced.kept import with_upkeep
 from flows.enforced.names import names_in
 from flows.enforced.stated import (
     CONTRACT,
@@ -122,26 +123,32 @@ def _topic(folder: Path) -> Enforced:
         raise ProblemError(*problems)
     topic = stated.topic or name
     validated = None if stated.validated is False else stated.validated or f"{topic}.validated"
-    return Enforced(
-        name,
-        record=name,
-        id="",
-        key="",
-        alone=False,
-        topic=topic,
-        validated=validated,
-        dlq=stated.dlq or f"{topic}.dlq",
-        written=written,
-        schemas=schemas,
-        of=columns,
-        contract=contract,
-        needs_approval=stated.approval,
-        told_by=stated.id or "",
-        hides=hides,
-        compatibility=stated.compatibility or (DEFAULT if kind == "avsc" else "none"),
-        registered=written == "avro" or stated.version == "registry",
-        decoder=decoder,
+    found, problems = with_upkeep(
+        Enforced(
+            name,
+            record=name,
+            id="",
+            key="",
+            alone=False,
+            topic=topic,
+            validated=validated,
+            dlq=stated.dlq or f"{topic}.dlq",
+            written=written,
+            schemas=schemas,
+            of=columns,
+            contract=contract,
+            needs_approval=stated.approval,
+            told_by=stated.id or "",
+            hides=hides,
+            compatibility=stated.compatibility or (DEFAULT if kind == "avsc" else "none"),
+            registered=written == "avro" or stated.version == "registry",
+            decoder=decoder,
+        ),
+        stated,
     )
+    if problems:
+        raise ProblemError(*problems)
+    return found
 
 
 def _name_problems(name: str) -> Iterator[str]:
