@@ -6,7 +6,7 @@ topic of dead letters.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,8 @@ from flows.flow_settings import FlowSettings
 from flows.messages import reject_messages
 from flows.outputs import open_outputs
 from flows.own_tables import breaker_of, sink_of
+from flows.privacy import guard_of, guarded, refuse_mixed, telling
+from flows.privacy_settings import PrivacySettings
 from flows.reporting import codes_of, expect, report
 from flows.rows import with_day
 from flows.sources import open_source
@@ -35,6 +37,7 @@ from operators.avro import Lookup
 from operators.avro.decode import Decodes
 from operators.columns.durations import micros
 from operators.connectors import file_limit
+from operators.connectors.delta.replayed import SilverPast
 from operators.connectors.delta.sink import DeltaSink
 from operators.connectors.kafka import client as kafka
 from operators.connectors.kafka import output_topics, topic_ids
@@ -42,9 +45,12 @@ from operators.connectors.kafka.forward import KafkaForward
 from operators.connectors.kafka.reader import READERS
 from operators.connectors.watched import WatchedSink
 from operators.contracts.contract import Checks
+from operators.privacy import Guard
 from operators.records.batches import Batch, RawBatch, merge
 from operators.records.breaker import Breaker
+from operators.records.identities import Identities
 from operators.records.quarantine import quarantined
+from operators.records.tables import Table
 from operators.steps.enforce import enforce
 
 
@@ -58,6 +64,8 @@ class Parts:
     contract: Checks
     breaker: Breaker
     tables: Sink[Any]
+    guard: Guard = field(default_factory=Guard)
+    identities: Identities | None = None
 
 
 def build(topics: Sequence[Parts], valid: Sink[Any] | None, letters: Sink[Any]) -> Dataflow:
@@ -71,15 +79,24 @@ def build(topics: Sequence[Parts], valid: Sink[Any] | None, letters: Sink[Any]) 
     for parts in topics:
         topic, name = parts.topic, parts.topic.name
         raw = op.input(f"{name}_kafka", flow, parts.source)
-        found = enforce(f"{name}_enforce", raw, parts.decoder, parts.contract, parts.breaker)
+        found = enforce(
+            f"{name}_enforce",
+            raw,
+            parts.decoder,
+            parts.contract,
+            parts.breaker,
+            parts.identities,
+        )
         if topic.validated is not None:
             tag = partial(_tagged, topic.validated)
             forwarded.append(op.map(f"{name}_valid", found.passed, tag))
         kept = op.map(f"{name}_quarantined", found.rejects, partial(quarantined, name))
         refused += [
-            op.map(f"{name}_dlq_messages", kept, partial(_letters, topic.dlq)),
+            op.map(f"{name}_dlq_messages", kept, partial(_letters, topic.dlq, parts.guard)),
             op.map(f"{name}_dlq_progress", found.good, partial(_progress, topic.dlq)),
         ]
+        if parts.guard.seals("quarantine"):
+            kept = op.map(f"{name}_sealed", kept, partial(parts.guard.sealed, "quarantine"))
         tables.append((parts, found, kept))
     # Steps run in the order in which they are made: records go on before tables have them.
     if valid is not None:
@@ -92,6 +109,8 @@ def build(topics: Sequence[Parts], valid: Sink[Any] | None, letters: Sink[Any]) 
             topic.silver.name: silver,
             topic.quarantine.name: kept,
         }
+        if parts.identities is not None:
+            rows[topic.duplicates.name] = found.duplicates
         told = watched(found, topic, rows, f"{name}_")
         rows |= {each.name: told[each.name] for each in topic.watched}
         write_tables(rows, found.good, parts.tables, f"{name}_")
@@ -102,8 +121,8 @@ def _tagged(topic: str, raw: RawBatch) -> tuple[str, RawBatch]:
     return topic, raw
 
 
-def _letters(topic: str, rows: pl.DataFrame) -> tuple[str, Any]:
-    return topic, reject_messages(rows)
+def _letters(topic: str, guard: Guard, rows: pl.DataFrame) -> tuple[str, Any]:
+    return topic, reject_messages(rows, guard)
 
 
 def _progress(topic: str, batch: Batch) -> tuple[str, Any]:
@@ -139,6 +158,8 @@ def _connect(both: tuple[FlowSettings, EnforceLoaded]) -> Dataflow:
     every = {t: kafka.wait_for_partitions(settings.kafka, t, timeout) for t in names}
     partitions = settings.share.of(every)
     identities = topic_ids.identify(settings.kafka, names, timeout)
+    for each in topics:
+        refuse_mixed(settings.delta_root, tables_of(settings, each))
     prepare_recovery(FLOW, identities, {}, slice_=settings.share, grows=True)
     lookup = open_schemas(settings, topics)
     letters = open_outputs(
@@ -205,6 +226,11 @@ def _allow_files(settings: FlowSettings, partitions: Mapping[str, Sequence[int]]
     )
 
 
+def tables_of(settings: PrivacySettings, topic: Enforced) -> list[Table]:
+    """Return a topic's tables, which tell what their rows have of personal data."""
+    return telling(settings, topic.all_tables, {topic.silver.name: [topic]})
+
+
 def _account(tables: DeltaSink) -> bool:
     """Tell whether any of the tables accounts for a record."""
     return any(each.offsets for each in tables.frontiers())
@@ -219,7 +245,8 @@ def _parts(
 ) -> Parts:
     settings, own, name = loaded.settings, loaded.of(topic), topic.topic
     mine, same = {name: partitions[name]}, {name: identities[name]}
-    tables = sink_of(FLOW, settings, mine, same, topic.all_tables, [topic], timed=False)
+    guard, whole = guard_of(settings, topic), tables_of(settings, topic)
+    tables = sink_of(FLOW, settings, mine, same, whole, [topic], timed=False)
     breaker = breaker_of(FLOW, settings, topic, own)
     source = open_source(
         settings,
@@ -231,10 +258,16 @@ def _parts(
         breaker=breaker,
     )
     # Data quality is counted from where the others have come to when its table is made.
-    define(settings, tables, topic.all_tables, name, partial(_account, tables))
-    for each in topic.all_tables:
+    define(settings, tables, whole, name, partial(_account, tables))
+    for each in whole:
         # Made by one process, before others look for them.
         table_id(settings, each)
     expect(name, topic.contract, topic.codes)
     check = partial(topic.contract.check, future_bound_us=micros(own.future_bound))
-    return Parts(topic, source, topic.decoder(lookup), check, breaker, WatchedSink(tables))
+    decoder, sink = topic.decoder(lookup), WatchedSink(tables)
+    apart = None
+    if topic.tells_apart:
+        past = SilverPast(settings.delta_root, topic.silver, tables.fence, name, topic.told_by)
+        apart = Identities(topic.told_by, past)
+    checks = guarded(check, guard)
+    return Parts(topic, source, decoder, checks, breaker, sink, guard, apart)

@@ -11,7 +11,7 @@ from flows.streams import Stream
 from operators.connectors.delta.accounts import tables_there
 from operators.connectors.delta.definitions import history
 from operators.connectors.delta.table import reaching
-from operators.contracts import REPAIRS, load_privacy
+from operators.contracts import REPAIRS
 from operators.contracts.contract import Checked, Checks
 from operators.errors import KnownError
 from operators.privacy import Guard
@@ -27,7 +27,7 @@ class MixedTreatmentError(KnownError):
 
 def guard_of(settings: PrivacySettings, stream: Stream) -> Guard:
     """Return what does to a stream's personal data what is declared; raises ContractError."""
-    return Guard(load_privacy(stream.record), settings.key_ring)
+    return Guard(stream.privacy, settings.key_ring)
 
 
 def unfit(settings: PrivacySettings, streams: Sequence[Stream]) -> Iterator[str]:
@@ -75,7 +75,7 @@ def told_to_topics(stream: Stream, rule: Rule) -> str | None:
 
     What a rule has read is in the texts that it makes, of which a topic can take nothing out.
     """
-    privacy = load_privacy(stream.record)
+    privacy = stream.privacy
     for name in sorted(rule.reads & {*privacy.of("alerts"), *privacy.of("decisions")}):
         return (
             f"rule {rule.id} reads {name}, and a topic is not to have that as silver has it: what "

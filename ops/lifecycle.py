@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
-from flows.enforced.loading import enforced_tables
-from flows.streams import upkeep_of, writers
+from flows.enforced.loading import enforced_tables, upkeeps
+from flows.streams import writers
 from operators.records.tables import Table
 
 _CLASSES: Final = ("STANDARD_IA", "INTELLIGENT_TIERING", "GLACIER_IR")
@@ -55,6 +55,7 @@ def rules(root: str, tables: list[Table], days: int, storage: str) -> dict[str, 
         raise LifecycleError(
             "none of these tables is cut by days: their files stay as they are"
         )
+    upkeep_of = upkeeps()
     least = max(timedelta(days=_LEAST), *(upkeep_of(each.name).keep for each in cut))
     if timedelta(days=days) <= least:
         raise LifecycleError(

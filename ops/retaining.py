@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from flows import settings as settings_
-from flows.streams import is_held_to, upkeep_of
+from flows.streams import is_held_to
 from flows.streams.settings import parse_duration
 from operators.connectors.delta.retention import retain
 from operators.records.tables import Table
@@ -58,7 +58,7 @@ def retained(
         )
     found = []
     for table in tables:
-        age = upkeep_of(table.name).retention if keep is None else keep
+        age = args.upkeep_of(table.name).retention if keep is None else keep
         if age is not None:
             told = partial(_noted, root, table.name, age, args.why)
             done = retain(root, table, age, dry=args.dry_run, told=told)

@@ -10,8 +10,8 @@ from typing import Any, Final
 from deltalake import DeltaTable
 
 from flows import settings as settings_
-from flows.enforced.loading import enforced_tables
-from flows.streams import upkeep_of, writers
+from flows.enforced.loading import enforced_tables, upkeeps
+from flows.streams import writers
 from operators.connectors.delta import maintenance
 from operators.connectors.delta.commits import newest_commits
 from operators.connectors.delta.look import look
@@ -108,6 +108,7 @@ def _guarded(args: argparse.Namespace) -> int:
     if not root:
         settings_.refuse("no --root, and MILLSTREAM_DELTA_ROOT is not set", 2)
     known = writers() | enforced_tables()
+    args.upkeep_of = upkeeps()
     for name in args.tables:
         if name not in known:
             settings_.refuse(f"there is no table {name}: {', '.join(known)}", 2)
@@ -148,7 +149,7 @@ def _info(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
     flows = {name: flow for name, (_, flow) in (writers() | enforced_tables()).items()}
 
     def told(table: Table) -> dict[str, Any]:
-        found, upkeep = look(root, table, flows[table.name], []), upkeep_of(table.name)
+        found, upkeep = look(root, table, flows[table.name], []), args.upkeep_of(table.name)
         assert found is not None  # noqa: S101 # it is there
         return {
             "flow": flows[table.name],
@@ -177,7 +178,7 @@ def _compact(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> in
 
 def _zorder(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
     def columns(table: Table) -> list[str]:
-        return args.by.split(",") if args.by else list(upkeep_of(table.name).z_order)
+        return args.by.split(",") if args.by else list(args.upkeep_of(table.name).z_order)
 
     for each in tables:
         unknown = [name for name in columns(each) if name not in each.schema]
@@ -198,7 +199,7 @@ def _zorder(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
 def _target(args: argparse.Namespace, table: Table) -> int:
     if args.target_mb is not None and args.target_mb < 1:
         settings_.refuse(f"--target-mb is {args.target_mb}, not 1 or more", 2)
-    return args.target_mb * _MB if args.target_mb else upkeep_of(table.name).target
+    return int(args.target_mb * _MB if args.target_mb else args.upkeep_of(table.name).target)
 
 
 def _vacuum(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
@@ -209,7 +210,7 @@ def _vacuum(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
         )
 
     def done(table: Table) -> dict[str, Any]:
-        kept = keep or upkeep_of(table.name).keep
+        kept = keep or args.upkeep_of(table.name).keep
         gone = maintenance.vacuum(root, table, kept, orphans=args.orphans)
         return {"kept": str(kept), "deleted": len(gone)}
 
@@ -222,7 +223,7 @@ def _retain(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int
 
 def _checkpoint(args: argparse.Namespace, root: str, tables: Sequence[Table]) -> int:
     def done(table: Table) -> dict[str, Any]:
-        return {"version": maintenance.checkpoint(root, table, upkeep_of(table.name).keep)}
+        return {"version": maintenance.checkpoint(root, table, args.upkeep_of(table.name).keep)}
 
     return _each(args, tables, done)
 

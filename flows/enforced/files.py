@@ -8,77 +8,40 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flows.apart import same_topics
+from flows.enforced.hiding import privacy_of
+from flows.enforced.kept import with_upkeep
 from flows.enforced.names import names_in
+from flows.enforced.stated import (
+    CONTRACT,
+    ByField,
+    ByHeader,
+    ProblemError,
+    Stated,
+    read_stated,
+)
 from flows.enforced.topic import RESERVED, Enforced
 from flows.streams import STREAMS, all_tables
-from flows.streams.settings import Topic
-from operators import json_schema, yaml_text
+from operators import json_schema
 from operators.avro import Decoder, Lookup, columns_of
+from operators.avro.compatibility import DEFAULT
 from operators.avro.wire import SchemaError
 from operators.contracts import ContractError, contract_of, field_kinds
 from operators.json_schema import Column, JsonDecoder, Version
+from operators.records.identities import ORIGIN
 from operators.records.tables import TIME
 
-CONTRACT: Final = "contract.yaml"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _FILE: Final = re.compile(r"([1-9]\d*)\.(avsc|json)")
+_AGAIN: Final = "_duplicates"
 _KINDS: Final[dict[pl.DataType, str]] = {
     pl.String(): "string", pl.Int64(): "long", pl.Float64(): "double", pl.Boolean(): "boolean",
     TIME: "timestamp-micros",
 }  # fmt: skip
-
-
-class _ByField(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    field: str
-    schema_field: str | None = None
-
-
-class _ByHeader(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    header: str
-
-
-class _Stated(BaseModel):
-    """What a contract.yaml states, but for checks and repairs, which contracts read."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    topic: Topic | None = None
-    written: Literal["avro", "json"] | None = None
-    version: Literal["registry"] | _ByField | _ByHeader | None = None
-    validated: Annotated[Topic | Literal[False] | None, Field(union_mode="left_to_right")] = (
-        None
-    )
-    dlq: Topic | None = None
-    id: str | None = None
-    approval: bool = False
-    checks: list[Any] = []
-    repairs: list[Any] = []
-
-    @field_validator("version", mode="before")
-    @classmethod
-    def _version(cls, value: Any) -> Any:
-        names = set(value) if isinstance(value, dict) else set()
-        ways = ({"field"}, {"field", "schema_field"}, {"header"})
-        if value is None or value == "registry" or names in ways:
-            return value
-        raise ValueError(
-            "is none of registry, {field: NAME}, {field: NAME, schema_field: NAME} and "
-            "{header: NAME}"
-        )
-
-
-class _ProblemError(ValueError):
-    """What is wrong with a topic's files; each argument is a line."""
 
 
 def read_folder(folder: Path) -> tuple[list[Enforced], list[str]]:
@@ -88,7 +51,7 @@ def read_folder(folder: Path) -> tuple[list[Enforced], list[str]]:
     for name in names_in(folder):
         try:
             found.append(_topic(folder / name))
-        except _ProblemError as error:
+        except ProblemError as error:
             problems += [f"{folder / name}: {line}" for line in error.args]
     if not (found or problems):
         problems.append(f"{folder} has no folder of a topic")
@@ -102,23 +65,29 @@ def read_folder(folder: Path) -> tuple[list[Enforced], list[str]]:
         )
         if topic is not None
     }
+    names = {each.name for each in found}
+    problems += [
+        f"{folder / each.name}: the duplicates of {each.name.removesuffix(_AGAIN)} are called so"
+        for each in found
+        if each.name.endswith(_AGAIN) and each.name.removesuffix(_AGAIN) in names
+    ]
     return found, [*problems, *same_topics(named)]
 
 
 def _topic(folder: Path) -> Enforced:
     name = folder.name
     problems = [*_name_problems(name)]
-    stated, schemas, kind = _Stated(), dict[int, Any](), ""
+    stated, schemas, kind = Stated(), dict[int, Any](), ""
     try:
-        stated = _stated(folder / CONTRACT)
-    except _ProblemError as error:
+        stated = read_stated(folder / CONTRACT)
+    except ProblemError as error:
         problems += error.args
     try:
         schemas, kind = _schemas(folder)
-    except _ProblemError as error:
+    except ProblemError as error:
         problems += error.args
     if problems:
-        raise _ProblemError(*problems)
+        raise ProblemError(*problems)
     written = stated.written or ("avro" if kind == "avsc" else "json")
     if written == "avro" and kind == "json":
         problems.append("written: records of a JSON Schema are written as json")
@@ -135,65 +104,62 @@ def _topic(folder: Path) -> Enforced:
             "edit what is refused with millstream dlq edit"
         )
     if problems:
-        raise _ProblemError(*problems)
+        raise ProblemError(*problems)
     make = _avro if written == "avro" else _json
     columns, kinds, decoder = make(name, stated, schemas, kind)
-    taken = sorted(RESERVED & columns.keys())
+    taken = sorted((RESERVED | ({ORIGIN} if stated.id else set())) & columns.keys())
     if taken:
-        raise _ProblemError(f"silver has columns of its own called {', '.join(taken)}")
+        raise ProblemError(f"silver has columns of its own called {', '.join(taken)}")
     if stated.id is not None and stated.id not in columns:
-        raise _ProblemError(f"id: {stated.id} is no field of the newest schema")
+        raise ProblemError(f"id: {stated.id} is no field of the newest schema")
+    hides, problems = privacy_of(stated, schemas, kind, kinds, columns)
     try:
         contract = contract_of(
             {"checks": stated.checks, "repairs": stated.repairs}, kinds, CONTRACT
         )
     except ContractError as error:
-        raise _ProblemError(*str(error).splitlines()) from None
+        problems += str(error).splitlines()
+    if problems:
+        raise ProblemError(*problems)
     topic = stated.topic or name
     validated = None if stated.validated is False else stated.validated or f"{topic}.validated"
-    return Enforced(
-        name,
-        record=name,
-        id="",
-        key="",
-        alone=False,
-        topic=topic,
-        validated=validated,
-        dlq=stated.dlq or f"{topic}.dlq",
-        written=written,
-        schemas=schemas,
-        of=columns,
-        contract=contract,
-        needs_approval=stated.approval,
-        told_by=stated.id or "",
-        registered=written == "avro" or stated.version == "registry",
-        decoder=decoder,
+    found, problems = with_upkeep(
+        Enforced(
+            name,
+            record=name,
+            id="",
+            key="",
+            alone=False,
+            topic=topic,
+            validated=validated,
+            dlq=stated.dlq or f"{topic}.dlq",
+            written=written,
+            schemas=schemas,
+            of=columns,
+            contract=contract,
+            needs_approval=stated.approval,
+            told_by=stated.id or "",
+            hides=hides,
+            compatibility=stated.compatibility or (DEFAULT if kind == "avsc" else "none"),
+            registered=written == "avro" or stated.version == "registry",
+            decoder=decoder,
+        ),
+        stated,
     )
+    if problems:
+        raise ProblemError(*problems)
+    return found
 
 
 def _name_problems(name: str) -> Iterator[str]:
     if not _NAME.fullmatch(name):
         yield "the folder's name is that of tables: small letters, digits and _ alone"
     streams = {each.name for each in STREAMS}
-    mine = {f"silver/{name}", f"quarantine/{name}"}
+    mine = {f"silver/{name}", f"silver/{name}_duplicates", f"quarantine/{name}"}
     mine |= {f"gold/{name}_{what}" for what in ("data_quality", "schema_drift")}
     tables = mine & {each.name for each in all_tables()}
     if name in streams or tables:
         yield "a stream has this name or its tables: call the folder otherwise, and state topic"
-
-
-def _stated(path: Path) -> _Stated:
-    try:
-        return _Stated.model_validate(yaml_text.read(path.read_text("utf-8")) or {})
-    except FileNotFoundError:
-        return _Stated()
-    except ValidationError as error:
-        raise _ProblemError(*(
-            f"{CONTRACT}: {'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        )) from None  # fmt: skip
-    except (yaml_text.YAMLError, OSError, UnicodeDecodeError) as error:
-        raise _ProblemError(f"{CONTRACT}: {error}") from None
 
 
 def _schemas(folder: Path) -> tuple[dict[int, Any], str]:
@@ -218,7 +184,7 @@ def _schemas(folder: Path) -> tuple[dict[int, Any], str]:
     if not kinds:
         problems.append("has no schema such as 1.avsc or 1.json")
     if problems:
-        raise _ProblemError(*problems)
+        raise ProblemError(*problems)
     return dict(sorted(found.items())), kinds.pop()
 
 
@@ -226,7 +192,7 @@ _Made = tuple[dict[str, pl.DataType], dict[str, tuple[str, bool]], Any]
 """Columns, the kinds of fields as contracts know them, and what makes a decoder."""
 
 
-def _avro(name: str, stated: _Stated, schemas: dict[int, Any], kind: str) -> _Made:
+def _avro(name: str, stated: Stated, schemas: dict[int, Any], kind: str) -> _Made:
     versions = list(schemas.values())
     problems = []
     for number, schema in schemas.items():
@@ -235,7 +201,7 @@ def _avro(name: str, stated: _Stated, schemas: dict[int, Any], kind: str) -> _Ma
         except SchemaError as error:
             problems.append(f"{number}.avsc: {error}")
     if problems:
-        raise _ProblemError(*problems)
+        raise ProblemError(*problems)
     return columns, field_kinds(versions[-1]), partial(_decodes_avro, versions)
 
 
@@ -243,7 +209,7 @@ def _decodes_avro(versions: list[Any], lookup: Lookup) -> Decoder:
     return Decoder(versions[-1], lookup, versions)
 
 
-def _json(name: str, stated: _Stated, schemas: dict[int, Any], kind: str) -> _Made:
+def _json(name: str, stated: Stated, schemas: dict[int, Any], kind: str) -> _Made:
     versions: dict[int, Version] = {}
     problems: list[str] = []
     for number, schema in schemas.items():
@@ -263,9 +229,9 @@ def _json(name: str, stated: _Stated, schemas: dict[int, Any], kind: str) -> _Ma
                     f"{number}.{kind}: {field} is another column than in a later version: give it "
                     "another name there"
                 )
-    by_field = stated.version if isinstance(stated.version, _ByField) else None
+    by_field = stated.version if isinstance(stated.version, ByField) else None
     if problems:
-        raise _ProblemError(*problems)
+        raise ProblemError(*problems)
     kinds = {
         field: (_KINDS.get(each.dtype, "other"), each.nullable or any(
             field not in version.columns for version in versions.values()
@@ -283,7 +249,7 @@ def _json(name: str, stated: _Stated, schemas: dict[int, Any], kind: str) -> _Ma
             told = json_schema.ByRegistry(versions, schemas, lookup)
         elif by_field is not None:
             told = json_schema.ByField(versions, by_field.field, by_field.schema_field, name)
-        elif isinstance(stated.version, _ByHeader):
+        elif isinstance(stated.version, ByHeader):
             told = json_schema.ByHeader(versions, stated.version.header, name)
         else:
             told = json_schema.Newest(newest)

@@ -1,7 +1,7 @@
 """Loading: what the enforce flow is told, in the environment and in files, wrong all at once."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,10 +15,13 @@ from flows.enforced.topic import Enforced
 from flows.environment import ENFORCE_PREFIX, PREFIX, SettingsError, parsed, values_of
 from flows.flow_settings import FlowSettings
 from flows.kafka_settings import kafka_problems, kafka_settings
+from flows.privacy import unfit
 from flows.registry import open_registry
 from flows.secret_files import read_secrets
 from flows.settings import unknown
+from flows.streams import upkeep_of
 from flows.streams.settings import StreamSettings
+from flows.streams.upkeep import Upkeep
 from flows.told import told
 from operators.avro import Lookup, SchemaId
 from operators.records.tables import Table
@@ -66,6 +69,8 @@ def load(environ: Mapping[str, str] | None = None) -> EnforceLoaded:
     if enforce is not None:
         topics, wrong = read_folder(enforce.folder)
         problems += wrong
+    if settings is not None:
+        problems += unfit(settings, topics)
     root = environ.get(f"{PREFIX}DELTA_ROOT", "")
     problems += same_folders(root, told().recovery, {FOLDER: folder})
     if problems or settings is None or enforce is None:
@@ -113,6 +118,15 @@ def enforced_tables(environ: Mapping[str, str] | None = None) -> dict[str, tuple
     """Return their tables by name, each with the flow that writes it."""
     tables = [table for each in enforced(environ) for table in each.all_tables]
     return {table.name: (table, FLOW) for table in tables}
+
+
+def upkeeps(environ: Mapping[str, str] | None = None) -> Callable[[str], Upkeep]:
+    """Return what says how a table is maintained, a stream's or an enforced topic's.
+
+    The topics' files are read once. Raises SettingsError.
+    """
+    own = {name: each for topic in enforced(environ) for name, each in topic.upkeep.items()}
+    return lambda table: own[table] if table in own else upkeep_of(table)
 
 
 def open_schemas(settings: FlowSettings, topics: Sequence[Enforced]) -> Lookup:

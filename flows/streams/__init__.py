@@ -48,7 +48,7 @@ def writers() -> dict[str, tuple[Table, str]]:
 
 
 def upkeep_of(table: str) -> Upkeep:
-    """Return how a table is maintained; also one of a topic that is enforced."""
+    """Return how a table is maintained; one of an enforced topic that says nothing else, too."""
     own = (each.upkeep[table] for each in STREAMS if table in each.upkeep)
     refused = table.startswith(quarantine_of(""))
     return next(own, OF_REFUSED if refused else Upkeep())

@@ -8,7 +8,7 @@ import polars as pl
 from operators.avro.drift import drift_table
 from operators.changes import CHANGED, Changes, merging
 from operators.contracts import load_privacy
-from operators.privacy import Sealable
+from operators.privacy import Privacy, Sealable
 from operators.records.columns import KEY_ID, QUARANTINE_COLUMNS, RAW_COLUMNS
 from operators.records.data_quality import quality_table
 from operators.records.tables import BUCKET, Table
@@ -20,6 +20,11 @@ class Watched:
     record: str
     tables: Mapping[str, str]
     judged: bool
+
+    @property
+    def privacy(self) -> Privacy:
+        """What is declared of personal data in its records; raises ContractError."""
+        return load_privacy(self.record)
 
     @property
     def counted(self) -> bool:
@@ -49,21 +54,21 @@ class Watched:
         return drift_table(self._table("schema_drift", f"gold/{self.record}_schema_drift"))
 
 
-def _sealed(record: str, sink: Sealable) -> dict[str, pl.DataType]:
-    """Return the column of a key's id, if a record's contract has a sink encrypted."""
-    return {KEY_ID: pl.String()} if load_privacy(record).seals(sink) else {}
+def _sealed(privacy: Privacy, sink: Sealable) -> dict[str, pl.DataType]:
+    """Return the column of a key's id, if a sink is to be encrypted."""
+    return {KEY_ID: pl.String()} if privacy.seals(sink) else {}
 
 
-def quarantine_table(name: str, record: str) -> Table:
-    """Return a table of records that were refused; raises ContractError."""
-    return Table(name, {**QUARANTINE_COLUMNS, **_sealed(record, "quarantine")})
+def quarantine_table(name: str, privacy: Privacy) -> Table:
+    """Return a table of records that were refused."""
+    return Table(name, {**QUARANTINE_COLUMNS, **_sealed(privacy, "quarantine")})
 
 
-def bronze_table(name: str, record: str) -> Table:
-    """Return a table of records as ingested, or encrypted; raises ContractError."""
+def bronze_table(name: str, privacy: Privacy) -> Table:
+    """Return a table of records as ingested, or encrypted."""
     return Table(
         name,
-        {**RAW_COLUMNS, "ingest_date": pl.Date(), **_sealed(record, "bronze")},
+        {**RAW_COLUMNS, "ingest_date": pl.Date(), **_sealed(privacy, "bronze")},
         partition_by=("ingest_date",),
         scattered=("value",),
     )

@@ -10,15 +10,13 @@ import polars as pl
 
 import schemas
 from flows.stream_names import quarantine_of
-from flows.streams.columns import record_columns
+from flows.streams.columns import NOTED, noted_columns, record_columns
 from flows.streams.fixtures import fixture_of
 from flows.streams.more_tables import Watched, bronze_table, merged_table, quarantine_table
 from flows.streams.settings import StreamSettings, named_settings
 from flows.streams.upkeep import Upkeep
 from flows.streams.window_tables import table_of_windows
-from operators.avro import REST
 from operators.changes import Changes
-from operators.contracts import REPAIRS, load_contract
 from operators.decisions.columns import decision_table
 from operators.features import (
     WOKEN,
@@ -108,10 +106,8 @@ class Stream(Watched):
 
     @cached_property
     def noted(self) -> dict[str, pl.DataType]:
-        """The columns of what was left over and, by its contract, repaired; ContractError."""
-        names = [] if self.changes else [REST]
-        names += [REPAIRS] if load_contract(self.record).repairs else []
-        return dict.fromkeys(names, pl.String())
+        """The columns of what was left over, repaired or warned of; raises ContractError."""
+        return noted_columns(self.record, rest=not self.changes)
 
     @cached_property
     def fields(self) -> dict[str, pl.DataType]:
@@ -143,7 +139,7 @@ class Stream(Watched):
     def taken(self) -> set[str]:
         """The columns of silver that no feature as data may be: neither a field's nor one's."""
         coded = {name for code in self.coded for name in code.columns}
-        return {"watermark", WOKEN, SCORE, "event_date", REST, REPAIRS, LISTED, *STAMPS, *coded}
+        return {"watermark", WOKEN, SCORE, "event_date", *NOTED, LISTED, *STAMPS, *coded}
 
     def owns(self, folder: Path) -> bool:
         """Tell whether a folder is that of the stream's own rules."""
@@ -203,7 +199,7 @@ class Stream(Watched):
     @cached_property
     def bronze(self) -> Table:
         """Every record as ingested."""
-        return bronze_table(self._table("bronze", f"bronze/{self.name}"), self.record)
+        return bronze_table(self._table("bronze", f"bronze/{self.name}"), self.privacy)
 
     @cached_property
     def silver(self) -> Table:
@@ -226,7 +222,7 @@ class Stream(Watched):
     @cached_property
     def quarantine(self) -> Table:
         """The records that were refused."""
-        return quarantine_table(quarantine_of(self.name), self.record)
+        return quarantine_table(quarantine_of(self.name), self.privacy)
 
     @cached_property
     def merged(self) -> Table:

@@ -5,8 +5,8 @@ newer schema reads what the older one wrote; forward, the older reads what the n
 both. Transitive ones hold a version against all before it, the others against the last one.
 """
 
-from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple
 
 from polars.exceptions import PolarsError
 
@@ -77,8 +77,14 @@ def invalid(schema: AvroSchema) -> str:
     return ""
 
 
-def broken(versions: Mapping[int, AvroSchema], level: Level) -> list[Broken]:
+def broken(
+    versions: Mapping[int, AvroSchema],
+    level: Level,
+    why_not: Callable[[Any, Any], list[str]] = unreadable,
+) -> list[Broken]:
     """Return what breaks a level among a record's valid versions, each held against earlier ones.
+
+    `why_not` says of writer and reader why not each record can be read.
 
     With backward, {1: a, 2: b, 3: c} asks that b reads a and c reads b; with forward_transitive
     that a reads b, and a and b read c.
@@ -91,6 +97,6 @@ def broken(versions: Mapping[int, AvroSchema], level: Level) -> list[Broken]:
             pairs = [(older, newer)] if kind in ("backward", "full") else []
             pairs += [(newer, older)] if kind in ("forward", "full") else []
             for writer, reader in pairs:
-                whys = unreadable(versions[writer], versions[reader])
+                whys = why_not(versions[writer], versions[reader])
                 found += [Broken(writer, reader, why) for why in whys]
     return found

@@ -9,6 +9,7 @@ from operators.changes.spec import DELETED
 from operators.columns.frames import filtered, stacked, taken
 from operators.contracts.contract import Checked
 from operators.contracts.repairs import REPAIRS
+from operators.contracts.warnings import WARNINGS
 
 
 def check_rows(
@@ -21,8 +22,9 @@ def check_rows(
     found = check(filtered(frame, ~gone), stamps.filter(~gone))
     kept, left = (~gone).arg_true(), gone.arg_true()
     rest = filtered(frame, gone)
-    if REPAIRS in found.frame.columns:
-        rest = rest.with_columns(pl.lit(None, pl.String()).alias(REPAIRS))
+    for told in (REPAIRS, WARNINGS):
+        if told in found.frame.columns:
+            rest = rest.with_columns(pl.lit(None, pl.String()).alias(told))
     # Back to where each was.
     places = kept.append(left).arg_sort().to_numpy()
     good = found.good.append(pl.repeat(value=True, n=rest.height, eager=True))

@@ -11,9 +11,11 @@ from operators.contracts.files import (
     read_contract,
 )
 from operators.contracts.repairs import REPAIRS
+from operators.contracts.warnings import WARNINGS
 
 __all__ = [
     "REPAIRS",
+    "WARNINGS",
     "Contract",
     "ContractError",
     "contract_of",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
 import polars as pl
@@ -66,14 +67,21 @@ def bytes_of(name: str, least: int, most: int) -> pl.Expr:
     return size.is_between(least, most) if least else size <= most
 
 
-def span(name: str, low: float, high: float) -> pl.Expr:
-    """Return that a number is in a range; NaN is in none, as Polars sorts it above all."""
+def span(name: str, low: float, high: float, *, exact: bool = False) -> pl.Expr:
+    """Return that a number is in a range; NaN is in none, as Polars sorts it above all.
+
+    A decimal is compared `exact`, as the bounds are written.
+    """
+    if exact:
+        least, most = (pl.lit(Decimal(str(each))) for each in (low, high))
+        return pl.col(name).is_between(least, most)
     return pl.col(name).is_between(low, high)
 
 
-def one_of(name: str, values: Sequence[Any]) -> pl.Expr:
-    """Return that a value is one of some."""
-    return pl.col(name).is_in(pl.Series(values).implode())
+def one_of(name: str, values: Sequence[Any], *, exact: bool = False) -> pl.Expr:
+    """Return that a value is one of some; a decimal is compared `exact`, as they are written."""
+    some = pl.Series([Decimal(str(each)) for each in values] if exact else values)
+    return pl.col(name).is_in(some.implode())
 
 
 def pattern(name: str, text: str) -> Matches:

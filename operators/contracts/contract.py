@@ -6,9 +6,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 import polars as pl
 
-from operators.columns.frames import filtered, stacked, taken
+from operators.columns.frames import stacked, taken
 from operators.contracts.checks import KAFKA_TIME, Check, Matches
 from operators.contracts.repairs import REPAIRS, Done, Repair, mend, noted
+from operators.contracts.warnings import warned
 from operators.records.rejects import Refusal
 
 FUTURE_BOUND_US: Final = 5 * 60 * 1_000_000
@@ -22,8 +23,9 @@ class Checked(NamedTuple):
     For each bad row there is one Refusal of stage "contract": its code is that of the first check
     broken, its message names them all. `warned` counts the rows that break a check of severity
     warn by its code; they are good for all that. `frame` has the rows, those that could be
-    repaired as they are by then, with the column `REPAIRS` if the contract has repairs; of the
-    good ones `repaired` counts by field and kind what was done.
+    repaired as they are by then, with the column `REPAIRS` if the contract has repairs, and
+    `WARNINGS` if it has checks that let pass; of the good ones `repaired` counts by field and kind
+    what was done.
     """
 
     good: pl.Series
@@ -53,6 +55,8 @@ class Contract:
         self._patterns = [(c, c.holds) for c in checks if isinstance(c.holds, Matches)]
         self._columns = dict.fromkeys(matches.name for _, matches in self._patterns)
         self._made: dict[int, _Held] = {}
+        self.warns = any(each.severity == "warn" for each in checks)
+        """Whether some of them let pass what breaks them."""
 
     def check(
         self,
@@ -77,8 +81,11 @@ class Contract:
         rows = timed.drop(KAFKA_TIME).hstack([notes]) if self.repairs else frame
         holds.sort(key=lambda each: self.checks.index(each[0]))
         refusals = [] if good.all() else _refusals(timed, good, holds)
-        kept = filtered(timed, good) if refusals and warns else timed
-        return Checked(good, refusals, _broken(kept, warns), rows, repaired)
+        counts: Counter[str] = Counter()
+        if self.warns:
+            told, counts = warned(timed, [(each.code, how) for each, how in warns], good)
+            rows = rows.hstack([told])
+        return Checked(good, refusals, counts, rows, repaired)
 
     def tried(
         self,
@@ -195,20 +202,6 @@ def _refusals(timed: pl.DataFrame, good: pl.Series, holds: _Held) -> list[Refusa
             )
         refusals.append(found[held].at(row))
     return refusals
-
-
-def _broken(rows: pl.DataFrame, holds: _Held) -> Counter[str]:
-    """Return how many rows break checks, by their codes; of one code each row counts once."""
-    codes: dict[str, list[pl.Expr]] = {}
-    for check, each in holds:
-        codes.setdefault(check.code, []).append(each)
-    if not codes:
-        return Counter()
-    found = rows.select_seq(
-        (~pl.all_horizontal(each).fill_null(value=False)).sum().alias(code)
-        for code, each in codes.items()
-    )
-    return Counter({code: found[code][0] for code in codes if found[code][0]})
 
 
 def _refusal(row: int, broken: list[Check]) -> Refusal:

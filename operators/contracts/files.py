@@ -31,7 +31,8 @@ from operators.privacy import Declared, Privacy, read_tags
 from schemas import AvroSchema
 
 _TEXT: Final = {"string", "enum"}
-_NUMBER: Final = {"int", "long", "float", "double"}
+_NUMBER: Final = {"int", "long", "float", "double", "decimal"}
+_TIMES: Final = {"timestamp-micros", "timestamp-millis"}
 _NONE: Final = "checks: []"
 
 
@@ -207,13 +208,14 @@ def _made(stated: Stated, name: str, kind: str) -> tuple[str, Any]:
     if stated.range is not None:
         _need(kind, _NUMBER, "range")
         low, high = stated.range
-        return f"{low} to {high}", span(name, low, high)
+        return f"{low} to {high}", span(name, low, high, exact=kind == "decimal")
     if stated.pattern is not None:
         _need(kind, _TEXT, "pattern")
         return f"matches {stated.pattern}", pattern(name, stated.pattern)
     if stated.one_of is not None:
-        return f"one of {', '.join(map(str, stated.one_of))}", one_of(name, stated.one_of)
-    _need(kind, {"timestamp-micros"}, "time")
+        words = f"one of {', '.join(map(str, stated.one_of))}"
+        return words, one_of(name, stated.one_of, exact=kind == "decimal")
+    _need(kind, _TIMES, "time")
     return _time(stated, name)
 
 

@@ -21,6 +21,8 @@ None
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_FLOOR, Decimal, InvalidOperation, localcontext
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
@@ -40,16 +42,18 @@ Broken: TypeAlias = Callable[[pl.DataFrame], Mapping[str, pl.Series]]
 
 _TEXTS: Final = ("string",)
 _NUMBERS: Final = ("int", "long", "float", "double")
+_TIMES: Final = ("timestamp-micros", "timestamp-millis")
 _VALUES: Final[dict[str, tuple[type, ...]]] = {
     "string": (str,), "int": (int,), "long": (int,), "float": (int, float),
-    "double": (int, float), "boolean": (bool,),
+    "double": (int, float), "boolean": (bool,), "decimal": (int, float, str),
+    **dict.fromkeys(_TIMES, (str, datetime)),
 }  # fmt: skip
 _KINDS: Final[dict[Kind, tuple[str, ...]]] = {
     "trim": _TEXTS,
     "upper_case": _TEXTS,
     "default": tuple(_VALUES),
-    "unit": (*_NUMBERS, "timestamp-micros"),
-    "parse_time": ("timestamp-micros",),
+    "unit": (*_NUMBERS, *_TIMES, "decimal"),
+    "parse_time": _TIMES,
 }
 _OF_FIXED_POINT: Final = (pl.Int64(), pl.Int32(), TIME)
 
@@ -81,6 +85,8 @@ class Repair:
             raise ValueError(f"{self.does} is not for a field of type {kind}")
         if self.does == "default" and type(self.value) not in _VALUES[kind]:
             raise ValueError(f"{self.value!r} is no value of a field of type {kind}")
+        if self.does == "default":
+            _value(self.value, kind)
         if self.of and kinds[self.of][0] not in _TEXTS:
             raise ValueError(
                 f"a time is read from a text; {self.of} is of type {kinds[self.of][0]}"
@@ -98,17 +104,55 @@ class Repair:
             case "upper_case":
                 return own.str.to_uppercase()
             case "default":
-                return pl.lit(self.value, dtype)
+                kind = "decimal" if dtype.is_decimal() else _TIMES[0] if dtype == TIME else ""
+                return pl.lit(_value(self.value, kind)).cast(dtype, strict=False)
             case "parse_time":
                 return pl.col(self.of).str.to_datetime(
                     self.format, time_unit="us", time_zone="UTC", strict=False
                 )
+        if dtype.is_decimal():
+            return own.map_batches(self._scaled, return_dtype=dtype)
         if dtype not in _OF_FIXED_POINT:
             return (own * self.times / self.divided_by).cast(dtype)
         physical = pl.Int32() if dtype == pl.Int32() else pl.Int64()
         # Down, so that what is less than nothing stays so.
         scaled = own.to_physical().cast(pl.Int128) * self.times // self.divided_by
         return scaled.cast(physical, strict=False).cast(dtype)
+
+    def _scaled(self, column: pl.Series) -> pl.Series:
+        """Return decimals in the other unit, rounded down to their digits, null beyond these.
+
+        Of broken records alone, so one by one.
+        """
+        dtype = column.dtype
+        assert isinstance(dtype, pl.Decimal)  # noqa: S101 # by the caller
+        last, most = (
+            Decimal(1).scaleb(-dtype.scale),
+            Decimal(10) ** ((dtype.precision or 38) - dtype.scale),
+        )
+        found: list[Decimal | None] = []
+        with localcontext(prec=100):
+            for value in column.to_list():
+                made = None if value is None else value * self.times / self.divided_by
+                made = None if made is None else made.quantize(last, ROUND_FLOOR)
+                found.append(None if made is None or abs(made) >= most else made)
+        return pl.Series(column.name, found, dtype)
+
+
+def _value(value: Any, kind: str) -> Any:
+    """Return what a default is in a field of a kind; raises ValueError for what is none."""
+    if kind == "decimal":
+        try:
+            found = Decimal(str(value))
+        except InvalidOperation:
+            raise ValueError(f"{value!r} is no decimal number") from None
+        if not found.is_finite():
+            raise ValueError(f"{value!r} is no decimal number")
+        return found
+    if kind in _TIMES:
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return value
 
 
 Done: TypeAlias = list[tuple[Repair, pl.Series]]
@@ -141,7 +185,7 @@ def noted(before: pl.DataFrame, after: pl.DataFrame, done: Done) -> pl.Series:
     """Return of each record what was repaired, as `REPAIRS` has it: fields with what they were.
 
     So a repair can be seen, and undone: a time is there in ISO 8601, one that is in no calendar as
-    µs since 1970, all else as JSON has it.
+    µs since 1970, a decimal as a text, all else as JSON has it.
     """
     by: dict[int, dict[str, list[str]]] = {}
     for repair, rows in done:
@@ -151,5 +195,5 @@ def noted(before: pl.DataFrame, after: pl.DataFrame, done: Done) -> pl.Series:
     was = {repair.field: in_python(before[repair.field]) for repair, _ in done}
     for row, fields in by.items():
         entries = [{"field": f, "was": was[f][row], "by": does} for f, does in fields.items()]
-        texts[row] = orjson.dumps(entries).decode()
+        texts[row] = orjson.dumps(entries, default=str).decode()
     return pl.Series(REPAIRS, texts, pl.String)

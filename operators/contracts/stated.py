@@ -1,7 +1,7 @@
 """What a contract file states: its checks and its repairs, each by itself."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -73,7 +73,7 @@ class StatedRepair(BaseModel):
 
     does: Kind
     fields: Annotated[list[str], Field(alias="field", min_length=1)]
-    value: str | int | float | bool | None = None
+    value: str | int | float | bool | datetime | None = None
     times: int = Field(1, ge=1)
     divided_by: int = Field(1, ge=1)
     of: str = ""

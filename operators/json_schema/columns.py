@@ -58,7 +58,7 @@ def columns_of(schema: Any) -> dict[str, Column]:
     """
     if not isinstance(schema, Mapping):
         return {}
-    whole = _resolved(schema, schema)
+    whole = resolved(schema, schema)
     properties = whole.get("properties", {}) if whole else {}
     required = set(whole.get("required", ())) if whole else set()
     names = [name for name, each in properties.items() if each is not False]
@@ -76,7 +76,7 @@ def refuse_unfit(names: list[str]) -> None:
 
 
 def _column(schema: Any, root: JsonSchema, required: bool) -> Column:
-    found = _resolved(schema, root)
+    found = resolved(schema, root)
     if found is None:
         return _TEXT
     kind, null = _type(found)
@@ -92,7 +92,7 @@ def _column(schema: Any, root: JsonSchema, required: bool) -> Column:
 
 def _typed(schema: Any, root: JsonSchema, depth: int) -> tuple[pl.DataType, Any] | None:
     """Return the types of a column of what a schema describes, None where there is none."""
-    found = _resolved(schema, root)
+    found = resolved(schema, root)
     if found is None or depth > _MOST_DEPTH:
         return None
     kind, _ = _type(found)
@@ -118,7 +118,7 @@ def _typed(schema: Any, root: JsonSchema, depth: int) -> tuple[pl.DataType, Any]
     )
 
 
-def _resolved(schema: Any, root: JsonSchema) -> Mapping[str, Any] | None:
+def resolved(schema: Any, root: Any) -> Mapping[str, Any] | None:
     """Return what a schema says with its reference followed, and without a null beside it."""
     for _ in range(_MOST_REFERENCES):
         if not isinstance(schema, Mapping):
@@ -140,7 +140,7 @@ def _without_null(schema: Mapping[str, Any], root: JsonSchema) -> Mapping[str, A
             continue
         others = [each for each in branches if each != {"type": "null"}]
         if len(others) == 1 and len(branches) == 2:
-            found = _resolved(others[0], root)
+            found = resolved(others[0], root)
             kind = None if found is None else found.get("type")
             return (
                 found and {**found, "type": [kind, "null"]} if isinstance(kind, str) else None

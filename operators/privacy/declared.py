@@ -1,6 +1,6 @@
 """What is declared of personal data: fields with their tags, and what each sink does to them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
@@ -87,7 +87,8 @@ def read_tags(
     """Return the tags of a schema's fields, and what is wrong with them.
 
     Those of a field's own property `pii`, and those that a contract has `stated`: of schemas that
-    were published before anybody tagged them.
+    were published before anybody tagged them. A tag inside a field that has none would count for
+    nothing, so it is wrong.
     """
     names = [each["name"] for each in schema["fields"]]
     found = {each["name"]: each[PII] for each in schema["fields"] if PII in each}
@@ -103,4 +104,23 @@ def read_tags(
         if not isinstance(tag, str)
     ]
     merged = {**stated, **found}
+    problems += [
+        f"{PII}: {each['name']} is hidden as a whole or not at all: tag it, and not what is inside"
+        for each in schema["fields"]
+        if each["name"] not in merged and any(_inside(each.get("type")))
+    ]
     return {name: merged[name] for name in names if name in merged}, problems
+
+
+def _inside(avro: Any) -> Iterator[str]:
+    """Yield the tags of fields inside a type."""
+    if isinstance(avro, list):
+        for each in avro:
+            yield from _inside(each)
+    if isinstance(avro, Mapping):
+        for name in ("type", "items", "values"):
+            yield from _inside(avro.get(name))
+        for each in avro.get("fields") or ():
+            if PII in each:
+                yield str(each[PII])
+            yield from _inside(each.get("type"))

@@ -36,3 +36,6 @@ RECORD: Final = ("key", "value", "headers")
 
 KEY_ID: Final = "key_id"
 """The column with the id of the key that a row's record is encrypted with, null if it is not."""
+
+ORIGIN_HEADER: Final = "millstream.origin"
+"""The header of what is sent again that tells the coordinates of the reject that it is of."""

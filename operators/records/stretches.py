@@ -25,15 +25,23 @@ Kind: TypeAlias = Literal["read", "good", "again", "refused"]
 
 KINDS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "read": ("kafka_timestamp",),
-    "good": ("event_time", "watermark", "repairs"),
+    "good": ("event_time", "watermark", "repairs", "contract_warnings"),
     "again": (),
     "refused": ("stage", "code"),
 }
-"""What is needed of each row, beside its partition and offset; `repairs` where there are some."""
+"""What is needed of each row, beside its partition and offset; `repairs` and
+`contract_warnings` where there are some."""
 
-UNTIMED: Final[Mapping[Kind, tuple[str, ...]]] = {**KINDS, "good": ("repairs",)}
+UNTIMED: Final[Mapping[Kind, tuple[str, ...]]] = {
+    **KINDS,
+    "good": ("repairs", "contract_warnings"),
+}
 """The same of records of which nobody knows when what they tell of has happened."""
 
+WARNED: Final = "warn"
+"""The stage of what a check of that severity tells of a record that passes."""
+
+_TOLD: Final = "contract_warnings"
 _MINUTE: Final = 60_000_000
 _BLOCK: Final = 10  # 1,024 offsets
 _REFUSED: Final = ("decode", "contract")
@@ -48,8 +56,8 @@ class Part:
     """Some rows of a kind and a partition: records as they were read, or what became of them.
 
     `offsets` ascend; `times` are Kafka's or the events', in µs, of those that were read or are
-    good; `late` and `repaired` are the offsets of those that are, `why` stage and code of each
-    that was refused.
+    good; `late`, `repaired` and `warned` are the offsets of those that are, `codes` what each of
+    the last breaks for all that, with commas, `why` stage and code of each that was refused.
     """
 
     kind: Kind
@@ -59,6 +67,8 @@ class Part:
     late: Int64s = field(default_factory=_none)
     repaired: Int64s = field(default_factory=_none)
     why: Sequence[tuple[str, str]] = ()
+    warned: Int64s = field(default_factory=_none)
+    codes: Sequence[str] = ()
 
     @classmethod
     def came(cls, raw: RawBatch) -> list[Self]:
@@ -99,7 +109,14 @@ class Part:
             mended = rows["repairs"] if "repairs" in rows.columns else None
             if mended is not None and mended.null_count() < len(mended):
                 repaired = offsets[mended.is_not_null().to_numpy()]
-            return cls(kind, partition, offsets, times, late, repaired)
+            warned, codes = _none(), list[str]()
+            told = rows[_TOLD] if _TOLD in rows.columns else None
+            if told is not None and told.null_count() < len(told):
+                warned = offsets[told.is_not_null().to_numpy()]
+                codes = told.drop_nulls().to_list()
+            return cls(
+                kind, partition, offsets, times, late, repaired, warned=warned, codes=codes
+            )
         if (offsets[1:] < offsets[:-1]).any():
             return cls._of(kind, partition, rows.sort("source_offset"), timed)
         why = [*rows[["stage", "code"]].iter_rows()] if kind == "refused" else ()
@@ -120,6 +137,8 @@ class Part:
             late=self.late[at(self.late)],
             repaired=self.repaired[at(self.repaired)],
             why=self.why[here],
+            warned=self.warned[at(self.warned)],
+            codes=self.codes[at(self.warned)],
         )
 
 
@@ -167,6 +186,9 @@ class Stretch:
             counts["valid"] += n
             counts["late"] += len(part.late)
             counts["repaired"] += len(part.repaired)
+            self.broken.update(
+                (WARNED, code) for some in part.codes for code in some.split(",")
+            )
             self.event = max(self.event, int(part.times.max(initial=NO_TIME)))
         elif part.kind == "again":
             counts["duplicates"] += n

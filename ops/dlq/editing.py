@@ -35,6 +35,7 @@ _STATES: Final = {
     "discarded": "discarded: restore it first",
 }
 _UNDECODED: Final = "cannot be decoded: replace it with --as"
+_NO_COLUMNS: Final = "is not of its schema, and has no columns to set: change it with --patch"
 _KINDS: Final[dict[str, pl.DataType]] = {
     "source_topic": pl.String(), "source_partition": pl.Int32(), "source_offset": pl.Int64(),
     "fingerprint": pl.String(), "original": pl.Binary(), "value": pl.Binary(),
@@ -104,7 +105,7 @@ def assigned(texts: Sequence[str], stream: Stream, lookup: Lookup) -> Edit:
 
         def one(record: Any, row: int) -> Any:
             if row not in new:
-                raise ChangeError(_UNDECODED)
+                raise ChangeError(_NO_COLUMNS)
             lacking = [name for name in new[row] if name not in record]
             if lacking:
                 raise ChangeError(f"its schema has no field {', '.join(lacking)}")

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
+from operators.records.columns import ORIGIN_HEADER as ORIGIN_HEADER
 from ops.dlq.quarantine import Place
 
-ORIGIN_HEADER: Final = "millstream.origin"
-"""The coordinates of the reject that a record is sent again of."""
 REPLAY_HEADER: Final = "millstream.replay"
 EDITED_HEADER: Final = "millstream.edited"
 """The edit that has changed a record, which tells who it was and why."""

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from flows import settings as settings_
+from flows.enforced.topic import Enforced
 from flows.privacy import guard_of, guarded
 from flows.streams import Stream
 from operators.avro import Lookup
@@ -80,7 +81,10 @@ def _good(frame: pl.DataFrame, stream: Stream) -> pl.DataFrame:
     # Two changes of a row are no repetition, whatever they are of, nor are records without an id.
     event = pl.concat_str([pl.col(name).cast(pl.String) for name in PLACE], separator="/")
     hour = pl.lit(0, pl.Int64)
-    if stream.id:
+    if isinstance(stream, Enforced):
+        if stream.tells_apart:
+            event = pl.col(stream.told_by).cast(pl.String).fill_null(event)
+    elif stream.id:
         hour = pl.col("event_time").to_physical() // _HOUR
         if stream.changes is None:
             event = pl.col(stream.id)

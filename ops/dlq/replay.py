@@ -12,6 +12,7 @@ from typing import Any, Final
 import polars as pl
 from deltalake import DeltaTable
 
+from flows.enforced.topic import Enforced
 from flows.streams import Stream
 from operators.avro import Lookup
 from operators.connectors.delta.acts import REPLAYS
@@ -19,6 +20,7 @@ from operators.connectors.delta.paths import table_uri
 from operators.connectors.delta.reading import query
 from operators.connectors.delta.table import open_table
 from operators.connectors.kafka.client import end_offsets, first_offsets
+from ops.dlq.again import events_of, read_of_topic
 from ops.dlq.became import read_and_gone
 from ops.dlq.edits import Edits, edited, unapproved
 from ops.dlq.filters import Filters
@@ -162,6 +164,8 @@ def _outcome(
 def _in_silver(root: str, stream: Stream, good: pl.DataFrame) -> pl.DataFrame:
     """Return the events, among those that are good, that silver has; none where they have no id."""
     uri = table_uri(root, stream.silver.name)
+    if isinstance(stream, Enforced) and good.height and DeltaTable.is_deltatable(uri):
+        return events_of(DeltaTable(uri), stream, good)
     if not (good.height and stream.id) or not DeltaTable.is_deltatable(uri):
         return pl.DataFrame(schema={name: JUDGED[name] for name in _EVENT})
     hours = good["event_hour"].unique()
@@ -211,7 +215,11 @@ def finish(
     quarantine, ends = quarantines[mine["stream"][0]], _ends(mine)
     already = sender.already(replay, ends)
     # Looked at last: what is deleted meanwhile has been read, or is in bronze.
-    already |= read_and_gone(root, quarantine.stream, replay, _deleted(config, ends))
+    stream, gone = quarantine.stream, _deleted(config, ends)
+    if isinstance(stream, Enforced):
+        already |= read_of_topic(root, stream, gone)
+    else:
+        already |= read_and_gone(root, stream, replay, gone)
     done = pl.DataFrame(list(already), schema={n: JUDGED[n] for n in PLACE}, orient="row")
     left = mine.join(done, on=PLACE, how="anti")
     records = _records(quarantine, left, Edits(root).all())

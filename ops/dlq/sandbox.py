@@ -27,6 +27,7 @@ from flows.loading import rules_of
 from flows.own_tables import writers_of
 from flows.parts import Parts
 from flows.pipeline import build
+from flows.privacy import guard_of, guarded
 from flows.secret_files import with_settings
 from flows.streams import Stream
 from flows.tables import defined
@@ -38,6 +39,7 @@ from operators.connectors.delta.reading import query
 from operators.connectors.delta.sink import DeltaSink
 from operators.records.batches import END_OF_INPUT, Progress, RawBatch
 from operators.records.breaker import Breaker
+from operators.records.identities import Identities, NoPast
 from operators.records.tables import Table
 from ops.dlq.judge import raw_batch
 from ops.dlq.quarantine import QuarantineError
@@ -100,7 +102,7 @@ def _enforced(
 ) -> list[Table]:
     """Let records of a topic through the steps of the enforce flow; return the tables."""
     settings = FlowSettings.model_construct(delta_root=str(sandbox), kafka={})
-    partitions = _partitions(plan)
+    partitions, guard = _partitions(plan), guard_of(settings_.privacy_settings(), topic)
     sink = DeltaSink(
         str(sandbox),
         topic.all_tables,
@@ -114,9 +116,11 @@ def _enforced(
         topic,
         TestingSource(_batches(root, plan, topic.topic, partitions)),
         topic.decoder(lookup),
-        contract_of(topic, micros(future_bound_of(topic))),
+        guarded(contract_of(topic, micros(future_bound_of(topic))), guard),
         Breaker(1.0),
         sink,
+        guard,
+        Identities(topic.told_by, NoPast()) if topic.tells_apart else None,
     )
     run_main(enforce.build([parts], _Nowhere(), _Nowhere()))
     return topic.all_tables
@@ -137,9 +141,10 @@ def _whole(root: str, sandbox: Path, plan: Plan, lookup: Lookup) -> list[Table]:
     stream = settings.stream(plan.quarantine.stream).unlabelled
     own = settings.of(stream)
     rules = rules_of(stream, settings)
-    contract = contract_of(stream, micros(own.future_bound))
+    guard = guard_of(settings, stream)
+    contract = guarded(contract_of(stream, micros(own.future_bound)), guard)
     seen = None if stream.changes else _Seen()
-    parts = Parts(decoder_of(stream, lookup), contract, seen, rules)
+    parts = Parts(decoder_of(stream, lookup), contract, seen, rules, guard=guard)
     parts = deciding(parts, stream, settings)
     partitions = _partitions(plan)
     tables = defined(stream, own, rules)

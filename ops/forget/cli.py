@@ -12,19 +12,21 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 from flows import settings as settings_
-from flows.streams import STREAMS
 from operators.connectors.delta import maintenance
-from operators.contracts import load_privacy
 from operators.privacy import KeyRing
 from operators.records.tables import COORDINATES
 from ops.dlq.acts import Acts, new_name
 from ops.dlq.filters import add_root, root_of
 from ops.dlq.roles import need
+from ops.dlq.streams import known_streams
 from ops.forget import ledger
-from ops.forget.person import Part, Person, Search
+from ops.forget.person import Part, Person, Search, tags_of
 from ops.progress import bar
 from ops.schemas.draft import registry_lookup
 
+_DEST: Final = "field "
+"""Before a field's name, so that no option of another meaning has it."""
+_OPTIONS: Final = ("--root", "--json", "--yes", "--why", "--vacuum", "--help")
 _STAYS: Final = """\
 What is not deleted by this: the records on the source topic and the messages on topics of alerts,
 decisions and dead letters (until Kafka's retention), what a flow keeps of the last days (until its
@@ -45,12 +47,13 @@ def add_parser(subparsers: Any) -> None:
     )
     add_root(parser)
     person = parser.add_mutually_exclusive_group(required=True)
+    taken: set[str] = set()
     for name in tagged():
         person.add_argument(
-            f"--{name.removesuffix('_id').replace('_', '-')}",
-            dest=name,
+            _option(name, taken),
+            dest=_DEST + name,
             metavar="VALUE",
-            help=f"whose {name} this is; - reads it from standard input",
+            help=f"whose {name} this is; - reads it from standard input".replace("%", "%%"),
         )
     parser.add_argument("--yes", action="store_true", help="delete, and not only count")
     parser.add_argument("--why", metavar="TEXT", help="the reason, for ops/audit")
@@ -63,9 +66,24 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(func=run)
 
 
+def _option(field: str, taken: set[str]) -> str:
+    """Return the option of a field, which no other one has; it is taken then."""
+    short = f"--{field.removesuffix('_id').replace('_', '-')}"
+    free = short not in {*taken, *_OPTIONS}
+    found = short if free else f"--field-{field.replace('_', '-')}"
+    taken.add(found)
+    return found
+
+
 def tagged() -> list[str]:
-    """Return the text fields that are tagged in any stream."""
-    fields = (name for each in STREAMS for name in load_privacy(each.record).tags)
+    """Return the fields that are tagged in any stream or enforced topic, by their names.
+
+    Ends the process with 2 for files of topics that are wrong.
+    """
+    try:
+        fields = [name for each in known_streams() for name in tags_of(each)]
+    except settings_.SettingsError as error:
+        settings_.refuse(error, 2)
     return list(dict.fromkeys(fields))
 
 
@@ -74,8 +92,11 @@ def run(args: argparse.Namespace) -> int:
     need("operator" if args.yes else "viewer")
     if args.vacuum and not args.yes:
         settings_.refuse("--vacuum deletes: it needs --yes", 2)
-    root, name = root_of(args), next(n for n in tagged() if getattr(args, n) is not None)
-    value = getattr(args, name)
+    root, name = (
+        root_of(args),
+        next(n for n in tagged() if getattr(args, _DEST + n) is not None),
+    )
+    value = getattr(args, _DEST + name)
     value = sys.stdin.readline().rstrip("\n") if value == "-" else value
     if not value:
         settings_.refuse(f"the value of {name} is empty", 2)
@@ -114,7 +135,7 @@ def forget(
     """
     for stream, places in found.records.items():
         ledger.note(root, named, stream, places)
-    silvers = {each.silver.name for each in STREAMS}
+    silvers = {each.silver.name for each in known_streams()}
     parts = sorted(found.parts, key=lambda each: each.table.name in silvers)
     gone: Counter[str] = Counter()
     with bar("tables", len(parts), quiet) as done:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from flows.enforced.topic import Enforced
 from flows.privacy import guard_of
 from flows.privacy_settings import PrivacySettings
 from flows.streams import STREAMS, Stream, all_tables
@@ -14,16 +15,31 @@ from operators.connectors.delta.accounts import tables_there
 from operators.connectors.delta.acts import ACTS
 from operators.connectors.delta.reading import read
 from operators.connectors.delta.table import reaching
-from operators.contracts import load_privacy
 from operators.errors import KnownError
 from operators.records.tables import COORDINATES, TIME, Table
 from ops.dlq.filters import Filters
 from ops.dlq.quarantine import open_quarantines, quoted
 from ops.dlq.sought import Sought, matching
+from ops.dlq.streams import explainer_of, known_streams
 from ops.forget.holder import Holder
 
 _PLACE: Final = [*COORDINATES]
 _KINDS: Final = {"place": pl.String(), **COORDINATES, "event_time": TIME}
+
+
+def tags_of(stream: Stream) -> dict[str, str]:
+    """Return the tags of a stream's fields by which a person can be told: those of one value."""
+    return {
+        name: tag
+        for name, tag in stream.privacy.tags.items()
+        if not stream.fields[name].is_nested()
+    }
+
+
+def named(column: str) -> str:
+    """Return a column's name as SQL, whatever letters it has."""
+    text = column.replace('"', '""')
+    return f'"{text}"'
 
 
 class NobodyError(KnownError):
@@ -80,8 +96,10 @@ class Search:
     ) -> None:
         """`lookup` finds the schemas of what was refused; `told` hears what is looked into."""
         self._root, self._settings, self._lookup, self._told = root, settings, lookup, told
+        self._streams = known_streams()
         every = [
             *all_tables(),
+            *(t for s in self._streams if isinstance(s, Enforced) for t in s.all_tables),
             *(each for each in ACTS if COORDINATES.keys() <= each.schema.keys()),
         ]
         self._handles = {
@@ -96,8 +114,8 @@ class Search:
         records: dict[str, list[pl.DataFrame]] = {}
         keys: dict[str, set[str]] = {}
         shared = 0
-        for stream in STREAMS:
-            if name not in load_privacy(stream.record).tags:
+        for stream in self._streams:
+            if name not in tags_of(stream):
                 continue
             rows = self._silver(stream, name, value)
             mine = [self._placed(stream, rows), self._refused(stream, name, value)]
@@ -135,16 +153,24 @@ class Search:
         return rows.select(pl.col(each).cast(kind) for each, kind in kinds.items())
 
     def _silver(self, stream: Stream, name: str, value: str) -> pl.DataFrame:
-        tags = [n for n in load_privacy(stream.record).tags if stream.fields[n] == pl.String()]
-        columns = dict.fromkeys([*_PLACE, "event_time", stream.id, *tags])
-        where = f"{name} = {quoted(self._treated(stream, name, value))}"
-        return self._read(stream.silver, columns, where)
+        tags = [n for n in stream.privacy.tags if stream.fields[n] == pl.String()]
+        told = [] if isinstance(stream, Enforced) else ["event_time", stream.id]
+        own = named(name)
+        where = f"{own} = {quoted(self._treated(stream, name, value))}"
+        if name not in tags:
+            # A number, or what is put together: no treatment is for any of these but masking.
+            where = f"CAST({own} AS VARCHAR) = {quoted(value)}"
+        return self._read(stream.silver, dict.fromkeys([*_PLACE, *told, *tags]), where)
 
     def _placed(self, stream: Stream, rows: pl.DataFrame) -> pl.DataFrame:
         """Return silver's rows and the duplicates of them as records."""
+        if "event_time" not in rows.columns:
+            rows = rows.with_columns(pl.lit(None, TIME).alias("event_time"))
         good = rows.select(pl.lit("silver").alias("place"), *_PLACE, "event_time")
-        columns = [*_PLACE, "first_partition", "first_offset"]
-        duplicates = self._read(stream.duplicates, columns, "true") if rows.height else None
+        columns, repeated = [*_PLACE, "first_partition", "first_offset"], stream.ledger.repeated
+        duplicates = None
+        if repeated is not None and rows.height:
+            duplicates = self._read(repeated, columns, "true")
         if duplicates is None:
             return good
         firsts = rows.select(
@@ -164,7 +190,9 @@ class Search:
         if stream.quarantine.name not in self._handles:
             return frames[0]
         self._told(f"looking into {stream.quarantine.name}")
-        has = Holder(name, value, self._lookup, of_key=name == stream.key)
+        # What the keys of an enforced topic are, nobody has said.
+        of_key = name == stream.key or isinstance(stream, Enforced)
+        has = Holder(name, value, explainer_of(stream, self._lookup), of_key=of_key)
         quarantines = open_quarantines(self._root, [stream.name])
         for rows in matching(quarantines[0], Filters(discarded=None), Sought(), self._lookup):
             places = [pl.col(n).cast(kind) for n, kind in COORDINATES.items()]
@@ -180,7 +208,7 @@ class Search:
     def _others(
         self, stream: Stream, name: str, rows: pl.DataFrame
     ) -> Iterator[tuple[str, set[str]]]:
-        tags = load_privacy(stream.record).tags
+        tags = stream.privacy.tags
         by = {each for windows in stream.windows.values() for each in windows.by}
         for other in tags.keys() & by - {name}:
             yield other, set(rows[other].drop_nulls())
@@ -200,6 +228,8 @@ class Search:
         self, stream: Stream, rows: pl.DataFrame
     ) -> Iterator[tuple[str, pl.DataFrame]]:
         """Yield of other streams the records that are about these events."""
+        if isinstance(stream, Enforced):
+            return
         ids = rows[stream.id].unique()
         for other in STREAMS:
             if other is stream or stream.id not in other.fields or not len(ids):

@@ -1,8 +1,6 @@
 """``millstream schemas``: schemas as files, held to what was published, and to a registry."""
 
 import argparse
-import json
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -18,8 +16,8 @@ from flows.streams import as_published
 from operators.avro import changes
 from operators.avro.compatibility import invalid
 from operators.connectors.registry import schema_source as registry
-from ops.checks import Problem
-from ops.schemas import draft, drift, folder, pii, published
+from ops.schemas import draft, drift, enforced, folder, pii, published
+from ops.schemas.checking import PACKAGED, check, lock, print_json, say
 from schemas import AvroSchema
 
 T = TypeVar("T")
@@ -39,9 +37,10 @@ def add_parser(subparsers: Any) -> None:
         each.set_defaults(func=func)
         if name in ("check", "lock"):
             each.add_argument(
-                "folder", type=Path, nargs="?", default=Path(schemas.__file__).parent,
-                metavar="FOLDER", help="of schemas (default: the packaged ones)",
+                "folder", type=Path, nargs="?", metavar="FOLDER",
+                help="of schemas (default: the packaged ones)",
             )  # fmt: skip
+            _add_enforced(each)
         elif name == "diff":
             each.add_argument("record", choices=schemas.records(), metavar="RECORD")
             each.add_argument("old", nargs="?", metavar="FROM", help="a version, or registry")
@@ -66,63 +65,15 @@ def add_parser(subparsers: Any) -> None:
             each.add_argument("--root", help="instead of MILLSTREAM_DELTA_ROOT")
         elif name == "register":
             each.add_argument("records", nargs="*", metavar="RECORD", help="default: all")
+            _add_enforced(each)
         each.add_argument("--json", action="store_true", help="print JSON")
 
 
-def check(args: argparse.Namespace) -> int:
-    """Print what is wrong with a folder; returns 0, or 1 if anything is."""
-    found = _read(args.folder)
-    problems = [
-        *found.problems,
-        *(
-            Problem(
-                str(found.path / f"{name}.avsc"),
-                1,
-                f"is not locked yet: run `millstream schemas lock{_argument(found.path)}` and "
-                f"commit {folder.LOCK}",
-            )
-            for name in found.new
-        ),
-    ]
-    return _say(found, problems, args.json)
-
-
-def lock(args: argparse.Namespace) -> int:
-    """Lock what is new; returns 0, or 1 if anything is wrong, and then locks nothing."""
-    found = _read(args.folder)
-    if found.problems:
-        return _say(found, found.problems, args.json)
-    new = folder.lock(found)
-    if args.json:
-        _print({"locked": new})
-    else:
-        print(f"locked {', '.join(new)}" if new else "nothing is new")
-    return 0
-
-
-def _read(path: Path) -> folder.Folder:
-    if not path.is_dir():
-        settings_.refuse(f"{path} is no folder", 2)
-    return folder.read(path)
-
-
-def _argument(path: Path) -> str:
-    return "" if path == Path(schemas.__file__).parent else f" {path}"
-
-
-def _say(found: folder.Folder, problems: list[Problem], as_json: bool) -> int:
-    records = {
-        name: {"versions": sorted(each.versions), "compatibility": each.compatibility}
-        for name, each in found.records.items()
-    }
-    if as_json:
-        _print({"records": records, "problems": [asdict(each) for each in problems]})
-    else:
-        for each in problems:
-            print(f"{each.file}:{each.line}: {each.problem}")
-        versions = sum(len(each.versions) for each in found.records.values())
-        print(f"{len(records)} records, {versions} versions, {len(problems)} problems")
-    return 1 if problems else 0
+def _add_enforced(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--enforced", action="store_true",
+        help="of topics that are enforced: the folder of MILLSTREAM_ENFORCE_FOLDER by default",
+    )  # fmt: skip
 
 
 def listed(args: argparse.Namespace) -> int:
@@ -132,7 +83,7 @@ def listed(args: argparse.Namespace) -> int:
     asked = registry.is_registry(url)
     found = _asking(lambda: published.rows(published.ask(url, settings) if asked else {}))
     if args.json:
-        _print([asdict(each) for each in found])
+        print_json([asdict(each) for each in found])
         return 0
     table = Table(box=None, pad_edge=False)
     for name in ("record", "version", "local id", "subject", *(("registry",) if asked else ())):
@@ -157,7 +108,7 @@ def diff(args: argparse.Namespace) -> int:
     oldest = args.old or (str(versions[-2]) if len(versions) > 1 else "registry")
     found = changes.compare(_version(args.record, oldest), _version(args.record, newest))
     if args.json:
-        _print(asdict(found))
+        print_json(asdict(found))
         return 0
     signs = {"added": "+", "removed": "-", "renamed": "~", "changed": "~"}
     for each in found.changes:
@@ -203,6 +154,8 @@ def _version(record: str, name: str) -> AvroSchema:
 
 def register(args: argparse.Namespace) -> int:
     """Publish the versions that the registry lacks; returns 0, 1 (refused) or 2 (settings)."""
+    if args.enforced:
+        return _asking(partial(enforced.register, args))
     unknown = set(args.records) - set(schemas.records())
     if unknown:
         known = ", ".join(schemas.records())
@@ -213,9 +166,9 @@ def register(args: argparse.Namespace) -> int:
             f"{', '.join(sorted(enveloped))}: their topics have them in Debezium's envelope, which "
             "its connector publishes", 2
         )  # fmt: skip
-    found = _read(Path(schemas.__file__).parent)
+    found = folder.read(PACKAGED)
     if found.problems:
-        return _say(found, found.problems, args.json)
+        return say(found, found.problems, args.json)
     url, settings = _asking(published.where)
     ids: dict[str, dict[int, int]] = {}
     for record, topic in _asking(published.topics).items():
@@ -227,7 +180,7 @@ def register(args: argparse.Namespace) -> int:
                 for version, number in ids[record].items():
                     print(f"{record} {version}: id {number} under {topic}-value")
     if args.json:
-        _print(ids)
+        print_json(ids)
     return 0
 
 
@@ -247,11 +200,6 @@ def _asking(call: Callable[[], T]) -> T:
         settings_.refuse(error, 1)
     except ValueError as error:
         settings_.refuse(error, 2)
-
-
-def _print(value: Any) -> None:
-    json.dump(value, sys.stdout, indent=2)
-    print()
 
 
 _COMMANDS = (

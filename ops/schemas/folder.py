@@ -63,7 +63,7 @@ def read(path: Path) -> Folder:
         folder.problems.append(Problem(str(path), 1, "has no file <record>/<version>.avsc"))
     for name in sorted(names):
         folder.records[name] = _record(path / name, folder.problems)
-    _hold_to_lock(folder)
+    hold_to_lock(folder)
     return folder
 
 
@@ -96,7 +96,7 @@ def _record(path: Path, problems: list[Problem]) -> Record:
         problems.append(
             Problem(
                 str(newer),
-                _line(newer, each.why),
+                line_of(newer, each.why),
                 f"version {each.reader} can't read all of version {each.writer}: {each.why} "
                 f"({record.compatibility})",
             )
@@ -115,7 +115,7 @@ def _schema(file: Path) -> tuple[AvroSchema, str]:
         return {}, f"it is not JSON: {error}"
 
 
-def _line(file: Path, why: str) -> int:
+def line_of(file: Path, why: str) -> int:
     """Return the line of the field that a reason names, 1 if none is."""
     name = re.match(r"field (\w+):", why)
     lines = file.read_text("utf-8").splitlines()
@@ -123,7 +123,7 @@ def _line(file: Path, why: str) -> int:
     return next((at for at, line in enumerate(lines, 1) if re.search(text, line)), 1)
 
 
-def _hold_to_lock(folder: Folder) -> None:
+def hold_to_lock(folder: Folder) -> None:
     """Read what is locked, and find what is no longer as it was published."""
     file = folder.path / LOCK
     try:
@@ -135,7 +135,7 @@ def _hold_to_lock(folder: Folder) -> None:
         return
     hashes = folder.hashes
     for name, locked in folder.locked.items():
-        path = str(folder.path / f"{name}.avsc")
+        path = str(file_of(folder.path, name))
         if name not in hashes:
             if not Path(path).exists():
                 why = "was published and is gone: records written with it need it, put it back"
@@ -147,6 +147,12 @@ def _hold_to_lock(folder: Folder) -> None:
                 f"was, and make the change as version {version}"
             )
             folder.problems.append(Problem(path, 1, why))
+
+
+def file_of(path: Path, name: str) -> Path:
+    """Return the file of a version that is called ``record/version``."""
+    json_ = path / f"{name}.json"
+    return json_ if json_.exists() else path / f"{name}.avsc"
 
 
 def lock(folder: Folder) -> list[str]:

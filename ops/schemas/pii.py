@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table as Shown
 
 from flows import settings as settings_
+from flows.enforced.loading import enforced
+from flows.enforced.topic import Enforced
 from flows.streams import LABELS, PAYMENTS, STREAMS, Stream
 from flows.streams.chargebacks import outcome_tables
-from operators.contracts import ContractError, load_privacy
+from operators.contracts import ContractError
 from operators.privacy import Privacy, Sealable, Treats
 from operators.records.tables import Table
 
@@ -37,7 +39,7 @@ class Goes:
 def listed(args: argparse.Namespace) -> int:
     """Print where tagged fields go; returns 0."""
     try:
-        found = [each for stream in STREAMS for each in goes(stream)]
+        found = [each for stream in [*STREAMS, *enforced()] for each in goes(stream)]
     except (ContractError, settings_.SettingsError) as error:
         settings_.refuse(error, 2)
     if args.json:
@@ -52,8 +54,16 @@ def listed(args: argparse.Namespace) -> int:
 
 
 def goes(stream: Stream) -> Iterator[Goes]:
-    """Yield where each tagged field of a stream goes; raises ContractError, SettingsError."""
-    privacy, own = load_privacy(stream.record), settings_.declared(stream)
+    """Yield where each tagged field of a stream goes, or of an enforced topic.
+
+    Raises ContractError and SettingsError.
+    """
+    if isinstance(stream, Enforced):
+        dlq, validated = stream.dlq, stream.validated
+    else:
+        own = settings_.declared(stream)
+        dlq, validated = own.dlq_topic, None
+    privacy = stream.privacy
     for name, tag in privacy.tags.items():
         mine = stream.name, name, tag
         for table in _tables(stream, name):
@@ -61,7 +71,10 @@ def goes(stream: Stream) -> Iterator[Goes]:
         for sink, table in _whole(stream):
             yield Goes(*mine, "table", table.name, _WHOLE if privacy.seals(sink) else _CAME)
         letters = _WHOLE if privacy.seals("dead_letters") else _CAME
-        yield Goes(*mine, "topic", own.dlq_topic, letters)
+        yield Goes(*mine, "topic", dlq, letters)
+        if validated is not None:
+            # Its readers have what the producers have sent.
+            yield Goes(*mine, "topic", validated, _CAME)
         if stream is PAYMENTS and name in LABELS.fields and name in _OUTCOMES.columns:
             topic = settings_.declared(LABELS).topic
             yield Goes(*mine, "topic", topic, _has(privacy, name))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from flows.catalog import Flow
+from flows.enforced.loading import upkeeps
 from flows.streams import CHARGEBACKS, upkeep_of
 from operators.connectors.delta.table import StorageUnavailableError
 from operators.event_time.watermarks import ended
@@ -59,6 +60,7 @@ def status_of(seen: Seen, now: datetime) -> FlowStatus:
     flow = seen.flow
     position, whose = seen.position
     topics = [_topic(seen, topic, position, whose) for topic in flow.topics]
+    of_table = upkeeps() if flow.enforces else upkeep_of
     found = FlowStatus(
         flow.name,
         _state(seen, now),
@@ -72,7 +74,7 @@ def status_of(seen: Seen, now: datetime) -> FlowStatus:
         [
             TableStatus(
                 each.table.name, each.version, each.files,
-                each.small(upkeep_of(each.table.name).target), each.rows, each.size, each.written,
+                each.small(of_table(each.table.name).target), each.rows, each.size, each.written,
                 each.newest,
             )
             for each in seen.looks

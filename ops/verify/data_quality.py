@@ -12,7 +12,7 @@ from operators.connectors.kafka.client import wait_for_partitions
 from operators.records.batches import END_OF_INPUT, Progress
 from operators.records.data_quality import COLUMNS, COUNTED, DataQuality
 from ops.verify.report import Check, only_once
-from ops.verify.tables import Tables
+from ops.verify.tables import Tables, uncut
 
 
 def check_data_quality(
@@ -45,4 +45,5 @@ def check_data_quality(
         quality.observe(Progress(topic, partition, len(partitions), offset, watermark))
     told_as = f"{name} counts what became of each record, minute by minute"
     expected = quality.settle().with_columns(pl.col("source_topic").cast(pl.String))
-    return [only_once(told_as, expected, actual)]
+    cut = tables.cut(name, topic)
+    return [only_once(told_as, uncut(cut, expected), uncut(cut, actual))]

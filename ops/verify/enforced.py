@@ -19,7 +19,8 @@ from operators.connectors.kafka.client import (
 from operators.connectors.kafka.forward import forwarded
 from operators.connectors.kafka.topic_ids import identify
 from ops.verify.data_quality import check_data_quality
-from ops.verify.forgotten import place_of
+from ops.verify.forgotten import Forgotten, place_of
+from ops.verify.identities import check_identities
 from ops.verify.report import Check, only_once
 from ops.verify.tables import Tables, uncut
 from ops.verify.topics import PLACE, reject_ids, sent_once, source_records, still_there
@@ -35,9 +36,10 @@ def check_enforced(
     counts: Counter[str] = Counter()
     for each in flow.reads:
         if isinstance(each, Enforced) and tables.there(each.silver.name):
-            found, counted = _of_topic(flow.settings.kafka, each, tables, told)
+            gone = Forgotten.of(flow.settings.delta_root, each.name)
+            found, counted = _of_topic(flow.settings.kafka, each, tables, gone, told)
             # What it has counted of rows that are gone nobody can count again.
-            if not any(
+            if not gone and not any(
                 tables.there(table.name) and tables.cut(table.name, each.topic)
                 for table in each.ledger.counted
             ):
@@ -48,30 +50,40 @@ def check_enforced(
 
 
 def _of_topic(
-    config: Config, topic: Enforced, tables: Tables, told: Callable[[str], None]
+    config: Config,
+    topic: Enforced,
+    tables: Tables,
+    gone: Forgotten,
+    told: Callable[[str], None],
 ) -> tuple[list[Check], Counter[str]]:
     name = topic.topic
-    source = source_records(
-        config, name, lambda n: told(f"reading topic {name}: {n:,} records")
+    source = gone.without(
+        source_records(config, name, lambda n: told(f"reading topic {name}: {n:,} records"))
     )
     silver = tables.read(topic.silver.name, [*PLACE])
     columns = {"code": pl.String(), "source_topic": pl.String(), **PLACE}
     refused = pl.DataFrame(schema=columns)
-    cut: dict[int, int] = {}
+    cut, cut_good = dict[int, int](), tables.cut(topic.silver.name, name)
+    repeated, cut_again = pl.DataFrame(schema=PLACE), dict[int, int]()
+    again = topic.duplicates.name
+    if tables.there(again):
+        repeated = tables.read(again, [*PLACE])
+        cut_again = tables.cut(again, name)
     if tables.there(topic.quarantine.name):
         refused = tables.read(topic.quarantine.name, columns)
         cut = tables.cut(topic.quarantine.name, name)
-    placed = pl.concat([silver, refused.select([*PLACE])])
+    placed = pl.concat([silver, repeated, refused.select([*PLACE])])
     still = still_there(source, placed)
-    # Only of what was refused retention has cut any.
+    # What is in neither, one of them has had, up to where retention has cut it.
     lacking = source.join(placed, on=[*PLACE], how="anti")
-    excused = lacking.join(uncut(cut, lacking), on=[*PLACE], how="anti")
+    kept = uncut(cut_again, uncut(cut_good, uncut(cut, lacking)))
+    excused = lacking.join(kept, on=[*PLACE], how="anti")
     told(f"reading what was sent of {name}")
     made_of = identify(config, [name], _SECONDS)[name]
     checks = [
         only_once(
-            f"every record of topic {name} is in {topic.silver.name} or in "
-            f"{topic.quarantine.name}, once",
+            f"every record of topic {name} is in {topic.silver.name}"
+            f"{f', {again}' if tables.there(again) else ''} or in {topic.quarantine.name}, once",
             source.join(excused, on=[*PLACE], how="anti").select([*PLACE]),
             still,
             deleted=placed.height - still.height + excused.height,
@@ -82,26 +94,46 @@ def _of_topic(
             topic.dlq,
             reject_ids(refused),
             made_of,
-            removed=partial(_cut_off, cut),
+            removed=partial(_removed, cut, gone),
+        ),
+        *gone.check(
+            {topic.silver.name: silver, again: repeated, topic.quarantine.name: refused}
         ),
     ]
+    if topic.tells_apart and tables.there(again):
+        checks.append(check_identities(topic, tables, gone))
     if topic.validated is not None:
         good = source.join(silver, on=[*PLACE], how="semi")
-        checks += _sent_on(config, topic, topic.validated, good, made_of)
-    counts = {"events": source.height, "unique": silver.height, "rejected": refused.height}
+        checks += _sent_on(config, topic, topic.validated, good, made_of, cut_good, gone)
+    counts = {
+        "events": source.height,
+        "unique": silver.height,
+        "duplicates": repeated.height,
+        "rejected": refused.height,
+    }
     return checks, Counter(counts)
 
 
-def _cut_off(cut: Mapping[int, int], id_: str) -> bool:
-    """Tell whether a dead letter is of a record whose reject retention may have cut."""
+def _removed(cut: Mapping[int, int], gone: Forgotten, id_: str) -> bool:
+    """Tell whether a dead letter is of a record that is forgotten, or may have been cut."""
     place = place_of(id_)
-    return place is not None and place[1] <= cut.get(place[0], -1)
+    return gone.has(id_) or (place is not None and place[1] <= cut.get(place[0], -1))
 
 
 def _sent_on(
-    config: Config, topic: Enforced, validated: str, good: pl.DataFrame, made_of: str
+    config: Config,
+    topic: Enforced,
+    validated: str,
+    good: pl.DataFrame,
+    made_of: str,
+    cut: Mapping[int, int],
+    forgotten: Forgotten,
 ) -> list[Check]:
-    """Check that a topic has the `good` records of which the other still has any."""
+    """Check that a topic has the `good` records of which the other still has any.
+
+    Of those up to where silver is `cut` it may have more than silver has by now, and so of those
+    that are `forgotten`.
+    """
     partitions = wait_for_partitions(config, validated, _SECONDS)
     rows, values = [], []
     for message in read_to_end(config, validated, dict.fromkeys(partitions, OFFSET_BEGINNING)):
@@ -113,7 +145,10 @@ def _sent_on(
     sent = pl.DataFrame(rows, schema=PLACE, orient="row")
     sent = sent.with_columns(pl.Series("value_hash", values, pl.Binary()).hash())
     back = pl.col("source_offset") <= pl.col("source_offset").shift().over("source_partition")
-    still = still_there(good, sent)
+    still = still_there(good, forgotten.without(sent))
+    more = still.join(uncut(cut, still), on=[*PLACE], how="anti")
+    gone = more.join(good, on=[*PLACE], how="anti")
+    still = still.join(gone, on=[*PLACE], how="anti")
     return [
         only_once(
             f"topic {validated} has each record of {topic.silver.name} once, as it came",

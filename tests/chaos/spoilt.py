@@ -31,6 +31,7 @@ NEWEST: Final = timedelta(hours=11)
 """The spoilt ones are that far at the most behind the newest of the first half."""
 
 _SPOILT: Final = 60
+_CUT: Final = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,13 @@ class Spoilt:
     good: tuple[pl.DataFrame, pl.DataFrame]
     bad: tuple[pl.DataFrame, pl.DataFrame]
     count: int
+    cut: list[int]
+    """The rows of those that end too soon, which decode no more."""
+
+    def place_of(self, row: int) -> tuple[int, int]:
+        """Return partition and offset that a record of the first half has in a topic of its own."""
+        partitions = self.bad[0]["partition"]
+        return partitions[row], int((partitions[:row] == partitions[row]).sum())
 
 
 def spoil(seed: int, records: int) -> Spoilt:
@@ -63,7 +71,11 @@ def spoil(seed: int, records: int) -> Spoilt:
         for place, (name, spoilt) in enumerate(_SPOILS.items())
     )
     good, bad = (_with(made.records, each.drop("row")) for each in (events, broken))
-    return Spoilt((good[:half], good[half:]), (bad[:half], bad[half:]), len(chosen))
+    cut = sorted(chosen[:_CUT])
+    # Nothing tells which letters are lacking.
+    short = pl.when(pl.int_range(pl.len()).is_in(cut)).then(pl.col("value").bin.slice(0, 20))
+    bad = bad.with_columns(short.otherwise("value").alias("value"))
+    return Spoilt((good[:half], good[half:]), (bad[:half], bad[half:]), len(chosen), cut)
 
 
 def _with(records: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:

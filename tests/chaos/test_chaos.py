@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.chaos.faults import changes, letters, processes, servers, storage
+from tests.chaos.faults import changes, enforced_letters, letters, processes, servers, storage
 from tests.chaos.world import Result, World, world
 from tests.servers import kafka, redis
 
@@ -23,12 +23,13 @@ def here(tmp_path_factory) -> World:
     [
         (changes.kill, 2),
         (letters.repaired, 2),
+        (enforced_letters.repaired, 2),
         (servers.redis_emptied, 1),
         (storage.disk, 1),
         pytest.param(processes.two_copies, 1, marks=pytest.mark.slow),
         pytest.param(servers.partitions_added, 1, marks=pytest.mark.slow),
     ],
-    ids=lambda value: getattr(value, "__name__", str(value)),
+    ids=lambda value: f"{value.__module__}.{value.__name__}" if callable(value) else str(value),
 )
 def test_tables_and_topics_are_those_of_an_undisturbed_run(here, fault, times):
     result = Result(fault.__name__)

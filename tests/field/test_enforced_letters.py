@@ -21,7 +21,7 @@ from ops.local import Stack
 from ops.topics import create_topic
 from tests.field import refused
 from tests.field.test_chargeback_quality import NEWEST, chargeback
-from tests.flows.enforced import avro, order, reading, send, settings, table
+from tests.flows.enforced import asked, avro, order, reading, send, settings, table
 from tests.running import run
 
 Told = Callable[..., Any]
@@ -134,7 +134,8 @@ def test_a_sandbox_has_what_the_flow_would_make_of_them(
     made = told(f"replay --stream orders --sandbox {tmp_path / 'tried'}")["sandbox"]
     contract.write_text(before)
     assert made == {
-        "silver/orders": 3, "quarantine/orders": 0, "gold/orders_data_quality": 2
+        "silver/orders": 3, "silver/orders_duplicates": 0, "quarantine/orders": 0,
+        "gold/orders_data_quality": 2,
     }  # fmt: skip
     tried = pl.read_delta(str(tmp_path / "tried" / "silver" / "orders"))
     assert sorted(tried["order_id"]) == ["order-0", "order-1", "order-2"]
@@ -200,6 +201,67 @@ def test_rejects_go_after_thirty_days_with_a_row_in_the_audit(
     last = audit(tmp_path)[-1]
     assert (last["action"], last["records"], last["why"]) == ("retain", 3, "as it is")
     assert last["filter"]["table"] == "quarantine/orders"
+
+
+def test_tables_are_maintained_as_the_contract_says(
+    enforced: Path, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    root, folder = tmp_path / "tables", tmp_path / "enforced"
+    shutil.copytree(enforced / "tables", root)
+    shutil.copytree(enforced / "enforced", folder)
+    contract = folder / "orders" / "contract.yaml"
+    upkeep = "upkeep: {silver: {target_mb: 1, z_order: [order_id], retention: 1h}}\n"
+    contract.write_text(contract.read_text() + upkeep)
+    monkeypatch.setenv("MILLSTREAM_DELTA_ROOT", str(root))
+    monkeypatch.setenv("MILLSTREAM_ENFORCE_FOLDER", str(folder))
+    _, found = asked(capsys, "tables info")
+    silver = {each["table"]: each for each in found}["silver/orders"]
+    assert (silver["target_MB"], silver["z_order"]) == (1, ["order_id"])
+    _, found = asked(capsys, "tables zorder")
+    assert [each["table"] for each in found] == ["silver/orders"]
+    _, found = asked(capsys, "tables retain --dry-run")
+    assert {each["table"]: each["keep"] for each in found} == {
+        "silver/orders": "1:00:00",
+        "quarantine/orders": "30 days, 0:00:00",
+        "quarantine/readings": "30 days, 0:00:00",
+    }
+
+
+def test_verify_knows_what_retention_has_cut_and_finds_what_is_missing_behind_it(
+    enforced: Path, told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    root = tmp_path / "tables"
+    shutil.copytree(enforced / "tables", root)
+    monkeypatch.setenv("MILLSTREAM_DELTA_ROOT", str(root))
+    old = pl_time(datetime.now(UTC) - timedelta(days=40))
+    silver, quality = (
+        str(root / name) for name in ("silver/orders", "gold/orders_data_quality")
+    )
+    # Of partition 1 two are good, and the last of these stays.
+    first = pl.read_delta(silver).filter(source_partition=1)["source_offset"].sort()
+    DeltaTable(silver).update(
+        predicate=f"source_partition = 1 AND source_offset < {first[-1]}",
+        updates={"kafka_timestamp": old},
+    )
+    before = pl.read_delta(silver).height
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["tables", "retain", "silver/orders", "--keep", "30d"])
+    assert ended.value.code == 0
+    assert 0 < pl.read_delta(silver).height < before
+    with pytest.raises(SystemExit):
+        cli.main(["tables", "retain", "gold/orders_data_quality", "--keep", "0s"])
+    assert pl.read_delta(quality).height == 0
+    capsys.readouterr()
+    status, found = asked(capsys, "verify")
+    assert status == 0, [each for each in found["checks"] if not each["ok"]]
+    checked = [each["name"] for each in found["checks"]]
+    cut = next(i for i, name in enumerate(checked) if "orders is in silver/orders, " in name)
+    assert found["checks"][cut]["deleted"] == before - pl.read_delta(silver).height
+
+    DeltaTable(silver).delete(f"source_partition = 1 AND source_offset = {first[-1]}")
+    status, found = asked(capsys, "verify")
+    broken = [each["name"].split(" ")[1] for each in found["checks"] if not each["ok"]]
+    assert (status, broken) == (1, ["record"])
 
 
 def pl_time(at: datetime) -> str:

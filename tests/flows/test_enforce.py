@@ -216,6 +216,10 @@ def test_rejects_are_explained_edited_and_sent_again(
 
     by = "--stream orders --code schema_required"
     patch = '[{"op": "add", "path": "/currency", "value": "USD"}]'
+    nothing = told(capsys, f"edit {by} --set \"currency = 'USD'\"")["outcomes"]
+    assert [each["outcome"] for each in nothing] == [
+        "is not of its schema, and has no columns to set: change it with --patch"
+    ]
     done = told(capsys, f"edit {by} --patch '{patch}' --save --why 'the producer forgot it'")
     assert done["outcomes"] == [{"stream": "orders", "outcome": "silver", "count": 6}]
     by = "--stream readings --code value_range"

@@ -1,6 +1,7 @@
 """What the enforce flow is told: settings and files, refused all at once where they are wrong."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -8,8 +9,9 @@ import pytest
 
 import schemas
 from flows.enforced.files import read_folder
-from flows.enforced.loading import enforced, load, own_schemas
+from flows.enforced.loading import enforced, load, own_schemas, upkeeps
 from flows.environment import SettingsError
+from flows.streams.upkeep import Upkeep
 from tests.flows.enforced import ORDER, READING, declare, order
 
 NEEDED = {"MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": "b:1", "MILLSTREAM_DELTA_ROOT": "/tables"}
@@ -119,6 +121,98 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     for begin in ("c: 1.json: ", "k: 1.json: ", "l: 1.json: ", "j: dlq: 'j.dlq' is "):
         assert any(line.startswith(begin) for line in lines), begin
     assert len([line for line in lines if line[1:2] == ":"]) == 16, lines
+
+
+def test_how_tables_are_maintained_is_stated_too(tmp_path: Path) -> None:
+    schema = json.dumps(ORDER)
+    folder = write(
+        tmp_path,
+        a__1_json=schema,
+        a__contract="""
+id: order_id
+upkeep:
+  silver: {target_mb: 64, keep: 3d, z_order: [order_id], retention: 400d}
+  duplicates: {retention: 400d}
+  quarantine: {target_mb: 8}
+  data_quality: {retention: 90d}
+""",
+        b__1_json=schema,
+        b__contract="upkeep: {quarantine: {retention: null}}",
+    )
+    of = upkeeps({"MILLSTREAM_ENFORCE_FOLDER": str(folder)})
+    days = timedelta(days=1)
+    assert of("silver/a") == Upkeep(64 * 2**20, 3 * days, ("order_id",), 400 * days)
+    assert of("silver/a_duplicates").retention == 400 * days
+    # What is not said is as of every table of its kind.
+    assert of("quarantine/a") == Upkeep(target=8 * 2**20, retention=30 * days)
+    assert of("gold/a_data_quality").retention == 90 * days
+    assert of("quarantine/b").retention is None
+    assert of("silver/b") == Upkeep()
+    assert of("silver/payments").z_order == ("card_id",)
+
+    folder = write(
+        tmp_path / "wrong",
+        a__1_json=schema,
+        a__contract="upkeep: {silver: {z_order: [nothing]}, duplicates: {}, schema_drift: {}}",
+        b__1_json=schema,
+        b__contract="upkeep: {silver: {keep: 1m}, gold: {}, quarantine: {retention: soon}}",
+    )
+    _, problems = read_folder(folder)
+    none = "there is no such table of this topic"
+    lines = [line.removeprefix(f"{folder}/") for line in problems]
+    assert lines[:3] == [
+        "a: contract.yaml: upkeep.silver: silver/a has no column nothing",
+        f"a: contract.yaml: upkeep.duplicates: {none}",
+        f"a: contract.yaml: upkeep.schema_drift: {none}",
+    ]
+    assert [line.partition(": ")[2].split(": ")[1] for line in lines[3:]] == [
+        "upkeep.silver.keep", "upkeep.gold.[key]", "upkeep.quarantine.retention"
+    ]  # fmt: skip
+
+
+def test_tags_and_what_becomes_of_them_are_refused_where_they_would_count_for_nothing(
+    tmp_path: Path,
+) -> None:
+    inside = json.loads(json.dumps(READING))
+    inside["fields"][4]["type"]["fields"][0]["pii"] = "place"
+    name = {"type": "object", "properties": {"name": {"type": "string", "pii": "name"}}}
+    kinds = {"a": {"type": "integer", "pii": "t"}, "b": {"type": "string", "pii": "i"}}
+    folder = write(
+        tmp_path,
+        a__1_avsc=json.dumps(inside),
+        a__contract="pii: {nobody: x}",
+        b__1_json=json.dumps(
+            {"properties": {"who": {"$ref": "#/$defs/w"}}, "$defs": {"w": name}}
+        ),
+        c__1_json=json.dumps({"properties": kinds}),
+        c__contract="privacy: {alerts: {t: mask}, bronze: encrypt}",
+        d__1_json=json.dumps({"properties": kinds, "required": ["a"]}),
+        d__contract="id: b\nprivacy: {silver: {t: token, i: mask, u: mask}}",
+        e__1_json=json.dumps({"properties": kinds}),
+        e__contract="id: b\nprivacy: {silver: {i: mask}}",
+    )
+    _, problems = read_folder(folder)
+    whole = "is hidden as a whole or not at all: tag it, and not what is inside"
+    by = "by which records are told apart: make it a token"
+    assert [line.removeprefix(f"{folder}/") for line in problems] == [
+        "a: contract.yaml: pii: the schema has no nobody",
+        f"a: contract.yaml: pii: place {whole}",
+        f"b: contract.yaml: pii: who {whole}",
+        "c: contract.yaml: privacy.alerts: an enforced topic has no rules",
+        "c: contract.yaml: privacy.bronze: an enforced topic has no table of all that came",
+        "d: contract.yaml: privacy.silver: token is for texts, and a is of type long and "
+        "never null",
+        "d: contract.yaml: privacy.silver: no field is tagged u",
+        f"e: contract.yaml: privacy.silver masks b, {by}",
+    ]
+    folder = write(tmp_path / "good", f__1_json=json.dumps({"properties": kinds}))
+    write(folder, f__contract="pii: {a: t}\nprivacy: {silver: {i: token}, quarantine: encrypt}")
+    (topic,), problems = read_folder(folder)
+    assert (problems, topic.privacy.tags) == ([], {"a": "t", "b": "i"})
+    assert "key_id" in topic.quarantine.columns
+    given = NEEDED | {"MILLSTREAM_ENFORCE_FOLDER": str(folder)}
+    with pytest.raises(SettingsError, match="MILLSTREAM_PRIVACY_KEYS is missing"):
+        load(given)
 
 
 def test_tools_know_the_topics_where_the_folder_is_set(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def test_each_is_counted_in_its_minute_and_drift_is_told_once(
     name = tmp_path.name
     given = settings(stack, tmp_path)
     shutil.rmtree(tmp_path / "enforced" / "orders")
+    with (tmp_path / "enforced" / "readings" / "contract.yaml").open("a") as contract:
+        contract.write("  - {code: value_high, field: value, range: [0, 50], severity: warn}\n")
     for topic in ("readings", "heartbeats"):
         create_topic(stack.bootstrap, f"{name}.{topic}", 2)
     with serving() as registry:
@@ -85,7 +87,8 @@ def test_each_is_counted_in_its_minute_and_drift_is_told_once(
         drifted = avro(more, MORE, 2, unit="C")
         send(
             stack, f"{name}.readings",
-            (0, 0, good(0)), (0, 0, b"junk"), (0, 1, drifted), (0, 1, drifted),
+            (0, 0, good(0)), (0, 0, b"junk"), (0, 0, avro(known, READING, 1, value=60)),
+            (0, 1, drifted), (0, 1, drifted),
             (1, 0, good(1)), (1, 0, avro(known, READING, 1, value=200)), (1, 2, good(1)),
         )  # fmt: skip
         send(
@@ -108,8 +111,9 @@ def test_each_is_counted_in_its_minute_and_drift_is_told_once(
     # The newest minute of each partition is open.
     readings = table(tmp_path, "gold/readings_data_quality")
     assert minutes(readings) == [
-        (0, 0, None, 2, 0, 1, 0, 0, 1, 0),
+        (0, 0, None, 3, 0, 2, 0, 0, 1, 0),
         (0, 0, "bad_magic", 0, 0, 0, 0, 0, 0, 1),
+        (0, 0, "value_high", 0, 0, 0, 0, 0, 0, 1),
         (0, 1, None, 3, 0, 3, 0, 0, 0, 0),
         (1, 0, None, 2, 0, 1, 0, 0, 1, 0),
         (1, 0, "value_range", 0, 0, 0, 0, 0, 0, 1),
@@ -119,12 +123,15 @@ def test_each_is_counted_in_its_minute_and_drift_is_told_once(
         (0, 0, None, 3, 0, 2, 1, 0, 1, 0),
         (0, 0, "malformed", 0, 0, 0, 0, 0, 0, 1),
     ]
+    stages = dict(readings.drop_nulls("code").select("code", "stage").iter_rows())
+    assert stages == {"bad_magic": "decode", "value_high": "warn", "value_range": "contract"}
     drift = table(tmp_path, "gold/readings_schema_drift")
     place = drift.select("source_partition", "source_offset", "schema_id", "outcome")
-    assert place.rows() == [(0, 2, str(more), "read"), (1, 3, str(more), "read")]
+    assert place.rows() == [(0, 3, str(more), "read"), (1, 3, str(more), "read")]
     assert set(drift.select("change", "field").rows()) == {("added", "unit")}
     assert not (tmp_path / "tables" / "gold" / "heartbeats_schema_drift").exists()
     silver = table(tmp_path, "silver/readings")
+    assert silver["contract_warnings"].drop_nulls().to_list() == ["value_high"]
     assert set(silver["_rest"].drop_nulls()) == {'{"unit":"C"}'}
 
     # What verify counts anew is held against the table.

@@ -66,12 +66,12 @@ class RegistryClient:
         if not isinstance(types, list):
             raise RegistryAwayError("the answer is not a registry's")
 
-    def register(self, subject: str, schema: AvroSchema) -> int:
-        """Register a version of a subject; return its id."""
+    def register(self, subject: str, schema: AvroSchema, kind: str = "AVRO") -> int:
+        """Register a version of a subject, of the registry's `kind`; return its id."""
         try:
             with _failures():
                 return int(
-                    self._client.register_schema(subject, Schema(json.dumps(schema), "AVRO"))
+                    self._client.register_schema(subject, Schema(json.dumps(schema), kind))
                 )
         except SchemaRegistryError as error:
             raise _failed(error) from error

@@ -107,10 +107,25 @@ def register(
     versions = schemas.versions(record)
     if not is_registry(url):
         return {version: schemas.local_id(record, version) for version in versions}
+    found = {version: schemas.load(record, version) for version in versions}
+    return register_all(url, config, topic, found)
+
+
+def register_all(
+    url: str,
+    config: Mapping[str, str] | None,
+    topic: str,
+    versions: Mapping[int, AvroSchema],
+    kind: str = "AVRO",
+) -> dict[int, int]:
+    """Register versions of a topic's values, of the registry's `kind`; return their ids.
+
+    Raises RegistryUnavailableError as `register` does.
+    """
     with _answering(url, config) as client:
         return {
-            version: client.register(f"{topic}-value", schemas.load(record, version))
-            for version in versions
+            version: client.register(f"{topic}-value", schema, kind)
+            for version, schema in versions.items()
         }
 
 

@@ -3,21 +3,31 @@
 from collections.abc import Callable
 from typing import Final
 
-from tests.chaos.faults import changes, letters, processes, servers, slices, storage
+from tests.chaos.faults import (
+    changes,
+    enforced_letters,
+    letters,
+    processes,
+    servers,
+    slices,
+    storage,
+)
 from tests.chaos.world import Result, World
 
 Fault = Callable[[World, Result, int], None]
 
 CHANGES: Final = "rules, lists, labels change"
 REPAIRS: Final = "bad records replayed"
+ENFORCED: Final = "bad records of an enforced topic replayed"
 SLICES: Final = "slices of the enforce flow"
-OF_PAYMENTS: Final = (CHANGES, REPAIRS, SLICES)
+OF_PAYMENTS: Final = (CHANGES, REPAIRS, ENFORCED, SLICES)
 """Those that are not of every stream; they run once, beside payments."""
 
 FAULTS: Final[dict[str, tuple[Fault, int]]] = {
     "kill -9": (processes.kill, 500),
     CHANGES: (changes.kill, 180),
     REPAIRS: (letters.repaired, 60),
+    ENFORCED: (enforced_letters.repaired, 60),
     SLICES: (slices.kill, 100),
     "fresh clusters": (processes.starts, 40),
     "SIGTERM": (processes.sigterm, 20),

@@ -10,18 +10,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
+import orjson
 import polars as pl
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from flows.streams import PAYMENTS
+import schemas
+from flows.streams import PAYMENTS, Stream
+from operators.avro.explain import Explainer
 from operators.connectors.kafka.client import end_offsets
 from operators.records.tables import COORDINATES
 from operators.windows.open_windows import newest
 from tests.chaos.faults.processes import kill_at
 from tests.chaos.faults.watching import count, tended
 from tests.chaos.feed import send
-from tests.chaos.flow import ROOT, Shape
+from tests.chaos.flow import ROOT, Flow, Shape
 from tests.chaos.spoilt import MENDS, spoil
 from tests.chaos.tool import APPROVE_POINTS, EDIT_POINTS, OFTEN_PASSED, REPLAY_POINTS
 from tests.chaos.worker import POINTS
@@ -38,6 +41,10 @@ _POINTS: Final = (
     *EDIT_POINTS, *APPROVE_POINTS, *POINTS,
 )  # fmt: skip
 """All points of a round; of few kills those that come first."""
+_own: Final = {
+    schemas.local_id(PAYMENTS.record, each): schemas.load(PAYMENTS.record, each)
+    for each in schemas.versions(PAYMENTS.record)
+}
 _OF_PLACE: Final = (*COORDINATES, "kafka_timestamp", "watermark", "alert_id", "decision_id")
 """Columns that say where and when a record came, which of one that is sent again is elsewhere."""
 
@@ -45,44 +52,75 @@ _OF_PLACE: Final = (*COORDINATES, "kafka_timestamp", "watermark", "alert_id", "d
 def repaired(world: World, result: Result, times: int) -> None:
     """Records broken, quarantined, edited, approved and replayed, all of it killed on its way."""
     while result.times < times and not result.problems:
-        _Round(world, result, times - result.times).run()
+        _OfPayments(world, result, times - result.times).run()
 
 
-class _Round:
+class Round:
+    """A round: half of the records, repairs of what was refused, the other half, a comparison."""
+
+    points: tuple[str, ...] = _POINTS
+    reads: tuple[str, ...] = POINTS
+
     def __init__(self, world: World, result: Result, kills: int) -> None:
         self._world, self._result = world, result
-        number, luck = result.runs, world.luck
+        number = result.runs
         self._retention = number % 2 == 0
         """Whether the topic loses all that the flow has read; else the flow runs meanwhile."""
         self._late = number // 2 % 2 == 1
         """Whether what is sent again is late, and windows open once more for it."""
-        self._made = spoil(luck.randrange(2**31), world.records)
-        self._topics = [f"{world.topic}.{name}{number}" for name in ("bad", "good")]
+        self._topics = [self.named(f"{name}{number}") for name in ("bad", "good")]
         for each in self._topics:
             kafka_server.create_topic(world.bootstrap, each, PARTITIONS)
-        bound = "allowed_lateness" if self._late else "out_of_orderness"
-        # What nobody sends to while the tool is at work is not to be taken for idle.
-        more = {bound: "12h", "idle_timeout": "1h"}
-        self._more = {world.variable(name): value for name, value in more.items()}
-        topic = {world.variable("topic"): self._topics[0]}
-        self._flow = world.flow("letters", **topic, **self._more, **_AT_END)
-        self._chosen = {*_POINTS[:kills]}
+        self._chosen = {*self.points[:kills]}
+        self._flow = self.make()
+
+    def named(self, name: str) -> str:
+        """Return a topic of the round."""
+        return f"{self._world.topic}.{name}"
+
+    @property
+    def stream(self) -> Stream:
+        """What the flow reads."""
+        return self._world.stream
+
+    def make(self) -> Flow:
+        """Make the records, and return the flow that is to read them."""
+        raise NotImplementedError
+
+    def send(self, half: int) -> None:
+        """Send a half of the records as they come."""
+        raise NotImplementedError
+
+    def edits(self) -> Iterator[list[str]]:
+        """Yield commands that make what was refused good."""
+        raise NotImplementedError
+
+    def compare(self) -> None:
+        """Compare with a run in which the records had been good from the start."""
+        raise NotImplementedError
+
+    def drop(self) -> None:
+        """Remove what was written, unless something was wrong."""
+        self._world.drop(self._flow, self._result, self._topics)
 
     def run(self) -> None:
         """Do all of it, and compare."""
         world, result, flow = self._world, self._result, self._flow
-        with tended(world, flow, result):
-            self._send(self._made.bad[0], self._topics[0])
-            self._read(POINTS[::2])
+        with tended(world, flow, result, self.stream):
+            self.send(0)
+            self._read(self.reads[::2])
             if self._retention:
                 self._delete()
             self._mend()
-            self._send(self._made.bad[1], self._topics[0])
+            self.send(1)
             flow.environ |= TO_THE_END
-            self._read(POINTS[1::2])
+            self._read(self.reads[1::2])
         if not result.problems:
-            self._compare()
-        world.drop(flow, result, self._topics)
+            self.compare()
+        self.drop()
+
+    which: tuple[str, ...] = ()
+    """What commands say of which stream they mean."""
 
     def _passed(self, point: str) -> None:
         self._result.times += 1
@@ -118,17 +156,16 @@ class _Round:
 
     def _mend(self) -> None:
         """Edit what is spoilt, have another user approve it, and send it again."""
-        edit = ["edit", "--stage", "contract", "--save", "--why", "an old terminal"]
-        for each in MENDS:
-            edit += ["--set", each]
-        self._until_done("eva", edit, EDIT_POINTS)
-        edits = {
-            each["edit"] for each in self._told("eva", "list", "--where", "edit IS NOT NULL")
-        }
+        for each in self.edits():
+            self._until_done("eva", each, EDIT_POINTS)
+        meant = ("list", "--where", "edit IS NOT NULL", "--limit", "1000", *self.which)
+        edits = {each["edit"] for each in self._told("eva", *meant)}
         for each in sorted(edits):
             self._until_done("ben", ["approve", each, "--save"], APPROVE_POINTS)
         with self._running():
-            self._until_done("eva", ["replay", "--send", "--why", "mended"], REPLAY_POINTS)
+            self._until_done(
+                "eva", ["replay", "--send", "--why", "mended", *self.which], REPLAY_POINTS
+            )
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:
@@ -186,7 +223,37 @@ class _Round:
             capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
-    def _compare(self) -> None:
+
+class _OfPayments(Round):
+    def make(self) -> Flow:
+        world = self._world
+        self._made = spoil(world.luck.randrange(2**31), world.records)
+        bound = "allowed_lateness" if self._late else "out_of_orderness"
+        # What nobody sends to while the tool is at work is not to be taken for idle.
+        more = {bound: "12h", "idle_timeout": "1h"}
+        self._more = {world.variable(name): value for name, value in more.items()}
+        topic = {world.variable("topic"): self._topics[0]}
+        return world.flow("letters", **topic, **self._more, **_AT_END)
+
+    def send(self, half: int) -> None:
+        self._send(self._made.bad[half], self._topics[0])
+
+    def edits(self) -> Iterator[list[str]]:
+        save = ["--save", "--why", "an old terminal"]
+        explainer = Explainer(_own.__getitem__)
+        for row in self._made.cut:
+            # What does not decode somebody who knows it writes anew.
+            (found,) = explainer.explain([self._made.good[0]["value"][row]], [None])
+            file = self._flow.folder / f"{row}.json"
+            file.write_bytes(orjson.dumps(found.record))
+            place = "/".join(map(str, (self._topics[0], *self._made.place_of(row))))
+            yield ["edit", place, "--as", str(file), *save]
+        edit = ["edit", "--stage", "contract", *save]
+        for each in MENDS:
+            edit += ["--set", each]
+        yield edit
+
+    def compare(self) -> None:
         world, result = self._world, self._result
         for half in self._made.good:
             self._send(half, self._topics[1])

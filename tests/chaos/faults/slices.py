@@ -63,7 +63,7 @@ def kill(world: World, result: Result, times: int) -> None:
             shutil.rmtree(run.folder)
 
 
-def _slice(run: "_Run", which: str, kills: int, result: Result, seed: int) -> list[str]:
+def _slice(run: "Run", which: str, kills: int, result: Result, seed: int) -> list[str]:
     """Kill a slice some times, and let it come to its end; returns what was wrong."""
     luck = random.Random(seed)
     flow = Flow(run.folder / which[0], {**run.environ, "MILLSTREAM_SLICE": which})
@@ -101,9 +101,9 @@ class _Topics:
             kafka_server.create_topic(world.bootstrap, f"{self._name}.{name}", PARTITIONS)
         _send(world.bootstrap, self._name, every)
 
-    def run(self, label: str) -> "_Run":
+    def run(self, label: str) -> "Run":
         """Return a run of the flow on them, with tables and topics of its own."""
-        return _Run(self._world, self._name, label)
+        return Run(self._world, self._name, label)
 
     def undisturbed(self) -> dict[str, pl.DataFrame]:
         """Return what one whole process makes of them, proven by `verify`."""
@@ -116,12 +116,14 @@ class _Topics:
         return run.read()
 
 
-class _Run:
+class Run:
+    """A run of the enforce flow on topics that are there, with tables and topics of its own."""
+
     def __init__(self, world: World, topic: str, label: str) -> None:
         self.folder = world.folder / label
-        self.root, declared = str(self.folder / "tables"), self.folder / "enforced"
-        declare(declared, topic)
-        for contract in declared.glob("*/contract.yaml"):
+        self.root, self.declared = str(self.folder / "tables"), self.folder / "enforced"
+        declare(self.declared, topic)
+        for contract in self.declared.glob("*/contract.yaml"):
             own, text = f"{topic}.{label}.{contract.parent.name}", contract.read_text()
             if "validated:" not in text:
                 text += f"validated: {own}.validated\n"
@@ -129,7 +131,7 @@ class _Run:
         self.environ = {
             "MILLSTREAM_KAFKA_BOOTSTRAP_SERVERS": world.bootstrap,
             "MILLSTREAM_DELTA_ROOT": self.root,
-            "MILLSTREAM_ENFORCE_FOLDER": str(declared),
+            "MILLSTREAM_ENFORCE_FOLDER": str(self.declared),
             "MILLSTREAM_STALL_TIMEOUT": "90s",
             "CHAOS_STREAM": "enforce",
             **{k: v for k, v in TO_THE_END.items() if "STOP" in k},
@@ -150,18 +152,23 @@ class _Run:
 
     def verified(self) -> list[str]:
         """Return what `millstream verify` finds wrong."""
-        environ = {k: v for k, v in os.environ.items() if not k.startswith("MILLSTREAM_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.chaos.tool", "verify", "--json"],
-            env={**environ, **self.environ},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode == 0:
-            return []
-        return [f"verify: {done.returncode}: {done.stdout[-2000:]} {done.stderr[-500:]}"]
+        return verified(self.environ)
+
+
+def verified(settings: dict[str, str]) -> list[str]:
+    """Return what `millstream verify` finds wrong of a flow with some settings."""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("MILLSTREAM_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos.tool", "verify", "--json"],
+        env={**environ, **settings},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return []
+    return [f"verify: {done.returncode}: {done.stdout[-2000:]} {done.stderr[-500:]}"]
 
 
 def _as_they_came(config: dict[str, str], topic: str) -> pl.DataFrame:

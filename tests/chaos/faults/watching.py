@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from flows.streams import Stream
 from tests.chaos.flow import Flow, Shape
 from tests.chaos.maintenance import Maintenance
 from tests.chaos.world import Result, World
@@ -38,9 +39,11 @@ def until_done(
 
 
 @contextmanager
-def tended(world: World, flow: Flow, result: Result) -> Iterator[None]:
-    """Compact, vacuum and checkpoint the flow's tables meanwhile."""
+def tended(
+    world: World, flow: Flow, result: Result, stream: Stream | None = None
+) -> Iterator[None]:
+    """Compact, vacuum and checkpoint tables meanwhile, of the world's stream or another."""
     root = flow.environ["MILLSTREAM_DELTA_ROOT"]
-    with Maintenance(world.stream, root, world.luck.randrange(2**31)) as upkeep:
+    with Maintenance(stream or world.stream, root, world.luck.randrange(2**31)) as upkeep:
         yield
     count(result, "maintenance", sum(upkeep.done.values()))

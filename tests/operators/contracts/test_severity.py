@@ -77,5 +77,24 @@ def test_a_contract_of_warnings_alone_refuses_nothing():
     )
     assert checked.good.all()
     assert checked.warned == {"dear": 1}
+    assert checked.frame["contract_warnings"].to_list() == ["dear"]
     with pytest.raises(ContractError, match="severity"):
         read_contract(text.replace("warn", "worry"), schemas.latest("click"), "click")
+
+
+def test_a_good_row_tells_what_it_breaks():
+    text = CHECKS + "  - {code: far, field: user_id, pattern: 'u.*', severity: warn}\n"
+    rows = [
+        click(1, cost_minor=50, user_id="u1"),
+        click(2, cost_minor=101, kind="CLICK", user_id="x"),
+        click(3, cost_minor=-11, user_id="x"),
+        click(4, user_id="x", cost_minor=1),
+    ]
+    frame = Decoder(schemas.latest("click"), open_registry("")).decode(rows, [None] * 4).frame
+    checked = read_contract(text, schemas.latest("click"), "click").check(
+        frame, frame["cost_minor"].cast(int) * 0 - 1
+    )
+    assert checked.good.to_list() == [True, True, False, True]
+    told = checked.frame["contract_warnings"].to_list()
+    assert (told[0], told[1], told[3]) == (None, "dear,far", "far")
+    assert checked.warned == {"dear": 1, "far": 2}

@@ -3,6 +3,7 @@
 import polars as pl
 
 import schemas
+from operators.avro.explain import Explainer
 from operators.records.columns import RAW_COLUMNS
 from ops.forget.holder import Holder
 from tests.field.topic import payment
@@ -13,7 +14,7 @@ AT = GOOD.index(b"C-1")
 
 def has(value: bytes | None, key: bytes | None = None, *, of_key: bool = False) -> bool:
     found = {schemas.local_id("payment", n): schemas.load("payment", n) for n in (1, 2)}
-    holder = Holder("customer_id", "C-1", found.__getitem__, of_key=of_key)
+    holder = Holder("customer_id", "C-1", Explainer(found.__getitem__), of_key=of_key)
     row = dict.fromkeys(RAW_COLUMNS) | {"key": key, "value": value}
     (told,) = holder(pl.DataFrame([row], schema=RAW_COLUMNS))
     return bool(told)
