@@ -21,6 +21,8 @@ class Pulse:
         """The workers that were at it, by `threading.get_ident`."""
         self.settled = False
         """Whether an epoch has ended: all processes have their state then."""
+        self.ends = 0
+        """How often a partition has said where it stands, as an epoch's end begins."""
 
     def asked(self, partition: str) -> None:
         """Note that a source's partition is asked for more."""

@@ -9,8 +9,9 @@ import polars as pl
 from operators.columns.arrays import Int64s
 from operators.records.batches import NO_WATERMARK
 from operators.windows.emission import Due
+from operators.windows.pieces import Frame
 from operators.windows.session_chains import both
-from operators.windows.slices import Frame, Slices
+from operators.windows.slices import Slices
 from operators.windows.sliding_panes import AFTER, UNTIL
 from operators.windows.spec import Windows
 

@@ -14,7 +14,8 @@ from operators.columns.grouping import differs
 from operators.columns.times import in_micros
 from operators.windows.accumulators import KEY_HASH
 from operators.windows.emission import FIRST, LAST, SESSION
-from operators.windows.slices import Frame, Slices
+from operators.windows.pieces import Frame
+from operators.windows.slices import Slices
 
 _NUMBER_BITS: Final = 20
 

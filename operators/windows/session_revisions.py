@@ -23,6 +23,7 @@ from operators.columns.arrays import Bools, Int64s
 from operators.columns.ipc import to_ipc
 from operators.records.batches import NO_WATERMARK
 from operators.windows.emission import CLOSES, ENDS, REVISION, SESSION, Due
+from operators.windows.pieces import Frame
 from operators.windows.session_chains import (
     both,
     height,
@@ -32,7 +33,7 @@ from operators.windows.session_chains import (
     parted,
 )
 from operators.windows.session_panes import Held, Known, chained, panes_between
-from operators.windows.slices import Frame, Slices, loaded
+from operators.windows.slices import Slices, loaded
 from operators.windows.spec import Windows
 
 _MERGED_MIN: Final = 1_024

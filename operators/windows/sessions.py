@@ -9,6 +9,7 @@ import polars as pl
 from operators.columns.arrays import Int64s
 from operators.columns.ipc import to_ipc
 from operators.windows.emission import ENDS, SESSION, Due
+from operators.windows.pieces import Frame
 from operators.windows.session_chains import (
     both,
     height,
@@ -18,7 +19,7 @@ from operators.windows.session_chains import (
     parted,
     told,
 )
-from operators.windows.slices import Frame, Slices, loaded
+from operators.windows.slices import Slices, loaded
 from operators.windows.spec import Windows
 
 _MERGED_MIN: Final = 8_192

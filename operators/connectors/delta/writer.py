@@ -41,6 +41,7 @@ from operators.connectors.delta.table import (
 )
 from operators.connectors.delta.writing import write
 from operators.connectors.observers import OBSERVERS
+from operators.connectors.pulse import PULSE
 from operators.event_time.frontier import Frontier, Tracker
 from operators.event_time.holdup import HoldUp, watch
 from operators.records.batches import Progress
@@ -82,6 +83,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._epoch, self._began = 1, time.time()
         self._again: list[pl.DataFrame] = []
         self._commit: Future[None] | None = None
+        self._ends = PULSE.ends
         # With its files, as it is read here.
         self._handle = open_table(sink.root, table)
         self._columns, self._knows_files = columns_of(self._handle), True
@@ -124,6 +126,10 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             self._shown.fenced.inc(item.height - rows.height)
             if rows.height:
                 self._pending.take(rows)
+        if self._ends != PULSE.ends:
+            # Before tables are asked for their rows, states are written.
+            self._ends = PULSE.ends
+            self._pending.hurry()
 
     @property
     def waits(self) -> bool:

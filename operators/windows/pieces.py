@@ -1,0 +1,126 @@
+"""Pieces: rows that are kept as they came, each of which is encoded once.
+
+A snapshot has all of them, though most were in the one before:
+
+>>> pieces = Pieces()
+>>> pieces.add(pl.DataFrame({"n": [1, 2]}))
+>>> from_ipc(pieces.dump())["n"].to_list()
+[1, 2]
+>>> pieces.add(pl.DataFrame({"n": [3]}))
+>>> from_ipc(pieces.dump())["n"].to_list()
+[1, 2, 3]
+>>> [rows["n"].to_list() for rows in pieces.take(lambda rows: rows["n"].to_numpy() != 2)]
+[[1], [3]]
+>>> from_ipc(pieces.dump())["n"].to_list()
+[2]
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Final, Self, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from operators.columns.arrays import Bools
+from operators.columns.frames import in_one, stacked, taken
+from operators.columns.ipc import from_ipc, joined, to_ipc
+
+Frame: TypeAlias = pl.DataFrame | None
+Wanted: TypeAlias = Callable[[pl.DataFrame], Bools]
+
+_FEW: Final = 64
+"""Frames that are put together as they come, so that an epoch's end has not a thousand of them."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Rows in one frame, whether it holds nothing else, and how it is written, once it is."""
+
+    rows: pl.DataFrame
+    own: bool = False
+    written: bytes | None = None
+
+    def ipc(self) -> bytes | None:
+        if self.written is None:
+            if not self.own:
+                self.rows, self.own = in_one([self.rows]), True
+            self.written = to_ipc(self.rows)
+        return self.written
+
+
+class Pieces:
+    """Frames with equal columns, in their order."""
+
+    def __init__(self, *frames: pl.DataFrame) -> None:
+        """Begin with frames that hold on to nothing but their rows."""
+        self._pieces = [_Piece(frame, own=True) for frame in frames if frame.height]
+        self._loose = 0
+        self.height = sum(piece.rows.height for piece in self._pieces)
+        """How many rows there are."""
+
+    @property
+    def frames(self) -> list[pl.DataFrame]:
+        """All rows, in as many frames as there are."""
+        return [piece.rows for piece in self._pieces]
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Take rows."""
+        self._pieces.append(_Piece(rows))
+        self.height += rows.height
+        self._loose += 1
+        if self._loose == _FEW:
+            # Live rows come in hundreds of small frames. Most of them are written by an epoch's
+            # end, at which everything waits.
+            self._put_together()
+            self._pieces[-1].ipc()
+
+    def _put_together(self) -> None:
+        if self._loose:
+            last = [piece.rows for piece in self._pieces[-self._loose :]]
+            self._pieces[-self._loose :] = [_Piece(in_one(last), own=True)]
+            self._loose = 0
+
+    def take_all(self) -> pl.DataFrame | None:
+        """Take out all rows."""
+        rows = stacked(self.frames) if self._pieces else None
+        self._pieces, self._loose, self.height = [], 0, 0
+        return rows
+
+    def picked(self, wanted: Wanted) -> list[pl.DataFrame]:
+        """Return the rows that are wanted."""
+        found = (_split(piece.rows, wanted(piece.rows))[1] for piece in self._pieces)
+        return [rows for rows in found if rows is not None]
+
+    def take(self, wanted: Wanted) -> list[pl.DataFrame]:
+        """Take out the rows that are wanted."""
+        pieces, self._pieces, found = self._pieces, [], []
+        for piece in pieces:
+            rest, some = _split(piece.rows, wanted(piece.rows))
+            if some is not None:
+                found.append(some)
+            if rest is not None:
+                self._pieces.append(piece if some is None else _Piece(rest))
+        self._loose = sum(1 for _ in takewhile(lambda piece: not piece.own, self._pieces[::-1]))
+        self.height -= sum(rows.height for rows in found)
+        return found
+
+    def dump(self) -> bytes | None:
+        """Return all rows as `to_ipc` does."""
+        self._put_together()
+        return joined([written for piece in self._pieces if (written := piece.ipc())])
+
+    @classmethod
+    def load(cls, state: bytes | None) -> Self:
+        """Resume what was dumped."""
+        return cls() if state is None else cls(from_ipc(state))
+
+
+def _split(frame: pl.DataFrame, mask: Bools) -> tuple[Frame, Frame]:
+    """Return the rows that a mask leaves out, and those that it picks; None for no row."""
+    if mask.all():
+        return None, frame
+    if not mask.any():
+        return frame, None
+    return taken(frame, np.flatnonzero(~mask)), taken(frame, np.flatnonzero(mask))
