@@ -45,7 +45,7 @@ class Intake:
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
         self.flow = FlowWatermark()
-        self._held = Pieces()
+        self._held = Pieces(columns=[*windows.inputs, *PLACED])
         self._since: int | None = None
         self._dues: dict[int, Timers] = {}
         self._fresh = 0
@@ -67,7 +67,7 @@ class Intake:
             if rows.height:
                 since = int(rows["since"].min())  # type: ignore[arg-type] # never null
                 self._since = since if self._since is None else min(since, self._since)
-                self._held.add(rows[[*self._windows.inputs, *PLACED]])
+                self._held.add(rows)
                 self._fresh += rows.height
         watermark = self.flow.current
         if watermark >= self._next_due():
@@ -162,7 +162,7 @@ class Intake:
         intake = cls(windows)
         intake.flow = FlowWatermark.thaw(state["flow"])
         intake._dues = {slot: Timers.load(dues) for slot, dues in state["dues"].items()}
-        intake._held = Pieces.load(state["rows"])
+        intake._held = Pieces.load(state["rows"], [*windows.inputs, *PLACED])
         since = [int(rows["since"].min()) for rows in intake._held.frames]  # type: ignore[arg-type] # never null
         intake._since = min(since, default=None)
         return intake

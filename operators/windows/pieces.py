@@ -15,7 +15,7 @@ A snapshot has all of them, though most were in the one before:
 [2]
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Final, Self, TypeAlias
@@ -53,8 +53,13 @@ class _Piece:
 class Pieces:
     """Frames with equal columns, in their order."""
 
-    def __init__(self, *frames: pl.DataFrame) -> None:
-        """Begin with frames that hold on to nothing but their rows."""
+    def __init__(self, *frames: pl.DataFrame, columns: Sequence[str] | None = None) -> None:
+        """Begin with frames that hold on to nothing but their rows.
+
+        Of what comes only `columns` are kept, if any are told. They are picked where frames are
+        put together, as picking them from each would take longer than all else.
+        """
+        self._columns = columns
         self._pieces = [_Piece(frame, own=True) for frame in frames if frame.height]
         self._loose = 0
         self.height = sum(piece.rows.height for piece in self._pieces)
@@ -77,16 +82,25 @@ class Pieces:
             self._pieces[-1].ipc()
 
     def _put_together(self) -> None:
-        if self._loose:
-            last = [piece.rows for piece in self._pieces[-self._loose :]]
-            self._pieces[-self._loose :] = [_Piece(in_one(last), own=True)]
-            self._loose = 0
+        last = self._last()
+        if last is not None:
+            self._pieces.append(_Piece(in_one([last]), own=True))
 
-    def take_all(self) -> pl.DataFrame | None:
+    def _last(self) -> Frame:
+        """Take out the rows that came last, in loose frames."""
+        if not self._loose:
+            return None
+        last = stacked([piece.rows for piece in self._pieces[-self._loose :]])
+        del self._pieces[-self._loose :]
+        self._loose = 0
+        return last if self._columns is None else last[list(self._columns)]
+
+    def take_all(self) -> Frame:
         """Take out all rows."""
-        rows = stacked(self.frames) if self._pieces else None
-        self._pieces, self._loose, self.height = [], 0, 0
-        return rows
+        last = self._last()
+        frames = self.frames if last is None else [*self.frames, last]
+        self._pieces, self.height = [], 0
+        return stacked(frames) if frames else None
 
     def picked(self, wanted: Wanted) -> list[pl.DataFrame]:
         """Return the rows that are wanted."""
@@ -112,9 +126,9 @@ class Pieces:
         return joined([written for piece in self._pieces if (written := piece.ipc())])
 
     @classmethod
-    def load(cls, state: bytes | None) -> Self:
+    def load(cls, state: bytes | None, columns: Sequence[str] | None = None) -> Self:
         """Resume what was dumped."""
-        return cls() if state is None else cls(from_ipc(state))
+        return cls(*([] if state is None else [from_ipc(state)]), columns=columns)
 
 
 def _split(frame: pl.DataFrame, mask: Bools) -> tuple[Frame, Frame]:
