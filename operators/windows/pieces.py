@@ -131,6 +131,24 @@ class Pieces:
         return cls(*([] if state is None else [from_ipc(state)]), columns=columns)
 
 
+class Written:
+    """How one frame is written, for a state that has the same one in many snapshots."""
+
+    def __init__(self) -> None:
+        self._frame: Frame = None
+        self._state: bytes | None = None
+
+    def dump(self, frame: Frame) -> tuple[Frame, bytes | None]:
+        """Return a frame without what it holds of batches, and all its rows as `to_ipc` does.
+
+        Who gives that one back the next time is given the same.
+        """
+        if frame is not self._frame:
+            self._frame = None if frame is None else in_one([frame])
+            self._state = to_ipc(self._frame)
+        return self._frame, self._state
+
+
 def _split(frame: pl.DataFrame, mask: Bools) -> tuple[Frame, Frame]:
     """Return the rows that a mask leaves out, and those that it picks; None for no row."""
     if mask.all():

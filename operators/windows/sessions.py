@@ -7,13 +7,11 @@ import numpy as np
 import polars as pl
 
 from operators.columns.arrays import Int64s
-from operators.columns.ipc import to_ipc
 from operators.windows.emission import ENDS, SESSION, Due
-from operators.windows.pieces import Frame
+from operators.windows.pieces import Frame, Written
 from operators.windows.session_chains import (
     both,
     height,
-    its_own,
     lay_out,
     merge_shared,
     parted,
@@ -41,6 +39,7 @@ class Sessions:
         self._store = Slices({**windows.over, **ENDS}, windows.by, ["slice"])
         self._rows: Frame = None
         self._open: Frame = None
+        self._rows_written, self._open_written = Written(), Written()
         self._merge_at = _MERGED_MIN
 
     @property
@@ -119,11 +118,12 @@ class Sessions:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery."""
-        self._rows, self._open = its_own(self._rows), its_own(self._open)
+        self._rows, rows = self._rows_written.dump(self._rows)
+        self._open, opened = self._open_written.dump(self._open)
         return {
             "version": self.VERSION,
-            "complete": to_ipc(self._rows),
-            "open": to_ipc(self._open),
+            "complete": rows,
+            "open": opened,
             **self._store.dump(),
         }
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from operators.columns import ipc
 from operators.columns.ipc import from_ipc
 from operators.windows import pieces as module
-from operators.windows.pieces import Pieces
+from operators.windows.pieces import Pieces, Written
 from tests.operators.columns.held import held
 from tests.operators.windows.soon import full
 
@@ -92,3 +92,17 @@ def test_what_is_kept_holds_no_texts_of_rows_that_are_gone():
     pieces.dump()
     assert pieces.height == 4
     assert held(pieces) < 1000
+
+
+def test_a_frame_that_is_given_back_is_not_written_again(monkeypatch):
+    sizes: list[int] = []
+    stream = ipc._stream
+    monkeypatch.setattr(ipc, "_stream", lambda rows: sizes.append(rows.height) or stream(rows))
+    written = Written()
+    assert written.dump(None) == (None, None)
+    kept, state = written.dump(pl.DataFrame({"n": [1, 2]}))
+    assert written.dump(kept) == (kept, state)
+    assert sizes == [2]
+    kept, state = written.dump(kept[:1])
+    assert from_ipc(state)["n"].to_list() == kept["n"].to_list() == [1]
+    assert written.dump(None) == (None, None)
