@@ -72,7 +72,10 @@ class Intake:
         watermark = self.flow.current
         if watermark >= self._next_due():
             return self._hand_on(watermark), late
-        return self._hand_on(None) if self.rows > self._room else [], late
+        if self.rows > self._room:
+            return self._hand_on(None), late
+        self._held.ahead()
+        return [], late
 
     @property
     def rows(self) -> int:

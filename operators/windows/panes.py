@@ -38,6 +38,7 @@ class Panes:
         if rows is not None:
             self._store.add(rows)
         if watermark is None:
+            self._store.ahead()
             return None
         due = self._store.take(lambda slices: self._final(slices) <= watermark)
         # Where a window has one slice and one pane, nothing of it is needed again.

@@ -33,6 +33,9 @@ Wanted: TypeAlias = Callable[[pl.DataFrame], Bools]
 _FEW: Final = 64
 """Frames that are put together as they come, so that an epoch's end has not a thousand of them."""
 
+_MANY: Final = 1_024
+"""Rows that are worth encoding by themselves."""
+
 
 @dataclass(slots=True)
 class _Piece:
@@ -64,6 +67,7 @@ class Pieces:
         self._loose = 0
         self.height = sum(piece.rows.height for piece in self._pieces)
         """How many rows there are."""
+        self._fresh = self.height
 
     @property
     def frames(self) -> list[pl.DataFrame]:
@@ -74,12 +78,22 @@ class Pieces:
         """Take rows."""
         self._pieces.append(_Piece(rows))
         self.height += rows.height
+        self._fresh += rows.height
         self._loose += 1
-        if self._loose == _FEW:
-            # Live rows come in hundreds of small frames. Most of them are written by an epoch's
-            # end, at which everything waits.
-            self._put_together()
-            self._pieces[-1].ipc()
+
+    def ahead(self) -> None:
+        """Encode what there is enough of, for rows that are likely to be there at a snapshot.
+
+        That comes at an epoch's end, at which everything waits.
+        """
+        if self._fresh >= _MANY or self._loose >= _FEW:
+            self._encode()
+
+    def _encode(self) -> None:
+        self._put_together()
+        for piece in self._pieces:
+            piece.ipc()
+        self._fresh = 0
 
     def _put_together(self) -> None:
         last = self._last()
@@ -99,7 +113,7 @@ class Pieces:
         """Take out all rows."""
         last = self._last()
         frames = self.frames if last is None else [*self.frames, last]
-        self._pieces, self.height = [], 0
+        self._pieces, self.height, self._fresh = [], 0, 0
         return stacked(frames) if frames else None
 
     def picked(self, wanted: Wanted) -> list[pl.DataFrame]:
@@ -118,11 +132,12 @@ class Pieces:
                 self._pieces.append(piece if some is None else _Piece(rest))
         self._loose = sum(1 for _ in takewhile(lambda piece: not piece.own, self._pieces[::-1]))
         self.height -= sum(rows.height for rows in found)
+        self._fresh = sum(each.rows.height for each in self._pieces if each.written is None)
         return found
 
     def dump(self) -> bytes | None:
         """Return all rows as `to_ipc` does."""
-        self._put_together()
+        self._encode()
         return joined([written for piece in self._pieces if (written := piece.ipc())])
 
     @classmethod

@@ -68,6 +68,7 @@ class RevisedSessions:
         if rows is not None:
             self._store.add(rows)
         if watermark is None:
+            self._store.ahead()
             return None
         until = watermark // self._window.step * self._window.step
         fresh, partials = self._store.take(lambda since: since <= until)

@@ -52,6 +52,7 @@ class Sessions:
         if rows is not None:
             self._store.add(rows[[name for name in rows.columns if name != "since"]])
         if watermark is None:
+            self._store.ahead()
             return None
         complete = watermark // self._window.step * self._window.step
         fresh, partials = self._store.take(lambda slices: slices < complete)

@@ -60,6 +60,10 @@ class Slices:
         if self._raw.height > self._raw_most:
             self._reduce()
 
+    def ahead(self) -> None:
+        """Encode rows that nobody is about to take, before an epoch's end."""
+        self._raw.ahead()
+
     def select(self, wanted: Wanted) -> tuple[Frame, Frame]:
         """Return the rows and the partials that `wanted` tells by their slices, or `cut`.
 

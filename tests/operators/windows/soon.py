@@ -11,7 +11,7 @@ from operators.windows import slices as store
 
 FULL_SOON = {
     intake: {"_HELD_MIN": 1, "_HELD_MAX": 3},
-    pieces: {"_FEW": 2},
+    pieces: {"_FEW": 2, "_MANY": 3},
     store: {"_RAW_MIN": 2, "_RUNS_MAX": 2},
     sessions: {"_MERGED_MIN": 1},
     reopened: {"_MERGED_MIN": 1},

@@ -1,5 +1,6 @@
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,7 @@ from tests.operators.windows.soon import full
 
 ACTS = st.one_of(
     st.lists(st.integers(0, 9), min_size=1, max_size=4),
-    st.sampled_from(["dump", "take all"]),
+    st.sampled_from(["ahead", "dump", "take all"]),
     st.integers(0, 9),
 )
 
@@ -30,6 +31,8 @@ def test_any_acts_are_those_on_a_list(acts, soon):
                 taken = pieces.take_all()
                 assert ([] if taken is None else taken["n"].to_list()) == there
                 there = []
+            elif act == "ahead":
+                pieces.ahead()
             elif act == "dump":
                 state = pieces.dump()
                 assert ([] if state is None else from_ipc(state)["n"].to_list()) == there
@@ -65,20 +68,23 @@ def test_what_has_been_written_is_not_written_again(monkeypatch):
     assert written == [3, 2, 2]
 
 
-def test_many_small_frames_are_written_before_anybody_asks(monkeypatch):
+@pytest.mark.parametrize(("few", "many"), [(4, 1_000), (1_000, 8)])
+def test_many_frames_or_rows_are_written_before_anybody_asks(monkeypatch, few, many):
     written: list[int] = []
     stream = ipc._stream
     monkeypatch.setattr(
         ipc, "_stream", lambda rows: written.append(rows.height) or stream(rows)
     )
-    monkeypatch.setattr(module, "_FEW", 4)
+    monkeypatch.setattr(module, "_FEW", few)
+    monkeypatch.setattr(module, "_MANY", many)
     pieces = Pieces()
     for _ in range(9):
-        pieces.add(pl.DataFrame({"n": [1]}))
-    assert written == [4, 4]
+        pieces.add(pl.DataFrame({"n": [1, 2]}))
+        pieces.ahead()
+    assert written == [8, 8]
     assert len(pieces.frames) == 3
     pieces.dump()
-    assert written == [4, 4, 1]
+    assert written == [8, 8, 2]
 
 
 def test_what_is_kept_holds_no_texts_of_rows_that_are_gone():
