@@ -165,7 +165,7 @@ class Worker:
             for table in stream.all_tables
         }
         for sink in sinks.values():
-            sink.pool = _AtOnce()
+            sink.encoding = sink.committing = _AtOnce()
         self._writers: dict[str, Any] = {
             name: sink.build_part("tables", name, None) for name, sink in sinks.items()
         }

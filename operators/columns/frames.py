@@ -35,11 +35,16 @@ def stacked(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:
     first, *others = frames
     if not others:
         return first
-    names = first.columns
-    if any(frame.columns != names for frame in others):
-        raise ValueError(f"not all frames have the columns {', '.join(names)}")
-    each = zip(*(frame.get_columns() for frame in (first, *others)), strict=True)
-    return pl.DataFrame([pl.concat(columns) for columns in each])
+    # Not column by column: of a hundred small frames that takes four times as long.
+    rows = first.clone()
+    for frame in others:
+        try:
+            rows.vstack(frame, in_place=True)
+        except pl.exceptions.ShapeError as error:
+            raise ValueError(
+                f"not all frames have the columns {', '.join(first.columns)}"
+            ) from error
+    return rows
 
 
 def in_one(frames: Iterable[pl.DataFrame]) -> pl.DataFrame:

@@ -1,12 +1,40 @@
 """Frames as Arrow IPC streams: how they stand in recovered state, which outlives releases."""
 
+from collections.abc import Sequence
+from typing import Final
+
 import polars as pl
+
+from operators.columns.frames import stacked
+
+_MARK: Final = 8
+"""Bytes before a message: that there is one, and how long it is. None is how a stream ends."""
 
 
 def to_ipc(*frames: pl.DataFrame | None) -> bytes | None:
     """Return the rows of frames with equal columns; None if there is no row."""
     filled = [frame for frame in frames if frame is not None and frame.height]
-    return _stream(pl.concat(filled)) if filled else None
+    return _stream(stacked(filled)) if filled else None
+
+
+def joined(streams: Sequence[bytes]) -> bytes | None:
+    """Return the rows of several states of `to_ipc` as one, without reading them.
+
+    A stream says its columns, and then rows in messages. Where columns do not say the same, as
+    after an upgrade of what writes them, they are read after all.
+    """
+    if len(streams) < 2:
+        return streams[0] if streams else None
+    columns = streams[0][: _first(streams[0])]
+    if any(not each.startswith(columns) for each in streams):
+        return _stream(stacked(map(from_ipc, streams)))
+    rows = (memoryview(each)[len(columns) : -_MARK] for each in streams)
+    return b"".join((columns, *rows, streams[0][-_MARK:]))
+
+
+def _first(stream: bytes) -> int:
+    """Return where what comes behind a stream's columns begins."""
+    return _MARK + int.from_bytes(stream[_MARK // 2 : _MARK], "little")
 
 
 def types_to_ipc(frame: pl.DataFrame) -> bytes:

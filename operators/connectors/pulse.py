@@ -25,6 +25,8 @@ class Pulse:
         """The workers that were at it, by `threading.get_ident`."""
         self.settled = False
         """Whether an epoch has ended: all processes have their state then."""
+        self.ends = 0
+        """How often a partition has said where it stands, as an epoch's end begins."""
 
     def meets(self) -> None:
         """Note that the process is ready, and waits until all others are."""

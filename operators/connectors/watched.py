@@ -50,6 +50,7 @@ class _Source(StatefulSourcePartition[_Item, _State]):
 
     def snapshot(self) -> _State:
         self._snapshot_taken = time.monotonic()
+        self._pulse.ends += 1
         return self._part.snapshot()
 
     def close(self) -> None:

@@ -191,7 +191,7 @@ class FlowWatermark:
     @property
     def _complete(self) -> bool:
         """Whether every partition was heard of; a topic may have grown since some were."""
-        return len(self._seen) >= max((p.partitions for p in self._seen.values()), default=1)
+        return len(self._seen) >= max([p.partitions for p in self._seen.values()], default=1)
 
     def floor(self, partition: int) -> int:
         """Return the watermark in µs that a partition woken from idleness has to respect."""
@@ -210,7 +210,14 @@ class FlowWatermark:
         """The flow's watermark in µs; NO_WATERMARK until every partition was heard of."""
         if not self._complete:
             return NO_WATERMARK
-        return min(map(self._of, self._seen.values()))
+        # As `_of`: each key group asks, of each batch.
+        floors = self._floors
+        return min(
+            [
+                max(p.watermark, floors.get(p.partition, NO_WATERMARK))
+                for p in self._seen.values()
+            ]
+        )
 
     @property
     def waits_for(self) -> Progress | None:

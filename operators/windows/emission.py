@@ -14,7 +14,7 @@ from operators.columns.times import in_micros
 from operators.windows import agg
 from operators.windows.accumulators import Accumulators
 from operators.windows.assigners import Session
-from operators.windows.slices import Frame
+from operators.windows.pieces import Frame
 from operators.windows.sliding_panes import AFTER, UNTIL, Overlap, starts_between
 from operators.windows.spec import Windows
 

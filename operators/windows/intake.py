@@ -8,25 +8,18 @@ from typing import Any, Final, Self
 import numpy as np
 import polars as pl
 
-from operators.columns.frames import in_one, in_one_chunk, stacked
 from operators.columns.grouping import distinct
-from operators.columns.ipc import to_ipc
 from operators.columns.times import in_micros
 from operators.event_time.watermarks import FlowWatermark
 from operators.records.batches import NO_WATERMARK, Progress
 from operators.windows.counting import Spans
-from operators.windows.slices import Frame, loaded
+from operators.windows.pieces import Frame, Pieces
 from operators.windows.spec import PLACED, Windows
 from operators.windows.timers import Timers
 
 _HELD_MIN: Final = 2_048
 _HELD_MAX: Final = 131_072
 _GOLDEN: Final = 0.618034
-_FEW: Final = 64
-"""Frames that are put together as they come, so that an epoch's end has not a thousand of them."""
-
-_PIECES: Final = 8
-"""So many are written as they are: to put them together takes as long as to write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +46,7 @@ class Intake:
     def __init__(self, windows: Windows) -> None:
         self._windows = windows
         self.flow = FlowWatermark()
-        self._held: list[pl.DataFrame] = []
-        self._loose = 0
-        self.rows = 0
+        self._held = Pieces(columns=[*windows.inputs, *PLACED])
         self._since: int | None = None
         self._dues: dict[int, Timers] = {}
         self._fresh = 0
@@ -66,7 +57,7 @@ class Intake:
     @property
     def spans(self) -> Spans:
         """The windows that what is held counts in."""
-        return Spans.of(self._windows, self._held, self.flow.current)
+        return Spans.of(self._windows, self._held.frames, self.flow.current)
 
     def advance(self, progress: list[Progress], rows: Frame) -> tuple[list[Work], Frame]:
         """Take judged rows and the partitions' progress; return work, and what came late.
@@ -82,23 +73,20 @@ class Intake:
             if rows.height:
                 since = int(rows["since"].min())  # type: ignore[arg-type] # never null
                 self._since = since if self._since is None else min(since, self._since)
-                self._hold(rows[[*self._windows.inputs, *PLACED]])
-                self.rows += rows.height
+                self._held.add(rows)
                 self._fresh += rows.height
         watermark = self.flow.current
         if watermark >= self._next_due():
             return self._hand_on(watermark), late
-        return self._hand_on(None) if self.rows > self._room else [], late
+        if self.rows > self._room:
+            return self._hand_on(None), late
+        self._held.ahead()
+        return [], late
 
-    def _hold(self, rows: pl.DataFrame) -> None:
-        self._held.append(rows)
-        self._loose += 1
-        if self._loose == _FEW:
-            self._put_together(_FEW)
-
-    def _put_together(self, last: int) -> None:
-        self._held[-last:] = [in_one(self._held[-last:])]
-        self._loose = 0
+    @property
+    def rows(self) -> int:
+        """How many rows are held back."""
+        return self._held.height
 
     def _next_due(self) -> int:
         dues = [each.next for each in self._dues.values()]
@@ -127,10 +115,9 @@ class Intake:
 
     def _hand_on(self, watermark: int | None) -> list[Work]:
         slots: dict[int, pl.DataFrame] = {}
-        if self._held:
-            rows = stacked(self._held)
-            self._held, self._loose, self.rows, self._since = [], 0, 0, None
-            slots = self._split(rows)
+        held, self._since = self._held.take_all(), None
+        if held is not None:
+            slots = self._split(held)
         work = []
         for slot in sorted({*slots, *self._dues}):
             upcoming = self._dues[slot].next
@@ -164,10 +151,6 @@ class Intake:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery; freezes the flow's watermark."""
-        if self._loose:
-            self._put_together(self._loose)
-        if len(self._held) > _PIECES:
-            self._held = [in_one_chunk(stacked(self._held))]
         live = sum(dues.rows for dues in self._dues.values())
         share = 0.7 + 0.6 * (self.group * _GOLDEN % 1)
         best = int(share * isqrt(2 * live * self._fresh))
@@ -176,7 +159,7 @@ class Intake:
         return {
             "version": self.VERSION,
             "flow": self.flow.freeze(),
-            "rows": to_ipc(*self._held),
+            "rows": self._held.dump(),
             "dues": {slot: dues.dump() for slot, dues in self._dues.items()},
         }
 
@@ -188,9 +171,7 @@ class Intake:
         intake = cls(windows)
         intake.flow = FlowWatermark.thaw(state["flow"])
         intake._dues = {slot: Timers.load(dues) for slot, dues in state["dues"].items()}
-        rows = loaded(state["rows"])
-        if rows is not None:
-            intake._held = [rows]
-            intake.rows = rows.height
-            intake._since = int(rows["since"].min())  # type: ignore[arg-type] # never null
+        intake._held = Pieces.load(state["rows"], [*windows.inputs, *PLACED])
+        since = [int(rows["since"].min()) for rows in intake._held.frames]  # type: ignore[arg-type] # never null
+        intake._since = min(since, default=None)
         return intake

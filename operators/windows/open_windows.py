@@ -12,9 +12,9 @@ from operators.windows.counting import OpenCount
 from operators.windows.emission import Emission
 from operators.windows.intake import Intake
 from operators.windows.panes import Panes
+from operators.windows.pieces import Frame
 from operators.windows.session_revisions import RevisedSessions
 from operators.windows.sessions import Sessions
-from operators.windows.slices import Frame
 from operators.windows.spec import Windows
 
 Slot: TypeAlias = Panes | Sessions | RevisedSessions

@@ -10,8 +10,9 @@ from operators.columns.arrays import Int64s
 from operators.records.batches import NO_WATERMARK
 from operators.windows.counting import Spans
 from operators.windows.emission import Due
+from operators.windows.pieces import Frame
 from operators.windows.session_chains import both
-from operators.windows.slices import Frame, Slices
+from operators.windows.slices import Slices
 from operators.windows.sliding_panes import AFTER, UNTIL
 from operators.windows.spec import Windows
 
@@ -43,6 +44,7 @@ class Panes:
         if rows is not None:
             self._store.add(rows)
         if watermark is None:
+            self._store.ahead()
             return None
         due = self._store.take(lambda slices: self._final(slices) <= watermark)
         # Where a window has one slice and one pane, nothing of it is needed again.

@@ -9,12 +9,13 @@ import numpy.typing as npt
 import polars as pl
 
 from operators.columns.arrays import Bools, Int64s
-from operators.columns.frames import alike, in_one, stacked, taken
+from operators.columns.frames import alike, stacked, taken
 from operators.columns.grouping import differs
 from operators.columns.times import in_micros
 from operators.windows.accumulators import KEY_HASH
 from operators.windows.emission import FIRST, LAST, SESSION
-from operators.windows.slices import Frame, Slices
+from operators.windows.pieces import Frame
+from operators.windows.slices import Slices
 
 _NUMBER_BITS: Final = 20
 
@@ -130,11 +131,6 @@ def both(one: Frame, other: Frame) -> Frame:
     if one is None or other is None:
         return other if one is None else one
     return stacked([one, other[one.columns]])
-
-
-def its_own(frame: Frame) -> Frame:
-    """Return the frame without what it holds of batches that its rows came with."""
-    return None if frame is None else in_one([frame])
 
 
 def height(frame: Frame) -> int:

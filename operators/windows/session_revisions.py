@@ -20,20 +20,19 @@ import numpy as np
 import polars as pl
 
 from operators.columns.arrays import Bools, Int64s
-from operators.columns.ipc import to_ipc
 from operators.records.batches import NO_WATERMARK
 from operators.windows.counting import Spans
 from operators.windows.emission import CLOSES, ENDS, REVISION, SESSION, Due
+from operators.windows.pieces import Frame, Written
 from operators.windows.session_chains import (
     both,
     height,
-    its_own,
     lay_out,
     merge_shared,
     parted,
 )
 from operators.windows.session_panes import Held, Known, chained, panes_between
-from operators.windows.slices import Frame, Slices, loaded
+from operators.windows.slices import Slices, loaded
 from operators.windows.spec import Windows
 
 _MERGED_MIN: Final = 1_024
@@ -56,6 +55,7 @@ class RevisedSessions:
         self._store = Slices(aggregates, windows.by, ["slice", "since"], cut="since")
         self._rows: Frame = None
         self._partials: Frame = None
+        self._rows_written, self._partials_written = Written(), Written()
         self._done = NO_WATERMARK
         self._merge_at = _MERGED_MIN
 
@@ -74,6 +74,7 @@ class RevisedSessions:
         if rows is not None:
             self._store.add(rows)
         if watermark is None:
+            self._store.ahead()
             return None
         until = watermark // self._window.step * self._window.step
         fresh, partials = self._store.take(lambda since: since <= until)
@@ -161,12 +162,13 @@ class RevisedSessions:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery."""
-        self._rows, self._partials = its_own(self._rows), its_own(self._partials)
+        self._rows, rows = self._rows_written.dump(self._rows)
+        self._partials, partials = self._partials_written.dump(self._partials)
         return {
             "version": self.VERSION,
             "done": self._done,
-            "known_rows": to_ipc(self._rows),
-            "known_partials": to_ipc(self._partials),
+            "known_rows": rows,
+            "known_partials": partials,
             **self._store.dump(),
         }
 

@@ -7,19 +7,18 @@ import numpy as np
 import polars as pl
 
 from operators.columns.arrays import Int64s
-from operators.columns.ipc import to_ipc
 from operators.windows.counting import Spans
 from operators.windows.emission import ENDS, SESSION, Due
+from operators.windows.pieces import Frame, Written
 from operators.windows.session_chains import (
     both,
     height,
-    its_own,
     lay_out,
     merge_shared,
     parted,
     told,
 )
-from operators.windows.slices import Frame, Slices, loaded
+from operators.windows.slices import Slices, loaded
 from operators.windows.spec import Windows
 
 _MERGED_MIN: Final = 8_192
@@ -41,6 +40,7 @@ class Sessions:
         self._store = Slices({**windows.over, **ENDS}, windows.by, ["slice"])
         self._rows: Frame = None
         self._open: Frame = None
+        self._rows_written, self._open_written = Written(), Written()
         self._merge_at = _MERGED_MIN
 
     @property
@@ -59,6 +59,7 @@ class Sessions:
         if rows is not None:
             self._store.add(rows[[name for name in rows.columns if name != "since"]])
         if watermark is None:
+            self._store.ahead()
             return None
         complete = watermark // self._window.step * self._window.step
         fresh, partials = self._store.take(lambda slices: slices < complete)
@@ -125,11 +126,12 @@ class Sessions:
 
     def dump(self) -> dict[str, Any]:
         """Return the state as builtins, for recovery."""
-        self._rows, self._open = its_own(self._rows), its_own(self._open)
+        self._rows, rows = self._rows_written.dump(self._rows)
+        self._open, opened = self._open_written.dump(self._open)
         return {
             "version": self.VERSION,
-            "complete": to_ipc(self._rows),
-            "open": to_ipc(self._open),
+            "complete": rows,
+            "open": opened,
             **self._store.dump(),
         }
 

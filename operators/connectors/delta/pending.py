@@ -58,13 +58,22 @@ class Pending:
         self._began = self._began or datetime.now(UTC)
         self._frames.append(rows)
         self._waiting += rows.height
-        if self._encoder is not None and self._waiting >= self._enough():
-            least = min(self._waiting, GROUP_ROWS)
-            frames, self._frames, self._waiting = self._frames, [], 0
-            self._encoded_at = time.monotonic()
-            self._encoding = self._pool.submit(
-                self._encode, self._encoder, self._encoding, frames, least
-            )
+        if self._waiting >= self._enough():
+            self._begin(min(self._waiting, GROUP_ROWS))
+
+    def hurry(self) -> None:
+        """Let all rows that are there be encoded: until `ready` is called others are at work."""
+        if self._waiting:
+            self._begin(1)
+
+    def _begin(self, least: int) -> None:
+        if self._encoder is None:
+            return
+        frames, self._frames, self._waiting = self._frames, [], 0
+        self._encoded_at = time.monotonic()
+        self._encoding = self._pool.submit(
+            self._encode, self._encoder, self._encoding, frames, least
+        )
 
     def _enough(self) -> int:
         """Return how many rows are worth encoding now: of live records what a second brings."""

@@ -13,7 +13,6 @@ from bytewax.outputs import StatefulSinkPartition
 
 from operators.connectors.delta.accounts import fenced, frontiers_of, tables_there
 from operators.connectors.delta.commits import SLICE
-from operators.connectors.delta.paths import local_folder
 from operators.connectors.delta.table import Fence, check_storage
 from operators.connectors.delta.writer import TableItem, Writer
 from operators.connectors.named_sink import NamedSink
@@ -64,10 +63,10 @@ class DeltaSink(NamedSink[TableItem, dict[str, Any]]):
         self.partitions = Counter(topic for topic, _ in partitions)
         self._tables = {table.name: table for table in tables}
         self._writers: dict[int, list[Writer]] = {}
-        # Local commits are work for the cores, of which more threads only take from each other;
-        # those to an object store mostly wait.
-        at_once = 8 if local_folder(root) is None else min(os.cpu_count() or 4, 4)
-        self.pool: Executor = ThreadPoolExecutor(at_once, "delta-tables")
+        # Of what is work for the cores more threads only take from each other. Commits mostly wait,
+        # for the disk or an object store.
+        self.encoding: Executor = ThreadPoolExecutor(min(os.cpu_count() or 4, 4), "delta-rows")
+        self.committing: Executor = ThreadPoolExecutor(8, "delta-commits")
 
     def refuse_others(self) -> None:
         """Raise TopicChangedError if a table accounts for other topics than the source's."""

@@ -41,6 +41,7 @@ from operators.connectors.delta.table import (
 )
 from operators.connectors.delta.writing import write
 from operators.connectors.observers import OBSERVERS
+from operators.connectors.pulse import PULSE
 from operators.event_time.frontier import Frontier, Tracker
 from operators.event_time.holdup import HoldUp, watch
 from operators.records.batches import Progress
@@ -55,7 +56,10 @@ _ATTEMPTS: Final = 6
 
 
 class Owner(Protocol):
-    """The sink that a writer is of; `told` goes into each commit."""
+    """The sink that a writer is of; `told` goes into each commit.
+
+    Rows are encoded by the threads of one executor, and committed by those of another.
+    """
 
     root: str
     flow_version: str
@@ -63,7 +67,8 @@ class Owner(Protocol):
     told: dict[str, str]
     partitions: Mapping[str, int]
     timed: bool
-    pool: Executor
+    encoding: Executor
+    committing: Executor
 
     def list_parts(self) -> list[str]:
         """Return the names of all its tables."""
@@ -82,10 +87,11 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
         self._epoch, self._began = 1, time.time()
         self._again: list[pl.DataFrame] = []
         self._commit: Future[None] | None = None
+        self._ends = PULSE.ends
         # With its files, as it is read here.
         self._handle = open_table(sink.root, table)
         self._columns, self._knows_files = columns_of(self._handle), True
-        self._pending = Pending(table, self._columns, sink.flow_version, sink.pool)
+        self._pending = Pending(table, self._columns, sink.flow_version, sink.encoding)
         self._of_topics = frozenset[str]()
         self._look_topics()
         with reaching(self._handle.table_uri):
@@ -124,6 +130,10 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
             self._shown.fenced.inc(item.height - rows.height)
             if rows.height:
                 self._pending.take(rows)
+        if self._ends != PULSE.ends:
+            # Before tables are asked for their rows, states are written.
+            self._ends = PULSE.ends
+            self._pending.hurry()
 
     @property
     def waits(self) -> bool:
@@ -140,7 +150,7 @@ class Writer(StatefulSinkPartition[TableItem, dict[str, Any]]):
 
     def begin_commit(self) -> None:
         """Start the epoch's commit."""
-        self._commit = self._sink.pool.submit(self._write)
+        self._commit = self._sink.committing.submit(self._write)
 
     def _write(self) -> None:
         clock, self._began = time.perf_counter(), time.time()

@@ -48,11 +48,22 @@ def test_stacked(frames):
     assert_frame_equal(stacked(frames), pl.concat(frames))
 
 
+def test_what_is_stacked_is_left_as_it_was():
+    first, before = FRAME.clone(), FRAME.clone()
+    stacked([first, FRAME, FRAME])
+    assert_frame_equal(first, before)
+    assert first.n_chunks() == 1
+
+
 def test_frames_of_other_columns_are_not_stacked():
     with pytest.raises(ValueError, match="columns"):
         stacked([FRAME, FRAME.rename({"n": "m"})])
     with pytest.raises(ValueError, match="columns"):
         stacked([FRAME, FRAME[["t", "n", "l", "s"]]])
+    with pytest.raises(ValueError, match="columns"):
+        stacked([FRAME, FRAME[["n", "t"]]])
+    with pytest.raises(pl.exceptions.SchemaError):
+        stacked([FRAME, FRAME.with_columns(pl.col("n").cast(pl.String))])
 
 
 def test_in_one_chunk():

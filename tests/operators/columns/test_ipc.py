@@ -3,7 +3,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.columns.ipc import from_ipc, to_ipc, types_to_ipc
+from operators.columns.ipc import from_ipc, joined, to_ipc, types_to_ipc
 
 SCHEMA = {
     "text": pl.String,
@@ -36,6 +36,22 @@ def test_frames_come_back_as_one(parts):
         assert state is None
     else:
         assert from_ipc(state).equals(frame(rows))
+
+
+@given(st.lists(st.lists(ROWS, min_size=1, max_size=5), max_size=4))
+def test_what_was_written_apart_is_one(parts):
+    state = joined([to_ipc(frame(part)) for part in parts])
+    if not parts:
+        assert state is None
+    else:
+        assert from_ipc(state).equals(frame([row for part in parts for row in part]))
+
+
+def test_what_was_written_with_other_texts_is_one_all_the_same():
+    """Texts within lists are written by offsets, and others as views where nothing is nested."""
+    rows = pl.DataFrame({"text": ["a text of more than twelve bytes", "b"]})
+    offsets = rows.write_ipc_stream(None, compat_level=pl.CompatLevel.oldest()).getvalue()
+    assert from_ipc(joined([to_ipc(rows), offsets])).equals(pl.concat([rows, rows]))
 
 
 def test_columns_and_types_alone_have_no_row():

@@ -5,12 +5,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from operators.windows import intake, sessions
+from operators.windows import intake, pieces, sessions
 from operators.windows import session_revisions as reopened
 from operators.windows import slices as store
 
 FULL_SOON = {
-    intake: {"_HELD_MIN": 1, "_HELD_MAX": 3, "_FEW": 2},
+    intake: {"_HELD_MIN": 1, "_HELD_MAX": 3},
+    pieces: {"_FEW": 2, "_MANY": 3},
     store: {"_RAW_MIN": 2, "_RUNS_MAX": 2},
     sessions: {"_MERGED_MIN": 1},
     reopened: {"_MERGED_MIN": 1},

@@ -8,6 +8,7 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
+from operators.columns import ipc
 from operators.columns.hashing import hash_columns
 from operators.records.batches import END_OF_INPUT, Progress
 from operators.records.tables import TIME
@@ -263,3 +264,23 @@ def test_what_is_kept_holds_no_texts_of_records_that_are_gone(window):
         feed(opened, windows, records, batch)
         opened.dump()
     assert held(opened) < 200 * opened.rows
+
+
+@pytest.mark.parametrize("lateness", [0, 50])
+def test_open_sessions_that_nothing_has_touched_are_not_written_again(monkeypatch, lateness):
+    windows = Windows(("key",), session(100, step=10), {"n": agg.count()}, lateness=lateness)
+    opened = OpenWindows(windows)
+    for offset in range(9):
+        record = Record(0, offset, f"{offset}", 60 * (offset > 0) + offset)
+        feed(opened, windows, [record], record.time)
+    # One closes, so the others have been looked at.
+    assert opened.advance(at(9, 115), None).panes.height == 1
+    dumped = opened.dump()
+    assert opened.rows >= 8
+    written: list[int] = []
+    stream = ipc._stream
+    monkeypatch.setattr(
+        ipc, "_stream", lambda rows: written.append(rows.height) or stream(rows)
+    )
+    assert opened.dump() == dumped
+    assert written == []

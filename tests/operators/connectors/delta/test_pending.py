@@ -50,3 +50,13 @@ def test_rows_that_come_fast_are_encoded_as_many_at_once(pool):
         rows.take(pl.DataFrame({"n": range(GROUP_ROWS // 2)}))
     rows.take(pl.DataFrame({"n": range(10)}))
     assert groups(rows) == [GROUP_ROWS, GROUP_ROWS, 10]
+
+
+def test_what_is_there_as_an_epoch_ends_is_encoded_at_once_and_what_still_comes_behind_it(pool):
+    rows = Pending(TABLE, pl.Schema(TABLE.schema), "1", pool)
+    rows.hurry()
+    rows.take(pl.DataFrame({"n": range(7)}))
+    rows.hurry()
+    rows.hurry()
+    rows.take(pl.DataFrame({"n": range(3)}))
+    assert groups(rows) == [7, 3]

@@ -2,12 +2,14 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
+from bytewax.testing import TestingSource
 from hypothesis import given
 from hypothesis import strategies as st
 
 from operators.connectors.delta import pending
 from operators.connectors.delta import writer as delta_writer
 from operators.connectors.delta.table import FencedError, table_uri
+from operators.connectors.watched import WatchedSource
 from operators.event_time.frontier import Frontier
 from operators.records.batches import END_OF_INPUT
 from tests.examples import examples
@@ -73,6 +75,33 @@ def test_rows_are_encoded_while_they_come(tmp_path, monkeypatch):
     again = pl.read_delta(table_uri(str(tmp_path), ROWS.name))["written_at"].unique()
     assert len(again) == 2
     assert at == again.min()
+
+
+def test_what_waits_is_encoded_while_states_are_written(tmp_path, monkeypatch):
+    """As an epoch's end begins, sources say so; tables are asked for their rows behind all else."""
+    encoded = []
+    original = pending.Encoder.add
+
+    def add(self, rows, *least):
+        original(self, rows, *least)
+        encoded.append(rows["source_offset"].to_list())
+
+    monkeypatch.setattr(pending.Encoder, "add", add)
+    source = WatchedSource(TestingSource([]))
+    (name,) = source.list_parts()
+    part = source.build_part("read", name, None)
+    flow = Flow(tmp_path)
+    flow.rows(0, 0, 1)
+    flow.progress(0, 1)
+    part.snapshot()
+    assert encoded == []
+    flow.rows(0, 2)
+    wait_until(lambda: encoded == [[0, 1, 2]])
+    flow.rows(0, 3)
+    flow.progress(0, 3)
+    flow.snapshot()
+    assert encoded == [[0, 1, 2], [3]]
+    assert held(tmp_path) == [(0, at) for at in range(4)]
 
 
 def test_an_epoch_without_rows_commits_nothing(tmp_path):
