@@ -51,7 +51,7 @@ class Slices:
     @property
     def frames(self) -> list[pl.DataFrame]:
         """All rows and partials, a key and its marks in any number of them."""
-        return [*self._raw, *self._runs]
+        return [*self._raw.frames, *self._runs.frames]
 
     def math(self, schema: Mapping[str, pl.DataType]) -> Accumulators:
         """Return what reduces rows of these types; raises InexactError."""
