@@ -15,7 +15,7 @@ from operators.features.by_another.group import Answer
 from operators.features.by_another.requests import MARK, WOKEN
 from operators.features.by_another.spec import Question, span_of
 from operators.features.lanes import nullable
-from operators.records.batches import Batch, Progress
+from operators.records.batches import NO_WATERMARK, Batch, Progress
 from operators.records.tables import TIME
 from operators.state.event_time_buffer import OFFSET
 
@@ -34,7 +34,8 @@ class Assembly:
     """Holds what comes of a partition, in the order of offsets, until it may go on.
 
     All of it goes on together, what else came of the same records as well: who is told that
-    records are accounted for has them.
+    records are accounted for has them. A batch that says that more has closed begins an epoch of
+    its own here too, as it does at the source: what is judged by it is all that an epoch brings.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Assembly:
         self._answers: list[list[pl.DataFrame]] = [[] for _ in questions]
         self._aside: dict[str, list[pl.DataFrame]] = {}
         self._released = -1
+        self._closed, self._spoke = NO_WATERMARK, False
 
     @property
     def rows(self) -> int:
@@ -64,8 +66,14 @@ class Assembly:
     def release(self) -> list[Batch | Aside]:
         """Return what may go on now."""
         found: list[Batch | Aside] = []
-        while self._held and (answers := self._complete(self._held[0])) is not None:
+        while self._held:
+            if self._spoke and self._held[0].progress.closed > self._closed:
+                break
+            answers = self._complete(self._held[0])
+            if answers is None:
+                break
             batch = self._held.popleft()
+            self._closed, self._spoke = max(batch.progress.closed, self._closed), True
             self._released = max(batch.progress.offset, self._released)
             found.append(Batch(batch.progress, self._with_answers(batch.frame, answers)))
         for table in list(self._aside):
@@ -133,10 +141,12 @@ class Assembly:
         )
 
     def dump(self) -> dict[str, Any]:
-        """Return the state as builtins, for recovery."""
+        """Return the state as builtins, for recovery, at an epoch's end."""
+        self._spoke = False
         return {
             "version": STATE_VERSION,
             "released": self._released,
+            "closed": self._closed,
             "held": [(asdict(each.progress), _written(each.frame)) for each in self._held],
             "answers": [to_ipc(*frames) for frames in self._answers],
             "aside": {table: to_ipc(*frames) for table, frames in self._aside.items()},
@@ -154,6 +164,7 @@ class Assembly:
             raise ValueError(f"held batches of state version {state['version']}")
         made = cls(questions, columns)
         made._released = state["released"]
+        made._closed = state.get("closed", NO_WATERMARK)
         made._held.extend(
             Batch(Progress(**progress), from_ipc(frame)) for progress, frame in state["held"]
         )

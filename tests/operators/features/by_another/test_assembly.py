@@ -97,6 +97,20 @@ def test_those_of_the_past_wait_for_nothing_but_their_turn():
     assert found.frame["few"].to_list() == [None, None]
 
 
+def test_what_says_that_more_has_closed_is_never_of_one_epoch_with_what_was_held_before_it():
+    held = Assembly(FEATURES.questions, WHOLE)
+    closed = Batch(Progress("t", 0, 1, 1, closed=300), frame())
+    for item in (batch(1, 1), closed, Batch(Progress("t", 0, 1, 2, closed=300), frame(2))):
+        held.add(item)
+    # As a flow that ended meanwhile finds it.
+    held = Assembly.load(FEATURES.questions, WHOLE, held.dump())
+    held.add(answer(1, 2))
+    assert told(held.release()) == [(1, [1])]
+    assert held.release() == []
+    held = Assembly.load(FEATURES.questions, WHOLE, held.dump())
+    assert told(held.release()) == [(1, []), (2, [2])]
+
+
 def test_a_state_of_an_unknown_version_is_refused():
     with pytest.raises(ValueError, match="held batches of state version 9"):
         Assembly.load(FEATURES.questions, WHOLE, {"version": 9})
