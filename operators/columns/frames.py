@@ -13,6 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+# Polars looks for NumPy when it first meets an array, and where two threads of workers do so at
+# once, one of them fails.
+pl.Series(np.empty(0))
+
 
 def taken(frame: pl.DataFrame, rows: npt.NDArray[np.integer]) -> pl.DataFrame:
     """Return rows by their places, shape (n,), not negative; as `frame[rows]`."""

@@ -158,3 +158,12 @@ def test_in_one_piece_nothing_is_held_but_the_texts_that_are_there():
     few = taken(batch, np.arange(0, 10_000, 1_000))
     assert held(few) > 700_000
     assert held(in_one([few, few])) < 4_000
+
+
+def test_polars_has_found_numpy_before_there_are_several_threads():
+    # In a process of its own, as in this one somebody has made a column of an array by now.
+    found = (
+        "import types, operators.columns.frames, polars._dependencies as found;"
+        "assert type(found.numpy) is types.ModuleType"
+    )
+    subprocess.run([sys.executable, "-c", found], check=True)

@@ -124,6 +124,6 @@ def test_the_windows_that_are_open_are_counted_also_where_a_resume_has_not_touch
 
 def open_windows() -> float:
     (gauge,) = metrics.OPEN_WINDOWS.collect()
-    (sample,) = gauge.samples
-    assert sample.labels == {"step": "windows"}
+    # Other tests of this process may have had steps of other names.
+    (sample,) = (each for each in gauge.samples if each.labels == {"step": "windows"})
     return sample.value
