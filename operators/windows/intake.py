@@ -71,7 +71,7 @@ class Intake:
         if rows is not None and rows.height:
             rows, late = self._woken(rows)
             if rows.height:
-                since = int(rows["since"].min())  # type: ignore[arg-type] # never null
+                since = _first(rows)
                 self._since = since if self._since is None else min(since, self._since)
                 self._held.add(rows)
                 self._fresh += rows.height
@@ -172,6 +172,11 @@ class Intake:
         intake.flow = FlowWatermark.thaw(state["flow"])
         intake._dues = {slot: Timers.load(dues) for slot, dues in state["dues"].items()}
         intake._held = Pieces.load(state["rows"], [*windows.inputs, *PLACED])
-        since = [int(rows["since"].min()) for rows in intake._held.frames]  # type: ignore[arg-type] # never null
+        since = [*map(_first, intake._held.frames)]
         intake._since = min(since, default=None)
         return intake
+
+
+def _first(rows: pl.DataFrame) -> int:
+    """Return the earliest time in µs at which rows, of which there are some, are asked for."""
+    return int(rows["since"].to_numpy().min())

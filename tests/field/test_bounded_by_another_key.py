@@ -9,35 +9,10 @@ import pytest
 from flows import settings as settings_
 from ops.verify import verify
 from tests.compare import read_topic
+from tests.field.test_features_by_another_key import DISTINCT, RULE
 from tests.field.topic import NOON, Field, payment
 from tests.ops.reports import broken
 
-FEATURE = """\
-name: terminal_cards_1h
-version: 1
-description: Cards that paid at the terminal.
-by: terminal_id
-horizon: 1h
-aggregate: distinct
-of: card_id
-"""
-RULE = """\
-id: crowd
-version: 1
-description: Many cards at one terminal.
-severity: high
-when: terminal_cards_1h >= 3
-score: "50"
-reason: "{terminal_cards_1h} cards"
-cases:
-  - name: the panes of five minutes that are closed
-    payments:
-      - {after: 0m, card_id: a}
-      - {after: 1m, card_id: b}
-      - {after: 2m, card_id: c}
-      - {after: 6m30s, card_id: d}
-    alerts: [4]
-"""
 MINUTES = 10, 60, 120
 """How far each partition comes."""
 
@@ -47,7 +22,7 @@ def uneven(local: Field, tmp_path: Path) -> Field:
     """Give a topic whose partitions end at different times, and a feature by terminal."""
     rules = tmp_path / "rules"
     (rules / "features").mkdir(parents=True)
-    (rules / "features" / "terminal_cards_1h.yaml").write_text(FEATURE)
+    (rules / "features" / "terminal_cards_1h.yaml").write_text(DISTINCT)
     (rules / "crowd.yaml").write_text(RULE)
     local.settings |= {
         "MILLSTREAM_RULES": str(rules),

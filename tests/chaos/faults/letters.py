@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final
@@ -55,7 +56,7 @@ def repaired(world: World, result: Result, times: int) -> None:
         _OfPayments(world, result, times - result.times).run()
 
 
-class Round:
+class Round(ABC):
     """A round: half of the records, repairs of what was refused, the other half, a comparison."""
 
     points: tuple[str, ...] = _POINTS
@@ -83,21 +84,21 @@ class Round:
         """What the flow reads."""
         return self._world.stream
 
+    @abstractmethod
     def make(self) -> Flow:
         """Make the records, and return the flow that is to read them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def send(self, half: int) -> None:
         """Send a half of the records as they come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def edits(self) -> Iterator[list[str]]:
         """Yield commands that make what was refused good."""
-        raise NotImplementedError
 
+    @abstractmethod
     def compare(self) -> None:
         """Compare with a run in which the records had been good from the start."""
-        raise NotImplementedError
 
     def drop(self) -> None:
         """Remove what was written, unless something was wrong."""

@@ -1,7 +1,18 @@
-"""What an aggregate comes to, by a loop."""
+"""What an aggregate comes to, by a loop, and what events have that it is of."""
 
 import math
 from fractions import Fraction
+
+import polars as pl
+
+OF_EVENTS = {
+    "card": pl.String(),
+    "shop": pl.String(),
+    "amount": pl.Int64(),
+    "size": pl.Int64(),
+    "tip": pl.Int32(),
+}
+"""Columns that events of these tests have."""
 
 
 def aggregated(aggregate, values):

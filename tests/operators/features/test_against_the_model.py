@@ -14,17 +14,13 @@ from operators.features.past import FORGET
 from operators.records.tables import TIME
 from operators.state import folds, sliding_history
 from tests.operators.durable import NOTHING, Durable, epoch_ends
-from tests.operators.features.aggregates import aggregated, alike
+from tests.operators.features.aggregates import OF_EVENTS, aggregated, alike
 
 EPOCH = datetime(2024, 5, 1, tzinfo=UTC)
 MINUTE, BOUND = 60_000_000, 30_000_000
 COLUMNS = {
     "event_time": TIME,
-    "card": pl.String(),
-    "shop": pl.String(),
-    "amount": pl.Int64(),
-    "size": pl.Int64(),
-    "tip": pl.Int32(),
+    **OF_EVENTS,
     "rate": pl.Float64(),
     "posted": pl.Date(),
 }

@@ -49,16 +49,22 @@ def test_an_epoch_is_one_commit_of_rows_and_frontier(tmp_path):
     assert abs((datetime.now(UTC) - at).total_seconds()) < 60
 
 
-def test_rows_are_encoded_while_they_come(tmp_path, monkeypatch):
-    encoded = []
+@pytest.fixture
+def encoded(monkeypatch):
+    """The offsets of rows that have been encoded, each time some are."""
+    found = []
     original = pending.Encoder.add
 
     def add(self, rows, *least):
         original(self, rows, *least)
-        encoded.append(rows["source_offset"].to_list())
+        found.append(rows["source_offset"].to_list())
 
-    monkeypatch.setattr(pending, "GROUP_ROWS", 4)
     monkeypatch.setattr(pending.Encoder, "add", add)
+    return found
+
+
+def test_rows_are_encoded_while_they_come(tmp_path, monkeypatch, encoded):
+    monkeypatch.setattr(pending, "GROUP_ROWS", 4)
     flow = Flow(tmp_path)
     for first in (0, 3, 6):
         flow.rows(0, first, first + 1, first + 2)
@@ -77,16 +83,8 @@ def test_rows_are_encoded_while_they_come(tmp_path, monkeypatch):
     assert at == again.min()
 
 
-def test_what_waits_is_encoded_while_states_are_written(tmp_path, monkeypatch):
+def test_what_waits_is_encoded_while_states_are_written(tmp_path, encoded):
     """As an epoch's end begins, sources say so; tables are asked for their rows behind all else."""
-    encoded = []
-    original = pending.Encoder.add
-
-    def add(self, rows, *least):
-        original(self, rows, *least)
-        encoded.append(rows["source_offset"].to_list())
-
-    monkeypatch.setattr(pending.Encoder, "add", add)
     source = WatchedSource(TestingSource([]))
     (name,) = source.list_parts()
     part = source.build_part("read", name, None)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from operators.event_time.watermarks import PartitionWatermark
 from operators.features import Feature, Source
-from operators.records.tables import COORDINATES, TIME
+from operators.records.tables import TIME
 from tests.operators.durable import End
 from tests.operators.features.aggregates import deviation
 from tests.operators.features.by_another.model import (
@@ -17,15 +17,14 @@ from tests.operators.features.by_another.model import (
     HOUR,
     MINUTE,
     SECOND,
+    TIMED,
     micros,
 )
 from tests.operators.features.by_another.model import COLUMNS as EVENT_COLUMNS
 
 LATENESS = 10 * SECOND
 COLUMNS = {
-    **COORDINATES,
-    "kafka_timestamp": TIME,
-    "event_time": TIME,
+    **TIMED,
     "event": pl.String(),
     "verdict": pl.String(),
     "shop": pl.String(),

@@ -6,21 +6,13 @@ import polars as pl
 
 from operators.features import Source
 from operators.records.tables import COORDINATES, TIME
-from tests.operators.features.aggregates import aggregated
+from tests.operators.features.aggregates import OF_EVENTS, aggregated
 
 EPOCH = datetime(2024, 5, 1, tzinfo=UTC)
 SECOND, MINUTE = 1_000_000, 60_000_000
 BOUND = 30 * SECOND
-COLUMNS = {
-    **COORDINATES,
-    "kafka_timestamp": TIME,
-    "event_time": TIME,
-    "card": pl.String(),
-    "shop": pl.String(),
-    "amount": pl.Int64(),
-    "size": pl.Int64(),
-    "tip": pl.Int32(),
-}
+TIMED = {**COORDINATES, "kafka_timestamp": TIME, "event_time": TIME}
+COLUMNS = TIMED | OF_EVENTS
 SOURCE = Source(COLUMNS, frozenset({"shop", "tip", "kafka_timestamp"}), "card")
 GROUPS = 2
 WHERES = {
