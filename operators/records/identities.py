@@ -8,7 +8,7 @@ duplicate is a function of the partition's records, whatever is killed meanwhile
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import polars as pl
@@ -38,16 +38,16 @@ def repeated_columns(id_column: str, kind: pl.DataType) -> dict[str, pl.DataType
 
 
 class Past(Protocol):
-    """The good records of a topic that a table has, by their ids, the first of each."""
+    """The good records of a topic that a table has, by their ids."""
 
     def again(self, partition: int) -> Mapping[Any, int]:
-        """Return the offsets of those that were sent again."""
+        """Return by id the first offset of those that were sent again."""
         ...
 
     def between(
         self, partition: int, ids: list[Any], after: int, before: int
-    ) -> Mapping[Any, int]:
-        """Return the offsets of those with some ids between two offsets."""
+    ) -> Mapping[Any, Sequence[int]]:
+        """Return by id the offsets, ascending, of those with some ids between two offsets."""
         ...
 
     def committed(self, partition: int) -> int:
@@ -64,7 +64,7 @@ class NoPast:
 
     def between(
         self, partition: int, ids: list[Any], after: int, before: int
-    ) -> Mapping[Any, int]:
+    ) -> Mapping[Any, Sequence[int]]:
         """Return none."""
         return {}
 
@@ -190,12 +190,17 @@ class Identities:
             for id_, offset, origin in zip(ids, offsets, sent, strict=True)
             if origin is not None and id_ is not None
         ]
-        found: dict[tuple[Any, int], int] = {}
+        if not asked:
+            return {}
+        # One question for all, as each is a query of the table.
+        ids_, after_, before_ = zip(*asked, strict=True)
         with self._lock:
-            for id_, after, before in asked:
-                some = self._past.between(number, [id_], after, before)
-                if id_ in some:
-                    found[id_, before] = some[id_]
+            some = self._past.between(number, list({*ids_}), min(after_), max(before_))
+        found: dict[tuple[Any, int], int] = {}
+        for id_, after, before in asked:
+            first = next((each for each in some.get(id_, ()) if after < each < before), None)
+            if first is not None:
+                found[id_, before] = first
         return found
 
 

@@ -1,6 +1,6 @@
 """What a table has of records that were sent again, and of those that they may be."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import polars as pl
@@ -16,6 +16,8 @@ from operators.records.identities import ORIGIN
 from operators.records.tables import Table
 
 _OFFSET: Final = "source_offset"
+_AT_ONCE: Final = 2_000
+"""Ids that are asked for in one query."""
 
 
 class SilverPast:
@@ -30,17 +32,26 @@ class SilverPast:
         self._handle: DeltaTable | None = None
 
     def again(self, partition: int) -> Mapping[Any, int]:
-        """Return the offsets of those that were sent again."""
-        return self._first(partition, f'"{ORIGIN}" IS NOT NULL', needs=ORIGIN)
+        """Return by id the first offset of those that were sent again."""
+        found = self._offsets(partition, f'"{ORIGIN}" IS NOT NULL', needs=ORIGIN)
+        return {id_: offsets[0] for id_, offsets in found.items()}
 
     def between(
         self, partition: int, ids: list[Any], after: int, before: int
-    ) -> Mapping[Any, int]:
-        """Return the offsets of those with some ids between two offsets."""
+    ) -> Mapping[Any, Sequence[int]]:
+        """Return by id the offsets, ascending, of those with some ids between two offsets."""
         named = self._id.replace('"', '""')
-        some = ", ".join(quoted(each) if isinstance(each, str) else str(each) for each in ids)
         within = f"{_OFFSET} > {after} AND {_OFFSET} < {before}"
-        return self._first(partition, f'{within} AND "{named}" IN ({some})', needs=self._id)
+        found: dict[Any, Sequence[int]] = {}
+        for begin in range(0, len(ids), _AT_ONCE):
+            some = ", ".join(
+                quoted(each) if isinstance(each, str) else str(each)
+                for each in ids[begin : begin + _AT_ONCE]
+            )
+            found |= self._offsets(
+                partition, f'{within} AND "{named}" IN ({some})', needs=self._id
+            )
+        return found
 
     def committed(self, partition: int) -> int:
         """Return the last offset that the table accounts for."""
@@ -57,7 +68,7 @@ class SilverPast:
             self._handle = DeltaTable(self._uri)
         return self._handle
 
-    def _first(self, partition: int, where: str, needs: str) -> Mapping[Any, int]:
+    def _offsets(self, partition: int, where: str, needs: str) -> dict[Any, Sequence[int]]:
         with reaching(self._uri):
             handle = self._newest()
             if handle is None or needs not in columns_of(handle):
@@ -65,5 +76,5 @@ class SilverPast:
             kinds = {self._id: self._table.schema[self._id], _OFFSET: pl.Int64()}
             mine = f"source_topic = {quoted(self._topic)} AND source_partition = {partition}"
             rows = read(handle, kinds, f"{mine} AND {where}").drop_nulls(self._id)
-        first = rows.group_by(self._id).agg(pl.col(_OFFSET).min())
-        return dict(first.select(self._id, _OFFSET).iter_rows())
+        each = rows.group_by(self._id).agg(pl.col(_OFFSET).sort())
+        return dict(each.select(self._id, _OFFSET).iter_rows())

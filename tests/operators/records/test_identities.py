@@ -45,16 +45,20 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: dict[int, tuple[str | None, bool]] = {}
-        self.reached = -1
+        self.reached, self.asked = -1, 0
 
     def again(self, partition: int) -> Mapping[Any, int]:
         return self._first(lambda at, again: again)
 
     def between(
         self, partition: int, ids: list[Any], after: int, before: int
-    ) -> Mapping[Any, int]:
-        found = self._first(lambda at, _: after < at < before)
-        return {id_: at for id_, at in found.items() if id_ in ids}
+    ) -> Mapping[Any, list[int]]:
+        self.asked += 1
+        found: dict[Any, list[int]] = {}
+        for at, (id_, _) in sorted(self.rows.items()):
+            if id_ in ids and after < at < before:
+                found.setdefault(id_, []).append(at)
+        return found
 
     def committed(self, partition: int) -> int:
         return self.reached
@@ -137,3 +141,16 @@ def test_what_repeats_what_is_a_function_of_the_records(records: Any, data: Any)
             if data.draw(st.booleans()):
                 at = table.reached + 1
     assert told == expected(records)
+
+
+def test_a_table_is_asked_once_for_all_that_a_batch_sends_again():
+    table = Table()
+    table.rows = {at: (f"{at % 30}", False) for at in range(60)}
+    table.reached = 59
+    records: list[Record] = [(f"{at % 30}", None, True) for at in range(60)]
+    # Sent again of what was there before the table's two of that id, and of between them.
+    records += [(f"{n}", 61 + n if n % 2 else 50, True) for n in range(30)]
+    made, found = Identities("id", table).split(*batch(records, 60, 90))
+    assert (table.asked, len(made)) == (1, 0)
+    assert found is not None
+    assert found["first_offset"].to_list() == [n if n % 2 else n + 30 for n in range(30)]
